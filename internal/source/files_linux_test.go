@@ -1,0 +1,683 @@
+// These tests count descriptors in /proc and take on another user's file
+// permissions, for which they need Linux. The code under test does not.
+
+package source_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+)
+
+// desk is a directory whose files are followed.
+type desk struct {
+	*journal
+	dir   string
+	files *source.Files
+	// unprivileged has the files followed by somebody who may only do what the
+	// permissions of others allow, even where the tests run as root.
+	unprivileged bool
+}
+
+func (d *desk) path(name string) string { return filepath.Join(d.dir, name) }
+
+func (d *desk) must(err error) {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// write replaces a file's content in place.
+func (d *desk) write(name, content string) {
+	d.t.Helper()
+	d.must(os.WriteFile(d.path(name), []byte(content), 0o600))
+}
+
+func (d *desk) add(name, content string) {
+	d.t.Helper()
+	file, err := os.OpenFile(d.path(name), os.O_APPEND|os.O_WRONLY, 0)
+	d.must(err)
+	_, err = file.WriteString(content)
+	d.must(err)
+	d.must(file.Close())
+}
+
+// touch sets the time of a file's last change to n seconds after some time.
+func (d *desk) touch(name string, n int) {
+	d.t.Helper()
+	at := time.Unix(1_700_000_000+int64(n), 0)
+	d.must(os.Chtimes(d.path(name), at, at))
+}
+
+func (d *desk) rename(from, to string) {
+	d.t.Helper()
+	d.must(os.Rename(d.path(from), d.path(to)))
+}
+
+func (d *desk) remove(name string) {
+	d.t.Helper()
+	d.must(os.Remove(d.path(name)))
+}
+
+// follow prepares a directory, follows the patterns in it in a bubble, and
+// hands over once the first look is done.
+func follow(t *testing.T, prepare func(*desk), test func(*desk), patterns ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{journal: &journal{t: t, from: registration.File}, dir: dir}
+		if prepare != nil {
+			prepare(d)
+		}
+		var err error
+		d.files, err = source.NewFiles(d.patterns(patterns...), every, d.handler())
+		d.must(err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if d.unprivileged {
+				runtime.LockOSThread() // and never unlock it: the thread ends with the goroutine
+				if os.Geteuid() == 0 {
+					if err := syscall.Setfsuid(65534); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			d.files.Run(ctx)
+		}()
+		synctest.Wait()
+		test(d)
+		cancel()
+		<-done
+		if held := d.held(); len(held) > 0 {
+			t.Errorf("Run has returned and keeps %d files open", len(held))
+		}
+	})
+}
+
+func (d *desk) patterns(names ...string) []string {
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = d.path(name)
+	}
+	return paths
+}
+
+// held returns which files of the desk this process has open.
+func (d *desk) held() []string {
+	d.t.Helper()
+	const fds = "/proc/self/fd"
+	entries, err := os.ReadDir(fds)
+	d.must(err)
+	var held []string
+	for _, entry := range entries {
+		target, err := os.Readlink(filepath.Join(fds, entry.Name()))
+		if err == nil && strings.HasPrefix(target, d.dir+"/") {
+			held = append(held, target)
+		}
+	}
+	slices.Sort(held)
+	return held
+}
+
+func TestFilesLines(t *testing.T) {
+	long := strings.Repeat("x", registration.MaxEntryBytes+1)
+	object := `{"request_id": "o", "labels": {"x": "` + strings.Repeat("y", 200) + `"}}`
+	for name, test := range map[string]struct {
+		content  string
+		ids      []string
+		problems []string
+	}{
+		"empty":             {content: ""},
+		"blank":             {content: "\n \r\n\t\n"},
+		"ids and objects":   {content: "a\n" + object + "\nb\n", ids: ids("a", "o", "b")},
+		"comments":          {content: "# one\n\n  # two\na\n", ids: ids("a")},
+		"CRLF":              {content: "a\r\nb\r\n", ids: ids("a", "b")},
+		"byte order mark":   {content: "\ufeffa\nb\n", ids: ids("a", "b")},
+		"bad line":          {content: "a\n\x00secret\n\nb\n{}\n", ids: ids("a", "b"), problems: ids("f:2: the request ID has a character that cannot be printed", "f:5: the request ID is empty")},
+		"bad JSON":          {content: `{"request_id": "secret` + "\na\n", ids: ids("a"), problems: ids("f:1: not JSON as RFC 8259 and UTF-8 have it, at byte 22")},
+		"too long":          {content: "a\n" + long + "\nb\n", ids: ids("a", "b"), problems: ids("f:2: longer than 65536 bytes")},
+		"far too long":      {content: strings.Repeat(long, 5) + "\nb\n\x00\n", ids: ids("b"), problems: ids("f:1: longer than 65536 bytes", "f:3: the request ID has a character that cannot be printed")},
+		"longest":           {content: "\ufeff" + object + strings.Repeat(" ", registration.MaxEntryBytes-len(object)) + "\r\nb\n", ids: ids("o", "b")},
+		"bracket in a line": {content: "a\n[b]\n", ids: ids("a", "[b]")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, func(d *desk) { d.write("f", test.content) }, func(d *desk) {
+				var problems []string
+				for _, problem := range test.problems {
+					problems = append(problems, d.dir+"/"+problem)
+				}
+				d.told(test.ids, problems, problems == nil)
+				d.pass(every)
+				d.told(nil, nil, true)
+			}, "f")
+		})
+	}
+}
+
+func TestFilesGrow(t *testing.T) {
+	follow(t, func(d *desk) { d.write("f", "# header\na\n") }, func(d *desk) {
+		d.told(ids("a"), nil, true)
+		d.add("f", "b\nc\n")
+		d.pass(every)
+		d.told(ids("b", "c"), nil, true)
+		d.add("f", "d\n\x01\n")
+		d.pass(every)
+		d.told(ids("d"), ids(d.path("f")+":6: the request ID has a character that cannot be printed"), false)
+		d.touch("f", 1) // a touch is not a change
+		d.pass(every)
+		d.told(nil, nil, true)
+	}, "f")
+}
+
+func TestFilesUnfinishedLine(t *testing.T) {
+	for name, steps := range map[string][]struct {
+		add  string
+		want []string
+	}{
+		"completed in time":    {{"", ids("a")}, {"1", nil}, {"2", nil}, {"\n", ids("b12")}, {"", nil}, {"", nil}},
+		"never completed":      {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"", nil}, {"", nil}},
+		"newline comes later":  {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"\n", nil}, {"c\n", ids("c")}},
+		"CRLF comes later":     {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"\r", nil}, {"\nc\n", ids("c")}},
+		"another line follows": {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"\nc\n", ids("c")}},
+		"grows though taken":   {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"1\nc\n", ids("b1", "c")}, {"", nil}},
+		"grows slowly":         {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"1", nil}, {"", nil}, {"", ids("b1")}, {"\n", nil}, {"", nil}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, func(d *desk) { d.write("f", "a\nb") }, func(d *desk) {
+				for i, step := range steps {
+					if i > 0 {
+						d.add("f", step.add)
+						d.pass(every)
+					}
+					d.told(step.want, nil, true)
+				}
+			}, "f")
+		})
+	}
+}
+
+func TestFilesUnfinishedLineThatIsTooLong(t *testing.T) {
+	part := strings.Repeat("x", 100_000)
+	follow(t, func(d *desk) { d.write("f", part) }, func(d *desk) {
+		d.told(nil, ids(d.path("f")+":1: longer than 65536 bytes"), false)
+		d.add("f", part)
+		d.pass(every)
+		d.told(nil, nil, true)
+		d.add("f", "end\na\n\x01\n")
+		d.pass(every)
+		d.told(ids("a"), ids(d.path("f")+":3: the request ID has a character that cannot be printed"), false)
+	}, "f")
+}
+
+func TestFilesRotate(t *testing.T) {
+	for name, test := range map[string]struct {
+		pattern string
+		rotate  func(d *desk)
+		after   []string // what the next look finds
+	}{
+		"renamed": {"f", func(d *desk) {
+			d.add("f", "b\n")
+			d.rename("f", "f.1")
+			d.write("f", "c\n")
+		}, ids("b", "c")},
+		"renamed, and written to after that": {"f", func(d *desk) {
+			d.rename("f", "f.1")
+			d.write("f", "c\n")
+			d.add("f.1", "b\n")
+		}, ids("b", "c")},
+		"renamed to a name that matches": {"f*", func(d *desk) {
+			d.add("f", "b\n")
+			d.rename("f", "f.1")
+			d.write("f", "c\n")
+		}, ids("b", "c")},
+		"twice, by names that match": {"f*", func(d *desk) {
+			d.rename("f", "f.2")
+			d.write("f.1", "b\n")
+			d.write("f", "c\n")
+		}, ids("c", "b")}, // both are new, and so in the order of their names
+		"removed": {"f", func(d *desk) {
+			d.add("f", "b\n")
+			d.remove("f")
+		}, ids("b")},
+		"renamed over": {"f", func(d *desk) {
+			d.write("new", "a\nb\n")
+			d.rename("new", "f")
+		}, ids("a", "b")},
+		"truncated": {"f", func(d *desk) {
+			d.write("f", "b\n")
+		}, ids("b")},
+		"truncated to nothing": {"f", func(d *desk) {
+			d.write("f", "")
+		}, nil},
+		"truncated, and longer than before": {"f", func(d *desk) {
+			d.write("f", "b\nlonger than before\n")
+		}, ids("b", "longer than before")},
+		"replaced in place by as much": {"f", func(d *desk) {
+			d.write("f", "other\n")
+			d.touch("f", 1)
+		}, ids("other")},
+		"linked again": {"link", func(d *desk) {
+			d.write("g", "b\n")
+			d.must(os.Symlink("g", d.path("next")))
+			d.rename("next", "link")
+		}, ids("b")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, func(d *desk) {
+				d.write("f", "first\n")
+				d.must(os.Symlink("f", d.path("link")))
+			}, func(d *desk) {
+				d.told(ids("first"), nil, true)
+				test.rotate(d)
+				d.pass(every)
+				d.told(test.after, nil, true)
+				d.pass(5 * every)
+				d.told(nil, nil, true)
+				if held := d.held(); slices.ContainsFunc(held, func(path string) bool {
+					return strings.HasSuffix(path, "(deleted)")
+				}) {
+					t.Errorf("a deleted file is still open: %q", held)
+				}
+			}, test.pattern)
+		})
+	}
+}
+
+// What a file begins with is compared up to a limit; beyond it, its size tells.
+func TestFilesTruncatedToMuch(t *testing.T) {
+	const lines, left = 300_000, 270_000
+	follow(t, func(d *desk) { d.write("f", strings.Repeat("abc\n", lines)) }, func(d *desk) {
+		if len(d.ids) != lines {
+			t.Errorf("%d jobs, want %d", len(d.ids), lines)
+		}
+		d.forget()
+		d.must(os.Truncate(d.path("f"), left*4))
+		d.pass(every)
+		if len(d.ids) != left {
+			t.Errorf("%d jobs after it was truncated, want %d", len(d.ids), left)
+		}
+		d.forget()
+		d.add("f", "d\n")
+		d.pass(every)
+		d.told(ids("d"), nil, true)
+	}, "f")
+}
+
+// A writer that was not told of the rotation goes on in the old file.
+func TestFilesRotatedFileIsWaitedFor(t *testing.T) {
+	follow(t, func(d *desk) { d.write("f", "a\n") }, func(d *desk) {
+		d.told(ids("a"), nil, true)
+		d.rename("f", "old")
+		d.write("f", "x\n")
+		d.pass(every)
+		d.told(ids("x"), nil, true)
+		d.add("old", "b\nunfinished")
+		d.pass(every)
+		d.told(ids("b"), nil, true)
+		d.pass(2 * every)
+		d.told(ids("unfinished"), nil, true)
+		d.add("old", "\ntoo late\n")
+		d.pass(5 * every)
+		d.told(nil, nil, true)
+	}, "f")
+}
+
+func TestFilesAppearAndDisappear(t *testing.T) {
+	follow(t, nil, func(d *desk) {
+		missing := ids(d.path("f") + ": no such file; it is read as soon as it appears")
+		d.told(nil, missing, false)
+		d.pass(3 * every)
+		d.told(nil, nil, false) // reported already, and still wrong
+		d.write("f", "a\n")
+		d.write("1.txt", "b\n")
+		d.pass(every)
+		d.told(ids("a", "b"), nil, true)
+		d.write("2.txt", "c\n")
+		d.pass(every)
+		d.told(ids("c"), nil, true)
+		d.remove("f")
+		d.remove("1.txt")
+		d.pass(5 * every)
+		d.told(nil, nil, true) // it was seen
+		if held := d.held(); len(held) != 1 {
+			t.Errorf("open: %q, want 2.txt only", held)
+		}
+		d.write("f", "a\n")
+		d.pass(every)
+		d.told(ids("a"), nil, true)
+	}, "f", "*.txt", "no/such/directory/*")
+}
+
+func TestFilesDocument(t *testing.T) {
+	for name, content := range map[string]string{
+		"compact":         `["a",{"request_id":"b"}]`,
+		"pretty":          "\n[\n  \"a\",\n  {\n    \"request_id\": \"b\"\n  }\n]\n",
+		"byte order mark": "\ufeff[\"a\", \"b\"]\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, func(d *desk) { d.write("f", content) }, func(d *desk) {
+				d.told(ids("a", "b"), nil, true)
+				d.pass(3 * every)
+				d.told(nil, nil, true)
+				d.write("f", `["b", "c", "d and more to make it longer than it was"]`)
+				d.pass(every)
+				d.told(ids("b", "c", "d and more to make it longer than it was"), nil, true)
+				d.write("f", `["secret`)
+				d.pass(every)
+				d.told(nil, ids(d.path("f")+": entry 1: not JSON as RFC 8259 and UTF-8 have it, at byte 8"), false)
+				d.pass(3 * every)
+				d.told(nil, nil, false)
+				d.write("f", `["a", `)
+				d.pass(every)
+				d.told(nil, ids(d.path("f")+": entry 2: not JSON as RFC 8259 and UTF-8 have it, at byte 6"), false)
+				d.write("f", `[]`)
+				d.pass(every)
+				d.told(nil, nil, true)
+				d.write("f", "line\n")
+				d.pass(every)
+				d.told(ids("line"), nil, true)
+			}, "f")
+		})
+	}
+}
+
+func TestFilesDocumentTooLarge(t *testing.T) {
+	follow(t, func(d *desk) {
+		d.write("f", "[")
+		d.must(os.Truncate(d.path("f"), 64<<20+1))
+	}, func(d *desk) {
+		d.told(nil, ids(d.path("f")+": a JSON array of 67108865 bytes is longer than the 67108864 that are read; write one entry a line, which may go on for ever"), false)
+		d.pass(3 * every)
+		d.told(nil, nil, false)
+	}, "f")
+}
+
+func TestFilesFloodOfBadLines(t *testing.T) {
+	follow(t, func(d *desk) {
+		d.write("f", "a\n"+strings.Repeat("\x00\n", 5_000)+strings.Repeat("b\n", 2_000)+"\x00\n")
+	}, func(d *desk) {
+		if len(d.ids) != 2_001 || len(d.problems) != 11 || d.count != 5_001 {
+			t.Errorf("%d jobs, %d problems for %d lines; want 2001, 11 for 5001", len(d.ids), len(d.problems), d.count)
+		}
+		if last, want := d.problems[10], d.path("f")+": 4991 more bad lines"; last != want {
+			t.Errorf("the last problem is %q, want %q", last, want)
+		}
+		d.forget()
+		d.pass(every)
+		d.told(nil, nil, true)
+	}, "f")
+}
+
+func TestFilesBatches(t *testing.T) {
+	var content bytes.Buffer
+	for i := range 2_500 {
+		fmt.Fprintf(&content, "id-%d\n", i)
+	}
+	document := `["` + strings.ReplaceAll(strings.TrimSpace(content.String()), "\n", `","`) + `"]`
+	all := strings.Fields(content.String())
+	for name, content := range map[string]string{"lines": content.String(), "document": document} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, func(d *desk) {
+				d.write("f", "")
+			}, func(d *desk) {
+				if !slices.Equal(d.batches, nil) {
+					t.Errorf("batches %v of an empty file", d.batches)
+				}
+				d.forget()
+				d.write("f", content)
+				d.pass(every)
+				if want := []int{1_000, 1_000, 500}; !slices.Equal(d.batches, want) {
+					t.Errorf("batches %v, want %v", d.batches, want)
+				}
+				d.told(all, nil, true)
+			}, "f")
+		})
+	}
+}
+
+// What Track refuses is offered again, and nothing else is.
+func TestFilesTrackRefuses(t *testing.T) {
+	var lines strings.Builder
+	for i := range 1_500 {
+		fmt.Fprintf(&lines, "id-%d\n", i)
+	}
+	all := strings.Fields(lines.String())
+	document := `["` + strings.Join(all, `","`) + `"]`
+	for name, content := range map[string]string{"lines": lines.String() + "\x00\n", "document": document} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, func(d *desk) {
+				d.write("f", content)
+				d.refuseNext(2)
+			}, func(d *desk) {
+				if !slices.Equal(d.refused, all[:1000]) {
+					t.Errorf("refused %q", d.refused)
+				}
+				d.told(nil, nil, false)
+				d.pass(every)
+				if !slices.Equal(d.refused, all[:1000]) {
+					t.Errorf("offered %q the second time", d.refused)
+				}
+				d.told(nil, nil, false)
+				var problems []string
+				if name == "lines" { // reported once what came before it is taken
+					problems = ids(d.path("f") + ":1501: the request ID has a character that cannot be printed")
+				}
+				d.pass(every)
+				d.told(all, problems, problems == nil)
+				d.pass(every)
+				d.told(nil, nil, true)
+			}, "f")
+		})
+	}
+}
+
+func TestFilesTrackRefusesLaterBatch(t *testing.T) {
+	first := strings.Repeat("a\n", 999) + "\x00\na\n" // a batch with a bad line in it
+	document := "[" + strings.Repeat(`"a",`, 1_000) + `"b"]`
+	for name, test := range map[string]struct {
+		content string
+		bad     bool
+	}{"lines": {first + "b\n", true}, "document": {document, false}} {
+		t.Run(name, func(t *testing.T) {
+			var d *desk
+			follow(t, func(it *desk) { d = it; d.write("f", "") }, func(*desk) {
+				d.told(nil, nil, true)
+				d.write("f", test.content)
+				d.acceptThenRefuse(1)
+				d.pass(every)
+				if len(d.ids) != 1_000 || !slices.Equal(d.refused, ids("b")) || (len(d.problems) == 1) != test.bad || d.successes > 0 {
+					t.Errorf("%d jobs taken, %q refused, problems %q", len(d.ids), d.refused, d.problems)
+				}
+				d.forget()
+				d.pass(every)
+				d.told(ids("b"), nil, true)
+			}, "f")
+		})
+	}
+}
+
+// An unfinished line is no sooner complete for what came before it being refused.
+func TestFilesTrackRefusesBeforeUnfinishedLine(t *testing.T) {
+	follow(t, func(d *desk) {
+		d.write("f", "a\nb")
+		d.refuseNext(1)
+	}, func(d *desk) {
+		d.told(nil, nil, false)
+		d.pass(every)
+		d.told(ids("a"), nil, true)
+		d.pass(every)
+		d.told(ids("b"), nil, true)
+	}, "f")
+}
+
+// A rotated file waits until Track has taken the rest of it.
+func TestFilesTrackRefusesRestOfRotatedFile(t *testing.T) {
+	follow(t, func(d *desk) { d.write("f", "a\n") }, func(d *desk) {
+		d.told(ids("a"), nil, true)
+		d.add("f", "b\nunfinished")
+		d.remove("f")
+		d.refuseNext(6)
+		d.pass(6 * every)
+		d.told(nil, nil, false)
+		d.pass(every)
+		d.told(ids("b", "unfinished"), nil, true)
+	}, "f")
+}
+
+func TestFilesThatAreNone(t *testing.T) {
+	follow(t, func(d *desk) {
+		d.must(os.Mkdir(d.path("dir"), 0o700))
+		d.must(syscall.Mkfifo(d.path("pipe"), 0o600))
+		d.must(os.Symlink("loop", d.path("loop")))
+		d.must(os.Symlink("nowhere", d.path("dangling")))
+		d.must(os.Symlink("/dev/zero", d.path("device")))
+		d.write("f", "a\n")
+	}, func(d *desk) {
+		loop := "stat " + d.path("loop") + ": too many levels of symbolic links"
+		d.told(ids("a"), ids(loop), false)
+		d.pass(3 * every)
+		d.told(nil, nil, false)
+		d.must(d.files.SetPatterns(d.patterns("dir", "pipe", "device", "[e-f]")))
+		synctest.Wait()
+		d.told(nil, ids(
+			d.path("dir")+": a directory; write "+d.path("dir/*")+" for the files in it",
+			d.path("pipe")+": not a regular file",
+			d.path("device")+": not a regular file"), false)
+		d.pass(3 * every)
+		d.told(nil, nil, false)
+	}, "*")
+}
+
+func TestFilesPermissions(t *testing.T) {
+	follow(t, func(d *desk) {
+		d.unprivileged = true
+		d.must(os.Chmod(filepath.Dir(d.dir), 0o755))
+		d.must(os.Chmod(d.dir, 0o755))
+		d.write("f", "a\n")
+		d.must(os.Chmod(d.path("f"), 0))
+		d.must(os.Mkdir(d.path("dir"), 0o700))
+		d.write("dir/g", "b\n")
+		d.must(os.Chmod(d.path("dir"), 0))
+	}, func(d *desk) {
+		d.told(nil, ids(
+			"open "+d.path("dir")+": permission denied",
+			"open "+d.path("f")+": permission denied"), false)
+		d.pass(3 * every)
+		d.told(nil, nil, false)
+		d.must(os.Chmod(d.path("f"), 0o444))
+		d.must(os.Chmod(d.path("dir"), 0o755))
+		d.must(os.Chmod(d.path("dir/g"), 0o444))
+		d.pass(every)
+		d.told(ids("a", "b"), nil, true)
+		d.must(os.Chmod(d.path("dir"), 0o744)) // it may be listed, and no more
+		d.pass(every)
+		d.told(nil, ids("stat "+d.path("dir/g")+": permission denied"), false)
+	}, "f", "dir/*")
+}
+
+func TestFilesSetPatterns(t *testing.T) {
+	follow(t, func(d *desk) {
+		d.write("a1", "a1\n")
+		d.write("b1", "b1\n")
+	}, func(d *desk) {
+		d.told(ids("a1", "b1"), nil, true)
+		if err := d.files.SetPatterns([]string{"[", d.path("c*")}); err == nil {
+			t.Error("a malformed pattern was accepted")
+		}
+		d.add("b1", "b2\n")
+		d.write("c1", "c1\n")
+		d.pass(every)
+		d.told(ids("b2"), nil, true) // as before
+		d.add("a1", "unread\n")
+		d.must(d.files.SetPatterns(d.patterns("b*", "c*")))
+		synctest.Wait() // it does not wait for the next look
+		d.told(ids("c1"), nil, true)
+		if want := d.patterns("b1", "c1"); !slices.Equal(d.held(), want) {
+			t.Errorf("open: %q, want %q", d.held(), want)
+		}
+		d.must(d.files.SetPatterns(d.patterns("a*", "b*")))
+		synctest.Wait()
+		d.told(ids("a1", "unread"), nil, true) // a1 was forgotten, b1 was not
+		d.must(d.files.SetPatterns(nil))
+		d.pass(3 * every)
+		d.told(nil, nil, false) // nothing to succeed with
+	}, "a*", "b*")
+}
+
+func TestNewFilesErrors(t *testing.T) {
+	for name, test := range map[string]struct{ pattern, want string }{
+		"malformed": {"/ids/[a", `malformed file pattern "/ids/[a": close the bracket, or write \[ for one that is part of a name`},
+		"empty":     {"", "an empty file pattern: give the path of a file, or a glob such as /var/spool/ids/*.txt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := source.NewFiles([]string{"/fine/*", test.pattern}, 0, source.Handler{})
+			if err == nil || err.Error() != test.want {
+				t.Errorf("error %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+// There are fewer descriptors than there may be files.
+func TestFilesManyFiles(t *testing.T) {
+	const files = 600
+	follow(t, func(d *desk) {
+		for i := range files {
+			d.write(fmt.Sprintf("f%03d", i), fmt.Sprintf("a%d\n", i))
+		}
+	}, func(d *desk) {
+		if len(d.ids) != files {
+			t.Errorf("%d jobs, want %d", len(d.ids), files)
+		}
+		d.forget()
+		if held := len(d.held()); held > 256 {
+			t.Errorf("%d files are kept open", held)
+		}
+		d.add("f000", "b\n") // closed by now
+		d.pass(every)
+		d.told(ids("b"), nil, true)
+		d.add("f000", "c\n") // open again
+		d.rename("f000", "elsewhere")
+		d.rename("f001", "f000") // closed, and followed all the same
+		d.add("f000", "d\n")
+		d.pass(every)
+		d.told(ids("c", "d"), nil, true)
+	}, "f*")
+}
+
+// However many files want to be opened, what was rotated away is read before.
+func TestFilesManyFilesAndRotation(t *testing.T) {
+	const files = 600
+	name := func(i int) string { return fmt.Sprintf("f%03d", i) }
+	follow(t, func(d *desk) {
+		for i := range files {
+			d.write(name(i), "a\n")
+		}
+	}, func(d *desk) {
+		d.forget()
+		d.add(name(files-1), "rest\n")
+		d.rename(name(files-1), "elsewhere")
+		want := ids("rest")
+		for i := range 300 {
+			d.add(name(i), "b\n")
+			want = append(want, "b")
+		}
+		d.pass(every)
+		d.told(want, nil, true)
+	}, "f*")
+}
