@@ -1,0 +1,139 @@
+package register
+
+import (
+	"maps"
+	"math"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+// Classic bucket bounds of the histograms over jobs and requests; those over
+// words are in package transcript.
+var (
+	JobDurationBounds = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1200, 3600, 7200, 14400, 43200, 86400} // seconds
+	SpeechRateBounds  = []float64{.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 7}                                    // words per second
+	SpeakersBounds    = []float64{1, 2, 3, 4, 5, 6, 8, 10}
+	APIRequestBounds  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10} // seconds
+)
+
+// An Eviction is why a job, or its series, left.
+type Eviction int
+
+// The evictions.
+const (
+	ByRetention Eviction = iota // it ended longer ago than the retention: it leaves the register
+	ByLimit                     // more jobs than may have series of their own: it loses its series
+)
+
+// Evictions are the names of the evictions, as the label `reason` has them.
+var Evictions = [...]string{"retention", "limit"}
+
+// WebhookOutcomes are the values of the label `outcome` of webhooks.
+var WebhookOutcomes = [...]string{
+	"accepted", "duplicate", "adopted", "unknown_job", "unauthorized", "malformed", "too_large", "store_error",
+}
+
+// Results are the states that are ends, in the order in which Totals counts them.
+var Results = [...]State{Completed, Failed, Lost}
+
+// Totals only ever grow, from Created on.
+type Totals struct {
+	Created time.Time
+
+	Registered map[registration.Source]uint64
+	Finished   [len(Results)]uint64 // each job once, at its first end
+	Evicted    [len(Evictions)]uint64
+
+	JobDuration     [len(Results)]*histogram.Histogram // seconds
+	DetectionWindow *histogram.Histogram               // seconds
+
+	// Over the results of jobs.
+	TranscriptConfidence, SpeechRate, Speakers, DominantSpeaker *histogram.Histogram
+	WordConfidence, WordDuration, WordGap                       *histogram.Histogram
+	Words, WordOverlaps                                         uint64
+	SpeechSeconds                                               float64
+	WordAnomalies                                               [len(transcript.Anomalies)]uint64
+
+	APIRequests      [len(jobstatus.Outcomes)]uint64
+	APIDuration      *histogram.Histogram // seconds
+	APIUnknownStates uint64
+	Webhooks         [len(WebhookOutcomes)]uint64
+	SourceErrors     map[registration.Source]uint64
+	StoreErrors      uint64
+	CorruptRecords   uint64
+}
+
+func newTotals(created time.Time) *Totals {
+	t := &Totals{
+		Created:              created,
+		Registered:           make(map[registration.Source]uint64),
+		SourceErrors:         make(map[registration.Source]uint64),
+		DetectionWindow:      histogram.New(JobDurationBounds),
+		TranscriptConfidence: histogram.New(transcript.RatioBounds),
+		SpeechRate:           histogram.New(SpeechRateBounds),
+		Speakers:             histogram.New(SpeakersBounds),
+		DominantSpeaker:      histogram.New(transcript.RatioBounds),
+		WordConfidence:       histogram.New(transcript.RatioBounds),
+		WordDuration:         histogram.New(transcript.WordDurationBounds),
+		WordGap:              histogram.New(transcript.WordGapBounds),
+		APIDuration:          histogram.New(APIRequestBounds),
+	}
+	for i := range t.JobDuration {
+		t.JobDuration[i] = histogram.New(JobDurationBounds)
+	}
+	return t
+}
+
+// clone returns a copy that shares nothing that changes.
+func (t *Totals) clone() *Totals {
+	c := *t
+	c.Registered = maps.Clone(t.Registered)
+	c.SourceErrors = maps.Clone(t.SourceErrors)
+	for i := range c.JobDuration {
+		c.JobDuration[i] = c.JobDuration[i].Clone()
+	}
+	for _, h := range []**histogram.Histogram{
+		&c.DetectionWindow, &c.TranscriptConfidence, &c.SpeechRate, &c.Speakers, &c.DominantSpeaker,
+		&c.WordConfidence, &c.WordDuration, &c.WordGap, &c.APIDuration,
+	} {
+		*h = (*h).Clone()
+	}
+	return &c
+}
+
+// end counts a job's first end.
+func (t *Totals) end(j *Job) {
+	result := int(j.State - Completed)
+	t.Finished[result]++
+	t.JobDuration[result].ObserveExemplar(j.Age(j.FinishedAt).Seconds(), j.RequestID, j.FinishedAt)
+	t.DetectionWindow.Observe(j.DetectionWindow.Seconds())
+}
+
+// result counts a job's result.
+func (t *Totals) result(j *Job, r *transcript.Result) {
+	t.TranscriptConfidence.ObserveExemplar(r.Confidence, j.RequestID, j.FinishedAt)
+	t.SpeechRate.Observe(r.SpeechRate)
+	t.DominantSpeaker.Observe(r.DominantSpeakerRatio)
+	t.Speakers.Observe(float64(r.Statistics.Speakers)) // -1, not known, is not counted
+	if r.WordConfidences != nil {
+		t.WordConfidence.Merge(r.WordConfidences, "", j.FinishedAt)
+	}
+	if r.WordDurations != nil {
+		t.WordDuration.Merge(r.WordDurations, j.RequestID, j.FinishedAt)
+	}
+	if r.WordGaps != nil {
+		t.WordGap.Merge(r.WordGaps, j.RequestID, j.FinishedAt)
+	}
+	t.Words += uint64(max(r.Words, 0))
+	t.WordOverlaps += uint64(max(r.Overlaps, 0))
+	if !math.IsNaN(r.SpeechSeconds) {
+		t.SpeechSeconds += r.SpeechSeconds
+	}
+	for i, n := range r.Anomalies {
+		t.WordAnomalies[i] += uint64(n)
+	}
+}

@@ -1,0 +1,248 @@
+// Package schedule decides when the API is asked, and about which job: the
+// ledger keeps the quota, the queue keeps the order.
+//
+// Times are compared as time.Time does it, by the monotonic clock where they
+// have one, so that a wall clock that jumps neither overspends the quota nor
+// stops the polling.
+package schedule
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"sync"
+	"time"
+	_ "time/tzdata" // day_resets_at names time zones, also where the system knows none
+)
+
+// Limits are a quota: how many requests the API accepts in a time.
+type Limits struct {
+	PerMinute  float64 // in any 60 seconds; a fraction below 1 is one request in 60/PerMinute seconds, above 1 it is dropped; 0: unlimited
+	PerDay     int     // in any 24 hours, or from one reset to the next; 0: unlimited
+	DayResets  DayReset
+	Concurrent int // requests under way at once
+}
+
+// A DayReset is a time of day at which the day's quota begins anew. The zero
+// value is none: the day is any 24 hours.
+type DayReset struct {
+	hour, minute int
+	zone         *time.Location
+}
+
+// ParseDayReset reads a time of day: "15:04" in UTC, "15:04 Europe/Berlin" in a
+// time zone, or nothing for a rolling day.
+func ParseDayReset(s string) (DayReset, error) {
+	if s == "" {
+		return DayReset{}, nil
+	}
+	clock, zoneName, _ := strings.Cut(s, " ")
+	at, err := time.Parse("15:04", clock)
+	if err != nil {
+		return DayReset{}, errors.New(`not a time of day; write "00:00", or "00:00 America/Los_Angeles" with a time zone, or "" for a rolling 24 hours`)
+	}
+	zone, err := time.LoadLocation(strings.TrimSpace(zoneName))
+	if err != nil || zone == time.Local {
+		return DayReset{}, errors.New(`not the name of a time zone; write one as in "00:00 America/Los_Angeles"`)
+	}
+	return DayReset{at.Hour(), at.Minute(), zone}, nil
+}
+
+// last is the latest reset up to now, next the one after it.
+func (d DayReset) last(now time.Time) (last, next time.Time) {
+	year, month, day := now.In(d.zone).Date()
+	at := func(day int) time.Time { return time.Date(year, month, day, d.hour, d.minute, 0, 0, d.zone) }
+	if today := at(day); today.After(now) {
+		return at(day - 1), today
+	}
+	return at(day), at(day + 1)
+}
+
+// Margins by which a window is kept longer than the vendor's: for a server that
+// counts in whole seconds, for a clock that runs a little faster than ours, and,
+// with a fixed reset, for clocks that do not agree on the time of day.
+const (
+	secondMargin = time.Second
+	driftMargin  = 1000 // one part in
+	resetMargin  = time.Minute
+)
+
+// A Ledger keeps the log of requests, and lets one more be sent only when no
+// window of the quota can come to hold too many. A request counts from when it
+// was reserved until a window's length after it was answered: the server counted
+// it somewhere in between, so that the windows hold whatever the latency is.
+// It may be used by several goroutines at once.
+type Ledger struct {
+	mu       sync.Mutex
+	limits   Limits
+	underWay int
+	minute   window
+	day      window
+}
+
+// A window is the log of one window of the quota.
+type window struct {
+	limit    int           // 0: unlimited
+	length   time.Duration // of a sliding window
+	vendor   time.Duration // the length that the vendor counts with
+	reset    DayReset      // a window that begins anew at a time of day
+	entries  []entry       // the oldest first
+	answered int           // requests in entries
+}
+
+// An entry stands for requests that were answered within a short time, the last
+// of them at its time.
+type entry struct {
+	first, last time.Time
+	requests    int
+}
+
+// maxEntries is about how many entries a window has: with a larger quota,
+// neighbours share one.
+const maxEntries = 4096
+
+// NewLedger returns a ledger with an empty log.
+func NewLedger(limits Limits) *Ledger {
+	l := new(Ledger)
+	l.SetLimits(limits)
+	return l
+}
+
+// SetLimits changes the quota. What was sent stays counted.
+func (l *Ledger) SetLimits(limits Limits) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limits = limits
+	l.minute.limit, l.minute.vendor = int(limits.PerMinute), time.Minute
+	if 0 < limits.PerMinute && limits.PerMinute < 1 {
+		l.minute.limit, l.minute.vendor = 1, time.Duration(float64(time.Minute)/limits.PerMinute)
+	}
+	l.day.limit, l.day.vendor, l.day.reset = limits.PerDay, 24*time.Hour, limits.DayResets
+	for _, w := range []*window{&l.minute, &l.day} {
+		w.length = w.vendor + w.vendor/driftMargin + secondMargin
+	}
+}
+
+// Reserve takes one request from the quota. Where that is not possible, at says
+// when it may be, for all that is known now: zero when that depends on a request
+// under way being answered.
+func (l *Ledger) Reserve(now time.Time) (ok bool, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.limits.Concurrent > 0 && l.underWay >= l.limits.Concurrent {
+		return false, time.Time{}
+	}
+	for _, w := range []*window{&l.minute, &l.day} {
+		w.expire(now)
+		if w.limit == 0 || w.answered+l.underWay < w.limit {
+			continue
+		}
+		if w.answered == 0 {
+			return false, time.Time{}
+		}
+		if free := w.frees(now); free.After(at) {
+			at = free
+		}
+	}
+	if !at.IsZero() {
+		return false, at
+	}
+	l.underWay++
+	return true, now
+}
+
+// Answered says that a reserved request was answered, or given up, at a time.
+func (l *Ledger) Answered(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.underWay--
+	l.minute.add(at)
+	l.day.add(at)
+}
+
+// UnderWay is how many requests are reserved and not answered yet.
+func (l *Ledger) UnderWay() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.underWay
+}
+
+// Release gives a reserved request back that was not sent after all.
+func (l *Ledger) Release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.underWay--
+}
+
+func (w *window) add(at time.Time) {
+	w.answered++
+	if n := len(w.entries); n > 0 {
+		latest := &w.entries[n-1]
+		if at.Before(latest.last) { // two answers told us in the other order
+			at = latest.last
+		}
+		// Where nobody waits for a single request to leave the window, it may be
+		// counted coarsely.
+		coarse := w.limit == 0 || w.limit > maxEntries
+		if at.Equal(latest.last) || coarse && at.Sub(latest.first) < w.length/maxEntries {
+			latest.last = at
+			latest.requests++
+			return
+		}
+	}
+	w.entries = append(w.entries, entry{at, at, 1})
+}
+
+// expire drops what has left the window.
+func (w *window) expire(now time.Time) {
+	length := w.length
+	if w.reset.zone != nil {
+		last, _ := w.reset.last(now.Add(-resetMargin))
+		length = now.Sub(last)
+	}
+	gone := 0
+	for gone < len(w.entries) && now.Sub(w.entries[gone].last) >= length {
+		w.answered -= w.entries[gone].requests
+		gone++
+	}
+	w.entries = w.entries[gone:]
+}
+
+// frees is when the oldest entry leaves the window.
+func (w *window) frees(now time.Time) time.Time {
+	if w.reset.zone != nil {
+		_, next := w.reset.last(now.Add(-resetMargin))
+		return now.Add(next.Add(resetMargin).Sub(now))
+	}
+	return w.entries[0].last.Add(w.length)
+}
+
+// Usage is how much of one window of the quota is used.
+type Usage struct {
+	Limit  float64   // requests; +Inf: unlimited
+	Used   float64   // requests that were sent within the window, or are under way
+	Resets time.Time // when the oldest of them leaves the window, or all do at a fixed reset; zero with none
+}
+
+// Usage returns the usage of the minute (of any length, counted for 60 seconds)
+// and of the day.
+func (l *Ledger) Usage(now time.Time) (minute, day Usage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of := func(w *window) Usage {
+		w.expire(now)
+		u := Usage{Limit: float64(w.limit), Used: float64(w.answered + l.underWay)}
+		if w.limit == 0 {
+			u.Limit = math.Inf(1)
+		}
+		if w.answered > 0 {
+			u.Resets = w.frees(now)
+		}
+		return u
+	}
+	minute, day = of(&l.minute), of(&l.day)
+	if perMinute := l.limits.PerMinute; 0 < perMinute && perMinute < 1 {
+		minute.Limit, minute.Used = perMinute, minute.Used*perMinute
+	}
+	return minute, day
+}
