@@ -1,0 +1,200 @@
+// Package configfile reads the exporter's configuration: the
+// [[inputs.deepaffects]] tables of a TOML file, which may be a whole telegraf.conf.
+package configfile
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+	"github.com/dustin/go-humanize"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+)
+
+// A File is what a configuration file says.
+type File struct {
+	Accounts []collector.Config
+	// Warnings are about options that are right and have no effect here.
+	Warnings []string
+}
+
+// Load reads a configuration file, and what it refers to in the environment.
+// The error has a line for each mistake, which names the file, the option and
+// the remedy, and never a value: it may be a key.
+func Load(path string) (*File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w; give the path of a TOML file that can be read", err)
+	}
+	file, mistakes := parse(string(text), os.LookupEnv)
+	if len(mistakes) == 0 {
+		if err := collector.Check(file.Accounts); err != nil {
+			mistakes = flatten(err)
+		}
+	}
+	for i, mistake := range mistakes {
+		mistakes[i] = fmt.Errorf("%s: %w", path, mistake)
+	}
+	return file, errors.Join(mistakes...)
+}
+
+// flatten takes joined errors apart, so that each can have a line of its own.
+func flatten(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []error
+		for _, e := range joined.Unwrap() {
+			all = append(all, flatten(e)...)
+		}
+		return all
+	}
+	return []error{err}
+}
+
+// parse reads the tables. Options are checked for their form here; what they
+// mean is the collector's to check.
+func parse(text string, env func(string) (string, bool)) (*File, []error) {
+	var document struct {
+		Inputs struct {
+			DeepAffects toml.Primitive `toml:"deepaffects"`
+		} `toml:"inputs"`
+	}
+	md, err := toml.Decode(text, &document)
+	if err != nil {
+		return nil, []error{syntaxError(err)}
+	}
+	file := new(File)
+	if !md.IsDefined("inputs", "deepaffects") {
+		return file, nil
+	}
+	var tables []map[string]toml.Primitive
+	if err := md.PrimitiveDecode(document.Inputs.DeepAffects, &tables); err != nil {
+		return nil, []error{errors.New("inputs.deepaffects: not an array of tables; begin each account with [[inputs.deepaffects]], in two brackets")}
+	}
+	var mistakes []error
+	for _, table := range tables {
+		config := collector.DefaultConfig()
+		options := optionsOf(&config)
+		for _, name := range slices.Sorted(maps.Keys(table)) {
+			target, known := options[name]
+			switch {
+			case slices.Contains(telegrafOptions, name):
+			case !known:
+				mistakes = append(mistakes, fmt.Errorf("%s: no such option; remove it, or see sample.conf for how it is spelt", name))
+			default:
+				if err := decode(&md, table[name], target, env); err != nil {
+					mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+				}
+				if reason, ineffective := ineffectiveOptions[name]; ineffective {
+					file.Warnings = append(file.Warnings, name+": "+reason)
+				}
+			}
+		}
+		file.Accounts = append(file.Accounts, config)
+	}
+	return file, mistakes
+}
+
+// decode reads one option.
+func decode(md *toml.MetaData, value toml.Primitive, target any, env func(string) (string, bool)) error {
+	if err := md.PrimitiveDecode(value, target); err != nil {
+		// The library's message may quote the value.
+		return errors.New(forms[fmt.Sprintf("%T", target)])
+	}
+	switch target := target.(type) {
+	case *string:
+		return expand(target, env)
+	case *[]string:
+		for i := range *target {
+			if err := expand(&(*target)[i], env); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// forms say how an option of each type is written.
+var forms = map[string]string{
+	"*string":              `must be a string; write it in quotes`,
+	"*[]string":            `must be an array of strings; write it as ["…", "…"]`,
+	"*int":                 `must be a whole number, without quotes`,
+	"*float64":             `must be a number, without quotes`,
+	"*bool":                `must be true or false, without quotes`,
+	"*configfile.duration": `must be a duration in quotes, such as "90s", "15m" or "24h"`,
+	"*configfile.size":     `must be a size in quotes, such as "64MiB"`,
+}
+
+type duration time.Duration
+
+func (d *duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	*d = duration(parsed)
+	return err
+}
+
+type size int64
+
+func (s *size) UnmarshalText(text []byte) error {
+	parsed, err := humanize.ParseBytes(string(text))
+	if err == nil && parsed > 1<<40 {
+		err = errors.New("too large")
+	}
+	if _, plain := strconv.Atoi(string(text)); plain == nil {
+		err = errors.New("no unit")
+	}
+	*s = size(parsed)
+	return err
+}
+
+// expand puts environment variables in the place of ${VAR} and ${VAR:-default}.
+// A plain $ stays: a key may have one.
+func expand(s *string, env func(string) (string, bool)) error {
+	var out strings.Builder
+	for rest := *s; ; {
+		before, after, found := strings.Cut(rest, "${")
+		out.WriteString(before)
+		if !found {
+			break
+		}
+		name, tail, closed := strings.Cut(after, "}")
+		if !closed {
+			return errors.New("a ${ is not closed; write ${VAR}")
+		}
+		name, fallback, hasFallback := strings.Cut(name, ":-")
+		value, set := env(name)
+		switch {
+		case set && value != "":
+		case hasFallback:
+			value = fallback
+		default:
+			return fmt.Errorf("the environment variable %s is not set or empty; set it where the exporter is started", name)
+		}
+		out.WriteString(value)
+		rest = tail
+	}
+	if strings.HasPrefix(out.String(), "@{") {
+		return errors.New("secret-store references work in Telegraf only; use ${VAR} or api_key_file")
+	}
+	*s = out.String()
+	return nil
+}
+
+// syntaxError says where the file is not TOML.
+func syntaxError(err error) error {
+	var parse toml.ParseError
+	if !errors.As(err, &parse) {
+		return errors.New("inputs: not a table; begin each account with [[inputs.deepaffects]]")
+	}
+	message := parse.Message
+	if strings.Contains(parse.LastKey, "key") || strings.Contains(parse.LastKey, "token") {
+		message = "the value is not as TOML has it; write it in quotes" // the library's message may quote it
+	}
+	return fmt.Errorf("line %d: not TOML, at or after %q: %s", parse.Position.Line, parse.LastKey, message)
+}

@@ -1,0 +1,236 @@
+package configfile_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "deepaffects.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func table(options string) string {
+	return "[[inputs.deepaffects]]\napi_key = \"canary-key\"\n" + options + "\n"
+}
+
+func TestLoad(t *testing.T) {
+	t.Setenv("CANARY", "canary-key")
+	defaults := collector.DefaultConfig()
+	defaults.APIKey = "canary-key"
+	with := func(change func(*collector.Config)) []collector.Config {
+		c := defaults
+		change(&c)
+		return []collector.Config{c}
+	}
+	for _, tt := range []struct {
+		name, text string
+		want       []collector.Config
+		warnings   int
+	}{
+		{"defaults", table(""), []collector.Config{defaults}, 0},
+		{"the key from the environment", "[[inputs.deepaffects]]\napi_key = \"${CANARY}\"", []collector.Config{defaults}, 0},
+		{"a fallback", "[[inputs.deepaffects]]\napi_key = \"${NOT_SET_ANYWHERE:-canary}-key\"", []collector.Config{defaults}, 0},
+		{"a dollar that is no variable", table(`account = "$HOME"`), with(func(c *collector.Config) { c.Account = "$HOME" }), 0},
+		{"every form", table(`
+request_ids = ["a", "${CANARY}"]
+requests_per_minute = 2
+requests_per_day = 0
+timeout = "1m30s"
+max_response_size = "2MB"
+insecure_skip_verify = true`), with(func(c *collector.Config) {
+			c.RequestIDs = []string{"a", "canary-key"}
+			c.RequestsPerMinute, c.RequestsPerDay = 2, 0
+			c.Timeout, c.MaxResponseSize, c.InsecureSkipVerify = 90*time.Second, 2_000_000, true
+		}), 0},
+		{"a fraction", table("requests_per_minute = 0.5"), with(func(c *collector.Config) { c.RequestsPerMinute = 0.5 }), 0},
+		{"a whole telegraf.conf", "[agent]\n  interval = \"10s\"\n[[outputs.file]]\n  files = [\"stdout\"]\n[[inputs.cpu]]\n  percpu = true\n" +
+			table("interval = \"30s\"\nname_prefix = \"x_\"\n[inputs.deepaffects.tags]\n  dc = \"eu\""), []collector.Config{defaults}, 0},
+		{"several accounts", table("") + table(`account = "second"`),
+			append([]collector.Config{defaults}, with(func(c *collector.Config) { c.Account = "second" })...), 0},
+		{"options for later and for Telegraf", table("word_points = true\nwebhook_token = \"canary-token\"\nstate_directory = \"/x\"\nadopt_unknown_webhooks = false"),
+			[]collector.Config{defaults}, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file, err := configfile.Load(write(t, tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, file.Accounts, cmpopts.IgnoreFields(collector.Config{}, "Key")); diff != "" {
+				t.Errorf("accounts (-want +got):\n%s", diff)
+			}
+			if len(file.Warnings) != tt.warnings || strings.Contains(strings.Join(file.Warnings, ""), "canary") {
+				t.Errorf("warnings %q, want %d", file.Warnings, tt.warnings)
+			}
+		})
+	}
+}
+
+// Each mistake is one line that names the file, the option and the remedy, and
+// never the value.
+func TestMistakes(t *testing.T) {
+	empty := write(t, "\n")
+	for _, tt := range []struct{ text, option, remedy string }{
+		{"", "no account", `add an \[\[inputs.deepaffects\]\] table`},
+		{"[inputs.deepaffects]\napi_key = \"canary\"", "inputs.deepaffects", "in two brackets"},
+		{"inputs = 3", "inputs", "begin each account"},
+		{"[[inputs.deepaffects]]\napi_key = canary", "line 2", "write it in quotes"},
+		{"[[inputs.deepaffects]]\naccount = \"a", "line 2", "account"},
+		{"[[inputs.deepaffects]]", "api_key", "set it to the key"},
+		{"[[inputs.deepaffects]]\napi_key = \"\"", "api_key", "set it to the key"},
+		{"[[inputs.deepaffects]]\napi_key = \"${CANARY_THAT_IS_NOT_SET}\"", "api_key", "set it where the exporter is started"},
+		{"[[inputs.deepaffects]]\napi_key = \"${OPEN\"", "api_key", `write \$\{VAR\}`},
+		{"[[inputs.deepaffects]]\napi_key = \"@{store:canary}\"", "api_key", `use \$\{VAR\} or api_key_file`},
+		{"[[inputs.deepaffects]]\napi_key = \" canary\"", "api_key", "remove it"},
+		{"[[inputs.deepaffects]]\napi_key = 42", "api_key", "write it in quotes"},
+		{table(`api_key_file = "/x"`), "api_key", "remove one of the two"},
+		{"[[inputs.deepaffects]]\napi_key_file = \"/nonexistent/canary\"", "api_key_file", "put the key into the file"},
+		{"[[inputs.deepaffects]]\napi_key_file = \"" + empty + "\"", "api_key_file", "put the key into the file"},
+		{table(`requests_per_minut = 5`), "requests_per_minut", "see sample.conf"},
+		{table(`account = ""`), "account", "name the account"},
+		{table("") + table(""), "account", "give each account its own"},
+		{table(`url = "ftp://canary"`), "url", "give the API's base URL"},
+		{table(`url = "https://host/?apikey=canary"`), "url", "give the base URL alone"},
+		{table(`request_ids = "a"`), "request_ids", `write it as \["…", "…"\]`},
+		{table(`request_ids = ["ok", ""]`), "request_ids", "entry 2"},
+		{table(`request_id_files = ["[a"]`), "request_id_files", ""},
+		{table(`request_id_urls = ["file:///x?canary"]`), "request_id_urls", ""},
+		{table(`job_labels = ["a-b"]`), "job_labels", "use letters, digits"},
+		{table(`job_labels = ["state"]`), "job_labels", "rename it"},
+		{table(`job_labels = ["a", "a"]`), "job_labels", "remove one"},
+		{table(`requests_per_minute = -1`), "requests_per_minute", "0 means unlimited"},
+		{table(`requests_per_minute = nan`), "requests_per_minute", "0 means unlimited"},
+		{table(`requests_per_day = -1`), "requests_per_day", "0 means unlimited"},
+		{table(`requests_per_day = "100"`), "requests_per_day", "without quotes"},
+		{table(`requests_per_day = 1.5`), "requests_per_day", "whole number"},
+		{table(`day_resets_at = "noon"`), "day_resets_at", `write "00:00"`},
+		{table(`timeout = 10`), "timeout", "in quotes"},
+		{table(`timeout = "-3s"`), "timeout", "write a duration such as"},
+		{table(`timeout = "0s"`), "timeout", "write a duration such as"},
+		{table(`refresh_interval = "often"`), "refresh_interval", "in quotes, such as"},
+		{table(`max_response_size = 1000`), "max_response_size", `such as "64MiB"`},
+		{table(`max_response_size = "0MiB"`), "max_response_size", `such as "64MiB"`},
+		{table(`concurrency = 0`), "concurrency", "from 1 to 1000"},
+		{table(`job_metrics = "some"`), "job_metrics", `"full", "basic" or "off"`},
+		{table(`max_job_series = -1`), "max_job_series", "from 0"},
+		{table(`insecure_skip_verify = "yes"`), "insecure_skip_verify", "true or false"},
+		{table(`tls_ca = "/nonexistent"`), "tls_ca", ""},
+		{table("tls_cert = \"/nonexistent\""), "tls_cert", "give both"},
+		{table(`http_proxy_url = "canary"`), "http_proxy_url", "give one such as"},
+	} {
+		t.Run(tt.option, func(t *testing.T) {
+			path := write(t, tt.text)
+			_, err := configfile.Load(path)
+			if err == nil {
+				t.Fatal("was taken")
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if len(lines) != 1 {
+				t.Fatalf("%d lines: %q", len(lines), lines)
+			}
+			pattern := "^" + regexp.QuoteMeta(path) + ": .*" + regexp.QuoteMeta(tt.option) + ".*" + tt.remedy
+			if !regexp.MustCompile(pattern).MatchString(lines[0]) {
+				t.Errorf("%q does not match %q", lines[0], pattern)
+			}
+			if hidden := strings.ReplaceAll(lines[0], "/nonexistent/canary", ""); strings.Contains(hidden, "canary") {
+				t.Errorf("the value shows: %q", lines[0])
+			}
+		})
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing.toml")
+	if _, err := configfile.Load(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "give the path") {
+		t.Errorf("%v", err)
+	}
+}
+
+// All mistakes of a file show at once, a line each.
+func TestSeveralMistakes(t *testing.T) {
+	for _, text := range []string{
+		table("timeout = 3\nconcurrency = \"x\"\nnonsense = 1"),
+		table("timeout = \"0s\"\nconcurrency = 0\nmax_job_series = -1"),
+	} {
+		_, err := configfile.Load(write(t, text))
+		if lines := strings.Split(err.Error(), "\n"); len(lines) != 3 {
+			t.Errorf("%d lines, want 3: %q", len(lines), lines)
+		}
+	}
+}
+
+// sample.conf shows every option that has an effect, with its default.
+func TestSampleConf(t *testing.T) {
+	text, err := os.ReadFile("../../sample.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	assignment := regexp.MustCompile(`(?m)^  (?:# )?([a-z_]+) = .*$`)
+	var uncommented []string
+	var names []string
+	for _, m := range assignment.FindAllStringSubmatch(string(text), -1) {
+		names = append(names, m[1])
+		if m[1] != "api_key" && m[1] != "api_key_file" {
+			uncommented = append(uncommented, strings.TrimPrefix(strings.TrimSpace(m[0]), "# "))
+		}
+	}
+	file, err := configfile.Load(write(t, table(strings.Join(uncommented, "\n"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := collector.DefaultConfig()
+	want.APIKey = "canary-key"
+	if diff := cmp.Diff([]collector.Config{want}, file.Accounts, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(collector.Config{}, "Key")); diff != "" {
+		t.Errorf("the values of sample.conf are not the defaults (-default +sample):\n%s", diff)
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff(configfile.Options(), names); diff != "" {
+		t.Errorf("the options of sample.conf are not all (-options +sample):\n%s", diff)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	sample, err := os.ReadFile("../../sample.conf")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(sample))
+	f.Add(table("timeout = \"1s\"") + table("account = \"b\""))
+	f.Add("[inputs]\ndeepaffects = [{api_key = \"${A:-b}\"}]")
+	f.Fuzz(func(t *testing.T, text string) {
+		// Options that open files are another matter.
+		for _, option := range []string{"_file", "tls_"} {
+			if strings.Contains(text, option) {
+				return
+			}
+		}
+		path := write(t, text)
+		file, err := configfile.Load(path)
+		if err != nil {
+			for line := range strings.Lines(err.Error()) {
+				if !strings.HasPrefix(line, path+": ") {
+					t.Errorf("a mistake that does not name the file: %q", line)
+				}
+			}
+			return
+		}
+		if err := collector.ValidateAll(file.Accounts); err != nil {
+			t.Errorf("taken, and not valid: %v", err)
+		}
+	})
+}
