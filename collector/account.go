@@ -1,0 +1,237 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+)
+
+// settings are a configuration and what was made from it. They do not change; a
+// reload puts others in their place.
+type settings struct {
+	config Config
+	key    func() (string, error)
+	client *jobstatus.Client
+	web    *http.Client // for request_id_urls
+	limits schedule.Limits
+}
+
+// prepare does everything about one account's configuration that can fail.
+func prepare(config Config, options Options) (*settings, error) {
+	s := &settings{config: config, key: config.Key}
+	switch {
+	case s.key != nil:
+	case config.APIKeyFile != "":
+		file, err := jobstatus.NewKeyFile(config.APIKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("api_key_file: %w; put the key into the file", err)
+		}
+		s.key = file.Key
+	default:
+		s.key = func() (string, error) { return config.APIKey, nil }
+	}
+	transport, err := jobstatus.NewTransport(jobstatus.TransportConfig{
+		Timeout:     config.Timeout,
+		Connections: config.Concurrency,
+		TLSCA:       config.TLSCA, TLSCert: config.TLSCert, TLSKey: config.TLSKey,
+		InsecureSkipVerify: config.InsecureSkipVerify,
+		HTTPProxyURL:       config.HTTPProxyURL,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.web = &http.Client{Transport: transport}
+	api := options.Transport
+	if api == nil {
+		api = transport
+	}
+	s.client, err = jobstatus.New(jobstatus.Config{
+		URL: config.URL, Timeout: config.Timeout, MaxResponseSize: config.MaxResponseSize, Transport: api,
+	})
+	if err != nil {
+		return nil, err
+	}
+	resets, err := schedule.ParseDayReset(config.DayResetsAt)
+	if err != nil {
+		return nil, fmt.Errorf("day_resets_at: %w", err)
+	}
+	s.limits = schedule.Limits{
+		PerMinute: config.RequestsPerMinute, PerDay: config.RequestsPerDay,
+		DayResets: resets, Concurrent: config.Concurrency,
+	}
+	// Only to see whether they would do.
+	if _, err := source.NewFiles(config.RequestIDFiles, 0, source.Handler{}); err != nil {
+		return nil, fmt.Errorf("request_id_files: %w", err)
+	}
+	if _, err := source.NewURLs(config.RequestIDURLs, s.web, config.RefreshInterval, source.Handler{}); err != nil {
+		return nil, fmt.Errorf("request_id_urls: %w", err)
+	}
+	return s, nil
+}
+
+func (s *settings) close() {
+	s.client.Close()
+	s.web.CloseIdleConnections()
+}
+
+func (s *settings) registerOptions() register.Options {
+	return register.Options{
+		Retention: s.config.Retention, MaxJobAge: s.config.MaxJobAge,
+		MaxJobSeries: s.config.MaxJobSeries, JobLabels: s.config.JobLabels,
+	}
+}
+
+// An Account is the unit of ownership: a key with its quota, its jobs and their
+// totals. It may be used by several goroutines at once.
+type Account struct {
+	name     string
+	log      *slog.Logger
+	now      func() time.Time
+	settings atomic.Pointer[settings]
+
+	register *register.Register
+	ledger   *schedule.Ledger
+	queue    *schedule.Queue
+	api      condition
+	sources  sources
+	wake     chan struct{} // something changed that the poller waits for
+	moved    atomic.Int64  // when the poller last moved, nanoseconds of elapsed time
+	begun    time.Time
+
+	cancel   context.CancelFunc // ends the poller and the sources
+	abandon  context.CancelFunc // ends the requests under way
+	requests sync.WaitGroup
+	workers  sync.WaitGroup
+}
+
+func newAccount(s *settings, options Options) *Account {
+	a := &Account{
+		name:     s.config.Account,
+		log:      options.Logger.With("account", s.config.Account),
+		now:      options.Now,
+		register: register.New(s.registerOptions(), options.Now()),
+		ledger:   schedule.NewLedger(s.limits),
+		queue:    schedule.NewQueue(),
+		wake:     make(chan struct{}, 1),
+		begun:    time.Now(),
+	}
+	a.settings.Store(s)
+	return a
+}
+
+// Name is the account's name.
+func (a *Account) Name() string { return a.name }
+
+func (a *Account) start() {
+	// The contexts end with stop, not with whoever called start.
+	running, cancel := context.WithCancel(context.Background())
+	asking, abandon := context.WithCancel(context.Background())
+	a.cancel, a.abandon = cancel, abandon
+	a.moved.Store(int64(time.Since(a.begun)))
+	a.workers.Go(func() { a.poll(running, asking) })
+	a.sources.start(running, a)
+}
+
+func (a *Account) stop(ctx context.Context) {
+	a.cancel()
+	a.workers.Wait()
+	a.sources.stop()
+	ended := make(chan struct{})
+	go func() {
+		a.requests.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
+	a.abandon()
+	<-ended
+	a.settings.Load().close()
+}
+
+// reload takes other settings; nothing in it can fail.
+func (a *Account) reload(s *settings) {
+	old := a.settings.Swap(s)
+	a.register.SetOptions(s.registerOptions())
+	a.ledger.SetLimits(s.limits)
+	a.sources.reload(a, old.config, s.config)
+	old.client.Close()
+	a.nudge()
+}
+
+// nudge lets the poller look again.
+func (a *Account) nudge() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Track starts tracking jobs, and says how many of them are new and how many
+// were known. It is idempotent.
+func (a *Account) Track(ctx context.Context, from registration.Source, jobs []registration.Job) (tracked, known int, err error) {
+	now := a.now()
+	fresh, err := a.register.Track(ctx, from, jobs, now)
+	if err != nil {
+		return 0, 0, fmt.Errorf("registering jobs: %w", err)
+	}
+	for _, j := range fresh {
+		a.queue.Add(j.RequestID, j.Start(), now)
+	}
+	if len(fresh) > 0 {
+		a.nudge()
+	}
+	return len(fresh), len(jobs) - len(fresh), nil
+}
+
+// ErrUnknownJob says that a job is not tracked.
+var ErrUnknownJob = errors.New("no such job")
+
+// Untrack stops tracking a job. It returns ErrUnknownJob where there is none.
+func (a *Account) Untrack(ctx context.Context, requestID string) error {
+	known, err := a.register.Untrack(ctx, requestID)
+	if err != nil {
+		return fmt.Errorf("stopping to track a job: %w", err)
+	}
+	a.queue.Remove(requestID)
+	if !known {
+		return ErrUnknownJob
+	}
+	return nil
+}
+
+// observe applies what somebody learnt about a job; every poll ends here, and
+// so does everything else that learns of an end.
+func (a *Account) observe(ctx context.Context, o register.Observation) {
+	effect, err := a.register.Observe(ctx, o)
+	if err != nil {
+		a.log.Error("An observation could not be kept", "request_id", o.RequestID, "err", err)
+		return
+	}
+	if !effect.Known || effect.Job.State.Ended() {
+		a.queue.Remove(o.RequestID)
+	}
+	if !effect.Changed {
+		return
+	}
+	level, attrs := slog.LevelDebug, []any{"request_id", o.RequestID, "state", effect.Job.State.String()}
+	switch effect.Job.State {
+	case register.Failed:
+		level, attrs = slog.LevelInfo, append(attrs, "error_code", effect.Job.ErrorCode)
+	case register.Lost:
+		level = slog.LevelWarn
+	}
+	a.log.Log(ctx, level, "A job changed its state", attrs...)
+}

@@ -1,0 +1,189 @@
+// Package collector watches jobs at the DeepAffects API: it tracks request
+// IDs, spends the quota on asking about them, and keeps what came of it for a
+// face (a Telegraf plugin, a Prometheus exporter) to show. It knows neither face.
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Options are what a collector runs with, beside its configuration.
+type Options struct {
+	// Logger takes what an operator should know; nil discards it.
+	Logger *slog.Logger
+	// Now is the clock; nil is time.Now. Tests set a clock that jumps.
+	Now func() time.Time
+	// Transport replaces the network to the API; nil is the network. The demo
+	// and tests set a simulated API.
+	Transport http.RoundTripper
+}
+
+// A Collector watches the jobs of one or several accounts. It may be used by
+// several goroutines at once.
+type Collector struct {
+	options Options
+
+	mu       sync.Mutex // guards what follows, and makes Start, Reload and Stop take turns
+	accounts []*Account // in the order of the configuration
+	running  bool
+}
+
+// New returns a collector for these accounts. It reads the files that the
+// configuration names (keys, certificates), and touches no network. The error
+// holds every mistake that was found.
+func New(configs []Config, options Options) (*Collector, error) {
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	settings, err := prepareAll(configs, options)
+	if err != nil {
+		return nil, err
+	}
+	c := &Collector{options: options}
+	for _, s := range settings {
+		c.accounts = append(c.accounts, newAccount(s, options))
+	}
+	return c, nil
+}
+
+// Check returns the error that New would, and keeps nothing.
+func Check(configs []Config) error {
+	_, err := prepareAll(configs, Options{})
+	return err
+}
+
+// prepareAll does everything about a configuration that can fail.
+func prepareAll(configs []Config, options Options) ([]*settings, error) {
+	if err := ValidateAll(configs); err != nil {
+		return nil, err
+	}
+	var all []*settings
+	var mistakes []error
+	for _, config := range configs {
+		s, err := prepare(config, options)
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("account %q: %w", config.Account, err))
+		}
+		all = append(all, s)
+	}
+	return all, errors.Join(mistakes...)
+}
+
+// Start begins to read the sources and to ask the API, in the background.
+func (c *Collector) Start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running {
+		return
+	}
+	c.running = true
+	for _, a := range c.accounts {
+		a.start()
+	}
+}
+
+// Stop ends all work: no new request is begun, and those under way may still
+// end until ctx does. It may be called more than once. What was collected can be
+// read after it.
+func (c *Collector) Stop(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.running {
+		return
+	}
+	c.running = false
+	stopAll(ctx, c.accounts)
+}
+
+func stopAll(ctx context.Context, accounts []*Account) {
+	var wg sync.WaitGroup
+	for _, a := range accounts {
+		wg.Go(func() { a.stop(ctx) })
+	}
+	wg.Wait()
+}
+
+// Reload takes another configuration: accounts come and go, and those that stay
+// keep their jobs, their quota and their counters. Everything that can fail is
+// done first; on an error nothing has changed. The requests of accounts that go
+// may still end until ctx does.
+func (c *Collector) Reload(ctx context.Context, configs []Config) error {
+	prepared, err := prepareAll(configs, c.options)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gone := make(map[string]*Account)
+	for _, a := range c.accounts {
+		gone[a.name] = a
+	}
+	var accounts []*Account
+	for _, s := range prepared {
+		a, known := gone[s.config.Account]
+		if known {
+			delete(gone, a.name)
+			a.reload(s)
+		} else {
+			a = newAccount(s, c.options)
+			if c.running {
+				a.start()
+			}
+		}
+		accounts = append(accounts, a)
+	}
+	c.accounts = accounts
+	if c.running {
+		var leaving []*Account
+		for _, a := range gone {
+			leaving = append(leaving, a)
+		}
+		stopAll(ctx, leaving)
+	}
+	return nil
+}
+
+// Accounts returns the accounts in the order of the configuration.
+func (c *Collector) Accounts() []*Account {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]*Account(nil), c.accounts...)
+}
+
+// Account finds an account by name; an empty name means the only one. The error
+// says what to do about it.
+func (c *Collector) Account(name string) (*Account, error) {
+	accounts := c.Accounts()
+	if name == "" {
+		if len(accounts) != 1 {
+			return nil, errors.New("several accounts are configured; say which with account")
+		}
+		return accounts[0], nil
+	}
+	for _, a := range accounts {
+		if a.name == name {
+			return a, nil
+		}
+	}
+	return nil, errors.New("no such account")
+}
+
+// Healthy returns an error where an account's poller has not moved for longer
+// than it ever should.
+func (c *Collector) Healthy() error {
+	for _, a := range c.Accounts() {
+		if err := a.healthy(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,576 @@
+package collector_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// config is an account without a quota at the simulated API.
+func config(change func(*collector.Config)) collector.Config {
+	c := collector.DefaultConfig()
+	c.URL, c.APIKey = "http://simulated.invalid", "key"
+	c.RequestsPerMinute, c.RequestsPerDay = 0, 0
+	if change != nil {
+		change(&c)
+	}
+	return c
+}
+
+// logs is a log that a test can read while it is written.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// A monitor is a started collector with one account, and the API that it asks.
+type monitor struct {
+	*collector.Collector
+	account *collector.Account
+	api     *simulator.Simulator
+	logs    *logs
+}
+
+// start starts a monitor, in a bubble of virtual time, that is stopped by stop.
+func start(t *testing.T, api simulator.Options, c collector.Config, o collector.Options) *monitor {
+	t.Helper()
+	m := &monitor{api: simulator.New(api), logs: new(logs)}
+	o.Logger = slog.New(slog.NewTextHandler(m.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o.Transport = m.api.Transport()
+	var err error
+	if m.Collector, err = collector.New([]collector.Config{c}, o); err != nil {
+		t.Fatal(err)
+	}
+	if m.account, err = m.Account(""); err != nil {
+		t.Fatal(err)
+	}
+	m.Start()
+	return m
+}
+
+func (m *monitor) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+	defer cancel()
+	m.Stop(ctx)
+	m.api.Close()
+}
+
+func (m *monitor) track(t *testing.T, ids ...string) {
+	t.Helper()
+	var jobs []registration.Job
+	for _, id := range ids {
+		jobs = append(jobs, registration.Job{RequestID: id})
+	}
+	if _, _, err := m.account.Track(t.Context(), registration.HTTP, jobs); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pass lets virtual time pass.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// state is a job's state by name; empty where it is not tracked.
+func (m *monitor) state(id string) string {
+	j, _, known := m.account.Job(id)
+	if !known {
+		return ""
+	}
+	return j.State.String()
+}
+
+// mostWithin is the largest number of requests that the API counted within any
+// window of that length.
+func mostWithin(seen []simulator.Seen, length time.Duration) int {
+	most, first := 0, 0
+	for i := range seen {
+		for seen[i].At.Sub(seen[first].At) >= length {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+// On the default plan, with far more jobs than it can serve and a wall clock
+// that jumps, the API never sees more than the quota in any 60 s or 24 h, and
+// never refuses; and the quota is used.
+func TestQuotaFor30Days(t *testing.T) {
+	real := time.Now() // has a monotonic reading; the virtual clock's times have none
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var jump atomic.Int64
+		now := func() time.Time { return jumped(real.Add(time.Since(begin)), time.Duration(jump.Load())) }
+		m := start(t, simulator.Options{
+			Seed: 1, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100,
+			Latency: simulator.Latency{Median: 300 * time.Millisecond, P99: 8 * time.Second},
+		}, config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 5, 100 }), collector.Options{Now: now})
+		defer m.stop()
+		for day := range 30 {
+			for i := range 7 { // 210 in all; each takes hours
+				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprintf("job-%d-%d", day, i), Outcome: simulator.Completed, Duration: time.Duration(i) * 3 * time.Hour}))
+			}
+			pass(11 * time.Hour)
+			jump.Add(int64([]time.Duration{3 * time.Hour, -5 * time.Hour, 48 * time.Hour, -47 * time.Hour, 0}[day%5]))
+			pass(13 * time.Hour)
+		}
+		seen := m.api.Log()
+		if n := mostWithin(seen, time.Minute); n > 5 {
+			t.Errorf("%d requests within a minute", n)
+		}
+		if n := mostWithin(seen, 24*time.Hour); n > 100 {
+			t.Errorf("%d requests within 24 hours", n)
+		}
+		if c := m.api.Counters(); c.RateLimited+c.OverQuota > 0 {
+			t.Errorf("%d refusals", c.RateLimited+c.OverQuota)
+		}
+		if len(seen) < 30*90 {
+			t.Errorf("only %d requests in 30 days", len(seen))
+		}
+		s := m.account.Snapshot()
+		if s.Totals.Finished[0] < 200 || s.Totals.Finished[2] > 0 {
+			t.Errorf("%v finished of 210", s.Totals.Finished)
+		}
+	})
+}
+
+// Every job of a busy day is seen to end as it did, once.
+func TestThousandJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, simulator.Options{Seed: 2, Key: "key", Speed: 10, StuckShare: -1, Latency: simulator.Latency{Median: 50 * time.Millisecond, P99: time.Second}},
+			config(func(c *collector.Config) { c.MaxJobAge = 100 * time.Hour; c.Retention = 1000 * time.Hour }), collector.Options{})
+		defer m.stop()
+		for i := range 1000 {
+			m.track(t, m.api.Submit(simulator.Job{API: simulator.APIs()[i%12]}))
+		}
+		pass(90 * time.Hour)
+		want := make(map[string]int)
+		for _, job := range m.api.Jobs() {
+			state := "failed"
+			if job.Outcome == simulator.Completed {
+				state = "completed"
+			}
+			want[state]++
+			if got := m.state(job.RequestID); got != state {
+				t.Errorf("%s (%s, %s) is %s", job.RequestID, job.API, job.Outcome, got)
+			}
+		}
+		s := m.account.Snapshot()
+		if s.Totals.Finished != [3]uint64{uint64(want["completed"]), uint64(want["failed"]), 0} {
+			t.Errorf("finished %v, want %v", s.Totals.Finished, want)
+		}
+		if want["failed"] < 20 || want["completed"] < 800 || s.Totals.Words == 0 {
+			t.Errorf("%v, %d words: not the mix this test is about", want, s.Totals.Words)
+		}
+		if s.Due != 0 || s.Counts[register.Pending]+s.Counts[register.Running] != 0 {
+			t.Errorf("something is left: %d due, %v", s.Due, s.Counts)
+		}
+		before := len(m.api.Log())
+		pass(24 * time.Hour)
+		if asked := len(m.api.Log()) - before; asked != 0 {
+			t.Errorf("ended jobs were asked about %d times", asked)
+		}
+	})
+}
+
+func TestJobsAreGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, simulator.Options{Key: "key"}, config(nil), collector.Options{})
+		defer m.stop()
+		m.api.Submit(simulator.Job{RequestID: "stuck", Outcome: simulator.Stuck})
+		m.track(t, "unknown", "stuck", "late")
+		pass(10 * time.Minute)
+		// It was registered before the API knew of it.
+		m.api.Submit(simulator.Job{RequestID: "late", Outcome: simulator.Completed, Duration: time.Minute})
+		for _, tt := range []struct {
+			after                time.Duration
+			unknown, late, stuck string
+		}{
+			{4 * time.Minute, "pending", "completed", "running"},
+			{20 * time.Minute, "lost", "completed", "running"},
+			{23 * time.Hour, "lost", "completed", "running"},
+			{2 * time.Hour, "", "", "lost"},
+		} {
+			pass(tt.after)
+			if unknown, late, stuck := m.state("unknown"), m.state("late"), m.state("stuck"); unknown != tt.unknown && tt.unknown != "" || late != tt.late && tt.late != "" || stuck != tt.stuck {
+				t.Errorf("after another %s: unknown %s, late %s, stuck %s; want %+v", tt.after, unknown, late, stuck, tt)
+			}
+		}
+		if s := m.account.Snapshot(); s.Totals.Finished != [3]uint64{1, 0, 2} {
+			t.Errorf("finished %v", s.Totals.Finished)
+		}
+	})
+}
+
+// A refused key stops the asking, not the monitor: it asks a few times an hour,
+// and goes on at once when the key is replaced.
+func TestRefusedKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, []byte("wrong\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := start(t, simulator.Options{Key: "right"}, config(func(c *collector.Config) { c.APIKey, c.APIKeyFile = "", path }), collector.Options{})
+		defer m.stop()
+		for i := range 100 {
+			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute}))
+		}
+		pass(5 * time.Hour)
+		if n := m.api.Counters().Unauthorized; n < 2 || n > 40+16 {
+			t.Errorf("%d requests with a refused key in 5 hours", n)
+		}
+		if m.account.Snapshot().Up {
+			t.Error("up with a refused key")
+		}
+		if err := os.WriteFile(path, []byte("right-one\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m.api.SetKey("right-one")
+		pass(time.Minute)
+		if s := m.account.Snapshot(); !s.Up || s.Counts[register.Completed] != 100 {
+			t.Errorf("up %v, %v a minute after the key was replaced", s.Up, s.Counts)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		m.track(t, m.api.Submit(simulator.Job{RequestID: "later", Outcome: simulator.Completed, Duration: time.Second}))
+		before := len(m.api.Log())
+		pass(time.Hour)
+		if asked := len(m.api.Log()) - before; asked != 0 || strings.Count(m.logs.String(), "The API key cannot be read") != 1 {
+			t.Errorf("%d requests without a key; log:\n%s", asked, m.logs)
+		}
+	})
+}
+
+// While the API is down the monitor backs off, and catches up when it is back.
+func TestAPIDown(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault simulator.Fault
+		label jobstatus.Outcome
+		most  int // requests in 6 hours
+	}{
+		{"server error", simulator.Fault{Kind: simulator.ServerErrorHTML, Status: 502}, jobstatus.ServerError, 60},
+		{"reset", simulator.Fault{Kind: simulator.ConnectionReset}, jobstatus.Network, 60},
+		{"timeout", simulator.Fault{Delay: time.Minute}, jobstatus.Timeout, 60},
+		{"a page in its place", simulator.Fault{Kind: simulator.HTMLPage}, jobstatus.Malformed, 60},
+		{"nothing", simulator.Fault{Kind: simulator.EmptyBody}, jobstatus.Malformed, 60},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var down atomic.Bool
+				down.Store(true)
+				m := start(t, simulator.Options{Key: "key", Fault: func(*http.Request) simulator.Fault {
+					if down.Load() {
+						return tt.fault
+					}
+					return simulator.Fault{}
+				}}, config(func(c *collector.Config) { c.Concurrency = 1 }), collector.Options{})
+				defer m.stop()
+				for i := range 50 {
+					m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute}))
+				}
+				pass(6 * time.Hour)
+				s := m.account.Snapshot()
+				n := int(s.Totals.APIRequests[tt.label])
+				if n < 5 || n > tt.most || s.Up || s.Counts[register.Pending] != 50 {
+					t.Errorf("%d requests, up %v, %v while it was down (%v)", n, s.Up, s.Counts, s.Totals.APIRequests)
+				}
+				if lines := strings.Count(m.logs.String(), "level=WARN"); lines > 3 {
+					t.Errorf("%d warnings about one outage:\n%s", lines, m.logs)
+				}
+				down.Store(false)
+				pass(time.Hour)
+				if s := m.account.Snapshot(); !s.Up || s.Counts[register.Completed] != 50 {
+					t.Errorf("up %v, %v an hour after it came back", s.Up, s.Counts)
+				}
+				if !strings.Contains(m.logs.String(), "The API answers again") {
+					t.Error("nobody was told that it is back")
+				}
+			})
+		})
+	}
+}
+
+// Somebody else spends the same quota: the monitor yields.
+func TestSharedKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, simulator.Options{Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100},
+			config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 60, 10_000 }), collector.Options{})
+		defer m.stop()
+		for i := range 30 {
+			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck}))
+		}
+		pass(24 * time.Hour)
+		c := m.api.Counters()
+		if refused := c.RateLimited + c.OverQuota; refused == 0 || refused > 300 {
+			t.Errorf("%d refusals in a day", refused)
+		}
+	})
+}
+
+func TestUnknownStatesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, simulator.Options{Key: "key"}, config(nil), collector.Options{})
+		defer m.stop()
+		m.api.SetBody("a", http.StatusOK, []byte(`{"status":"Archived"}`))
+		m.track(t, "a")
+		pass(time.Second)
+		if s := m.account.Snapshot(); s.Totals.APIUnknownStates != 1 || m.state("a") != "pending" || !s.Up {
+			t.Errorf("%d unknown states, the job is %s, up %v", s.Totals.APIUnknownStates, m.state("a"), s.Up)
+		}
+	})
+}
+
+func TestSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "ids")
+		if err := os.WriteFile(path, []byte("from-file\n{\"request_id\":\"with-api\",\"api\":\"/audio/generic/api/v1/async/asr\"}\nbad\x01line\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) {
+			c.RequestIDs, c.RequestIDFiles = []string{"from-config"}, []string{path}
+		}), collector.Options{})
+		defer m.stop()
+		pass(time.Minute)
+		for id, from := range map[string]registration.Source{"from-config": registration.Config, "from-file": registration.File, "with-api": registration.File} {
+			if j, _, known := m.account.Job(id); !known || j.Source != from {
+				t.Errorf("%s: %+v, known %v", id, j, known)
+			}
+		}
+		s := m.account.Snapshot()
+		if s.Totals.SourceErrors[registration.File] != 1 || !strings.Contains(m.logs.String(), path+":3") {
+			t.Errorf("%v source errors; log:\n%s", s.Totals.SourceErrors, m.logs)
+		}
+		if s.SourceSuccess[registration.Config].IsZero() {
+			t.Error("the configuration was never read with success")
+		}
+	})
+}
+
+// The IDs of the configuration are named for as long as the process runs; a job
+// that has long ended is not asked about again for that, nor after a reload.
+func TestEndedJobsStayEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config(func(c *collector.Config) { c.RequestIDs = []string{"a"} })
+		m := start(t, simulator.Options{Key: "key"}, c, collector.Options{})
+		defer m.stop()
+		m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Completed, Duration: time.Minute})
+		for range 20 {
+			pass(24 * time.Hour)
+			if err := m.Reload(t.Context(), []collector.Config{c}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s := m.account.Snapshot(); s.Totals.Finished != [3]uint64{1, 0, 0} || s.Totals.Registered[registration.Config] != 1 {
+			t.Errorf("finished %v, registered %v", s.Totals.Finished, s.Totals.Registered)
+		}
+	})
+}
+
+func TestReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := config(func(c *collector.Config) { c.RequestsPerDay = 10; c.RequestIDs = []string{"a"} })
+		m := start(t, simulator.Options{Key: "key"}, first, collector.Options{})
+		defer m.stop()
+		m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Stuck})
+		pass(time.Hour)
+
+		// A configuration that is wrong anywhere changes nothing.
+		bad := first
+		bad.Account, bad.TLSCA, bad.APIKey = "second", "/nonexistent", "canary"
+		changed := first
+		changed.RequestIDs = []string{"b"}
+		if err := m.Reload(t.Context(), []collector.Config{changed, bad}); err == nil || strings.Contains(err.Error(), "canary") {
+			t.Errorf("a wrong configuration: %v", err)
+		}
+		pass(time.Minute)
+		if len(m.Accounts()) != 1 || m.state("b") != "" {
+			t.Error("a wrong configuration was taken in part")
+		}
+
+		// What stays keeps its jobs, its quota and its counters.
+		second := config(func(c *collector.Config) { c.Account = "second" })
+		changed.RequestsPerDay = 12
+		if err := m.Reload(t.Context(), []collector.Config{second, changed}); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Hour)
+		accounts := m.Accounts()
+		if len(accounts) != 2 || accounts[0].Name() != "second" || accounts[1] != m.account {
+			t.Fatalf("accounts %v", accounts)
+		}
+		if s := m.account.Snapshot(); m.state("a") != "running" || m.state("b") == "" || s.Day.Used != 12 || s.Totals.APIRequests[jobstatus.OK] < 10 {
+			t.Errorf("a is %s, b is %s, quota %+v, requests %v", m.state("a"), m.state("b"), s.Day, s.Totals.APIRequests)
+		}
+		if _, err := m.Account(""); err == nil {
+			t.Error("with two accounts none needs to be named")
+		}
+
+		// What goes is stopped.
+		if err := m.Reload(t.Context(), []collector.Config{second}); err != nil {
+			t.Fatal(err)
+		}
+		before := len(m.api.Log())
+		pass(48 * time.Hour)
+		if asked := len(m.api.Log()) - before; asked != 0 {
+			t.Errorf("an account that is gone asked %d times", asked)
+		}
+	})
+}
+
+// 1,000 reloads, half of them wrong, while jobs come and end: nothing is
+// dropped, and no goroutine is left (TestMain looks).
+func TestManyReloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config(nil)
+		m := start(t, simulator.Options{Key: "key", Speed: 20}, c, collector.Options{})
+		defer m.stop()
+		var ids []string
+		for i := range 1000 {
+			id := m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute})
+			ids = append(ids, id)
+			m.track(t, id)
+			next := c
+			next.Concurrency = i%2*10 + 0
+			if err := m.Reload(t.Context(), []collector.Config{next}); (err != nil) != (i%2 == 0) {
+				t.Fatalf("reload %d: %v", i, err)
+			}
+			pass(100 * time.Millisecond)
+		}
+		pass(time.Hour)
+		if i := slices.IndexFunc(ids, func(id string) bool { return m.state(id) != "completed" }); i >= 0 {
+			t.Errorf("%s is %s", ids[i], m.state(ids[i]))
+		}
+	})
+}
+
+// A stop lets what is under way end, within the time that it is given.
+func TestStop(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		latency time.Duration
+		took    time.Duration
+		state   string
+	}{
+		{"the answer comes in time", 2 * time.Second, time.Second, "running"},
+		{"it does not", 9 * time.Second, 4 * time.Second, "pending"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := start(t, simulator.Options{Key: "key", Fault: func(*http.Request) simulator.Fault { return simulator.Fault{Delay: tt.latency} }},
+					config(nil), collector.Options{})
+				m.track(t, m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Stuck}))
+				pass(time.Second)
+				begin := time.Now()
+				m.stop()
+				m.stop()
+				if took := time.Since(begin); took != tt.took || m.state("a") != tt.state {
+					t.Errorf("stopped after %s, the job is %s; want %s, %s", took, m.state("a"), tt.took, tt.state)
+				}
+				if s := m.account.Snapshot(); tt.state == "pending" && s.Totals.APIRequests[jobstatus.Network] != 0 {
+					t.Error("a request that was broken off counts against the API")
+				}
+			})
+		})
+	}
+}
+
+func TestOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		jobs     int
+		change   func(*collector.Config)
+		down     bool
+		err      error
+		answered uint64
+		took     time.Duration // at most
+	}{
+		{name: "all", jobs: 40, answered: 40, took: time.Second},
+		{name: "the minute's quota is waited for", jobs: 12, change: func(c *collector.Config) { c.RequestsPerMinute = 5 }, answered: 12, took: 3 * time.Minute},
+		{name: "the day's is not", jobs: 12, change: func(c *collector.Config) { c.RequestsPerDay = 5 }, answered: 5, took: time.Second},
+		{name: "no job", err: collector.ErrNothingAsked, took: time.Second},
+		{name: "the API is down", jobs: 12, down: true, err: collector.ErrNothingAsked, took: time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := simulator.New(simulator.Options{Key: "key"})
+				defer api.Close()
+				api.SetDown(tt.down)
+				c := config(tt.change)
+				for i := range tt.jobs {
+					c.RequestIDs = append(c.RequestIDs, api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck}))
+				}
+				m, err := collector.New([]collector.Config{c}, collector.Options{Transport: api.Transport()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				begin := time.Now()
+				if err := m.Once(t.Context()); !errors.Is(err, tt.err) {
+					t.Errorf("%v, want %v", err, tt.err)
+				}
+				if took := time.Since(begin); took > tt.took {
+					t.Errorf("took %s, more than %s", took, tt.took)
+				}
+				s := m.Accounts()[0].Snapshot()
+				if n := s.Totals.APIRequests[jobstatus.OK]; n != tt.answered {
+					t.Errorf("%d answers, want %d", n, tt.answered)
+				}
+			})
+		})
+	}
+}
+
+// The collector knows no face: neither Telegraf nor Prometheus is in what it is
+// built from.
+func TestDependencies(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "internal/jobstatus\n") {
+		t.Fatalf("not a list of packages: %q", out)
+	}
+	for path := range strings.Lines(string(out)) {
+		if strings.Contains(path, "prometheus") || strings.Contains(path, "telegraf") {
+			t.Errorf("depends on %s", path)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+)
+
+// longestIdle is how long the poller sleeps at most. It looks after jobs that
+// have become too old, and shows that it is alive, at least that often.
+const longestIdle = 5 * time.Second
+
+// stuckAfter is how long the poller may not have moved before the process
+// counts as unhealthy. It never waits for the network, so this is long.
+const stuckAfter = 2 * time.Minute
+
+// poll asks about jobs until running ends. Requests end with asking.
+func (a *Account) poll(running, asking context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-running.Done():
+			return
+		case <-a.wake:
+		case <-timer.C:
+		}
+		a.moved.Store(int64(time.Since(a.begun)))
+		a.tidy(running)
+		wait := longestIdle
+		for running.Err() == nil {
+			ask, at := a.next()
+			if ask == nil {
+				if !at.IsZero() {
+					wait = min(wait, max(at.Sub(a.now()), time.Millisecond))
+				}
+				break
+			}
+			a.requests.Go(func() {
+				ask(asking)
+				a.nudge()
+			})
+		}
+		timer.Reset(wait)
+	}
+}
+
+// tidy gives up the jobs that are too old, and lets go of those out of retention.
+func (a *Account) tidy(ctx context.Context) {
+	now := a.now()
+	for _, id := range a.register.Expired(now) {
+		a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
+	}
+	if err := a.register.Sweep(ctx, now); err != nil {
+		a.log.Error("Jobs out of retention could not be let go of", "err", err)
+	}
+}
+
+func (a *Account) healthy() error {
+	if idle := time.Since(a.begun) - time.Duration(a.moved.Load()); idle > stuckAfter {
+		return fmt.Errorf("account %q: the poller has not moved for %s", a.name, idle.Round(time.Second))
+	}
+	return nil
+}
+
+// next takes the job that is to be asked about now, and a request of the quota,
+// and returns how to ask. Where nothing may be asked now, at says when to look
+// again: zero when something else has to happen first.
+func (a *Account) next() (ask func(context.Context), at time.Time) {
+	now := a.now()
+	s := a.settings.Load()
+	key, err := s.key()
+	if err != nil {
+		a.keyFailed(err)
+		return nil, time.Time{}
+	}
+	at, alone := a.api.pausedUntil(now, key)
+	if !at.IsZero() || alone && a.ledger.UnderWay() > 0 {
+		return nil, at
+	}
+	if jobs, at := a.queue.Due(now); jobs == 0 {
+		return nil, at
+	}
+	if ok, at := a.ledger.Reserve(now); !ok {
+		return nil, at
+	}
+	id, ok := a.queue.Next(now)
+	if !ok { // it was removed meanwhile
+		a.ledger.Release()
+		return nil, now
+	}
+	return func(ctx context.Context) { a.ask(ctx, s, key, id) }, time.Time{}
+}
+
+// ask asks about one job and applies what came of it. It says whether the API
+// answered as it should.
+func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answered bool) {
+	begin := a.now()
+	answer := s.client.Status(ctx, key, id)
+	now := a.now()
+	a.ledger.Answered(now)
+	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
+		// We broke it off ourselves: that says nothing about the API.
+		a.queue.Asked(id, now, 0)
+		return false
+	}
+	a.register.Count(func(t *register.Totals) {
+		t.APIRequests[answer.Outcome]++
+		t.APIDuration.Observe(max(now.Sub(begin), 0).Seconds())
+		if answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown {
+			t.APIUnknownStates++
+		}
+	})
+	if answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown {
+		a.log.Warn("The API answered with a state that is not known; the job stays as it is", "request_id", id)
+	}
+	delay := a.api.apply(a, answer, key, now)
+	switch {
+	case answer.Outcome == jobstatus.NotFound:
+		since := a.register.Missing(id, now)
+		if now.Sub(since) > s.config.NotFoundGrace {
+			a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
+		}
+	case answer.Outcome == jobstatus.OK && answer.State != jobstatus.Unknown:
+		a.observe(ctx, register.Observation{
+			RequestID: id, At: now, State: stateOf[answer.State], ErrorCode: answer.ErrorCode, Result: answer.Result,
+		})
+	}
+	a.queue.Asked(id, now, delay) // of no effect when it has ended
+	return answer.Outcome == jobstatus.OK || answer.Outcome == jobstatus.NotFound
+}
+
+var stateOf = map[jobstatus.State]register.State{
+	jobstatus.Running:   register.Running,
+	jobstatus.Completed: register.Completed,
+	jobstatus.Failed:    register.Failed,
+}
+
+// A consequence is what follows from an outcome that is not OK.
+type consequence struct {
+	// job is how long at least the job that was asked about waits.
+	job time.Duration
+	// pause is how long the whole account waits the first time, and longest how
+	// long when it happens again and again: each time doubles it.
+	pause, longest time.Duration
+	// patience is how many such outcomes in a row only concern the jobs.
+	patience int
+}
+
+// consequences say for each outcome who waits and how long. A delay that the
+// API asks for is kept where it is longer.
+var consequences = [len(jobstatus.Outcomes)]consequence{
+	// The job is given up after not_found_grace.
+	jobstatus.NotFound: {},
+	// The request is refused as such: asking again soon gives the same.
+	jobstatus.ClientError: {job: 5 * time.Minute, pause: time.Minute, longest: 15 * time.Minute, patience: 3},
+	// Until then, or until there is another key.
+	jobstatus.Unauthorized: {pause: 5 * time.Minute, longest: time.Hour},
+	// Somebody else may be using the same key.
+	jobstatus.RateLimited: {pause: time.Minute, longest: 15 * time.Minute},
+	jobstatus.OverQuota:   {pause: 15 * time.Minute, longest: time.Hour},
+	// The API or the way to it is down; each try may cost a request of the quota.
+	jobstatus.ServerError: {pause: 10 * time.Second, longest: 15 * time.Minute},
+	jobstatus.Timeout:     {pause: 10 * time.Second, longest: 15 * time.Minute},
+	jobstatus.Network:     {pause: 10 * time.Second, longest: 15 * time.Minute},
+	// One result may be bad; when all are, it is something in between.
+	jobstatus.Malformed: {job: 10 * time.Minute, pause: time.Minute, longest: 15 * time.Minute, patience: 3},
+	jobstatus.TooLarge:  {job: time.Hour, pause: time.Minute, longest: 15 * time.Minute, patience: 3},
+}
+
+// A condition is how an account's API and key do at present.
+type condition struct {
+	mu          sync.Mutex
+	outcome     jobstatus.Outcome // of the last request
+	asked       bool              // there was one
+	lastSuccess time.Time
+	inARow      int // requests with this outcome, none of another in between
+	steps       int // pauses that were needed, less the requests that have gone well since
+	until       time.Time
+	refusedKey  string // the key that the pause is about
+	keyError    string // why the key could not be read
+}
+
+// pausedUntil is until when nothing is asked: zero when it may be. After a pause
+// each request is asked alone, until as many have gone well as pauses were needed.
+func (c *condition) pausedUntil(now time.Time, key string) (until time.Time, alone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keyError = ""
+	if c.refusedKey != "" && c.refusedKey != key {
+		c.refusedKey, c.until, c.steps = "", time.Time{}, 0
+	}
+	if now.Before(c.until) {
+		return c.until, true
+	}
+	return time.Time{}, c.steps > 0
+}
+
+// apply draws the consequences of an answer, and returns how long at least the
+// job is not asked about. What changes for the operator is logged, once.
+func (c *condition) apply(a *Account, answer jobstatus.Answer, key string, now time.Time) (job time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, first := c.outcome, !c.asked
+	c.outcome, c.asked = answer.Outcome, true
+	if answer.Outcome != before || first {
+		c.inARow = 0
+	}
+	c.inARow++
+	if answer.Outcome == jobstatus.OK || answer.Outcome == jobstatus.NotFound {
+		c.lastSuccess = now
+		c.steps, c.until, c.refusedKey = max(c.steps-1, 0), time.Time{}, ""
+		if !first && before != jobstatus.OK && before != jobstatus.NotFound {
+			a.log.Info("The API answers again", "outcome_before", before.String())
+		}
+		return answer.RetryAfter
+	}
+	what := consequences[answer.Outcome]
+	if what.pause > 0 && c.inARow > what.patience && !now.Before(c.until) {
+		// Requests that were under way together are one failure.
+		pause := max(min(what.pause<<min(c.steps, 16), what.longest), answer.RetryAfter)
+		c.until = now.Add(pause)
+		c.steps++
+		if answer.Outcome == jobstatus.Unauthorized {
+			c.refusedKey = key
+		}
+	}
+	if answer.Outcome != before || first {
+		a.log.Warn("The API did not answer as it should", "outcome", answer.Outcome.String(), "err", answer.Err,
+			"pause", max(c.until.Sub(now), 0).Round(time.Second).String())
+	}
+	return max(what.job, answer.RetryAfter)
+}
+
+// keyFailed notes that the key cannot be read now.
+func (a *Account) keyFailed(err error) {
+	c := &a.api
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if text := err.Error(); text != c.keyError {
+		c.keyError = text
+		a.log.Error("The API key cannot be read; nothing is asked until it can", "err", err)
+	}
+}
+
+// up says whether the last request was answered as the API should.
+func (c *condition) up() (up bool, lastSuccess time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked && (c.outcome == jobstatus.OK || c.outcome == jobstatus.NotFound), c.lastSuccess
+}

@@ -1,0 +1,68 @@
+package collector
+
+import (
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+// A Snapshot is an account at one moment: what a scrape or a gather shows.
+// Reading it asks nothing of the API.
+type Snapshot struct {
+	register.Snapshot
+	Account    string
+	At         time.Time
+	JobMetrics string   // as configured: which series a job has
+	JobLabels  []string // as configured
+	// NextPolls is when each of Jobs is due to be asked about; zero: not known.
+	NextPolls []time.Time
+	Due       int // unfinished jobs that would be asked about now if the quota allowed
+
+	Up          bool      // the last request was answered as the API should
+	LastSuccess time.Time // zero: never
+	Minute, Day schedule.Usage
+
+	SourceSuccess map[registration.Source]time.Time // when each source was last looked at without a problem
+}
+
+// Snapshot returns the account as it is now.
+func (a *Account) Snapshot() Snapshot {
+	now := a.now()
+	config := a.settings.Load().config
+	s := Snapshot{
+		Snapshot:      a.register.Snapshot(now),
+		Account:       a.name,
+		At:            now,
+		JobMetrics:    config.JobMetrics,
+		JobLabels:     config.JobLabels,
+		SourceSuccess: a.sources.successes(),
+	}
+	s.NextPolls = make([]time.Time, len(s.Jobs))
+	for i := range s.Jobs {
+		if !s.Jobs[i].State.Ended() {
+			s.NextPolls[i] = a.queue.NextPoll(s.Jobs[i].RequestID)
+		}
+	}
+	s.Due, _ = a.queue.Due(now)
+	s.Up, s.LastSuccess = a.api.up()
+	s.Minute, s.Day = a.ledger.Usage(now)
+	return s
+}
+
+// Job returns what is known of one job, and when it is due to be asked about
+// (zero: not known).
+func (a *Account) Job(requestID string) (job register.Job, next time.Time, known bool) {
+	job, known = a.register.Job(requestID)
+	if known && !job.State.Ended() {
+		next = a.queue.NextPoll(requestID)
+	}
+	return job, next, known
+}
+
+// Jobs returns at most limit jobs, the newest first, that match and come after
+// the job with the ID after. ok is false where after is not tracked.
+func (a *Account) Jobs(match func(*register.Job) bool, after string, limit int) (jobs []register.Job, ok bool) {
+	return a.register.List(match, after, limit)
+}

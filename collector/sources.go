@@ -1,0 +1,172 @@
+package collector
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+)
+
+// announceEvery is how often the IDs of the configuration are named again: a
+// job that has ended stays known for as long as its ID is named.
+const announceEvery = time.Hour
+
+// sources are where an account's request IDs come from, beside HTTP.
+type sources struct {
+	running context.Context
+	files   *source.Files
+	configs worker
+	follow  worker
+	urls    worker
+
+	mu          sync.Mutex
+	lastSuccess map[registration.Source]time.Time
+	looked      map[registration.Source]chan struct{} // those that start began with: closed after the first look
+}
+
+// A worker is a goroutine that can be ended.
+type worker struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (w *worker) start(ctx context.Context, run func(context.Context)) {
+	ctx, w.cancel = context.WithCancel(ctx)
+	w.done.Go(func() { run(ctx) })
+}
+
+func (w *worker) stop() {
+	if w.cancel != nil {
+		w.cancel()
+		w.done.Wait()
+	}
+}
+
+func (s *sources) start(ctx context.Context, a *Account) {
+	s.running = ctx
+	s.lastSuccess = make(map[registration.Source]time.Time)
+	s.looked = make(map[registration.Source]chan struct{})
+	config := a.settings.Load().config
+	s.looked[registration.Config] = make(chan struct{})
+	if len(config.RequestIDFiles) > 0 {
+		s.looked[registration.File] = make(chan struct{})
+	}
+	if len(config.RequestIDURLs) > 0 {
+		s.looked[registration.URL] = make(chan struct{})
+	}
+	s.configs.start(ctx, a.announce)
+	// The patterns were tried when the settings were prepared.
+	s.files, _ = source.NewFiles(config.RequestIDFiles, 0, s.handler(a))
+	s.follow.start(ctx, s.files.Run)
+	s.startURLs(a)
+}
+
+func (s *sources) startURLs(a *Account) {
+	settings := a.settings.Load()
+	urls, _ := source.NewURLs(settings.config.RequestIDURLs, settings.web, settings.config.RefreshInterval, s.handler(a))
+	s.urls.start(s.running, urls.Run)
+}
+
+// reload starts anew only what has changed, so that files are read on from
+// where they were.
+func (s *sources) reload(a *Account, old, new Config) {
+	if s.files == nil { // not started yet
+		return
+	}
+	s.configs.stop()
+	s.configs.start(s.running, a.announce)
+	_ = s.files.SetPatterns(new.RequestIDFiles)
+	s.urls.stop()
+	s.startURLs(a)
+}
+
+func (s *sources) stop() {
+	s.configs.stop()
+	s.follow.stop()
+	s.urls.stop()
+}
+
+// announce names the IDs of the configuration, at once and then now and again.
+func (a *Account) announce(ctx context.Context) {
+	var jobs []registration.Job
+	for _, id := range a.settings.Load().config.RequestIDs {
+		jobs = append(jobs, registration.Job{RequestID: id})
+	}
+	ticker := time.NewTicker(announceEvery)
+	defer ticker.Stop()
+	for {
+		_, _, err := a.Track(ctx, registration.Config, jobs)
+		if err != nil {
+			a.sourceProblem(registration.Config, 1, err)
+		}
+		a.sources.lookedAt(registration.Config, err == nil, a.now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *sources) handler(a *Account) source.Handler {
+	return source.Handler{
+		Track: func(ctx context.Context, from registration.Source, jobs []registration.Job) error {
+			_, _, err := a.Track(ctx, from, jobs)
+			if err != nil {
+				a.sourceProblem(from, 1, err)
+			}
+			return err
+		},
+		Problem: a.sourceProblem,
+		Looked:  func(from registration.Source, sound bool) { s.lookedAt(from, sound, a.now()) },
+	}
+}
+
+// sourceProblem counts and logs what is wrong with a source.
+func (a *Account) sourceProblem(from registration.Source, n int, err error) {
+	a.register.Count(func(t *register.Totals) { t.SourceErrors[from] += uint64(n) })
+	a.log.Warn("A source of request IDs has a problem", "source", string(from), "err", err)
+}
+
+func (s *sources) lookedAt(from registration.Source, sound bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sound {
+		s.lastSuccess[from] = now
+	}
+	looked, waiting := s.looked[from]
+	if !waiting { // a reload has brought it
+		return
+	}
+	select {
+	case <-looked:
+	default:
+		close(looked)
+	}
+}
+
+// wait waits until every source that start began with was looked at once.
+func (s *sources) wait(ctx context.Context) error {
+	for _, looked := range s.looked {
+		select {
+		case <-looked:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// successes returns when each source was last looked at without a problem.
+func (s *sources) successes() map[registration.Source]time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := make(map[registration.Source]time.Time, len(s.lastSuccess))
+	for from, at := range s.lastSuccess {
+		c[from] = at
+	}
+	return c
+}
