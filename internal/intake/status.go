@@ -1,0 +1,96 @@
+package intake
+
+import (
+	"math"
+	"net/http"
+
+	"github.com/prometheus/common/version"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+// shownPolls is how many of the next polls the status has.
+const shownPolls = 20
+
+// monitorStatus is the JSON of the monitor as a whole.
+type monitorStatus struct {
+	Version  string          `json:"version,omitzero"`
+	Accounts []accountStatus `json:"accounts"`
+}
+
+type accountStatus struct {
+	Account     string           `json:"account"`
+	Up          bool             `json:"up"` // the last request was answered as the API should
+	LastSuccess moment           `json:"last_success,omitzero"`
+	Jobs        map[string]int   `json:"jobs"` // by state
+	Oldest      float64          `json:"oldest_unfinished_age_seconds"`
+	Due         int              `json:"due"`   // jobs that would be asked about now if the quota allowed
+	Quota       map[string]quota `json:"quota"` // by window
+	NextPolls   []poll           `json:"next_polls"`
+	Sources     []sourceStatus   `json:"sources"`
+}
+
+// quota is one window of the quota. Without a limit, nothing can be left of it.
+type quota struct {
+	Limit    *float64 `json:"limit"`
+	Used     float64  `json:"used"`
+	Left     *float64 `json:"left"`
+	ResetsAt moment   `json:"resets_at,omitzero"`
+}
+
+type poll struct {
+	RequestID string `json:"request_id"`
+	At        moment `json:"at"`
+}
+
+type sourceStatus struct {
+	Source      registration.Source `json:"source"`
+	LastSuccess moment              `json:"last_success,omitzero"`
+	Errors      uint64              `json:"errors"`
+}
+
+// status serves how the accounts do.
+func (in *intake) status(http.ResponseWriter, *http.Request) (int, any, error) {
+	s := monitorStatus{Version: version.Version}
+	for _, account := range in.collector.Accounts() {
+		s.Accounts = append(s.Accounts, accountOf(account))
+	}
+	return http.StatusOK, s, nil
+}
+
+func accountOf(account *collector.Account) accountStatus {
+	snapshot := account.Snapshot()
+	s := accountStatus{
+		Account:     snapshot.Account,
+		Up:          snapshot.Up,
+		LastSuccess: momentOf(snapshot.LastSuccess),
+		Jobs:        make(map[string]int),
+		Oldest:      snapshot.OldestUnfinished.Seconds(),
+		Due:         snapshot.Due,
+		Quota:       map[string]quota{"minute": quotaOf(snapshot.Minute), "day": quotaOf(snapshot.Day)},
+		NextPolls:   []poll{},
+	}
+	for i, state := range register.States {
+		s.Jobs[state] = snapshot.Counts[i]
+	}
+	for _, p := range account.NextPolls(shownPolls) {
+		s.NextPolls = append(s.NextPolls, poll{p.RequestID, momentOf(p.At)})
+	}
+	// The other sources are not looked at: they come by themselves.
+	for _, from := range []registration.Source{registration.Config, registration.File, registration.URL} {
+		s.Sources = append(s.Sources, sourceStatus{from, momentOf(snapshot.SourceSuccess[from]), snapshot.Totals.SourceErrors[from]})
+	}
+	return s
+}
+
+func quotaOf(u schedule.Usage) quota {
+	q := quota{Used: u.Used, ResetsAt: momentOf(u.Resets)}
+	if !math.IsInf(u.Limit, 1) {
+		left := max(u.Limit-u.Used, 0)
+		q.Limit, q.Left = &u.Limit, &left
+	}
+	return q
+}

@@ -1,0 +1,59 @@
+package intake_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/common/version"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+)
+
+func TestStatus(t *testing.T) {
+	before := version.Version
+	version.Version = "1.2.3"
+	defer func() { version.Version = before }()
+
+	const idle = `"jobs":{"pending":0,"running":0,"completed":0,"failed":0,"lost":0},"oldest_unfinished_age_seconds":0,"due":0,"next_polls":[]`
+	synctest.Test(t, func(t *testing.T) {
+		limited, unlimited := collector.DefaultConfig(), collector.DefaultConfig()
+		limited.Account, limited.APIKey = "a", key
+		unlimited.Account, unlimited.APIKey = "b", key
+		unlimited.RequestsPerMinute, unlimited.RequestsPerDay = 0, 0
+		m := watchConfigs(t, vendor{"c": completed, "f": failed, "r1": running, "r2": running}, []collector.Config{limited, unlimited})
+
+		check(t, m.do("GET", "/api/v1/status", ""), 200, `{"version":"1.2.3","accounts":[
+			{"account":"a","up":false,`+idle+`,
+				"quota":{"minute":{"limit":5,"used":0,"left":5},"day":{"limit":100,"used":0,"left":100}},
+				"sources":[{"source":"config","errors":0},{"source":"file","errors":0},{"source":"url","errors":0}]},
+			{"account":"b","up":false,`+idle+`,
+				"quota":{"minute":{"limit":null,"used":0,"left":null},"day":{"limit":null,"used":0,"left":null}},
+				"sources":[{"source":"config","errors":0},{"source":"file","errors":0},{"source":"url","errors":0}]}]}`)
+
+		m.do("POST", "/api/v1/jobs?account=a", `["r1","r2","c","f"]`)
+		if err := m.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		m.do("POST", "/api/v1/jobs?account=a", `["p"]`)
+		w := m.do("GET", "/api/v1/status", "")
+		text := w.Body.String()
+		if strings.Contains(text, key) || strings.Contains(text, "secret") {
+			t.Errorf("the status holds a secret: %s", text)
+		}
+		looked := `"last_success":"` + at(0) + `","errors":0`
+		check(t, w, 200, `{"version":"1.2.3","accounts":[
+			{"account":"a","up":true,"last_success":"`+at(0)+`",
+				"jobs":{"pending":1,"running":2,"completed":1,"failed":1,"lost":0},"oldest_unfinished_age_seconds":20,"due":3,
+				"quota":{"minute":{"limit":5,"used":4,"left":1,"resets_at":"`+at(61*time.Second+60*time.Millisecond)+`"},
+					"day":{"limit":100,"used":4,"left":96,"resets_at":"`+at(24*time.Hour+time.Second+86400*time.Millisecond)+`"}},
+				"next_polls":[{"request_id":"p","at":"`+at(20*time.Second)+`"},
+					{"request_id":"r1","at":"`+at(10*time.Second)+`"},{"request_id":"r2","at":"`+at(10*time.Second)+`"}],
+				"sources":[{"source":"config",`+looked+`},{"source":"file","errors":0},{"source":"url","errors":0}]},
+			{"account":"b","up":false,`+idle+`,
+				"quota":{"minute":{"limit":null,"used":0,"left":null},"day":{"limit":null,"used":0,"left":null}},
+				"sources":[{"source":"config",`+looked+`},{"source":"file","errors":0},{"source":"url","errors":0}]}]}`)
+	})
+}
