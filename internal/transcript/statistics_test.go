@@ -1,0 +1,503 @@
+package transcript_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+var nan = math.NaN()
+
+// equal: hand-worked sums differ from computed ones in their last digits.
+var equal = cmp.Options{cmpopts.EquateApprox(1e-12, 1e-12), cmpopts.EquateNaNs(), cmpopts.EquateEmpty()}
+
+// piece is a Piece as a test writes it.
+func piece(speaker string, start, end, confidence float64) transcript.Piece {
+	return transcript.Piece{Start: start, End: end, Confidence: confidence, Speaker: []byte(speaker)}
+}
+
+// document is a result in the order of its listing.
+type document struct {
+	confidence, speakers    *float64
+	words, segments, pauses []transcript.Piece
+	wordList, segmentList   bool // listed although empty
+}
+
+func number(v float64) *float64 { return &v }
+
+func (d document) result(a *transcript.Accumulator) *transcript.Result {
+	if d.confidence != nil {
+		a.Confidence(*d.confidence)
+	}
+	if d.speakers != nil {
+		a.Speakers(*d.speakers)
+	}
+	if d.wordList || d.words != nil {
+		a.WordList()
+	}
+	for _, w := range d.words {
+		a.Word(w)
+	}
+	if d.segmentList || d.segments != nil || d.pauses != nil {
+		a.SegmentList()
+	}
+	for _, s := range d.segments {
+		a.Segment(s)
+	}
+	for _, s := range d.pauses {
+		a.Pause(s)
+	}
+	return a.Result()
+}
+
+// unsaid are the statistics of a result that says nothing.
+func unsaid() transcript.Statistics {
+	return transcript.Statistics{
+		Confidence: nan, Speakers: -1, Words: -1, Overlaps: -1,
+		SpeechSeconds: nan, DurationSeconds: nan, SpeechRate: nan, DominantSpeakerRatio: nan,
+	}
+}
+
+// with returns what set makes of the statistics of a result that says nothing.
+func with(set func(*transcript.Statistics)) *transcript.Statistics {
+	s := unsaid()
+	set(&s)
+	return &s
+}
+
+func anomalies(count map[transcript.Anomaly]int) (all [len(transcript.Anomalies)]int) {
+	for a, n := range count {
+		all[a] = n
+	}
+	return all
+}
+
+func TestStatistics(t *testing.T) {
+	tests := map[string]struct {
+		document
+		want *transcript.Statistics // nil: nothing to measure
+	}{
+		"nothing": {},
+		"own figures only": {
+			document{confidence: number(.5), speakers: number(3)},
+			with(func(s *transcript.Statistics) { s.Confidence, s.Speakers = .5, 3 }),
+		},
+		"impossible numbers of speakers alone": {document: document{speakers: number(2.5)}},
+		"negative number of speakers":          {document: document{speakers: number(-1)}},
+		"absurd number of speakers":            {document: document{speakers: number(1e300)}},
+		"no words": {
+			document{wordList: true},
+			with(func(s *transcript.Statistics) { s.Words, s.Overlaps, s.SpeechSeconds = 0, 0, 0 }),
+		},
+		"no segments": {
+			document{segmentList: true},
+			with(func(s *transcript.Statistics) { s.SpeechSeconds = 0 }),
+		},
+		"the vendor's sample": {
+			document{confidence: number(.97), speakers: number(2), words: []transcript.Piece{
+				piece("1", 0, 1, .97), piece("2", 1.2, 2, .97), piece("2", 2, 2.6, .97), piece("2", 2.6, 3, .97), piece("2", 3, 4, .97),
+			}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Speakers, s.Words, s.Overlaps = .97, 2, 5, 0
+				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3.8, 4, 1.25, 2.8/3.8
+				s.WordConfidence = transcript.Distribution{Count: 5, Sum: 4.85, Min: .97, Max: .97, P50: .97, P90: .97, P99: .97}
+				s.WordDuration = transcript.Distribution{Count: 5, Sum: 3.8, Min: .4, Max: 1, P50: .8, P90: 1, P99: 1}
+				s.WordGap = transcript.Distribution{Count: 4, Sum: .2, Min: 0, Max: .2, P50: 0, P90: .2, P99: .2}
+				s.BySpeaker = []transcript.Speaker{
+					{TalkSeconds: 2.8, Words: 4, Turns: 1, ConfidenceMean: .97}, {TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .97},
+				}
+			}),
+		},
+		"one word without anything else": {
+			document{words: []transcript.Piece{piece("", 1, 2, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 1, 0, 1, 2, .5
+				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+			}),
+		},
+		"confidences of the words only": {
+			document{words: []transcript.Piece{piece("", nan, nan, .2), piece("", nan, nan, .6)}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Words, s.Overlaps = .4, 2, 0
+				s.WordConfidence = transcript.Distribution{Count: 2, Sum: .8, Min: .2, Max: .6, P50: .2, P90: .6, P99: .6}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.MissingTime: 2})
+			}),
+		},
+		"every anomaly, each left out of the figures": {
+			document{words: []transcript.Piece{
+				piece("a", 5, 6, .5),
+				piece("a", 8, 7, .7),         // negative duration: its confidence counts
+				piece("a", nan, 9, .9),       // no start
+				piece("b", 9, nan, nan),      // no end, no confidence
+				piece("b", -1, 3, 1),         // no time
+				piece("b", 3, 1e9, 0),        // no time
+				piece("b", 3, 4, 1.5),        // out of order, and no confidence
+				piece("b", 10, 10.5, -.0001), // no confidence
+				piece("b", math.Inf(-1), math.Inf(1), math.Inf(1)),
+			}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Speakers, s.Words, s.Overlaps = 3.1/5, 2, 9, 0
+				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 2.5, 10.5, 9/10.5, .6
+				s.WordConfidence = transcript.Distribution{Count: 5, Sum: 3.1, Min: 0, Max: 1, P50: .7, P90: 1, P99: 1}
+				s.WordDuration = transcript.Distribution{Count: 3, Sum: 2.5, Min: .5, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordGap = transcript.Distribution{Count: 2, Sum: 5, Min: 1, Max: 4, P50: 1, P90: 4, P99: 4}
+				s.BySpeaker = []transcript.Speaker{
+					{TalkSeconds: 1.5, Words: 6, Turns: 2, ConfidenceMean: .5}, {TalkSeconds: 1, Words: 3, Turns: 1, ConfidenceMean: .7},
+				}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{
+					transcript.NegativeDuration: 1, transcript.MissingTime: 5, transcript.OutOfOrder: 1, transcript.ConfidenceOutOfRange: 3,
+				})
+			}),
+		},
+		"overlaps": { // 0–4 and 1–2 overlap, 3–5 starts after 1–2 has ended, 5–6 follows at once
+			document{words: []transcript.Piece{piece("a", 0, 4, nan), piece("b", 1, 2, nan), piece("a", 3, 5, nan), piece("b", 5, 6, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Speakers, s.Words, s.Overlaps = 2, 4, 1
+				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 8, 6, 4./6, .75
+				s.WordDuration = transcript.Distribution{Count: 4, Sum: 8, Min: 1, Max: 4, P50: 1, P90: 4, P99: 4}
+				s.WordGap = transcript.Distribution{Count: 3, Sum: 1, Min: 0, Max: 1, P50: 0, P90: 1, P99: 1}
+				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 6, Words: 2, Turns: 2, ConfidenceMean: nan}, {TalkSeconds: 2, Words: 2, Turns: 2, ConfidenceMean: nan}}
+			}),
+		},
+		"out of order": { // in order of start: a 0–1, b 1–2, a 3–4
+			document{words: []transcript.Piece{piece("a", 3, 4, nan), piece("a", 0, 1, nan), piece("b", 1, 2, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Speakers, s.Words, s.Overlaps = 2, 3, 0
+				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3, 4, .75, 2./3
+				s.WordDuration = transcript.Distribution{Count: 3, Sum: 3, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordGap = transcript.Distribution{Count: 2, Sum: 1, Min: 0, Max: 1, P50: 0, P90: 1, P99: 1}
+				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 2, Words: 2, Turns: 2, ConfidenceMean: nan}, {TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: nan}}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.OutOfOrder: 1})
+			}),
+		},
+		"words of no time": {
+			document{words: []transcript.Piece{piece("a", 0, 0, nan), piece("b", 0, 0, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Speakers, s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds = 2, 2, 0, 0, 0
+				s.WordDuration = transcript.Distribution{Count: 2}
+				s.WordGap = transcript.Distribution{Count: 1}
+				s.BySpeaker = []transcript.Speaker{{Words: 1, Turns: 1, ConfidenceMean: nan}, {Words: 1, Turns: 1, ConfidenceMean: nan}}
+			}),
+		},
+		"words without a speaker do not end a turn": {
+			document{words: []transcript.Piece{piece("a", 0, 1, nan), piece("", 1, 2, nan), piece("a", 2, 3, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Speakers, s.Words, s.Overlaps = 1, 3, 0
+				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3, 3, 1, 1
+				s.WordDuration = transcript.Distribution{Count: 3, Sum: 3, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordGap = transcript.Distribution{Count: 2}
+				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 2, Words: 2, Turns: 1, ConfidenceMean: nan}}
+			}),
+		},
+		"segments": {
+			document{speakers: number(3), segments: []transcript.Piece{
+				piece("1", 0, 4.2, nan), piece("2", 4, 9.5, .8), piece("1", 9.9, 12, .6), piece("3", 12.4, 13, nan),
+			}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Speakers, s.SpeechSeconds, s.DurationSeconds, s.DominantSpeakerRatio = .7, 3, 12.4, 13, 6.3/12.4
+				s.BySpeaker = []transcript.Speaker{
+					{TalkSeconds: 6.3, Turns: 2, ConfidenceMean: .6}, {TalkSeconds: 5.5, Turns: 1, ConfidenceMean: .8}, {TalkSeconds: .6, Turns: 1, ConfidenceMean: nan},
+				}
+			}),
+		},
+		"segments without speech": {
+			document{segments: []transcript.Piece{piece("", 0, 10, nan)}, pauses: []transcript.Piece{piece("", 11, 20, nan), piece("", 10, 11, nan), piece("", 0, nan, nan)}},
+			with(func(s *transcript.Statistics) { s.SpeechSeconds, s.DurationSeconds = 10, 20 }),
+		},
+		"an empty list of words beside segments": {
+			document{wordList: true, segments: []transcript.Piece{piece("a", 0, 2, .5)}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Speakers, s.SpeechSeconds, s.DurationSeconds, s.DominantSpeakerRatio = .5, 1, 2, 2, 1
+				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 2, Turns: 1, ConfidenceMean: .5}}
+			}),
+		},
+		"words are preferred to segments": {
+			document{words: []transcript.Piece{piece("a", 0, 1, .9)}, segments: []transcript.Piece{piece("b", 2, 1, 7)}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Speakers, s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = .9, 1, 1, 0, 1, 1, 1, 1
+				s.WordConfidence = transcript.Distribution{Count: 1, Sum: .9, Min: .9, Max: .9, P50: .9, P90: .9, P99: .9}
+				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .9}}
+			}),
+		},
+		"too short for a rate": {
+			document{words: []transcript.Piece{piece("", 0, 1e-300, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds = 1, 0, 1e-300, 1e-300
+				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1e-300, Min: 1e-300, Max: 1e-300, P50: 1e-300, P90: 1e-300, P99: 1e-300}
+			}),
+		},
+		"own confidence out of range": {
+			document{confidence: number(97), segments: []transcript.Piece{piece("", 0, 1, .25), piece("", 1, 2, .75)}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.SpeechSeconds, s.DurationSeconds = .5, 2, 2
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.ConfidenceOutOfRange: 1})
+			}),
+		},
+	}
+	var a transcript.Accumulator // one for all: Reset must leave nothing behind
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a.Reset()
+			var got *transcript.Statistics
+			r := test.result(&a)
+			if r != nil {
+				got = &r.Statistics
+				checkHistograms(t, r)
+			}
+			if diff := cmp.Diff(test.want, got, equal); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// checkHistograms holds that each histogram counts what its distribution does.
+func checkHistograms(t *testing.T, r *transcript.Result) {
+	t.Helper()
+	for name, pair := range map[string]struct {
+		d transcript.Distribution
+		h *histogram.Histogram
+	}{
+		"confidence": {r.WordConfidence, r.WordConfidences},
+		"duration":   {r.WordDuration, r.WordDurations},
+		"gap":        {r.WordGap, r.WordGaps},
+	} {
+		if (pair.h == nil) != (pair.d.Count == 0) {
+			t.Fatalf("%s: %d values, and the histogram is %v", name, pair.d.Count, pair.h)
+		}
+		if pair.h == nil {
+			continue
+		}
+		if pair.h.Count() != uint64(pair.d.Count) || !cmp.Equal(pair.h.Sum(), pair.d.Sum, equal) {
+			t.Errorf("%s: the histogram counts %d values of together %g, the distribution %d of %g",
+				name, pair.h.Count(), pair.h.Sum(), pair.d.Count, pair.d.Sum)
+		}
+	}
+}
+
+func TestMoreThanMaxSpeakers(t *testing.T) {
+	var a transcript.Accumulator
+	a.WordList()
+	var at float64
+	for i := range transcript.MaxSpeakers + 3 { // of 1, 2, 3… seconds
+		for range 2 {
+			a.Word(piece(fmt.Sprint("speaker ", i), at, at+float64(i+1)/2, float64(i)/100))
+			at += float64(i+1) / 2
+		}
+	}
+	r := a.Result()
+	var want []transcript.Speaker
+	for i := transcript.MaxSpeakers + 2; i > 2; i-- {
+		want = append(want, transcript.Speaker{TalkSeconds: float64(i + 1), Words: 2, Turns: 1, ConfidenceMean: float64(i) / 100})
+	}
+	want = append(want, transcript.Speaker{TalkSeconds: 1 + 2 + 3, Words: 6, Turns: 3, ConfidenceMean: .01}) // all others
+	if diff := cmp.Diff(want, r.BySpeaker, equal); diff != "" {
+		t.Errorf("speakers (-want +got):\n%s", diff)
+	}
+	if r.Speakers != transcript.MaxSpeakers+3 {
+		t.Errorf("%d speakers, want all %d", r.Speakers, transcript.MaxSpeakers+3)
+	}
+	if share := 13. / 91; math.Abs(r.DominantSpeakerRatio-share) > 1e-12 {
+		t.Errorf("the dominant speaker has %g of the talk time, want %g", r.DominantSpeakerRatio, share)
+	}
+}
+
+// One speaker more than the most: the one is `other` alone.
+func TestOneMoreThanMaxSpeakers(t *testing.T) {
+	var a transcript.Accumulator
+	a.SegmentList()
+	for i := range transcript.MaxSpeakers + 1 {
+		a.Segment(piece(fmt.Sprint(i), 0, float64(i), nan))
+	}
+	if n := len(a.Result().BySpeaker); n != transcript.MaxSpeakers+1 {
+		t.Errorf("%d speakers shown, want %d", n, transcript.MaxSpeakers+1)
+	}
+}
+
+// The caller may use the memory of an ID again.
+func TestSpeakerIsCopied(t *testing.T) {
+	var a transcript.Accumulator
+	a.SegmentList()
+	id := []byte("a")
+	for i := range 4 {
+		id[0] = "abab"[i]
+		a.Segment(transcript.Piece{Start: float64(i), End: float64(i + 1), Confidence: nan, Speaker: id})
+	}
+	want := []transcript.Speaker{{TalkSeconds: 2, Turns: 2, ConfidenceMean: nan}, {TalkSeconds: 2, Turns: 2, ConfidenceMean: nan}}
+	if diff := cmp.Diff(want, a.Result().BySpeaker, equal); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Quantiles are of the nearest rank: the smallest value that at least that
+// share of the values do not exceed, here found by counting.
+func TestQuantiles(t *testing.T) {
+	nearestRank := func(values []float64, percent int) float64 {
+		sorted := slices.Sorted(slices.Values(values))
+		for _, v := range sorted {
+			atMost := 0
+			for _, w := range values {
+				if w <= v {
+					atMost++
+				}
+			}
+			if atMost*100 >= percent*len(values) {
+				return v
+			}
+		}
+		return nan
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := 1; n <= 210; n++ {
+		var a transcript.Accumulator
+		a.WordList()
+		var values []float64
+		for range n {
+			c := float64(r.IntN(n)) / float64(n) // with repeats
+			values = append(values, c)
+			a.Word(piece("", nan, nan, c))
+		}
+		d := a.Result().WordConfidence
+		want := transcript.Distribution{
+			Count: n, Sum: d.Sum, Min: slices.Min(values), Max: slices.Max(values),
+			P50: nearestRank(values, 50), P90: nearestRank(values, 90), P99: nearestRank(values, 99),
+		}
+		if d != want {
+			t.Errorf("%d values: got %+v, want %+v", n, d, want)
+		}
+	}
+}
+
+func TestMean(t *testing.T) {
+	if m := (transcript.Distribution{Count: 4, Sum: 10}).Mean(); m != 2.5 {
+		t.Errorf("mean %g, want 2.5", m)
+	}
+	if m := (transcript.Distribution{}).Mean(); !math.IsNaN(m) {
+		t.Errorf("mean of nothing is %g, want NaN", m)
+	}
+}
+
+// What a result returned stays as it is when the accumulator goes on.
+func TestResultIsIndependent(t *testing.T) {
+	var a transcript.Accumulator
+	first := document{words: []transcript.Piece{piece("a", 0, 1, .5), piece("b", 1, 3, .7)}}
+	got, again := first.result(&a), first.result(new(transcript.Accumulator))
+	a.Reset()
+	document{words: []transcript.Piece{piece("c", 7, 9, .1), piece("d", 11, 19, .2), piece("e", 20, 29, .3)}}.result(&a)
+	if diff := cmp.Diff(again.Statistics, got.Statistics, equal); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	checkHistograms(t, got)
+}
+
+// FuzzAccumulator takes the input as pieces with any floats for times and
+// confidences: no figure may be infinite, negative or out of its range.
+func FuzzAccumulator(f *testing.F) {
+	seed := func(values ...float64) {
+		var data []byte
+		for i, v := range values {
+			if i%3 == 0 {
+				data = append(data, byte(i))
+			}
+			data = binary.LittleEndian.AppendUint64(data, math.Float64bits(v))
+		}
+		f.Add(data, .5, 2.)
+	}
+	seed(0, 1, .9, 1, 2, .8, 3, 2, .7, 1, 2, 1.1)
+	seed(math.Inf(-1), math.Inf(1), nan, 0, math.MaxFloat64, math.MaxFloat64, 0, 1e7, 1)
+	seed(1e7, 1e7, 1, 0, 1e7, 0, math.Copysign(0, -1), math.SmallestNonzeroFloat64, math.SmallestNonzeroFloat64)
+	f.Fuzz(func(t *testing.T, data []byte, confidence, speakers float64) {
+		var a transcript.Accumulator
+		a.Confidence(confidence)
+		a.Speakers(speakers)
+		words := 0
+		for ; len(data) >= 25; data = data[25:] {
+			float := func(i int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(data[1+8*i:])) }
+			p := transcript.Piece{Start: float(0), End: float(1), Confidence: float(2), Speaker: data[:1]}
+			switch data[0] % 8 {
+			case 0:
+				a.SegmentList()
+				a.Segment(p)
+			case 1:
+				a.SegmentList()
+				a.Pause(p)
+			default:
+				if words == 0 {
+					a.WordList()
+				}
+				words++
+				a.Word(p)
+			}
+		}
+		r := a.Result()
+		if r == nil {
+			t.Fatal("no result, though it has a confidence")
+		}
+		checkRanges(t, &r.Statistics)
+		checkHistograms(t, r)
+		if words > 0 && r.Words != words {
+			t.Errorf("%d words, want %d", r.Words, words)
+		}
+	})
+}
+
+func checkRanges(t *testing.T, s *transcript.Statistics) {
+	t.Helper()
+	check := func(name string, v, most float64) {
+		if v < 0 || v > most || math.IsInf(v, 0) {
+			t.Errorf("%s is %g, want NaN or 0 to %g", name, v, most)
+		}
+	}
+	check("confidence", s.Confidence, 1)
+	check("dominant speaker ratio", s.DominantSpeakerRatio, 1)
+	check("speech seconds", s.SpeechSeconds, math.MaxFloat64)
+	check("duration", s.DurationSeconds, math.MaxFloat64)
+	check("speech rate", s.SpeechRate, math.MaxFloat64)
+	if s.Speakers < -1 || s.Words < -1 || s.Overlaps < -1 {
+		t.Errorf("%d speakers, %d words, %d overlaps, want at least -1 each", s.Speakers, s.Words, s.Overlaps)
+	}
+	for name, d := range map[string]transcript.Distribution{"confidence": s.WordConfidence, "duration": s.WordDuration, "gap": s.WordGap} {
+		if !(0 <= d.Min && d.Min <= d.P50 && d.P50 <= d.P90 && d.P90 <= d.P99 && d.P99 <= d.Max && d.Max <= d.Sum || d.Count > 1 && d.Sum >= 0) ||
+			math.IsInf(d.Sum, 0) || math.IsNaN(d.Sum) {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+	if len(s.BySpeaker) > transcript.MaxSpeakers+1 {
+		t.Errorf("%d speakers shown", len(s.BySpeaker))
+	}
+	for _, x := range s.BySpeaker {
+		check("talk time", x.TalkSeconds, math.MaxFloat64)
+		check("speaker's confidence", x.ConfidenceMean, 1)
+		if math.IsNaN(x.TalkSeconds) || x.Words < 0 || x.Turns < 0 {
+			t.Errorf("speaker %+v", x)
+		}
+	}
+}
+
+func BenchmarkResult(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 1))
+	words := make([]transcript.Piece, 9000)
+	var at float64
+	for i := range words {
+		start := at + r.ExpFloat64()*.1
+		at = start + .1 + r.ExpFloat64()*.2
+		words[i] = piece(fmt.Sprint(i/20%4), start, at, 1-r.Float64()*r.Float64()/2)
+	}
+	d := document{words: words}
+	var a transcript.Accumulator
+	b.ReportAllocs()
+	for b.Loop() {
+		a.Reset()
+		d.result(&a)
+	}
+}
