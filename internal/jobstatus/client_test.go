@@ -1,0 +1,722 @@
+package jobstatus_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	key       = "KEY-CANARY-0123456789"
+	requestID = "job 1/ü"
+	limit     = 4096
+)
+
+// client returns a client of the API at a URL. The timeout is that of tests
+// that wait for it.
+func client(t *testing.T, baseURL string, transport http.RoundTripper) *jobstatus.Client {
+	t.Helper()
+	c, err := jobstatus.New(jobstatus.Config{URL: baseURL, Timeout: time.Minute, MaxResponseSize: limit, Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func transport(t *testing.T, config jobstatus.TransportConfig) *http.Transport {
+	t.Helper()
+	config.Connections = 4
+	if config.Timeout == 0 {
+		config.Timeout = time.Minute
+	}
+	tr, err := jobstatus.NewTransport(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr
+}
+
+// serve returns a client of a server on the loopback.
+func serve(t *testing.T, h http.HandlerFunc) *jobstatus.Client {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return client(t, s.URL, transport(t, jobstatus.TransportConfig{}))
+}
+
+// say returns a handler that answers with an HTTP status, a body and headers.
+func say(status int, body string, headers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i < len(headers); i += 2 {
+			w.Header().Set(headers[i], headers[i+1])
+		}
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}
+}
+
+// checkSecret holds that nothing printed of an answer has a forbidden text.
+func checkSecret(t *testing.T, a jobstatus.Answer, forbidden ...string) {
+	t.Helper()
+	printed := fmt.Sprintf("%v %+v %#v %v", a, a, a, a.Err)
+	for err := a.Err; err != nil; err = errors.Unwrap(err) {
+		printed += fmt.Sprintf(" %v %+v %#v", err, err, err)
+	}
+	for _, secret := range forbidden {
+		if strings.Contains(strings.ToLower(printed), strings.ToLower(secret)) {
+			t.Errorf("%q shows in %s", secret, printed)
+		}
+	}
+}
+
+// ask asks about requestID and checks what every answer must be.
+func ask(t *testing.T, c *jobstatus.Client) jobstatus.Answer {
+	t.Helper()
+	a := c.Status(t.Context(), key, requestID)
+	if (a.Outcome == jobstatus.OK) != (a.Err == nil) {
+		t.Errorf("outcome %v with error %v", a.Outcome, a.Err)
+	}
+	checkSecret(t, a, key, url.QueryEscape(requestID), "apikey")
+	return a
+}
+
+func TestRequest(t *testing.T) {
+	for _, slash := range []string{"", "/"} {
+		for base, path := range map[string]string{"": jobstatus.Path, "/gateway/v2": "/gateway/v2" + jobstatus.Path} {
+			var got http.Request
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got = *r; io.WriteString(w, `{"status": "Running"}`) }))
+			if a := ask(t, client(t, s.URL+base+slash, transport(t, jobstatus.TransportConfig{}))); a.State != jobstatus.Running {
+				t.Errorf("answer %+v", a)
+			}
+			s.Close()
+			query := url.Values{"apikey": {key}, "request_id": {requestID}}
+			if diff := cmp.Diff(query, got.URL.Query()); diff != "" {
+				t.Errorf("query (-want +got):\n%s", diff)
+			}
+			if got.Method != http.MethodGet || got.URL.Path != path {
+				t.Errorf("%s %s, want GET %s", got.Method, got.URL.Path, path)
+			}
+			if got.ContentLength != 0 || len(got.TransferEncoding) > 0 {
+				t.Errorf("it has a body: length %d, encoding %v", got.ContentLength, got.TransferEncoding)
+			}
+			if got.Header.Get("Accept") != "application/json" || got.Header.Get("User-Agent") != "deepaffects-monitor" {
+				t.Errorf("headers %v", got.Header)
+			}
+		}
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	fault := func(code string) string { return fmt.Sprintf(`{"fault": {"detail": {"errorcode": %q}}}`, code) }
+	const html = "<html><h1>Error</h1></html>"
+	running := jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Running}
+	failed := func(code string) jobstatus.Answer {
+		return jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Failed, ErrorCode: code}
+	}
+	refused := func(o jobstatus.Outcome) jobstatus.Answer { return jobstatus.Answer{Outcome: o} }
+	tests := []struct {
+		status int
+		body   string
+		want   jobstatus.Answer
+	}{
+		{200, `{"status": "Running"}`, running},
+		{200, `{"status": "In Progress", "response": {"request_id": "job 1/ü"}}`, running},
+		{202, `{"status": "Running"}`, running},
+		{200, `{"status": "Failed"}`, failed("unknown")},
+		{200, `{"status": "Failed", "response": {"response": {"fault": {"detail": {"error_code": "x.y"}}}}}`, failed("x.y")},
+		{200, `{"status": "Completed", "fault": {}}`, failed("unknown")},
+		{200, `{"status": "Completed"}`, jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Completed}},
+		{200, `{"status": "Strange"}`, jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Unknown}},
+		{200, `{"status": "Running", "fault": {"error_code": "x"}}`, running},
+
+		// Too early.
+		{202, ``, running},
+		{202, `{"request_id": "job 1/ü", "api": "asr"}`, running},
+		{202, html, refused(jobstatus.Malformed)},
+		{200, fault("queued"), jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Running, RetryAfter: jobstatus.QueuedDelay}},
+		{202, fault("queued"), jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Running, RetryAfter: jobstatus.QueuedDelay}},
+		{400, fault("queued"), jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Running, RetryAfter: jobstatus.QueuedDelay}},
+		{404, fault("queued"), jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Running, RetryAfter: jobstatus.QueuedDelay}},
+
+		// A fault with an HTTP status that says nothing.
+		{200, fault("rate_limit"), refused(jobstatus.RateLimited)},
+		{200, fault("api_error"), refused(jobstatus.ServerError)},
+		{200, fault("unknown_route"), refused(jobstatus.ClientError)},
+		{200, fault("params_invalid"), refused(jobstatus.ClientError)},
+		{200, fault("oauth.v2.InvalidApiKey"), refused(jobstatus.Unauthorized)},
+		{200, fault("policies.ratelimit.QuotaViolation"), refused(jobstatus.OverQuota)},
+		{200, fault("something.else"), refused(jobstatus.Malformed)},
+		{202, fault("rate_limit"), refused(jobstatus.RateLimited)},
+
+		// HTTP status alone, and with bodies that say more, less or nothing.
+		{400, ``, refused(jobstatus.ClientError)},
+		{400, fault("com.deepaffects.BadRequest"), refused(jobstatus.ClientError)},
+		{400, fault("rate_limit"), refused(jobstatus.RateLimited)},
+		{401, html, refused(jobstatus.Unauthorized)},
+		{401, fault("oauth.v2.InvalidApiKey"), refused(jobstatus.Unauthorized)},
+		{402, ``, refused(jobstatus.OverQuota)},
+		{403, fault("x"), refused(jobstatus.Unauthorized)},
+		{404, ``, refused(jobstatus.NotFound)},
+		{404, html, refused(jobstatus.NotFound)},
+		{404, fault("unknown_route"), refused(jobstatus.ClientError)},
+		{404, `{"status": "Completed"}`, refused(jobstatus.NotFound)},
+		{409, ``, refused(jobstatus.ClientError)},
+		{429, ``, refused(jobstatus.RateLimited)},
+		{429, fault("policies.ratelimit.QuotaViolation"), refused(jobstatus.OverQuota)},
+		{429, fault("policies.ratelimit.SpikeArrestViolation"), refused(jobstatus.RateLimited)},
+		{500, fault("api_error"), refused(jobstatus.ServerError)},
+		{500, fault("rate_limit"), refused(jobstatus.RateLimited)},
+		{502, html, refused(jobstatus.ServerError)},
+		{503, ``, refused(jobstatus.ServerError)},
+		{504, strings.Repeat(html, 10000), refused(jobstatus.ServerError)},
+		{599, `{`, refused(jobstatus.ServerError)},
+		{204, ``, refused(jobstatus.Malformed)},
+		{206, `{"status": "Completed"}`, refused(jobstatus.Malformed)},
+		{304, ``, refused(jobstatus.Malformed)},
+
+		// Not the API's.
+		{200, ``, refused(jobstatus.Malformed)},
+		{200, html, refused(jobstatus.Malformed)},
+		{200, `{}`, refused(jobstatus.Malformed)},
+		{200, `[]`, refused(jobstatus.Malformed)},
+		{200, `{"status": "Completed"`, refused(jobstatus.Malformed)},
+		{200, `{"status": null}`, refused(jobstatus.Malformed)},
+		{200, `{"status": "Completed", "response": {"request_id": "job 2"}}`, refused(jobstatus.Malformed)},
+		{200, `{"response": {"request_id": "job 2"}, "status": "Running"}`, refused(jobstatus.Malformed)},
+
+		// Too large, by as little as one byte.
+		{200, `{"status": "Running", "x": "` + strings.Repeat("x", limit) + `"}`, refused(jobstatus.TooLarge)},
+		{200, `{"status": "Running"}` + strings.Repeat(" ", limit), refused(jobstatus.TooLarge)},
+		{200, `{"status": "Running"}` + strings.Repeat(" ", limit-21), running},
+		{200, `{"status": "Running"}` + strings.Repeat(" ", limit-20), refused(jobstatus.TooLarge)},
+	}
+	for _, test := range tests {
+		t.Run(fmt.Sprintf("%d %.60s", test.status, test.body), func(t *testing.T) {
+			got := ask(t, serve(t, say(test.status, test.body)))
+			got.Err = nil
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The payloads as answers, each to the question about its own job.
+func TestPayloadsAsAnswers(t *testing.T) {
+	outcomes := map[string]jobstatus.Outcome{
+		"fault_api.json": jobstatus.RateLimited, "fault_gateway.json": jobstatus.Unauthorized, "submitted.json": jobstatus.Malformed,
+		"webhook_asr.json": jobstatus.Malformed, "webhook_depressed.json": jobstatus.Malformed, "webhook_failed.json": jobstatus.Malformed,
+	}
+	for name, body := range bodies() {
+		t.Run(name, func(t *testing.T) {
+			got := serve(t, say(200, string(payload(t, name)))).Status(t.Context(), key, body.RequestID)
+			want := jobstatus.Answer{Outcome: outcomes[name]}
+			if want.Outcome == jobstatus.OK {
+				want.State, want.ErrorCode, want.Result = body.State, body.FaultCode, body.Result
+			}
+			got.Err = nil
+			if diff := cmp.Diff(want, got, equal); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOutcomeNames(t *testing.T) {
+	seen := map[string]bool{}
+	for o := range jobstatus.TooLarge + 1 {
+		seen[o.String()] = true
+	}
+	if len(seen) != len(jobstatus.Outcomes) || seen[""] {
+		t.Errorf("outcomes %v", seen)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	inBubble := func(t *testing.T, status int, body, retryAfter string) time.Duration {
+		return ask(t, client(t, "http://api.invalid", roundTrip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}, Body: io.NopCloser(strings.NewReader(body))}, nil
+		}))).RetryAfter
+	}
+	synctest.Test(t, func(t *testing.T) {
+		date := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+		for value, want := range map[string]time.Duration{
+			"": 0, "0": 0, "7": 7 * time.Second, "3600": time.Hour, "-1": 0, "1.5": 0, "soon": 0,
+			"86401": 24 * time.Hour, "4294967295": 24 * time.Hour, "4294967296": 24 * time.Hour, "99999999999999999999": 24 * time.Hour,
+			date(90 * time.Second): 90 * time.Second, date(-time.Hour): 0, date(1000 * time.Hour): 24 * time.Hour,
+		} {
+			for _, status := range []int{202, 400, 402, 429, 503} {
+				if got := inBubble(t, status, "", value); got != want {
+					t.Errorf("HTTP %d with Retry-After %q: %v, want %v", status, value, got, want)
+				}
+			}
+		}
+		queued := `{"fault": {"error_code": "queued"}}`
+		if got := inBubble(t, 200, queued, "600"); got != 10*time.Minute {
+			t.Errorf("queued, and the API asks for 10 minutes: %v", got)
+		}
+		if got := inBubble(t, 200, queued, "1"); got != jobstatus.QueuedDelay {
+			t.Errorf("queued, and the API asks for a second: %v, want %v", got, jobstatus.QueuedDelay)
+		}
+	})
+}
+
+// roundTrip is a network in memory.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// body is a response body that goes on as read says once its start is read.
+type body struct {
+	io.Reader
+	read func([]byte) (int, error)
+}
+
+func (b body) Read(p []byte) (int, error) {
+	if n, err := b.Reader.Read(p); err == nil {
+		return n, nil
+	}
+	return b.read(p)
+}
+
+func (body) Close() error { return nil }
+
+func TestTimeout(t *testing.T) {
+	hangs := map[string]roundTrip{
+		"no headers": func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		},
+	}
+	for _, start := range []string{"", `{`, `{"status": "Completed"`, `{"status": "Completed"}`} {
+		for _, status := range []int{200, 202} {
+			hangs[fmt.Sprintf("HTTP %d %s", status, start)] = func(r *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: status, Body: body{strings.NewReader(start), func([]byte) (int, error) {
+					<-r.Context().Done()
+					return 0, r.Context().Err()
+				}}}, nil
+			}
+		}
+	}
+	for name, hang := range hangs {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				a := ask(t, client(t, "http://api.invalid", hang))
+				if a.Outcome != jobstatus.Timeout || time.Since(begin) != time.Minute {
+					t.Errorf("%+v after %v, want a timeout after a minute", a, time.Since(begin))
+				}
+			})
+		})
+	}
+}
+
+// What is known of an answer before it stops counts.
+func TestKnownBeforeTimeout(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		start  string
+		want   jobstatus.Outcome
+	}{
+		{404, "", jobstatus.NotFound},
+		{503, "<html>", jobstatus.ServerError},
+		{200, "<html>", jobstatus.Malformed},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := ask(t, client(t, "http://api.invalid", roundTrip(func(r *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: test.status, Body: body{strings.NewReader(test.start), func([]byte) (int, error) {
+					<-r.Context().Done()
+					return 0, r.Context().Err()
+				}}}, nil
+			})))
+			if a.Outcome != test.want {
+				t.Errorf("HTTP %d %s: %+v, want outcome %v", test.status, test.start, a, test.want)
+			}
+		})
+	}
+}
+
+// Slow headers and slow bodies over a network.
+func TestTimeoutOverNetwork(t *testing.T) {
+	for _, start := range []string{"", `{"status": `} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if start != "" {
+				io.WriteString(w, start)
+				w.(http.Flusher).Flush()
+			}
+			<-r.Context().Done()
+		}))
+		c, err := jobstatus.New(jobstatus.Config{URL: s.URL, Timeout: 50 * time.Millisecond, MaxResponseSize: limit, Transport: transport(t, jobstatus.TransportConfig{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := ask(t, c); a.Outcome != jobstatus.Timeout {
+			t.Errorf("after %q: %+v, want a timeout", start, a)
+		}
+		s.Close()
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a := serve(t, say(200, `{"status": "Running"}`)).Status(ctx, key, requestID)
+	if a.Outcome != jobstatus.Network {
+		t.Errorf("%+v, want outcome network", a)
+	}
+	checkSecret(t, a, key)
+}
+
+// hijack answers with raw bytes and then breaks the connection: with a reset,
+// or by closing it.
+func hijack(t *testing.T, raw string, reset bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		io.WriteString(conn, raw)
+		if reset {
+			conn.(*net.TCPConn).SetLinger(0)
+		}
+		conn.Close()
+	}
+}
+
+func TestBrokenConnections(t *testing.T) {
+	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+	for name, h := range map[string]http.HandlerFunc{
+		"reset":              hijack(t, "", true),
+		"closed":             hijack(t, "", false),
+		"within the headers": hijack(t, "HTTP/1.1 200 OK\r\nContent-", false),
+		"before the body":    hijack(t, ok, false),
+		"within the body":    hijack(t, ok+`{"status": "Comp`, false),
+		"behind the status":  hijack(t, ok+`{"status": "Completed"}`, false),
+		"accepted, and gone": hijack(t, "HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n", false),
+		"within a chunk":     hijack(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{", false),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a := ask(t, serve(t, h)); a.Outcome != jobstatus.Network {
+				t.Errorf("%+v, want outcome network", a)
+			}
+		})
+	}
+}
+
+func TestConnectionRefused(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	a := ask(t, client(t, "http://"+l.Addr().String(), transport(t, jobstatus.TransportConfig{})))
+	if a.Outcome != jobstatus.Network || !strings.Contains(a.Err.Error(), "connection refused") {
+		t.Errorf("%+v, want outcome network and why", a)
+	}
+}
+
+func TestRedirectIsNotFollowed(t *testing.T) {
+	var heard atomic.Int64
+	second := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { heard.Add(1) }))
+	defer second.Close()
+	for _, status := range []int{300, 301, 302, 303, 307, 308} {
+		for _, location := range []string{second.URL, "/elsewhere", "", "http://[" + key, "%zz"} {
+			a := ask(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != jobstatus.Path {
+					heard.Add(1)
+				}
+				say(status, "", "Location", location)(w, r)
+			}))
+			if a.Outcome != jobstatus.Malformed {
+				t.Errorf("HTTP %d to %q: %+v, want outcome malformed", status, location, a)
+			}
+		}
+	}
+	if n := heard.Load(); n > 0 {
+		t.Errorf("%d redirects were followed", n)
+	}
+}
+
+func TestCompressed(t *testing.T) {
+	gz := func(doc string) string {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		io.WriteString(w, doc)
+		w.Close()
+		return b.String()
+	}
+	for name, test := range map[string]struct {
+		body string
+		want jobstatus.Outcome
+	}{
+		"sound":     {gz(`{"status": "Running"}`), jobstatus.OK},
+		"truncated": {gz(`{"status": "Running"}`)[:30], jobstatus.Network},
+		"bomb":      {gz(`{"status": "Running", "x": "` + strings.Repeat("x", 64<<20) + `"}`), jobstatus.TooLarge},
+	} {
+		if a := ask(t, serve(t, say(200, test.body, "Content-Encoding", "gzip"))); a.Outcome != test.want {
+			t.Errorf("%s: %+v, want outcome %v", name, a, test.want)
+		}
+	}
+}
+
+// counting counts what is read through it.
+type counting struct {
+	io.Reader
+	n int
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// endless are bytes without end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// However long an answer is, no more than the limit is taken in.
+func TestNoMoreThanTheLimitIsRead(t *testing.T) {
+	for status, most := range map[int]int{200: limit, 404: limit, 500: limit} {
+		c := &counting{Reader: endless{}}
+		a := ask(t, client(t, "http://api.invalid", roundTrip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Body: io.NopCloser(c)}, nil
+		})))
+		if a.Outcome == jobstatus.OK || c.n > most+1 {
+			t.Errorf("HTTP %d: %+v, and %d bytes were read; want at most %d", status, a, c.n, most+1)
+		}
+	}
+}
+
+func TestKeepAlive(t *testing.T) {
+	const page = "<html>%s</html>"
+	for name, h := range map[string]http.HandlerFunc{
+		"statuses":  say(200, sample),
+		"refusals":  say(404, fmt.Sprintf(page, strings.Repeat("x", 2000))),
+		"nothing":   say(202, ""),
+		"malformed": say(200, fmt.Sprintf(page, strings.Repeat("x", 2000))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			connections := map[string]bool{}
+			c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				connections[r.RemoteAddr] = true
+				mu.Unlock()
+				h(w, r)
+			})
+			for range 20 {
+				ask(t, c)
+			}
+			if len(connections) != 1 {
+				t.Errorf("%d connections for 20 requests, want 1", len(connections))
+			}
+		})
+	}
+}
+
+// write writes a file and returns its path.
+func write(t *testing.T, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// tlsServer is a server with TLS, and HTTP/2 where asked for; it logs nothing.
+func tlsServer(t *testing.T, http2 bool, config *tls.Config, h http.HandlerFunc) (s *httptest.Server, ca string) {
+	t.Helper()
+	s = httptest.NewUnstartedServer(h)
+	s.EnableHTTP2, s.TLS = http2, config
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s, write(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+}
+
+func TestTLS(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		var major atomic.Int64
+		s, ca := tlsServer(t, http2, nil, func(w http.ResponseWriter, r *http.Request) {
+			major.Store(int64(r.ProtoMajor))
+			io.WriteString(w, `{"status": "Running"}`)
+		})
+		for name, test := range map[string]struct {
+			config jobstatus.TransportConfig
+			want   jobstatus.Outcome
+		}{
+			"the system's roots": {jobstatus.TransportConfig{}, jobstatus.Network},
+			"own root":           {jobstatus.TransportConfig{TLSCA: ca}, jobstatus.OK},
+			"no verification":    {jobstatus.TransportConfig{InsecureSkipVerify: true}, jobstatus.OK},
+		} {
+			major.Store(0)
+			a := ask(t, client(t, s.URL, transport(t, test.config)))
+			if a.Outcome != test.want {
+				t.Errorf("%s, HTTP/2 %v: %+v, want outcome %v", name, http2, a, test.want)
+			}
+			if a.Outcome == jobstatus.Network && !strings.Contains(a.Err.Error(), "certificate") {
+				t.Errorf("%s: %v does not say that it is the certificate", name, a.Err)
+			}
+			if a.Outcome == jobstatus.OK && http2 != (major.Load() == 2) {
+				t.Errorf("%s: HTTP/%d used; HTTP/2 offered: %v", name, major.Load(), http2)
+			}
+		}
+	}
+}
+
+func TestNotTLS(t *testing.T) {
+	s := httptest.NewServer(say(200, key))
+	defer s.Close()
+	a := ask(t, client(t, strings.Replace(s.URL, "http:", "https:", 1), transport(t, jobstatus.TransportConfig{})))
+	if a.Outcome != jobstatus.Network {
+		t.Errorf("%+v, want outcome network", a)
+	}
+}
+
+func TestHTTP2BrokenOff(t *testing.T) {
+	s, ca := tlsServer(t, true, nil, func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"status": `)
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	if a := ask(t, client(t, s.URL, transport(t, jobstatus.TransportConfig{TLSCA: ca}))); a.Outcome != jobstatus.Network {
+		t.Errorf("%+v, want outcome network", a)
+	}
+}
+
+func TestClientCertificate(t *testing.T) {
+	var shown atomic.Int64
+	s, ca := tlsServer(t, false, &tls.Config{ClientAuth: tls.RequireAnyClientCert}, func(w http.ResponseWriter, r *http.Request) {
+		shown.Store(int64(len(r.TLS.PeerCertificates)))
+		io.WriteString(w, `{"status": "Running"}`)
+	})
+	// The server's own pair serves as the client's: it is only shown.
+	keyFile := write(t, privateKey(t, s.TLS.Certificates[0].PrivateKey))
+	config := jobstatus.TransportConfig{TLSCA: ca, TLSCert: ca, TLSKey: keyFile}
+	c := client(t, s.URL, transport(t, config))
+	if a := ask(t, c); a.Outcome != jobstatus.OK || shown.Load() != 1 {
+		t.Errorf("%+v, %d certificates shown", a, shown.Load())
+	}
+	if a := ask(t, client(t, s.URL, transport(t, jobstatus.TransportConfig{TLSCA: ca}))); a.Outcome != jobstatus.Network {
+		t.Errorf("without a certificate: %+v, want outcome network", a)
+	}
+	// It is loaded again at each handshake; then a mistake says which file it is about.
+	c.Close()
+	if err := os.Remove(keyFile); err != nil {
+		t.Fatal(err)
+	}
+	if a := ask(t, c); a.Outcome != jobstatus.Network || !strings.Contains(a.Err.Error(), keyFile) {
+		t.Errorf("without the key's file: %+v, want outcome network and the file's name", a)
+	}
+}
+
+func TestProxy(t *testing.T) {
+	var target, authorization atomic.Value
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		target.Store(r.URL.Host)
+		authorization.Store(r.Header.Get("Proxy-Authorization"))
+		io.WriteString(w, `{"status": "Running"}`)
+	}))
+	defer proxy.Close()
+	withUser := strings.Replace(proxy.URL, "http://", "http://user:pass@", 1)
+	a := ask(t, client(t, "http://api.invalid", transport(t, jobstatus.TransportConfig{HTTPProxyURL: withUser})))
+	if a.Outcome != jobstatus.OK || target.Load() != "api.invalid" || authorization.Load() != "Basic dXNlcjpwYXNz" {
+		t.Errorf("%+v, the proxy was asked for %v with authorization %q", a, target.Load(), authorization.Load())
+	}
+}
+
+// A proxy that refuses to connect may quote anything in its refusal.
+func TestProxyRefuses(t *testing.T) {
+	proxy := httptest.NewServer(hijack(t, "HTTP/1.1 407 you asked for "+key+"\r\n\r\n", false))
+	defer proxy.Close()
+	a := ask(t, client(t, "https://api.invalid", transport(t, jobstatus.TransportConfig{HTTPProxyURL: proxy.URL})))
+	if a.Outcome != jobstatus.Network {
+		t.Errorf("%+v, want outcome network", a)
+	}
+}
+
+func TestWrongOptions(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	text := write(t, []byte("not PEM"))
+	_, ca := tlsServer(t, false, nil, say(200, ""))
+	for name, c := range map[string]struct {
+		option string
+		config jobstatus.TransportConfig
+	}{
+		"no such root":          {"tls_ca", jobstatus.TransportConfig{TLSCA: none}},
+		"root is no PEM":        {"tls_ca", jobstatus.TransportConfig{TLSCA: text}},
+		"no such certificate":   {"tls_cert", jobstatus.TransportConfig{TLSCert: none, TLSKey: none}},
+		"certificate alone":     {"tls_key", jobstatus.TransportConfig{TLSCert: ca}},
+		"key alone":             {"tls_cert", jobstatus.TransportConfig{TLSKey: ca}},
+		"key is no key":         {"tls_key", jobstatus.TransportConfig{TLSCert: ca, TLSKey: text}},
+		"proxy is no URL":       {"http_proxy_url", jobstatus.TransportConfig{HTTPProxyURL: "://user:SECRET@"}},
+		"proxy without a host":  {"http_proxy_url", jobstatus.TransportConfig{HTTPProxyURL: "SECRET:3128"}},
+		"proxy of another kind": {"http_proxy_url", jobstatus.TransportConfig{HTTPProxyURL: "ftp://user:SECRET@proxy:21"}},
+	} {
+		_, err := jobstatus.NewTransport(c.config)
+		if err == nil || !strings.Contains(err.Error(), c.option) || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: error %v, want one that names %s and quotes no secret", name, err, c.option)
+		}
+	}
+	for _, u := range []string{
+		"", "api.example", "ftp://api.example", "/path", "http://", "http://api.example/?apikey=SECRET", "http://user:SECRET@api.example",
+		"http://api.example/#SECRET", "http://api.example:SECRET", "http://%zz/SECRET",
+	} {
+		_, err := jobstatus.New(jobstatus.Config{URL: u, Transport: roundTrip(nil)})
+		if err == nil || !strings.HasPrefix(err.Error(), "url: ") || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%q: error %v, want one that names url and quotes no secret", u, err)
+		}
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	c := serve(t, say(200, sample))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 20 {
+				a := c.Status(t.Context(), key, "<REQUEST_ID>")
+				if diff := cmp.Diff(sampleResult(), a.Result, equal); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

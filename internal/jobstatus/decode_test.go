@@ -1,0 +1,547 @@
+package jobstatus_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+var nan = math.NaN()
+
+// equal: hand-worked sums differ from computed ones in their last digits.
+var equal = cmp.Options{
+	cmpopts.EquateApprox(1e-12, 1e-12), cmpopts.EquateNaNs(), cmpopts.EquateEmpty(),
+	cmpopts.IgnoreTypes((*histogram.Histogram)(nil)),
+}
+
+// statistics returns the result that has what set makes of the statistics of a
+// result that says nothing.
+func statistics(set func(*transcript.Statistics)) *transcript.Result {
+	r := &transcript.Result{Statistics: transcript.Statistics{
+		Confidence: nan, Speakers: -1, Words: -1, Overlaps: -1,
+		SpeechSeconds: nan, DurationSeconds: nan, SpeechRate: nan, DominantSpeakerRatio: nan,
+	}}
+	set(&r.Statistics)
+	return r
+}
+
+// payload is the vendor's payload of that name.
+func payload(tb testing.TB, name string) []byte {
+	tb.Helper()
+	content, err := os.ReadFile(filepath.Join("testdata", "payloads", name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return content
+}
+
+// payloadNames are the names of all payloads.
+func payloadNames(tb testing.TB) (names []string) {
+	tb.Helper()
+	paths, err := filepath.Glob("testdata/payloads/*.json")
+	if err != nil || len(paths) == 0 {
+		tb.Fatalf("no payloads: %v", err)
+	}
+	for _, path := range paths {
+		names = append(names, filepath.Base(path))
+	}
+	return names
+}
+
+// decode decodes a body whole, and again byte by byte: how a body is cut into
+// reads must not matter.
+func decode(tb testing.TB, doc []byte) (jobstatus.Body, error) {
+	tb.Helper()
+	got, err := jobstatus.DecodeStatus(bytes.NewReader(doc))
+	again, errAgain := jobstatus.DecodeStatus(iotest.OneByteReader(bytes.NewReader(doc)))
+	if diff := cmp.Diff(got, again, cmpopts.EquateNaNs(), cmpopts.IgnoreTypes((*histogram.Histogram)(nil))); diff != "" {
+		tb.Errorf("byte by byte it decodes otherwise (-whole +by byte):\n%s", diff)
+	}
+	if (err == nil) != (errAgain == nil) {
+		tb.Errorf("byte by byte the error is %v, whole it is %v", errAgain, err)
+	}
+	return got, err
+}
+
+// sample is the output on the vendor's page on the Job Status API.
+const sample = `{
+  "response": {
+    "request_id": "<REQUEST_ID>",
+    "response": {
+      "confidence": 0.97,
+      "num_speakers": 2,
+      "transcript": "Hi! Hello, this is Susan.",
+      "words": [
+        {"confidence": 0.97, "end": 1, "speaker_id": "1", "start": 0, "word": "Hi"},
+        {"confidence": 0.97, "end": 2, "speaker_id": "2", "start": 1.2, "word": "Hello"},
+        {"confidence": 0.97, "end": 2.6, "speaker_id": "2", "start": 2, "word": "this"},
+        {"confidence": 0.97, "end": 3, "speaker_id": "2", "start": 2.6, "word": "is"},
+        {"confidence": 0.97, "end": 4, "speaker_id": "2", "start": 3, "word": "Susan"}
+      ]
+    }
+  },
+  "status": "Completed"
+}`
+
+func sampleResult() *transcript.Result {
+	return statistics(func(s *transcript.Statistics) {
+		s.Confidence, s.Speakers, s.Words, s.Overlaps = .97, 2, 5, 0
+		s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3.8, 4, 1.25, 2.8/3.8
+		s.WordConfidence = transcript.Distribution{Count: 5, Sum: 4.85, Min: .97, Max: .97, P50: .97, P90: .97, P99: .97}
+		s.WordDuration = transcript.Distribution{Count: 5, Sum: 3.8, Min: .4, Max: 1, P50: .8, P90: 1, P99: 1} // 1, .8, .6, .4, 1
+		s.WordGap = transcript.Distribution{Count: 4, Sum: .2, Max: .2, P90: .2, P99: .2}                      // .2, 0, 0, 0
+		s.BySpeaker = []transcript.Speaker{
+			{TalkSeconds: 2.8, Words: 4, Turns: 1, ConfidenceMean: .97}, {TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .97},
+		}
+	})
+}
+
+func TestSample(t *testing.T) {
+	got, err := decode(t, []byte(sample))
+	want := jobstatus.Body{HasStatus: true, State: jobstatus.Completed, RequestID: "<REQUEST_ID>", Result: sampleResult()}
+	if diff := cmp.Diff(want, got, equal); diff != "" || err != nil {
+		t.Errorf("error %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// bodies are what the payloads say, worked out by hand.
+func bodies() map[string]jobstatus.Body {
+	const jobA, jobF, badRequest = "8c0f3a52-5d0b-4b5c-9a3e-0f6a4f3b7f10", "0f8fad5b-d9cb-469f-a165-70867728950e", "com.deepaffects.BadRequest"
+	completed := func(id string, r *transcript.Result) jobstatus.Body {
+		return jobstatus.Body{HasStatus: true, State: jobstatus.Completed, RequestID: id, Result: r}
+	}
+	failed := jobstatus.Body{HasStatus: true, State: jobstatus.Failed, RequestID: jobF, FaultPresent: true, FaultCode: badRequest}
+	return map[string]jobstatus.Body{
+		"asr.json": completed(jobA, statistics(func(s *transcript.Statistics) {
+			s.Confidence, s.Speakers, s.Words, s.Overlaps = .91, 2, 10, 0
+			s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3.95, 4.8, 10/4.8, 2.2/3.95
+			s.WordConfidence = transcript.Distribution{Count: 10, Sum: 9.01, Min: .72, Max: .99, P50: .93, P90: .98, P99: .99}
+			s.WordDuration = transcript.Distribution{Count: 10, Sum: 3.95, Min: .1, Max: .9, P50: .32, P90: .6, P99: .9}
+			s.WordGap = transcript.Distribution{Count: 9, Sum: .75, Min: 0, Max: .6, P50: 0, P90: .6, P99: .6}
+			s.BySpeaker = []transcript.Speaker{
+				{TalkSeconds: 2.2, Words: 4, Turns: 1, ConfidenceMean: 3.23 / 4}, {TalkSeconds: 1.75, Words: 6, Turns: 1, ConfidenceMean: 5.78 / 6},
+			}
+		})),
+		"asr_without_diarization.json": completed("call-2026-11-03-0007", statistics(func(s *transcript.Statistics) {
+			s.Confidence, s.Words, s.Overlaps = .87, 2, 0
+			s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = .5, .8, 2.5
+			s.WordConfidence = transcript.Distribution{Count: 2, Sum: 1.74, Min: .84, Max: .9, P50: .84, P90: .9, P99: .9}
+			s.WordDuration = transcript.Distribution{Count: 2, Sum: .5, Min: .2, Max: .3, P50: .2, P90: .3, P99: .3}
+			s.WordGap = transcript.Distribution{Count: 1}
+		})),
+		"diarize.json": completed("d1", statistics(func(s *transcript.Statistics) {
+			s.Speakers, s.SpeechSeconds, s.DurationSeconds, s.DominantSpeakerRatio = 3, 12.4, 13, 6.3/12.4
+			s.BySpeaker = []transcript.Speaker{
+				{TalkSeconds: 6.3, Turns: 2, ConfidenceMean: nan}, {TalkSeconds: 5.5, Turns: 1, ConfidenceMean: nan}, {TalkSeconds: .6, Turns: 1, ConfidenceMean: nan},
+			}
+		})),
+		"identify.json": completed("d2", statistics(func(s *transcript.Statistics) {
+			s.Speakers, s.SpeechSeconds, s.DurationSeconds, s.DominantSpeakerRatio = 2, 8, 8, 4.5/8
+			s.BySpeaker = []transcript.Speaker{{TalkSeconds: 4.5, Turns: 1, ConfidenceMean: nan}, {TalkSeconds: 3.5, Turns: 1, ConfidenceMean: nan}}
+		})),
+		"vad.json": completed("v1", statistics(func(s *transcript.Statistics) { s.SpeechSeconds, s.DurationSeconds = 10, 20 })),
+		"interaction.json": completed("i1", statistics(func(s *transcript.Statistics) {
+			s.Confidence, s.Speakers, s.SpeechSeconds, s.DurationSeconds, s.DominantSpeakerRatio = .9, 2, 42.5, 42, 29.1/42.5
+			s.BySpeaker = []transcript.Speaker{{TalkSeconds: 29.1, Turns: 1, ConfidenceMean: .86}, {TalkSeconds: 13.4, Turns: 1, ConfidenceMean: .94}}
+		})),
+		"denoise.json":              completed("n1", nil),
+		"emotion.json":              completed("e1", nil),
+		"punctuate.json":            completed("p1", nil),
+		"summary.json":              completed("s1", nil),
+		"videochapters.json":        completed("c1", nil),
+		"completed_with_fault.json": failed,
+		"failed.json":               failed,
+		"running.json":              {HasStatus: true, State: jobstatus.Running, RequestID: jobA},
+		"in_progress.json":          {HasStatus: true, State: jobstatus.Running},
+		"fault_api.json":            {FaultPresent: true, FaultCode: "rate_limit"},
+		"fault_gateway.json":        {FaultPresent: true, FaultCode: "oauth.v2.InvalidApiKey"},
+		// Not answers about a status.
+		"submitted.json":         {},
+		"webhook_asr.json":       {},
+		"webhook_depressed.json": {},
+		"webhook_failed.json":    {FaultPresent: true, FaultCode: badRequest},
+	}
+}
+
+func TestPayloads(t *testing.T) {
+	want := bodies()
+	names := payloadNames(t)
+	if len(want) != len(names) {
+		t.Errorf("%d payloads, and expectations for %d", len(names), len(want))
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			got, err := decode(t, payload(t, name))
+			if diff := cmp.Diff(want[name], got, equal); diff != "" || err != nil {
+				t.Errorf("error %v (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+// permutations calls f with every order of members.
+func permutations(members []string, f func([]string)) {
+	var permute func(n int)
+	permute = func(n int) {
+		if n == len(members) {
+			f(members)
+			return
+		}
+		for i := n; i < len(members); i++ {
+			members[n], members[i] = members[i], members[n]
+			permute(n + 1)
+			members[n], members[i] = members[i], members[n]
+		}
+	}
+	permute(0)
+}
+
+func object(members []string) string { return "{" + strings.Join(members, ", ") + "}" }
+
+func TestAnyOrderOfNames(t *testing.T) {
+	want := jobstatus.Body{HasStatus: true, State: jobstatus.Completed, RequestID: "r", Result: statistics(func(s *transcript.Statistics) {
+		s.Confidence, s.Speakers, s.Words, s.Overlaps = .5, 2, 1, 0
+		s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 1, 2, .5, 1
+		s.WordConfidence = transcript.Distribution{Count: 1, Sum: .75, Min: .75, Max: .75, P50: .75, P90: .75, P99: .75}
+		s.WordDuration = transcript.Distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+		s.BySpeaker = []transcript.Speaker{{TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .75}}
+	})}
+	check := func(doc string) {
+		got, err := decode(t, []byte(doc))
+		if diff := cmp.Diff(want, got, equal); diff != "" || err != nil {
+			t.Fatalf("%s: error %v (-want +got):\n%s", doc, err, diff)
+		}
+	}
+	word := []string{`"word": "Hi"`, `"start": 1`, `"end": 2`, `"speaker_id": "a"`, `"confidence": 0.75`}
+	result := []string{`"confidence": 0.5`, `"num_speakers": 2`, `"transcript": "Hi"`, `"words": [` + object(word) + `]`, `"segments": [{"start": 7, "end": 9}]`}
+	response := []string{`"request_id": "r"`, `"response": ` + object(result), `"extra": [{"status": 1}]`}
+	top := []string{`"status": "Completed"`, `"response": ` + object(response), `"extra": {"response": {}}`}
+	permutations(top, func(top []string) { check(object(top)) })
+	permutations(response, func(response []string) { check(`{"response": ` + object(response) + `, "status": "Completed"}`) })
+	permutations(result, func(result []string) {
+		check(`{"response": {"response": ` + object(result) + `, "request_id": "r"}, "status": "Completed"}`)
+	})
+	permutations(word, func(word []string) {
+		check(`{"status": "Completed", "response": {"request_id": "r", "response": {"num_speakers": 2, "confidence": 0.5, "words": [` + object(word) + `]}}}`)
+	})
+}
+
+func TestStatusWords(t *testing.T) {
+	for word, want := range map[string]jobstatus.State{
+		"Completed": jobstatus.Completed, "completed": jobstatus.Completed, " COMPLETED\t": jobstatus.Completed,
+		"Completed with warnings": jobstatus.Completed,
+		"Failed":                  jobstatus.Failed, "\nfailed ": jobstatus.Failed, "FAILED": jobstatus.Failed,
+		"Running": jobstatus.Running, "RUNNING ": jobstatus.Running,
+		"In Progress": jobstatus.Running, "in_progress": jobstatus.Running, "InProgress": jobstatus.Running, "progress": jobstatus.Running,
+		"": jobstatus.Unknown, " ": jobstatus.Unknown, "Queued": jobstatus.Unknown, "Not failed": jobstatus.Unknown, "Complete": jobstatus.Unknown,
+		"Läuft": jobstatus.Unknown, "\x00": jobstatus.Unknown, strings.Repeat("x", 1e5): jobstatus.Unknown,
+	} {
+		quoted, err := json.Marshal(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := decode(t, fmt.Appendf(nil, `{"status": %s}`, quoted))
+		wantBody := jobstatus.Body{HasStatus: true, State: want}
+		if want == jobstatus.Failed {
+			wantBody.FaultCode = jobstatus.UnknownErrorCode
+		}
+		if diff := cmp.Diff(wantBody, got); diff != "" || err != nil {
+			t.Errorf("%.40q: error %v (-want +got):\n%s", word, err, diff)
+		}
+	}
+}
+
+func TestShapes(t *testing.T) {
+	segment := func(s *transcript.Statistics) {
+		s.SpeechSeconds, s.DurationSeconds = 1, 2
+	}
+	ofSpeaker := func(s *transcript.Statistics) {
+		segment(s)
+		s.Speakers, s.DominantSpeakerRatio = 1, 1
+		s.BySpeaker = []transcript.Speaker{{TalkSeconds: 1, Turns: 1, ConfidenceMean: nan}}
+	}
+	for response, want := range map[string]*transcript.Result{
+		`null`: nil, `{}`: nil, `[]`: nil, `true`: nil, `"text"`: nil, `12`: nil,
+		`{"response": null}`: nil, `{"response": []}`: nil, `{"response": "x"}`: nil, `{"response": {}}`: nil,
+		`{"response": {"words": null, "segments": {}}}`:                                    nil,
+		`{"response": {"confidence": "0.9", "num_speakers": "2"}}`:                         nil,
+		`{"response": {"segments": [{"start": 1, "end": 2}]}}`:                             statistics(segment),
+		`{"response": {"segments": [{"start": 1, "end": 2, "tag": "speech"}]}}`:            statistics(segment),
+		`{"response": {"segments": [{"start": 1, "end": 2, "tag": 5}]}}`:                   statistics(segment),
+		`{"response": {"segments": [{"start": 1, "end": 2, "speaker_id": ""}]}}`:           statistics(segment),
+		`{"response": {"segments": [{"start": 1, "end": 2, "speaker_id": null}]}}`:         statistics(segment),
+		`{"response": {"segments": [{"start": 1, "end": 2, "speaker_id": 7}]}}`:            statistics(ofSpeaker),
+		`{"response": {"segments": [{"\u0073tart": 1.0e0, "end": 2, "speaker_id": "ä"}]}}`: statistics(ofSpeaker),
+		`{"response": {"segments": [{"start": 1, "end": 2, "confidence": "high"}]}}`:       statistics(segment),
+		`{"response": {"segments": [{"start": 0, "end": 2, "tag": "music"}]}}`: statistics(func(s *transcript.Statistics) {
+			s.SpeechSeconds, s.DurationSeconds = 0, 2
+		}),
+		`{"response": {"words": [null, 1, "x", [], [[{}]], {}, {"start": "1", "end": null}]}}`: statistics(func(s *transcript.Statistics) {
+			s.Words, s.Overlaps = 7, 0
+			s.Anomalies[transcript.MissingTime] = 7
+		}),
+	} {
+		got, err := decode(t, []byte(`{"status": "Completed", "response": `+response+`}`))
+		if diff := cmp.Diff(jobstatus.Body{HasStatus: true, State: jobstatus.Completed, Result: want}, got, equal); diff != "" || err != nil {
+			t.Errorf("%s: error %v (-want +got):\n%s", response, err, diff)
+		}
+	}
+}
+
+// Only a completed job has a result.
+func TestResultOnlyWhenCompleted(t *testing.T) {
+	for _, status := range []string{"Running", "Failed", "Unheard of"} {
+		got, err := decode(t, []byte(strings.Replace(sample, "Completed", status, 1)))
+		if err != nil || got.Result != nil {
+			t.Errorf("%s: result %v, error %v", status, got.Result, err)
+		}
+	}
+}
+
+func TestRequestIDs(t *testing.T) {
+	for id, want := range map[string]string{`"a b/ü"`: "a b/ü", `12`: "12", `null`: "", `{}`: "", `""`: ""} {
+		got, err := decode(t, []byte(`{"response": {"request_id": `+id+`}}`))
+		if err != nil || got.RequestID != want {
+			t.Errorf("%s: got %q, error %v, want %q", id, got.RequestID, err, want)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	long := strings.Repeat("x", jobstatus.MaxErrorCode)
+	for fault, want := range map[string]string{
+		`null`: "",
+		`{}`:   jobstatus.UnknownErrorCode, `"text"`: jobstatus.UnknownErrorCode, `[]`: jobstatus.UnknownErrorCode, `false`: jobstatus.UnknownErrorCode,
+		`{"error_code": "queued"}`:                                  "queued",
+		`{"errorcode": "a.b_c:d-9"}`:                                "a.b_c:d-9",
+		`{"error_code": 42}`:                                        "42",
+		`{"error_code": ""}`:                                        jobstatus.UnknownErrorCode,
+		`{"error_code": null}`:                                      jobstatus.UnknownErrorCode,
+		`{"error_code": {"a": 1}}`:                                  jobstatus.UnknownErrorCode,
+		`{"detail": {"error_code": "x"}, "faultstring": "y"}`:       "x",
+		`{"detail": {"errorcode": "x", "more": {"error_code": 1}}}`: "x",
+		`{"detail": ["error_code"]}`:                                jobstatus.UnknownErrorCode,
+		`{"detail": null}`:                                          jobstatus.UnknownErrorCode,
+		`{"error_code": "` + long + `"}`:                            long,
+		`{"error_code": "` + long + `x"}`:                           jobstatus.OtherErrorCode,
+		`{"error_code": "two words"}`:                               jobstatus.OtherErrorCode,
+		`{"error_code": "a\nb"}`:                                    jobstatus.OtherErrorCode,
+		`{"error_code": "ü"}`:                                       jobstatus.OtherErrorCode,
+		`{"error_code": "<script>"}`:                                jobstatus.OtherErrorCode,
+		`{"error_code": "https://x/?apikey=y"}`:                     jobstatus.OtherErrorCode,
+	} {
+		for where, doc := range map[string]string{
+			"at the top":          `{"fault": %s}`,
+			"in the response":     `{"response": {"fault": %s}}`,
+			"in place of results": `{"response": {"response": {"fault": %s}}}`,
+		} {
+			got, err := decode(t, fmt.Appendf(nil, doc, fault))
+			if diff := cmp.Diff(jobstatus.Body{FaultPresent: want != "", FaultCode: want}, got); diff != "" || err != nil {
+				t.Errorf("%s %s: error %v (-want +got):\n%s", fault, where, err, diff)
+			}
+		}
+	}
+}
+
+// unsound are documents that no part of may be believed.
+func unsound() map[string]string {
+	deep := strings.Repeat("[", 20000) + strings.Repeat("]", 20000)
+	word := `{"status": "Completed", "response": {"response": {"words": [%s]}}}`
+	return map[string]string{
+		"empty":                      "",
+		"white space":                " \n",
+		"HTML":                       "<html><body>502 Bad Gateway</body></html>",
+		"byte order mark":            "\ufeff" + sample,
+		"array":                      "[" + sample + "]",
+		"string":                     `"Completed"`,
+		"number":                     `7`,
+		"null":                       `null`,
+		"two documents":              sample + sample,
+		"trailing brace":             sample + "}",
+		"trailing word":              sample + " null",
+		"trailing zero byte":         sample + "\x00",
+		"trailing comma":             `{"status": "Completed",}`,
+		"single quotes":              `{'status': 'Completed'}`,
+		"comment":                    `{"status": "Completed" /* fine */}`,
+		"control character":          "{\"status\": \"Comp\nleted\"}",
+		"status is a number":         `{"status": 1}`,
+		"status is an object":        `{"status": {}}`,
+		"NaN":                        fmt.Sprintf(word, `{"start": NaN}`),
+		"Infinity":                   fmt.Sprintf(word, `{"start": Infinity}`),
+		"out of range":               fmt.Sprintf(word, `{"start": 1e999}`),
+		"out of range below":         fmt.Sprintf(word, `{"start": -1e999}`),
+		"confidence out of range":    `{"response": {"response": {"confidence": 1e999}}}`,
+		"leading zero":               fmt.Sprintf(word, `{"start": 01}`),
+		"hexadecimal":                fmt.Sprintf(word, `{"start": 0x1}`),
+		"deep in an unknown name":    `{"extra": ` + deep + `}`,
+		"deep in the response":       `{"response": {"response": ` + deep + `}}`,
+		"deep in a word":             fmt.Sprintf(word, deep),
+		"deep objects":               strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000),
+		"invalid UTF-8 in a value":   "{\"status\": \"Completed\xff\"}",
+		"invalid UTF-8 in a name":    "{\"a\xff\": 1, \"status\": \"Completed\"}",
+		"invalid UTF-8 when skipped": fmt.Sprintf(word, "{\"word\": \"\xc3\x28\"}"),
+		"lone surrogate":             fmt.Sprintf(word, `{"word": "\ud800"}`),
+		"name twice at the top":      `{"status": "Running", "status": "Completed"}`,
+		"escaped name twice":         `{"status": "Running", "st\u0061tus": "Completed"}`,
+		"name twice in the response": `{"response": {"request_id": "a", "request_id": "a"}}`,
+		"name twice in the result":   `{"response": {"response": {"words": [], "words": []}}}`,
+		"name twice in a word":       fmt.Sprintf(word, `{"start": 1, "start": 1}`),
+		"name twice in a fault":      `{"fault": {"error_code": "a", "error_code": "b"}}`,
+		"name twice in the detail":   `{"fault": {"detail": {"error_code": "a", "error_code": "b"}}}`,
+		"name twice when skipped":    `{"extra": {"a": {"b": 1, "b": 2}}}`,
+	}
+}
+
+func TestUnsoundIsRefusedWhole(t *testing.T) {
+	for name, doc := range unsound() {
+		got, err := decode(t, []byte(doc))
+		if diff := cmp.Diff(jobstatus.Body{}, got, equal); diff != "" || err == nil {
+			t.Errorf("%s: error %v (-want +got):\n%s", name, err, diff)
+		}
+	}
+}
+
+func TestTruncatedAnywhereIsRefused(t *testing.T) {
+	for _, name := range payloadNames(t) {
+		doc := bytes.TrimSpace(payload(t, name))
+		for n := range doc {
+			if got, err := decode(t, doc[:n]); err == nil {
+				t.Fatalf("%s: the first %d of %d bytes are taken for %+v", name, n, len(doc), got)
+			}
+		}
+		if _, err := decode(t, append(doc, " \r\n\t"...)); err != nil {
+			t.Errorf("%s: with white space after it: %v", name, err)
+		}
+	}
+}
+
+// A text that is passed over takes many reads; what follows it must be found.
+func TestLongText(t *testing.T) {
+	text := strings.Repeat("wörd ", 1<<18)
+	doc := strings.Replace(sample, "Hi! Hello", text, 1)
+	got, err := jobstatus.DecodeStatus(strings.NewReader(doc))
+	if diff := cmp.Diff(sampleResult(), got.Result, equal); diff != "" || err != nil {
+		t.Errorf("error %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// Decoding costs a handful of allocations, however many words there are.
+func TestAllocations(t *testing.T) {
+	doc := spellings(t, 10000)["compact"]
+	r := bytes.NewReader(nil)
+	n := testing.AllocsPerRun(20, func() {
+		r.Reset(doc)
+		if _, err := jobstatus.DecodeStatus(r); err != nil {
+			t.Fatal(err)
+		}
+	})
+	// With the race detector, pools forget every fourth time, and buffers grow anew.
+	if n > 200 {
+		t.Errorf("%g allocations for 10,000 words", n)
+	}
+}
+
+var codeForm = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,96}$`)
+
+func checkBody(t *testing.T, b jobstatus.Body) {
+	t.Helper()
+	if b.FaultCode != "" && !codeForm.MatchString(b.FaultCode) {
+		t.Errorf("error code %q", b.FaultCode)
+	}
+	if b.Result == nil {
+		return
+	}
+	if b.State != jobstatus.Completed || !b.HasStatus || b.FaultPresent {
+		t.Errorf("a result with %+v", b)
+	}
+	s := b.Result.Statistics
+	within := func(name string, v, most float64) {
+		if v < 0 || v > most || math.IsInf(v, 0) {
+			t.Errorf("%s is %g, want NaN or 0 to %g", name, v, most)
+		}
+	}
+	within("confidence", s.Confidence, 1)
+	within("dominant speaker ratio", s.DominantSpeakerRatio, 1)
+	within("speech seconds", s.SpeechSeconds, math.MaxFloat64)
+	within("duration", s.DurationSeconds, math.MaxFloat64)
+	within("speech rate", s.SpeechRate, math.MaxFloat64)
+	if s.Speakers < -1 || s.Words < -1 || s.Overlaps < -1 {
+		t.Errorf("%d speakers, %d words, %d overlaps", s.Speakers, s.Words, s.Overlaps)
+	}
+	for _, d := range []transcript.Distribution{s.WordConfidence, s.WordDuration, s.WordGap} {
+		if !(d.Sum >= 0) || math.IsInf(d.Sum, 0) || d.Count < 0 {
+			t.Errorf("distribution %+v", d)
+		}
+	}
+	for _, x := range s.BySpeaker {
+		within("speaker's confidence", x.ConfidenceMean, 1)
+		if !(x.TalkSeconds >= 0) || math.IsInf(x.TalkSeconds, 0) {
+			t.Errorf("speaker %+v", x)
+		}
+	}
+}
+
+func FuzzDecodeStatus(f *testing.F) {
+	for _, name := range payloadNames(f) {
+		f.Add(payload(f, name))
+	}
+	f.Add([]byte(sample))
+	for _, doc := range unsound() {
+		if len(doc) < 4096 {
+			f.Add([]byte(doc))
+		}
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		got, err := decode(t, doc)
+		if err != nil {
+			if diff := cmp.Diff(jobstatus.Body{}, got, equal); diff != "" {
+				t.Errorf("an error, and yet (-want +got):\n%s", diff)
+			}
+			return
+		}
+		if !json.Valid(doc) || !utf8.Valid(doc) || bytes.TrimLeft(doc, " \t\r\n")[0] != '{' {
+			t.Errorf("taken for a JSON object: %q", doc)
+		}
+		checkBody(t, got)
+	})
+}
+
+// FuzzDecodeFault puts the input in place of a fault.
+func FuzzDecodeFault(f *testing.F) {
+	for _, fault := range []string{
+		`null`, `{}`, `"x"`, `{"faultstring": "Invalid ApiKey", "detail": {"errorcode": "oauth.v2.InvalidApiKey"}}`,
+		`{"fault_string": "Invalid payload.", "detail": {"error_code": "com.deepaffects.BadRequest"}}`,
+		`{"error_code": "two words"}`, `{"error_code": 1e3, "errorcode": ""}`, `{"detail": {"error_code": "é"}}`,
+	} {
+		f.Add([]byte(fault))
+	}
+	f.Fuzz(func(t *testing.T, fault []byte) {
+		doc := append(append([]byte(`{"response": {"response": {"fault": `), fault...), `}}, "status": "Completed"}`...)
+		got, err := decode(t, doc)
+		if err != nil {
+			return
+		}
+		checkBody(t, got)
+		if json.Valid(fault) && (string(bytes.TrimSpace(fault)) != "null") != got.FaultPresent {
+			t.Errorf("%q: fault present is %v", fault, got.FaultPresent)
+		}
+		if got.FaultPresent && (got.State != jobstatus.Failed || got.FaultCode == "") {
+			t.Errorf("%q: %+v", fault, got)
+		}
+	})
+}
