@@ -168,6 +168,7 @@ func (a *Account) reload(s *settings) {
 	a.ledger.SetLimits(s.limits)
 	a.sources.reload(a, old.config, s.config)
 	old.client.Close()
+	a.api.forgive()
 	a.nudge()
 }
 

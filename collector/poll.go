@@ -105,7 +105,7 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 	a.ledger.Answered(now)
 	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
 		// We broke it off ourselves: that says nothing about the API.
-		a.queue.Asked(id, now, 0)
+		a.queue.Unanswered(id, now, 0)
 		return false
 	}
 	a.register.Count(func(t *register.Totals) {
@@ -118,7 +118,7 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 	if answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown {
 		a.log.Warn("The API answered with a state that is not known; the job stays as it is", "request_id", id)
 	}
-	delay := a.api.apply(a, answer, key, now)
+	delay := a.api.apply(a, id, answer, key, now)
 	switch {
 	case answer.Outcome == jobstatus.NotFound:
 		since := a.register.Missing(id, now)
@@ -130,8 +130,13 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 			RequestID: id, At: now, State: stateOf[answer.State], ErrorCode: answer.ErrorCode, Result: answer.Result,
 		})
 	}
-	a.queue.Asked(id, now, delay) // of no effect when it has ended
-	return answer.Outcome == jobstatus.OK || answer.Outcome == jobstatus.NotFound
+	// Either is of no effect when the job has ended.
+	if answered = answer.Outcome == jobstatus.OK || answer.Outcome == jobstatus.NotFound; answered {
+		a.queue.Asked(id, now, delay)
+	} else {
+		a.queue.Unanswered(id, now, delay)
+	}
+	return answered
 }
 
 var stateOf = map[jobstatus.State]register.State{
@@ -177,63 +182,86 @@ type condition struct {
 	mu          sync.Mutex
 	outcome     jobstatus.Outcome // of the last request
 	asked       bool              // there was one
+	outage      bool              // a pause was needed, and no request has gone well since
 	lastSuccess time.Time
 	inARow      int // requests with this outcome, none of another in between
 	steps       int // pauses that were needed, less the requests that have gone well since
+	alone       int // requests that are still to go well alone
 	until       time.Time
 	refusedKey  string // the key that the pause is about
 	keyError    string // why the key could not be read
 }
 
-// pausedUntil is until when nothing is asked: zero when it may be. After a pause
-// each request is asked alone, until as many have gone well as pauses were needed.
+// recovery is how many requests must go well after a pause, each asked alone,
+// before several are under way at once again: they would fail together.
+const recovery = 10
+
+// pausedUntil is until when nothing is asked: zero when it may be. alone says that
+// no request may be under way beside the next.
 func (c *condition) pausedUntil(now time.Time, key string) (until time.Time, alone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keyError = ""
 	if c.refusedKey != "" && c.refusedKey != key {
-		c.refusedKey, c.until, c.steps = "", time.Time{}, 0
+		c.steps, c.alone, c.until, c.refusedKey = 0, 0, time.Time{}, ""
 	}
 	if now.Before(c.until) {
 		return c.until, true
 	}
-	return time.Time{}, c.steps > 0
+	return time.Time{}, c.alone > 0
 }
 
-// apply draws the consequences of an answer, and returns how long at least the
-// job is not asked about. What changes for the operator is logged, once.
-func (c *condition) apply(a *Account, answer jobstatus.Answer, key string, now time.Time) (job time.Duration) {
+// apply draws the consequences of an answer about a job, and returns how long at
+// least that job is not asked about. What an operator should know is logged: an
+// outage when it begins, changes and ends, and each answer that is only of no use
+// for its job.
+func (c *condition) apply(a *Account, id string, answer jobstatus.Answer, key string, now time.Time) (job time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before, first := c.outcome, !c.asked
-	c.outcome, c.asked = answer.Outcome, true
-	if answer.Outcome != before || first {
+	before := c.outcome
+	if answer.Outcome != before || !c.asked {
 		c.inARow = 0
 	}
+	c.outcome, c.asked = answer.Outcome, true
 	c.inARow++
 	if answer.Outcome == jobstatus.OK || answer.Outcome == jobstatus.NotFound {
 		c.lastSuccess = now
-		c.steps, c.until, c.refusedKey = max(c.steps-1, 0), time.Time{}, ""
-		if !first && before != jobstatus.OK && before != jobstatus.NotFound {
+		c.steps, c.alone = max(c.steps-1, 0), max(c.alone-1, 0)
+		c.until, c.refusedKey = time.Time{}, ""
+		if c.outage {
+			c.outage = false
 			a.log.Info("The API answers again", "outcome_before", before.String())
 		}
 		return answer.RetryAfter
 	}
 	what := consequences[answer.Outcome]
-	if what.pause > 0 && c.inARow > what.patience && !now.Before(c.until) {
+	switch {
+	case what.pause == 0 || c.inARow <= what.patience:
+		a.log.Warn("The API's answer about a job was of no use", "request_id", id, "outcome", answer.Outcome.String(), "err", answer.Err)
+	case now.Before(c.until):
 		// Requests that were under way together are one failure.
+	default:
 		pause := max(min(what.pause<<min(c.steps, 16), what.longest), answer.RetryAfter)
 		c.until = now.Add(pause)
 		c.steps++
+		c.alone = recovery
 		if answer.Outcome == jobstatus.Unauthorized {
 			c.refusedKey = key
 		}
-	}
-	if answer.Outcome != before || first {
-		a.log.Warn("The API did not answer as it should", "outcome", answer.Outcome.String(), "err", answer.Err,
-			"pause", max(c.until.Sub(now), 0).Round(time.Second).String())
+		if !c.outage || answer.Outcome != before {
+			c.outage = true
+			a.log.Warn("The API does not answer as it should; it is asked again after a pause",
+				"outcome", answer.Outcome.String(), "err", answer.Err, "pause", pause.String())
+		}
 	}
 	return max(what.job, answer.RetryAfter)
+}
+
+// forgive ends a pause: what it was about may have changed.
+func (c *condition) forgive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.steps, c.alone, c.until, c.refusedKey = 0, 0, time.Time{}, ""
 }
 
 // keyFailed notes that the key cannot be read now.

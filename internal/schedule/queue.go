@@ -85,7 +85,7 @@ func (q *Queue) settle(now time.Time) {
 }
 
 // Next takes the job that is to be asked about now; it is not offered again
-// before it is Asked. ok is false where none is due.
+// before it is put back. ok is false where none is due.
 func (q *Queue) Next(now time.Time) (id string, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -97,20 +97,32 @@ func (q *Queue) Next(now time.Time) (id string, ok bool) {
 	return job.id, true
 }
 
-// Asked puts a job that was taken back: it was asked about at a time, has not
-// ended, and is not asked about again for a while, at least for the given time.
+// Asked puts a job that was taken back: it was found unfinished at a time, and is
+// not asked about again for a while, at least for the given time.
 func (q *Queue) Asked(id string, at time.Time, atLeast time.Duration) {
+	q.putBack(id, at, func(job *queued) time.Duration {
+		gap := min(max(at.Sub(job.start)/gapPerAge, firstGap), longestGap)
+		return max(gap, atLeast)
+	})
+}
+
+// Unanswered puts a job that was taken back: nothing was learnt about it, so that
+// it is worth a request again soon, after the given time at the earliest.
+func (q *Queue) Unanswered(id string, at time.Time, atLeast time.Duration) {
+	q.putBack(id, at, func(*queued) time.Duration { return max(firstGap, atLeast) })
+}
+
+func (q *Queue) putBack(id string, at time.Time, gap func(*queued) time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	job, known := q.jobs[id]
 	if !known {
 		return
 	}
-	gap := min(max(at.Sub(job.start)/gapPerAge, firstGap), longestGap)
 	q.waiting.Delete(job)
 	q.due.Delete(job)
 	job.asked = at
-	job.next = at.Add(max(gap, atLeast))
+	job.next = at.Add(gap(job))
 	q.waiting.Set(job)
 }
 

@@ -53,6 +53,15 @@ func TestQueueOrder(t *testing.T) {
 			t.Errorf("next is %q, want %q", id, want)
 		}
 	}
+	q.Unanswered("old", at(time.Hour), 0)
+	if got, want := q.NextPoll("old"), at(time.Hour+10*time.Second); !got.Equal(want) {
+		t.Errorf("without an answer the old job is due at %s, want %s", got, want)
+	}
+	q.Next(at(2 * time.Hour))
+	q.Unanswered("old", at(2*time.Hour), time.Hour)
+	if got, want := q.NextPoll("old"), at(3*time.Hour); !got.Equal(want) {
+		t.Errorf("without an answer the old job is due at %s, want %s", got, want)
+	}
 	if got := q.NextPoll("unknown"); !got.IsZero() {
 		t.Errorf("an unknown job is due at %s", got)
 	}
