@@ -1,0 +1,521 @@
+package exposition_test
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/version"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+// contract is what dashboards and alert rules from outside rely on.
+var contract = []struct {
+	name, kind string
+	labels     string // beside account and, for a job's, request_id
+	series     int    // of an empty account
+}{
+	{"job_state", "GAUGE", "state", 0},
+	{"job_info", "GAUGE", "api error_code source", 0},
+	{"job_first_seen_timestamp_seconds", "GAUGE", "", 0},
+	{"job_last_observed_timestamp_seconds", "GAUGE", "", 0},
+	{"job_next_poll_timestamp_seconds", "GAUGE", "", 0},
+	{"job_finished_timestamp_seconds", "GAUGE", "", 0},
+	{"job_confidence_ratio", "GAUGE", "", 0},
+	{"job_speakers", "GAUGE", "", 0},
+	{"job_words", "GAUGE", "", 0},
+	{"job_speech_seconds", "GAUGE", "", 0},
+	{"job_transcript_duration_seconds", "GAUGE", "", 0},
+	{"job_word_confidence_ratio", "SUMMARY", "", 0},
+	{"job_word_duration_seconds", "SUMMARY", "", 0},
+	{"job_word_gap_seconds", "SUMMARY", "", 0},
+	{"job_speaker_talk_seconds", "GAUGE", "speaker", 0},
+	{"jobs", "GAUGE", "state", 5},
+	{"oldest_unfinished_job_age_seconds", "GAUGE", "", 1},
+	{"jobs_registered_total", "COUNTER", "source", 5},
+	{"jobs_finished_total", "COUNTER", "result", 3},
+	{"jobs_evicted_total", "COUNTER", "reason", 2},
+	{"job_duration_seconds", "HISTOGRAM", "result", 3},
+	{"job_detection_window_seconds", "HISTOGRAM", "", 1},
+	{"transcript_confidence_ratio", "HISTOGRAM", "", 1},
+	{"word_confidence_ratio", "HISTOGRAM", "", 1},
+	{"word_duration_seconds", "HISTOGRAM", "", 1},
+	{"word_gap_seconds", "HISTOGRAM", "", 1},
+	{"transcript_speech_rate_words_per_second", "HISTOGRAM", "", 1},
+	{"transcript_speakers", "HISTOGRAM", "", 1},
+	{"dominant_speaker_talk_ratio", "HISTOGRAM", "", 1},
+	{"words_total", "COUNTER", "", 1},
+	{"speech_seconds_total", "COUNTER", "", 1},
+	{"word_overlaps_total", "COUNTER", "", 1},
+	{"word_anomalies_total", "COUNTER", "reason", 4},
+	{"up", "GAUGE", "", 1},
+	{"api_requests_total", "COUNTER", "outcome", 11},
+	{"api_request_duration_seconds", "HISTOGRAM", "", 1},
+	{"api_unknown_states_total", "COUNTER", "", 1},
+	{"api_last_success_timestamp_seconds", "GAUGE", "", 1},
+	{"quota_limit_requests", "GAUGE", "window", 2},
+	{"quota_used_requests", "GAUGE", "window", 2},
+	{"quota_reset_timestamp_seconds", "GAUGE", "window", 2},
+	{"poll_queue_jobs", "GAUGE", "", 1},
+	{"webhook_requests_total", "COUNTER", "outcome", 8},
+	{"webhook_last_received_timestamp_seconds", "GAUGE", "", 1},
+	{"source_errors_total", "COUNTER", "source", 5},
+	{"source_last_success_timestamp_seconds", "GAUGE", "source", 5},
+	{"store_errors_total", "COUNTER", "", 1},
+	{"store_corrupt_records_total", "COUNTER", "", 1},
+	{"store_size_bytes", "GAUGE", "", 1},
+	{"config_last_reload_successful", "GAUGE", "", 1},
+	{"config_last_reload_success_timestamp_seconds", "GAUGE", "", 1},
+	{"exporter_build_info", "GAUGE", "goversion revision version", 1},
+}
+
+// ofProcess are the names without the label account.
+var ofProcess = []string{"config_last_reload_successful", "config_last_reload_success_timestamp_seconds", "exporter_build_info"}
+
+// everything returns a registry of all that an exporter shows.
+func everything(t testing.TB, snapshots ...collector.Snapshot) *prometheus.Registry {
+	t.Helper()
+	registry := of(t, snapshots...)
+	registry.MustRegister(exposition.NewReload(epoch), exposition.BuildInfo())
+	return registry
+}
+
+// gather returns the families by name, without the prefix.
+func gather(t testing.TB, g prometheus.Gatherer) map[string]*dto.MetricFamily {
+	t.Helper()
+	gathered, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	families := make(map[string]*dto.MetricFamily)
+	for _, f := range gathered {
+		name, ok := strings.CutPrefix(f.GetName(), "deepaffects_")
+		if !ok {
+			t.Errorf("name %q lacks the prefix", f.GetName())
+		}
+		families[name] = f
+	}
+	return families
+}
+
+func labelsOf(m *dto.Metric) string {
+	var names []string
+	for _, l := range m.GetLabel() {
+		names = append(names, l.GetName())
+	}
+	return strings.Join(names, " ")
+}
+
+func TestContract(t *testing.T) {
+	r := newRegister()
+	track(t, r, registration.HTTP, registration.Job{RequestID: "a"})
+	complete(t, r, "a", 30, conversation())
+	track(t, r, registration.HTTP, registration.Job{RequestID: "b"})
+	s := snapshot("default", r)
+	s.NextPolls = []time.Time{after(90), after(90)}
+	families := gather(t, everything(t, s))
+	for _, want := range contract {
+		f := families[want.name]
+		delete(families, want.name)
+		if f == nil {
+			t.Errorf("%s is missing", want.name)
+			continue
+		}
+		if got := f.GetType().String(); got != want.kind {
+			t.Errorf("%s is a %s, want %s", want.name, got, want.kind)
+		}
+		labels := strings.Fields(want.labels)
+		if !slices.Contains(ofProcess, want.name) {
+			labels = append(labels, "account")
+		}
+		if want.series == 0 {
+			labels = append(labels, "request_id")
+		}
+		slices.Sort(labels)
+		for _, m := range f.GetMetric() {
+			if got := labelsOf(m); got != strings.Join(labels, " ") {
+				t.Errorf("%s has the labels %s, want %s", want.name, got, labels)
+			}
+		}
+	}
+	if len(families) > 0 {
+		t.Errorf("not in the contract: %q", slices.Collect(maps.Keys(families)))
+	}
+}
+
+// TestFirstScrape checks that everything but jobs is there from the beginning,
+// with every value of every closed label, at 0.
+func TestFirstScrape(t *testing.T) {
+	registry := everything(t, snapshot("default", newRegister()), snapshot("other", newRegister()))
+	families := gather(t, registry)
+	for _, want := range contract {
+		series := want.series
+		if !slices.Contains(ofProcess, want.name) {
+			series *= 2 // accounts
+		}
+		if got := len(families[want.name].GetMetric()); got != series {
+			t.Errorf("%s has %d series, want %d", want.name, got, series)
+		}
+		if slices.Contains(ofProcess, want.name) || want.name == "quota_limit_requests" {
+			continue
+		}
+		for _, m := range families[want.name].GetMetric() {
+			if v := m.GetGauge().GetValue() + m.GetCounter().GetValue() + m.GetHistogram().GetSampleSum(); v != 0 {
+				t.Errorf("%s is %v, want 0", want.name, v)
+			}
+			if n := m.GetHistogram().GetSampleCount(); n != 0 {
+				t.Errorf("%s has counted %d, want 0", want.name, n)
+			}
+		}
+	}
+	check(t, of(t, snapshot("default", newRegister())), `
+		# TYPE deepaffects_api_requests_total counter
+		deepaffects_api_requests_total{account="default",outcome="client_error"} 0
+		deepaffects_api_requests_total{account="default",outcome="malformed"} 0
+		deepaffects_api_requests_total{account="default",outcome="network"} 0
+		deepaffects_api_requests_total{account="default",outcome="not_found"} 0
+		deepaffects_api_requests_total{account="default",outcome="ok"} 0
+		deepaffects_api_requests_total{account="default",outcome="over_quota"} 0
+		deepaffects_api_requests_total{account="default",outcome="rate_limited"} 0
+		deepaffects_api_requests_total{account="default",outcome="server_error"} 0
+		deepaffects_api_requests_total{account="default",outcome="timeout"} 0
+		deepaffects_api_requests_total{account="default",outcome="too_large"} 0
+		deepaffects_api_requests_total{account="default",outcome="unauthorized"} 0
+		# TYPE deepaffects_jobs gauge
+		deepaffects_jobs{account="default",state="completed"} 0
+		deepaffects_jobs{account="default",state="failed"} 0
+		deepaffects_jobs{account="default",state="lost"} 0
+		deepaffects_jobs{account="default",state="pending"} 0
+		deepaffects_jobs{account="default",state="running"} 0
+		# TYPE deepaffects_jobs_evicted_total counter
+		deepaffects_jobs_evicted_total{account="default",reason="limit"} 0
+		deepaffects_jobs_evicted_total{account="default",reason="retention"} 0
+		# TYPE deepaffects_jobs_finished_total counter
+		deepaffects_jobs_finished_total{account="default",result="completed"} 0
+		deepaffects_jobs_finished_total{account="default",result="failed"} 0
+		deepaffects_jobs_finished_total{account="default",result="lost"} 0
+		# TYPE deepaffects_jobs_registered_total counter
+		deepaffects_jobs_registered_total{account="default",source="config"} 0
+		deepaffects_jobs_registered_total{account="default",source="file"} 0
+		deepaffects_jobs_registered_total{account="default",source="http"} 0
+		deepaffects_jobs_registered_total{account="default",source="url"} 0
+		deepaffects_jobs_registered_total{account="default",source="webhook"} 0
+		# TYPE deepaffects_quota_limit_requests gauge
+		deepaffects_quota_limit_requests{account="default",window="day"} 100
+		deepaffects_quota_limit_requests{account="default",window="minute"} 5
+		# TYPE deepaffects_webhook_requests_total counter
+		deepaffects_webhook_requests_total{account="default",outcome="accepted"} 0
+		deepaffects_webhook_requests_total{account="default",outcome="adopted"} 0
+		deepaffects_webhook_requests_total{account="default",outcome="duplicate"} 0
+		deepaffects_webhook_requests_total{account="default",outcome="malformed"} 0
+		deepaffects_webhook_requests_total{account="default",outcome="store_error"} 0
+		deepaffects_webhook_requests_total{account="default",outcome="too_large"} 0
+		deepaffects_webhook_requests_total{account="default",outcome="unauthorized"} 0
+		deepaffects_webhook_requests_total{account="default",outcome="unknown_job"} 0
+		# TYPE deepaffects_word_anomalies_total counter
+		deepaffects_word_anomalies_total{account="default",reason="confidence_out_of_range"} 0
+		deepaffects_word_anomalies_total{account="default",reason="missing_time"} 0
+		deepaffects_word_anomalies_total{account="default",reason="negative_duration"} 0
+		deepaffects_word_anomalies_total{account="default",reason="out_of_order"} 0
+	`, "deepaffects_api_requests_total", "deepaffects_jobs", "deepaffects_jobs_evicted_total", "deepaffects_jobs_finished_total",
+		"deepaffects_jobs_registered_total", "deepaffects_quota_limit_requests", "deepaffects_webhook_requests_total",
+		"deepaffects_word_anomalies_total")
+}
+
+// TestAccount checks that every figure of an account ends in its own metric.
+func TestAccount(t *testing.T) {
+	r := newRegister()
+	track(t, r, registration.File, registration.Job{RequestID: "a"})
+	r.Count(func(totals *register.Totals) {
+		totals.Registered[registration.URL] = 2
+		totals.Finished = [...]uint64{3, 4, 5}
+		totals.Evicted = [...]uint64{6, 7}
+		totals.Words, totals.WordOverlaps, totals.SpeechSeconds = 8, 9, 10.5
+		totals.WordAnomalies = [...]uint64{11, 12, 13, 14}
+		totals.APIRequests[jobstatus.OK], totals.APIRequests[jobstatus.TooLarge] = 15, 16
+		totals.APIUnknownStates = 17
+		totals.Webhooks[0], totals.Webhooks[7] = 18, 19
+		totals.SourceErrors[registration.File] = 20
+		totals.StoreErrors, totals.CorruptRecords = 21, 22
+	})
+	s := snapshot("calls", r)
+	s.JobMetrics = collector.JobMetricsOff
+	s.Due, s.Up, s.LastSuccess = 23, true, after(24.25)
+	s.Minute = schedule.Usage{Limit: 5, Used: 2.5, Resets: after(26)}
+	s.Day = schedule.Usage{Limit: math.Inf(1), Used: 27, Resets: after(28)}
+	s.SourceSuccess = map[registration.Source]time.Time{registration.URL: after(29)}
+	registry := of(t, s)
+
+	var nonzero []string
+	for name, f := range gather(t, registry) {
+		for _, m := range f.GetMetric() {
+			if v := m.GetGauge().GetValue() + m.GetCounter().GetValue(); v != 0 {
+				for _, l := range m.GetLabel()[1:] {
+					name += " " + l.GetValue()
+				}
+				nonzero = append(nonzero, fmt.Sprint(name, " ", v))
+				name = strings.Fields(name)[0]
+			}
+			if got := m.GetLabel()[0].GetValue(); got != "calls" {
+				t.Errorf("%s is of the account %q", name, got)
+			}
+		}
+	}
+	slices.Sort(nonzero)
+	want := []string{
+		"api_last_success_timestamp_seconds 1.00000002425e+09",
+		"api_requests_total ok 15",
+		"api_requests_total too_large 16",
+		"api_unknown_states_total 17",
+		"jobs pending 1",
+		"jobs_evicted_total limit 7",
+		"jobs_evicted_total retention 6",
+		"jobs_finished_total completed 3",
+		"jobs_finished_total failed 4",
+		"jobs_finished_total lost 5",
+		"jobs_registered_total file 1",
+		"jobs_registered_total url 2",
+		"oldest_unfinished_job_age_seconds 60",
+		"poll_queue_jobs 23",
+		"quota_limit_requests day +Inf",
+		"quota_limit_requests minute 5",
+		"quota_reset_timestamp_seconds day 1.000000028e+09",
+		"quota_reset_timestamp_seconds minute 1.000000026e+09",
+		"quota_used_requests day 27",
+		"quota_used_requests minute 2.5",
+		"source_errors_total file 20",
+		"source_last_success_timestamp_seconds url 1.000000029e+09",
+		"speech_seconds_total 10.5",
+		"store_corrupt_records_total 22",
+		"store_errors_total 21",
+		"up 1",
+		"webhook_requests_total accepted 18",
+		"webhook_requests_total store_error 19",
+		"word_anomalies_total confidence_out_of_range 14",
+		"word_anomalies_total missing_time 13",
+		"word_anomalies_total negative_duration 11",
+		"word_anomalies_total out_of_order 12",
+		"word_overlaps_total 9",
+		"words_total 8",
+	}
+	if diff := cmp.Diff(want, nonzero); diff != "" {
+		t.Errorf("series that are not 0 differ (-want +got):\n%s", diff)
+	}
+}
+
+// TestHistograms checks that every histogram of the totals ends in its own metric.
+func TestHistograms(t *testing.T) {
+	r := newRegister()
+	r.Count(func(totals *register.Totals) {
+		totals.JobDuration[0].Observe(1)
+		totals.JobDuration[1].Observe(2)
+		totals.JobDuration[2].Observe(3)
+		totals.DetectionWindow.Observe(4)
+		totals.TranscriptConfidence.Observe(5)
+		totals.SpeechRate.Observe(6)
+		totals.Speakers.Observe(7)
+		totals.DominantSpeaker.Observe(8)
+		totals.WordConfidence.Observe(9)
+		totals.WordDuration.Observe(10)
+		totals.WordGap.Observe(11)
+		totals.APIDuration.Observe(12)
+	})
+	got := make(map[string]float64)
+	for name, f := range gather(t, of(t, snapshot("default", r))) {
+		for _, m := range f.GetMetric() {
+			if m.GetHistogram() != nil {
+				if len(m.GetLabel()) > 1 {
+					got[name+" "+m.GetLabel()[1].GetValue()] = m.GetHistogram().GetSampleSum()
+				} else {
+					got[name] = m.GetHistogram().GetSampleSum()
+				}
+			}
+		}
+	}
+	want := map[string]float64{
+		"job_duration_seconds completed": 1, "job_duration_seconds failed": 2, "job_duration_seconds lost": 3,
+		"job_detection_window_seconds": 4, "transcript_confidence_ratio": 5, "transcript_speech_rate_words_per_second": 6,
+		"transcript_speakers": 7, "dominant_speaker_talk_ratio": 8, "word_confidence_ratio": 9, "word_duration_seconds": 10,
+		"word_gap_seconds": 11, "api_request_duration_seconds": 12,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("sums differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestReload(t *testing.T) {
+	reload := exposition.NewReload(after(1.5))
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(reload)
+	for _, test := range []struct {
+		name string
+		do   func()
+		want string
+	}{
+		{"at the start", func() {}, "1 1.0000000015e+09"},
+		{"failed", func() { reload.Done(after(10), false) }, "0 1.0000000015e+09"},
+		{"succeeded", func() { reload.Done(after(20), true) }, "1 1.00000002e+09"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.do()
+			successful, at, _ := strings.Cut(test.want, " ")
+			check(t, registry, `
+				# TYPE deepaffects_config_last_reload_success_timestamp_seconds gauge
+				deepaffects_config_last_reload_success_timestamp_seconds `+at+`
+				# TYPE deepaffects_config_last_reload_successful gauge
+				deepaffects_config_last_reload_successful `+successful+`
+			`, "deepaffects_config_last_reload_success_timestamp_seconds", "deepaffects_config_last_reload_successful")
+		})
+	}
+}
+
+func TestBuildInfo(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(exposition.BuildInfo())
+	check(t, registry, fmt.Sprintf(`
+		# TYPE deepaffects_exporter_build_info gauge
+		deepaffects_exporter_build_info{goversion=%q,revision=%q,version=%q} 1
+	`, version.GoVersion, version.GetRevision(), version.Version), "deepaffects_exporter_build_info")
+}
+
+// TestOneSnapshot checks that a scrape shows one moment, and that registering
+// takes none.
+func TestOneSnapshot(t *testing.T) {
+	taken := 0
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(exposition.Of(func() []collector.Snapshot { taken++; return nil }))
+	if taken != 0 {
+		t.Errorf("registering took %d snapshots", taken)
+	}
+	if _, err := registry.Gather(); err != nil || taken != 1 {
+		t.Errorf("a scrape took %d snapshots, error %v", taken, err)
+	}
+}
+
+// TestCollector checks that a collector can be shown.
+func TestCollector(t *testing.T) {
+	config := collector.DefaultConfig()
+	config.APIKey = "key"
+	c, err := collector.New([]collector.Config{config}, collector.Options{Now: func() time.Time { return epoch }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	account, err := c.Account("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: "a", API: "asr"}}); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(exposition.New(c))
+	check(t, registry, `
+		# TYPE deepaffects_job_info gauge
+		deepaffects_job_info{account="default",api="asr",error_code="",request_id="a",source="http"} 1
+		# TYPE deepaffects_quota_limit_requests gauge
+		deepaffects_quota_limit_requests{account="default",window="day"} 100
+		deepaffects_quota_limit_requests{account="default",window="minute"} 5
+	`, "deepaffects_job_info", "deepaffects_quota_limit_requests")
+}
+
+// TestConcurrentScrapes is for the race detector.
+func TestConcurrentScrapes(t *testing.T) {
+	r := newRegister("team")
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(exposition.Of(func() []collector.Snapshot {
+		s := snapshot("default", r)
+		s.JobLabels = []string{"team"}
+		return []collector.Snapshot{s}
+	}))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 10 {
+				if _, err := registry.Gather(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 50 {
+		id := fmt.Sprint("job ", i)
+		track(t, r, registration.HTTP, registration.Job{RequestID: id, Labels: map[string]string{"team": "sales"}})
+		complete(t, r, id, 30, conversation())
+	}
+	wg.Wait()
+}
+
+// TestLint holds the names and helps against Prometheus' own rules. There is no
+// exception from them.
+func TestLint(t *testing.T) {
+	r := newRegister()
+	track(t, r, registration.HTTP, registration.Job{RequestID: "a"})
+	complete(t, r, "a", 30, conversation())
+	problems, err := testutil.GatherAndLint(everything(t, snapshot("default", r)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	for _, g := range exposition.Catalogue() {
+		for _, f := range g.Families {
+			if !strings.HasSuffix(f.Help, ".") || strings.ContainsAny(f.Help, "\n|") {
+				t.Errorf("%s: the help is no sentence: %q", f.Name, f.Help)
+			}
+			if strings.Contains(f.Name, "_seconds") && !strings.Contains(f.Help, "in seconds") {
+				t.Errorf("%s: the help lacks the unit: %q", f.Name, f.Help)
+			}
+			if strings.HasSuffix(f.Name, "_ratio") && !strings.Contains(f.Help, "from 0 to 1") {
+				t.Errorf("%s: the help lacks the range: %q", f.Name, f.Help)
+			}
+		}
+	}
+}
+
+var benchmarkResult = func() *transcript.Result {
+	return accumulate(func(a *transcript.Accumulator) {
+		a.WordList()
+		for i := range 200 {
+			start := float64(i) * .5
+			a.Word(transcript.Piece{Start: start, End: start + .3, Confidence: .9, Speaker: fmt.Append(nil, i%4)})
+		}
+	})
+}()
+
+// BenchmarkScrape scrapes 1,000 finished jobs with all of their series.
+func BenchmarkScrape(b *testing.B) {
+	r := newRegister("team")
+	for i := range 1000 {
+		id := fmt.Sprintf("8bdd983a-c6bd-4159-982d-%012x", i*7919)
+		track(b, r, registration.HTTP, registration.Job{RequestID: id, API: "asr", Labels: map[string]string{"team": "sales"}})
+		complete(b, r, id, 30, benchmarkResult)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(exposition.Of(func() []collector.Snapshot {
+		s := snapshot("default", r)
+		s.JobLabels = []string{"team"}
+		return []collector.Snapshot{s}
+	}))
+	b.ReportAllocs()
+	for b.Loop() {
+		body, _ := scrape(b, registry, "text/plain")
+		b.ReportMetric(float64(len(body)), "B/page")
+	}
+}

@@ -1,0 +1,195 @@
+package exposition_test
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"go.uber.org/goleak"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// epoch is 1000000000 seconds after 1970.
+var epoch = time.Unix(1e9, 0)
+
+// after is a time that many seconds after the epoch.
+func after(seconds float64) time.Time {
+	return epoch.Add(time.Duration(seconds * float64(time.Second)))
+}
+
+// newRegister returns an empty register whose totals begin at the epoch.
+func newRegister(jobLabels ...string) *register.Register {
+	return register.New(register.Options{
+		Retention: 24 * time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 1000, JobLabels: jobLabels,
+	}, epoch)
+}
+
+// track registers a job at the epoch.
+func track(t testing.TB, r *register.Register, from registration.Source, job registration.Job) {
+	t.Helper()
+	tracked, err := r.Track(t.Context(), from, []registration.Job{job}, epoch)
+	if err != nil || len(tracked) != 1 {
+		t.Fatalf("tracking a job: %d tracked, error %v", len(tracked), err)
+	}
+}
+
+// observe applies an observation.
+func observe(t testing.TB, r *register.Register, o register.Observation) {
+	t.Helper()
+	effect, err := r.Observe(t.Context(), o)
+	if err != nil || !effect.Known {
+		t.Fatalf("observing a job: known %t, error %v", effect.Known, err)
+	}
+}
+
+// complete ends a job with a result, some seconds after the epoch.
+func complete(t testing.TB, r *register.Register, requestID string, at float64, result *transcript.Result) {
+	t.Helper()
+	observe(t, r, register.Observation{RequestID: requestID, At: after(at), State: register.Completed, Result: result})
+}
+
+// accumulate returns the result of a document.
+func accumulate(fill func(*transcript.Accumulator)) *transcript.Result {
+	var a transcript.Accumulator
+	a.Reset()
+	fill(&a)
+	return a.Result()
+}
+
+// conversation is a result that says everything: two speakers, four words.
+func conversation() *transcript.Result {
+	return accumulate(func(a *transcript.Accumulator) {
+		a.WordList()
+		a.Confidence(.875)
+		a.Word(transcript.Piece{Start: 0, End: .25, Confidence: .75, Speaker: []byte("first")})
+		a.Word(transcript.Piece{Start: .5, End: 1, Confidence: 1, Speaker: []byte("second")})
+		a.Word(transcript.Piece{Start: .75, End: 1.25, Confidence: .5, Speaker: []byte("first")})
+		a.Word(transcript.Piece{Start: 3.25, End: 4, Confidence: .25, Speaker: []byte("second")})
+	})
+}
+
+// snapshot returns an account as it is a minute after the epoch.
+func snapshot(account string, r *register.Register) collector.Snapshot {
+	return collector.Snapshot{
+		Snapshot:   r.Snapshot(after(60)),
+		Account:    account,
+		At:         after(60),
+		JobMetrics: collector.JobMetricsFull,
+		Minute:     schedule.Usage{Limit: 5},
+		Day:        schedule.Usage{Limit: 100},
+	}
+}
+
+// of returns a registry that checks all it can, with these accounts.
+func of(t testing.TB, snapshots ...collector.Snapshot) *prometheus.Registry {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(exposition.Of(func() []collector.Snapshot { return snapshots })); err != nil {
+		t.Fatal(err)
+	}
+	return registry
+}
+
+// check compares what is gathered, but for the help, with a text. Without names,
+// it takes all that jobs have of their own.
+func check(t *testing.T, g prometheus.Gatherer, want string, names ...string) {
+	t.Helper()
+	if len(names) == 0 {
+		names = ownNames()
+	}
+	text, err := testutil.GatherAndFormat(g, expfmt.TypeTextPlain, names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "# HELP ") {
+			got.WriteString(line)
+		}
+	}
+	want = strings.ReplaceAll(strings.TrimLeft(want, "\n"), "\t", "")
+	if diff := cmp.Diff(want, got.String()); diff != "" {
+		t.Errorf("series differ (-want +got):\n%s", diff)
+	}
+}
+
+// ownNames are the names of the metrics that jobs have of their own.
+func ownNames() []string {
+	var names []string
+	for _, g := range exposition.Catalogue() {
+		for _, f := range g.Families {
+			if f.PerJob {
+				names = append(names, f.Name)
+			}
+		}
+	}
+	return names
+}
+
+// scrape serves a registry as the exporter does, and returns the body.
+func scrape(t testing.TB, g prometheus.Gatherer, accept string) (body []byte, header http.Header) {
+	t.Helper()
+	handler := promhttp.HandlerFor(g, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.HTTPErrorOnError, EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true,
+	})
+	request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	request.Header.Set("Accept", accept)
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, request)
+	if answer.Code != http.StatusOK {
+		t.Fatalf("status %d: %s", answer.Code, answer.Body)
+	}
+	return answer.Body.Bytes(), answer.Header()
+}
+
+// What a scraper accepts.
+const (
+	openMetrics = "application/openmetrics-text;version=1.0.0"
+	protobuf    = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+)
+
+// scrapeProtobuf returns the families of a scrape as protobuf.
+func scrapeProtobuf(t testing.TB, g prometheus.Gatherer) map[string]*dto.MetricFamily {
+	t.Helper()
+	body, header := scrape(t, g, protobuf)
+	decoder := expfmt.NewDecoder(bytes.NewReader(body), expfmt.ResponseFormat(header))
+	families := make(map[string]*dto.MetricFamily)
+	for {
+		family := new(dto.MetricFamily)
+		if decoder.Decode(family) != nil {
+			break
+		}
+		families[family.GetName()] = family
+	}
+	return families
+}
+
+// scrapeText returns the families of a scrape as they are read from the text.
+func scrapeText(t testing.TB, g prometheus.Gatherer) map[string]*dto.MetricFamily {
+	t.Helper()
+	body, _ := scrape(t, g, "text/plain")
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
+}
