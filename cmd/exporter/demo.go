@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+)
+
+// demo watches a simulated API inside this process until it is stopped.
+func demo(f *flags, log *slog.Logger) error {
+	options := simulator.DemoOptions()
+	options.Key = "demo"
+	options.RequestsPerMinute, options.RequestsPerDay = 300, 200_000
+	api := simulator.New(options)
+	defer api.Close()
+
+	config := collector.DefaultConfig()
+	config.Account = "demo"
+	config.URL = "http://simulated.invalid"
+	config.APIKey = options.Key
+	config.RequestsPerMinute, config.RequestsPerDay = options.RequestsPerMinute, options.RequestsPerDay
+	config.NotFoundGrace = 15 * time.Second
+	config.MaxJobAge = 2 * time.Hour
+	config.Retention = 2 * time.Hour
+	config.JobLabels = []string{"team", "language"}
+	c, err := collector.New([]collector.Config{config}, collector.Options{Logger: log, Transport: api.Transport()})
+	if err != nil {
+		return fmt.Errorf("preparing the demo: %w", err)
+	}
+	account, err := c.Account(config.Account)
+	if err != nil {
+		return fmt.Errorf("preparing the demo: %w", err)
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var driver sync.WaitGroup
+	defer driver.Wait()
+	defer cancel()
+	driver.Go(func() {
+		simulator.Demo(ctx, api, "", func(s simulator.Submission) {
+			_, _, err := account.Track(ctx, registration.HTTP, []registration.Job{{
+				RequestID: s.RequestID, API: registration.APIName(s.API),
+				AudioSeconds: s.AudioSeconds, SubmittedAt: s.SubmittedAt, Labels: s.Labels,
+			}})
+			if err != nil {
+				log.Error("The demo could not register a job", "err", err)
+			}
+		})
+	})
+	return serve(f, c, log)
+}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// parse reads a command line.
+func parse(t *testing.T, args ...string) *flags {
+	t.Helper()
+	f := new(flags)
+	if _, err := newApp(f).Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// newExporter returns an exporter with one account that asks nothing.
+func newExporter(t *testing.T, args ...string) *exporter {
+	t.Helper()
+	config := collector.DefaultConfig()
+	config.APIKey = "key"
+	c, err := collector.New([]collector.Config{config}, collector.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &exporter{flags: parse(t, args...), collector: c, log: slog.New(slog.DiscardHandler), reloaded: exposition.NewReload(time.Now())}
+}
+
+func TestWrongFlags(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "--config.file: missing; give the configuration file, or --demo"},
+		{[]string{"--demo", "--config.file=x"}, "--demo: needs no configuration"},
+		{[]string{"--demo", "--once"}, "--demo: needs no configuration"},
+		{[]string{"--demo", "--web.telemetry-path=metrics"}, "--web.telemetry-path: must begin with a slash"},
+		{[]string{"--demo", "--web.telemetry-path=/"}, "--web.telemetry-path: / is the status page"},
+		{[]string{"--config.check", "--config.file=/nonexistent"}, "/nonexistent"},
+	} {
+		err := run(parse(t, tt.args...), io.Discard, slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %q", tt.args, err, tt.want)
+		}
+	}
+}
+
+func TestConfigCheck(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.toml")
+	for _, tt := range []struct{ text, out, err string }{
+		{"[[inputs.deepaffects]]\napi_key = \"key\"\n", "configuration is valid\n", ""},
+		{"[[inputs.deepaffects]]\napi_key = \"key\"\ntimeout = \"-1s\"\n", "", "timeout: must be longer than 0"},
+	} {
+		if err := os.WriteFile(config, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err := run(parse(t, "--config.check", "--config.file="+config), &out, slog.New(slog.DiscardHandler))
+		if out.String() != tt.out || fmt.Sprint(err) != "<nil>" && (tt.err == "" || !strings.Contains(err.Error(), tt.err)) || err == nil && tt.err != "" {
+			t.Errorf("%q: %q, %v; want %q, %q", tt.text, out.String(), err, tt.out, tt.err)
+		}
+	}
+}
+
+// An answering transport is an API in memory.
+type answering func(*http.Request) *http.Response
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) { return a(r), nil }
+
+func answer(status int, body string, header ...string) *http.Response {
+	h := make(http.Header)
+	for i := 0; i < len(header); i += 2 {
+		h.Set(header[i], header[i+1])
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}
+}
+
+// show returns all that an operator can see of an exporter.
+func show(t *testing.T, e *exporter, ids []string) map[string]string {
+	t.Helper()
+	shown := make(map[string]string)
+	paths := []string{"/metrics", "/", "/api/v1/jobs", "/api/v1/status", "/-/healthy", "/-/ready"}
+	for _, id := range ids {
+		paths = append(paths, "/api/v1/jobs/"+id)
+	}
+	handler := e.handler()
+	for _, path := range paths {
+		for _, accept := range []string{"text/plain", "application/openmetrics-text"} {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.Header.Set("Accept", accept)
+			handler.ServeHTTP(w, r)
+			if w.Code != http.StatusOK && path != "/-/ready" {
+				t.Errorf("%s: %d %s", path, w.Code, w.Body)
+			}
+			shown[path+" as "+accept] = w.Body.String()
+		}
+	}
+	return shown
+}
+
+// The key and what people said are in everything that the API sends here, and
+// in nothing that an operator sees.
+func TestNothingLeaks(t *testing.T) {
+	const key = "canary-key-0123456789"
+	result := `{"confidence":0.9,"num_speakers":1,"transcript":"canary transcript","words":[{"word":"canary","speaker_id":"canary-speaker","start":0,"end":1,"confidence":0.9}],
+		"segments":[{"speaker_id":"canary-speaker","start":0,"end":1,"text":"canary text","emotion":"canary-emotion","intent":"canary-intent"}],
+		"questions_asked":[{"questions":[{"text":"canary question"}]}],"url":"https://canary.invalid/?token=canary","depressed":true,"canary":"canary"}`
+	answers := map[string]func() *http.Response{
+		"completed": func() *http.Response {
+			return answer(200, `{"status":"Completed","response":{"request_id":"completed","response":`+result+`}}`)
+		},
+		"failed": func() *http.Response {
+			return answer(200, `{"status":"Failed","response":{"response":{"fault":{"fault_string":"canary fault","detail":{"error_code":"`+key+`"}}}}}`)
+		},
+		"odd-code": func() *http.Response {
+			return answer(200, `{"status":"Failed","response":{"response":{"fault":{"fault_string":"canary","detail":{"error_code":"said: canary"}}}}}`)
+		},
+		"unknown-state": func() *http.Response { return answer(200, `{"status":"canary state"}`) },
+		"echo":          func() *http.Response { return answer(400, "Bad request: apikey="+key, "X-Echo", key) },
+		"redirect":      func() *http.Response { return answer(302, "", "Location", "https://canary.invalid/?apikey="+key) },
+		"broken":        func() *http.Response { return answer(200, `{"status":"Completed","canary":"canary`) },
+		"twice":         func() *http.Response { return answer(200, `{"canary":1,"canary":2}`) },
+		"other": func() *http.Response {
+			return answer(200, `{"status":"Completed","response":{"request_id":"canary","response":`+result+`}}`)
+		},
+		"html": func() *http.Response { return answer(502, "<h1>canary "+key) },
+		"overflow": func() *http.Response {
+			return answer(200, `{"response":{"response":{"confidence":1e999,"canary":"canary"}}}`)
+		},
+		"health":     func() *http.Response { return answer(200, `{"status":"Completed","response":{"depressed":"canary"}}`) },
+		"unknown-id": func() *http.Response { return answer(404, `{"fault":{"faultstring":"canary `+key+`"}}`) },
+		"refused": func() *http.Response {
+			return answer(401, `{"fault":{"faultstring":"canary `+key+`","detail":{"errorcode":"oauth.v2.`+key+`"}}}`)
+		},
+		"limited": func() *http.Response {
+			return answer(429, `{"fault":{"detail":{"error_code":"rate_limit"}}}`, "Retry-After", key)
+		},
+		"quota":      func() *http.Response { return answer(402, key) },
+		"impossible": func() *http.Response { return answer(299, key, "Content-Type", key) },
+	}
+	for id, reply := range answers { // one at a time: some of them stop the asking
+		t.Run(id, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var logged bytes.Buffer
+				var mu sync.Mutex
+				log := slog.New(slog.NewTextHandler(writer(func(p []byte) (int, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					return logged.Write(p)
+				}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+				config := collector.DefaultConfig()
+				config.URL, config.APIKey = "http://simulated.invalid", key
+				asked := 0
+				c, err := collector.New([]collector.Config{config}, collector.Options{Logger: log, Transport: answering(func(r *http.Request) *http.Response {
+					asked++
+					return reply()
+				})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Start()
+				defer c.Stop(context.Background())
+				account, err := c.Account("")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, _, err := account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: id}}); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(3 * time.Hour)
+				synctest.Wait()
+				if asked == 0 {
+					t.Fatal("nothing was asked")
+				}
+				e := &exporter{flags: parse(t, "--config.file=x"), collector: c, log: log, reloaded: exposition.NewReload(time.Now())}
+				shown := show(t, e, []string{id})
+				mu.Lock()
+				shown["the log"] = logged.String()
+				mu.Unlock()
+				if !strings.Contains(shown["/metrics as text/plain"], `request_id="`+id+`"`) {
+					t.Error("the job does not show")
+				}
+				for where, text := range shown {
+					if strings.Contains(text, "canary") {
+						t.Errorf("it shows in %s:\n%s", where, text)
+					}
+				}
+			})
+		})
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+// A reload that fails answers 500 with the mistake, and the old configuration
+// goes on; one that succeeds is seen in the metrics.
+func TestReload(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.toml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := "[[inputs.deepaffects]]\napi_key = \"key\"\n"
+	e := newExporter(t, "--web.enable-lifecycle", "--config.file="+config)
+	handler := e.handler()
+	ask := func(method, path, origin string) (int, string) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(method, path, nil)
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		handler.ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	for _, tt := range []struct {
+		text, method, origin string
+		code                 int
+		body, metric         string
+	}{
+		{good, "POST", "", 200, "", "deepaffects_config_last_reload_successful 1"},
+		{good + "nonsense = 1", "POST", "", 500, "nonsense: no such option", "deepaffects_config_last_reload_successful 0"},
+		{good, "GET", "", 405, "Only POST", "deepaffects_config_last_reload_successful 0"},
+		{good, "POST", "https://elsewhere.invalid", 403, "", "deepaffects_config_last_reload_successful 0"},
+		{good + "account = \"renamed\"", "PUT", "", 200, "", `deepaffects_up{account="renamed"} 0`},
+	} {
+		write(tt.text)
+		if code, body := ask(tt.method, "/-/reload", tt.origin); code != tt.code || !strings.Contains(body, tt.body) {
+			t.Errorf("%s: %d %q, want %d %q", tt.method, code, body, tt.code, tt.body)
+		}
+		if _, metrics := ask("GET", "/metrics", ""); !strings.Contains(metrics, tt.metric+"\n") {
+			t.Errorf("after %q the metrics lack %q", tt.text, tt.metric)
+		}
+	}
+	e.flags.enableLifecycle = false
+	handler = e.handler()
+	if code, _ := ask("POST", "/-/reload", ""); code != 404 {
+		t.Errorf("without --web.enable-lifecycle: %d", code)
+	}
+}
+
+func TestPaths(t *testing.T) {
+	e := newExporter(t, "--config.file=x", "--web.enable-pprof")
+	for _, tt := range []struct {
+		ready  bool
+		path   string
+		code   int
+		accept string
+		has    string
+	}{
+		{true, "/", 200, "", "<html"},
+		{true, "/metrics", 200, "", "# TYPE deepaffects_jobs gauge"},
+		{true, "/metrics", 200, "application/openmetrics-text; version=1.0.0", "deepaffects_jobs_registered_created"},
+		{true, "/-/ready", 200, "", "ready"},
+		{false, "/-/ready", 503, "", "not ready"},
+		{true, "/-/healthy", 200, "", "healthy"},
+		{true, "/api/v1/status", 200, "", "accounts"},
+		{true, "/api/v1/jobs", 200, "", "jobs"},
+		{true, "/api/v1/jobs/a//b", 400, "", ""},
+		{true, "/debug/pprof/", 200, "", "goroutine"},
+		{true, "/nothing", 404, "", ""},
+	} {
+		e.ready.Store(tt.ready)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, tt.path, nil)
+		r.Header.Set("Accept", tt.accept)
+		e.handler().ServeHTTP(w, r)
+		if w.Code != tt.code || !strings.Contains(w.Body.String(), tt.has) {
+			t.Errorf("%s: %d %.200q, want %d %q", tt.path, w.Code, w.Body.String(), tt.code, tt.has)
+		}
+	}
+}

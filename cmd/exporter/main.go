@@ -1,0 +1,107 @@
+// Command deepaffects_exporter shows DeepAffects speech jobs to Prometheus.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web"
+	webflag "github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+)
+
+const program = "deepaffects_exporter"
+
+// flags are what the command line says.
+type flags struct {
+	configFile      string
+	check           bool
+	demo            bool
+	once            bool
+	storagePath     string
+	telemetryPath   string
+	enableLifecycle bool
+	enablePprof     bool
+	web             *web.FlagConfig
+	log             *promslog.Config
+}
+
+func newApp(f *flags) *kingpin.Application {
+	app := kingpin.New(program, "Shows the jobs of the DeepAffects speech API to Prometheus: what runs, what failed and why, how long it takes, how good the transcripts are, and what is left of the quota.")
+	app.Flag("config.file", "TOML file with an [[inputs.deepaffects]] table for each account; a whole telegraf.conf will do.").PlaceHolder("FILE").StringVar(&f.configFile)
+	app.Flag("config.check", "Read the configuration, say what is wrong with it or that it is valid, and exit.").BoolVar(&f.check)
+	app.Flag("demo", "Watch lively jobs of a simulated API inside this process: needs no configuration and no key.").BoolVar(&f.demo)
+	app.Flag("once", "Ask once about every unfinished job, within the quota, print the metrics and exit.").BoolVar(&f.once)
+	app.Flag("storage.path", "Directory for what must outlive the process. This version keeps everything in memory: the flag is taken, and has no effect yet.").PlaceHolder("DIR").StringVar(&f.storagePath)
+	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("web.enable-lifecycle", "Enable reload by an HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
+	app.Flag("web.enable-pprof", "Serve Go profiles under /debug/pprof/.").BoolVar(&f.enablePprof)
+	f.web = webflag.AddFlags(app, ":9891")
+	f.log = new(promslog.Config)
+	promslogflag.AddFlags(app, f.log)
+	app.Version(version.Print(program))
+	app.HelpFlag.Short('h')
+	app.UsageWriter(os.Stdout)
+	return app
+}
+
+func main() {
+	var f flags
+	kingpin.MustParse(newApp(&f).Parse(os.Args[1:]))
+	f.log.Writer = os.Stderr
+	if err := run(&f, os.Stdout, promslog.New(f.log)); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+		os.Exit(1)
+	}
+}
+
+// run does what the flags say. An error has been told to nobody yet.
+func run(f *flags, stdout io.Writer, log *slog.Logger) error {
+	switch {
+	case f.demo && (f.configFile != "" || f.once || f.check):
+		return errors.New("--demo: needs no configuration and runs until it is stopped; leave --config.file, --config.check and --once out")
+	case !f.demo && f.configFile == "":
+		return errors.New("--config.file: missing; give the configuration file, or --demo to try it without one")
+	case f.telemetryPath == "" || f.telemetryPath[0] != '/':
+		return errors.New("--web.telemetry-path: must begin with a slash")
+	case f.telemetryPath == "/":
+		return errors.New("--web.telemetry-path: / is the status page; choose another path")
+	}
+	if f.demo {
+		return demo(f, log)
+	}
+	file, err := configfile.Load(f.configFile)
+	if err != nil {
+		return err
+	}
+	if err := web.Validate(*f.web.WebConfigFile); err != nil {
+		return fmt.Errorf("--web.config.file: %w", err)
+	}
+	for _, warning := range file.Warnings {
+		log.Warn("An option has no effect", "file", f.configFile, "reason", warning)
+	}
+	if f.check {
+		_, err := fmt.Fprintln(stdout, "configuration is valid")
+		return err
+	}
+	c, err := collector.New(file.Accounts, collector.Options{Logger: log})
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.configFile, err)
+	}
+	if f.once {
+		return once(c, stdout)
+	}
+	if f.storagePath != "" {
+		log.Warn("A flag has no effect", "flag", "--storage.path", "reason", "this version keeps jobs and counters in memory; they begin anew with the process")
+	}
+	return serve(f, c, log)
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
+)
+
+// once asks once about every unfinished job and prints the metrics, also where
+// nothing could be asked: they say why.
+func once(c *collector.Collector, stdout io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	asked := c.Once(ctx)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(exposition.New(c), exposition.BuildInfo())
+	families, err := registry.Gather()
+	if err != nil {
+		return fmt.Errorf("gathering the metrics: %w", err)
+	}
+	encoder := expfmt.NewEncoder(stdout, expfmt.NewFormat(expfmt.TypeTextPlain))
+	for _, family := range families {
+		if err := encoder.Encode(family); err != nil {
+			return fmt.Errorf("printing the metrics: %w", err)
+		}
+	}
+	return asked
+}
