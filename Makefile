@@ -1,0 +1,62 @@
+# The two commands that matter: `make run` and `make test`. `make help` lists all.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The race detector needs a C compiler; everything else needs Go alone.
+RACE := $(shell command -v "$$(go env CC 2>/dev/null)" >/dev/null 2>&1 && echo -race)
+FUZZTIME ?= 60s
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+versions := github.com/prometheus/common/version
+LDFLAGS := -s -w -X $(versions).Version=$(VERSION) -X $(versions).Revision=$(REVISION)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/deepaffects_exporter
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/deepaffects_exporter ./cmd/exporter
+
+.PHONY: run
+run: build ## Run the exporter on its embedded simulator: no key, no configuration
+	@echo 'Status page: http://localhost:9891/    Metrics: http://localhost:9891/metrics    (Ctrl-C stops)'
+	@bin/deepaffects_exporter --demo
+
+.PHONY: test
+test: ## Run all tests that need nothing but Go (with the race detector where there is a C compiler)
+	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
+	go test $(RACE) ./...
+
+.PHONY: lint
+lint: ## Check formatting, vet, and lint
+	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }
+	go vet -tags e2e ./...
+	go build -modfile=tools/go.mod -o .cache/staticcheck honnef.co/go/tools/cmd/staticcheck
+	.cache/staticcheck -tags e2e ./...
+
+.PHONY: e2e
+e2e: build ## Test the built exporter against a real Prometheus (fetches Debian's package)
+	e2e/install.sh
+	go test -tags e2e -count=1 ./e2e
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZTIME each
+	@for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    echo "$$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition
+
+.PHONY: docs
+docs: ## Write docs/metrics.md from the metric catalogue
+	go generate ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .cache

@@ -1,0 +1,305 @@
+//go:build e2e
+
+// Package e2e tests the built exporter as an operator runs it: the binary, its
+// signals and its logs, and a real Prometheus that scrapes it.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	binary   = "../bin/deepaffects_exporter"
+	debian   = "../.cache/prometheus/usr/bin/"
+	patience = 60 * time.Second // until something that must come counts as missing
+)
+
+// freeAddress is a loopback address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// eventually tries until ok, and fails the test with what was last said when
+// patience ends.
+func eventually(t *testing.T, what string, try func() (said string, ok bool)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		said, ok := try()
+		if ok {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %s; last: %s", what, patience, said)
+		case <-ticker.C:
+		}
+	}
+}
+
+// A process is a program that a test started, and what it wrote.
+type process struct {
+	*exec.Cmd
+	mu   sync.Mutex
+	text bytes.Buffer
+	done chan struct{}
+}
+
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.Write(b)
+}
+
+func (p *process) output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
+}
+
+func start(t *testing.T, program string, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(program, args...), done: make(chan struct{})}
+	p.Stdout, p.Stderr = p, p
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.Wait() // its exit code is in ProcessState
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		<-p.done
+		if t.Failed() {
+			t.Logf("%s wrote:\n%s", program, p.output())
+		}
+	})
+	return p
+}
+
+// get returns a page, or an error that says what came instead.
+func get(url, accept string) (string, error) {
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Accept", accept)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("HTTP %d: %s", resp.StatusCode, body)
+	}
+	return string(body), err
+}
+
+func awaitText(t *testing.T, url string, texts ...string) {
+	t.Helper()
+	eventually(t, url, func() (string, bool) {
+		body, err := get(url, "text/plain")
+		for _, text := range texts {
+			if !strings.Contains(body, text) {
+				return fmt.Sprintf("%v; %q is missing", err, text), false
+			}
+		}
+		return "", err == nil
+	})
+}
+
+// The demo shows what it should within 20 seconds, with metrics that promtool
+// finds nothing wrong with, and stops within 5 seconds of being told to.
+func TestDemo(t *testing.T) {
+	address := freeAddress(t)
+	begin := time.Now()
+	demo := start(t, binary, "--demo", "--web.listen-address="+address)
+	base := "http://" + address
+	awaitText(t, base+"/-/ready", "ready")
+	eventually(t, "the first ends", func() (string, bool) {
+		metrics, err := get(base+"/metrics", "text/plain")
+		if err != nil {
+			return err.Error(), false
+		}
+		for _, none := range []string{
+			`deepaffects_jobs_finished_total{account="demo",result="completed"} 0`,
+			`deepaffects_jobs_finished_total{account="demo",result="failed"} 0`,
+		} {
+			if strings.Contains(metrics, none+"\n") {
+				return none, false
+			}
+		}
+		return "", true
+	})
+	t.Logf("the first jobs completed and failed after %s", time.Since(begin).Round(time.Second))
+
+	metrics, err := get(base+"/metrics", "text/plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lint := exec.Command(debian+"promtool", "check", "metrics")
+	lint.Stdin = strings.NewReader(metrics)
+	if out, err := lint.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+	openMetrics, err := get(base+"/metrics", "application/openmetrics-text; version=1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{` # {request_id="`, "deepaffects_jobs_finished_created{", "# EOF"} {
+		if !strings.Contains(openMetrics, part) {
+			t.Errorf("OpenMetrics lacks %q", part)
+		}
+	}
+	awaitText(t, base+"/", "demo", "completed")
+	stop(t, demo)
+	if code := demo.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// stop sends SIGTERM and waits for as long as a stop may take.
+func stop(t *testing.T, p *process) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("it did not stop within 5 seconds of SIGTERM")
+	}
+}
+
+// Killed with -9, the exporter starts again on the same address.
+func TestKillAndStartAgain(t *testing.T) {
+	address := freeAddress(t)
+	for range 3 {
+		demo := start(t, binary, "--demo", "--web.listen-address="+address)
+		awaitText(t, "http://"+address+"/-/ready", "ready")
+		awaitText(t, "http://"+address+"/metrics", "deepaffects_job_state{")
+		if err := demo.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-demo.done
+	}
+}
+
+// A port that is taken ends the process at once, with one line, and with
+// nothing asked of the API.
+func TestPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	asked := make(chan struct{}, 1)
+	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+	})
+	config := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(config, []byte("[[inputs.deepaffects]]\nurl = \""+api+"\"\napi_key = \"key\"\nrequest_ids = [\"a\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, binary, "--config.file="+config, "--web.listen-address="+l.Addr().String())
+	<-p.done
+	if p.ProcessState.ExitCode() != 1 || !strings.Contains(p.output(), "address already in use") {
+		t.Errorf("exit code %d:\n%s", p.ProcessState.ExitCode(), p.output())
+	}
+	select {
+	case <-asked:
+		t.Error("the API was asked")
+	default:
+	}
+}
+
+// serve serves on loopback until the test ends, and returns the base URL.
+func serve(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: handler}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return "http://" + l.Addr().String()
+}
+
+// SIGHUP takes a new configuration; a wrong one leaves the old in use. Jobs that
+// are posted are tracked, asked about and seen to fail.
+func TestReloadAndRegister(t *testing.T) {
+	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"status":"Failed","response":{"request_id":%q,"response":{"fault":{"detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`, r.URL.Query().Get("request_id"))
+	})
+	config := filepath.Join(t.TempDir(), "config.toml")
+	write := func(options string) {
+		t.Helper()
+		text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\n" + options
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	address := freeAddress(t)
+	p := start(t, binary, "--config.file="+config, "--web.listen-address="+address)
+	base := "http://" + address
+	awaitText(t, base+"/-/ready", "ready")
+
+	resp, err := http.Post(base+"/api/v1/jobs", "application/json", strings.NewReader(`{"request_id":"posted","api":"/audio/generic/api/v1/async/asr"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		t.Errorf("registering: HTTP %d", resp.StatusCode)
+	}
+	awaitText(t, base+"/metrics",
+		`deepaffects_job_info{account="default",api="asr",error_code="com.deepaffects.BadRequest",request_id="posted",source="http"} 1`,
+		`deepaffects_jobs_finished_total{account="default",result="failed"} 1`)
+
+	hangUp := func() {
+		t.Helper()
+		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("request_ids = [\"from-reload\"]\n")
+	hangUp()
+	awaitText(t, base+"/metrics", `request_id="from-reload"`, "deepaffects_config_last_reload_successful 1",
+		`deepaffects_jobs_finished_total{account="default",result="failed"} 2`)
+	write("request_ids = [\"not-taken\"]\nnonsense = true\n")
+	hangUp()
+	awaitText(t, base+"/metrics", `request_id="from-reload"`, "deepaffects_config_last_reload_successful 0")
+	if !strings.Contains(p.output(), "nonsense: no such option") {
+		t.Error("the log does not say what is wrong")
+	}
+	stop(t, p)
+}
