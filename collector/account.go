@@ -109,6 +109,8 @@ type Account struct {
 	moved    atomic.Int64  // when the poller last moved, nanoseconds of elapsed time
 	begun    time.Time
 
+	webhookSeen atomic.Int64 // when the last webhook came, Unix nanoseconds; 0: none yet
+
 	cancel   context.CancelFunc // ends the poller and the sources
 	abandon  context.CancelFunc // ends the requests under way
 	requests sync.WaitGroup
@@ -213,19 +215,19 @@ func (a *Account) Untrack(ctx context.Context, requestID string) error {
 	return nil
 }
 
-// observe applies what somebody learnt about a job; every poll ends here, and
-// so does everything else that learns of an end.
-func (a *Account) observe(ctx context.Context, o register.Observation) {
+// observe applies what somebody learnt about a job: every poll and every webhook
+// ends here. An error says that it could not be kept, and is logged.
+func (a *Account) observe(ctx context.Context, o register.Observation) (register.Effect, error) {
 	effect, err := a.register.Observe(ctx, o)
 	if err != nil {
 		a.log.Error("An observation could not be kept", "request_id", o.RequestID, "err", err)
-		return
+		return effect, fmt.Errorf("keeping an observation: %w", err)
 	}
 	if !effect.Known || effect.Job.State.Ended() {
 		a.queue.Remove(o.RequestID)
 	}
 	if !effect.Changed {
-		return
+		return effect, nil
 	}
 	level, attrs := slog.LevelDebug, []any{"request_id", o.RequestID, "state", effect.Job.State.String()}
 	switch effect.Job.State {
@@ -235,4 +237,5 @@ func (a *Account) observe(ctx context.Context, o register.Observation) {
 		level = slog.LevelWarn
 	}
 	a.log.Log(ctx, level, "A job changed its state", attrs...)
+	return effect, nil
 }

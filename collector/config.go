@@ -43,6 +43,9 @@ type Config struct {
 	JobMetrics    string        // job_metrics: JobMetricsFull, …Basic or …Off
 	MaxJobSeries  int           // max_job_series
 
+	WebhookToken         string // webhook_token; empty: no webhooks
+	AdoptUnknownWebhooks bool   // adopt_unknown_webhooks
+
 	TLSCA, TLSCert, TLSKey string // tls_ca, tls_cert, tls_key
 	InsecureSkipVerify     bool   // insecure_skip_verify
 	HTTPProxyURL           string // http_proxy_url
@@ -74,8 +77,12 @@ func DefaultConfig() Config {
 		Retention:         24 * time.Hour,
 		JobMetrics:        JobMetricsFull,
 		MaxJobSeries:      1000,
+
+		AdoptUnknownWebhooks: true,
 	}
 }
+
+var webhookToken = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
 var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
@@ -156,6 +163,9 @@ func (c *Config) Validate() []error {
 	if c.MaxJobSeries < 0 || c.MaxJobSeries > 1e6 {
 		mistake("max_job_series", "must be from 0 to 1000000")
 	}
+	if c.WebhookToken != "" && !webhookToken.MatchString(c.WebhookToken) {
+		mistake("webhook_token", "must be letters, digits, - or _, as it stands in a URL; make one with: openssl rand -hex 16")
+	}
 	return mistakes
 }
 
@@ -166,7 +176,7 @@ func ValidateAll(configs []Config) error {
 	if len(configs) == 0 {
 		mistakes = append(mistakes, errors.New("no account is configured; add an [[inputs.deepaffects]] table"))
 	}
-	names := make(map[string]bool)
+	names, tokens := make(map[string]bool), make(map[string]bool)
 	for i := range configs {
 		c := &configs[i]
 		for _, err := range c.Validate() {
@@ -176,6 +186,10 @@ func ValidateAll(configs []Config) error {
 			mistakes = append(mistakes, fmt.Errorf("account %q: account: two tables have this name; give each account its own", c.Account))
 		}
 		names[c.Account] = true
+		if c.WebhookToken != "" && tokens[c.WebhookToken] {
+			mistakes = append(mistakes, fmt.Errorf("account %q: webhook_token: another account has the same; give each its own", c.Account))
+		}
+		tokens[c.WebhookToken] = true
 	}
 	return errors.Join(mistakes...)
 }

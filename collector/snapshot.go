@@ -24,6 +24,8 @@ type Snapshot struct {
 	LastSuccess time.Time // zero: never
 	Minute, Day schedule.Usage
 
+	WebhookReceived time.Time // when the last webhook came that could be read; zero: none yet
+
 	SourceSuccess map[registration.Source]time.Time // when each source was last looked at without a problem
 }
 
@@ -47,6 +49,9 @@ func (a *Account) Snapshot() Snapshot {
 	}
 	s.Due, _ = a.queue.Due(now)
 	s.Up, s.LastSuccess = a.api.up()
+	if seen := a.webhookSeen.Load(); seen != 0 {
+		s.WebhookReceived = time.Unix(0, seen)
+	}
 	s.Minute, s.Day = a.ledger.Usage(now)
 	return s
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -11,6 +13,16 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
+
+// webhookURL is where the simulated API finds this exporter; empty where that
+// cannot be told from the flags.
+func webhookURL(f *flags, token string) string {
+	host, port, err := net.SplitHostPort((*f.web.WebListenAddresses)[0])
+	if err != nil || *f.web.WebConfigFile != "" {
+		return ""
+	}
+	return "http://" + net.JoinHostPort(cmp.Or(host, "localhost"), port) + "/webhook/" + token
+}
 
 // demo watches a simulated API inside this process until it is stopped.
 func demo(f *flags, log *slog.Logger) error {
@@ -28,6 +40,7 @@ func demo(f *flags, log *slog.Logger) error {
 	config.NotFoundGrace = 15 * time.Second
 	config.MaxJobAge = 2 * time.Hour
 	config.Retention = 2 * time.Hour
+	config.WebhookToken = "demo"
 	config.JobLabels = []string{"team", "language"}
 	c, err := collector.New([]collector.Config{config}, collector.Options{Logger: log, Transport: api.Transport()})
 	if err != nil {
@@ -43,7 +56,7 @@ func demo(f *flags, log *slog.Logger) error {
 	defer driver.Wait()
 	defer cancel()
 	driver.Go(func() {
-		simulator.Demo(ctx, api, "", func(s simulator.Submission) {
+		simulator.Demo(ctx, api, webhookURL(f, config.WebhookToken), func(s simulator.Submission) {
 			_, _, err := account.Track(ctx, registration.HTTP, []registration.Job{{
 				RequestID: s.RequestID, API: registration.APIName(s.API),
 				AudioSeconds: s.AudioSeconds, SubmittedAt: s.SubmittedAt, Labels: s.Labels,

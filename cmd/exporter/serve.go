@@ -125,6 +125,7 @@ func (e *exporter) handler() http.Handler {
 		EnableOpenMetricsTextCreatedSamples: true,
 	})))
 	mux.Handle("GET /{$}", statuspage.New(e.collector, e.flags.telemetryPath, version.Version))
+	mux.Handle(intake.WebhookPattern, intake.NewWebhooks(e.collector, e.log))
 	mux.HandleFunc("GET /-/healthy", e.serveHealthy)
 	mux.HandleFunc("GET /-/ready", e.serveReady)
 	if e.flags.enableLifecycle {

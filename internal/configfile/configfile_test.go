@@ -63,8 +63,11 @@ insecure_skip_verify = true`), with(func(c *collector.Config) {
 			table("interval = \"30s\"\nname_prefix = \"x_\"\n[inputs.deepaffects.tags]\n  dc = \"eu\""), []collector.Config{defaults}, 0},
 		{"several accounts", table("") + table(`account = "second"`),
 			append([]collector.Config{defaults}, with(func(c *collector.Config) { c.Account = "second" })...), 0},
-		{"options for later and for Telegraf", table("word_points = true\nwebhook_token = \"canary-token\"\nstate_directory = \"/x\"\nadopt_unknown_webhooks = false"),
-			[]collector.Config{defaults}, 4},
+		{"options for later and for Telegraf", table("word_points = true\njobs_token = \"canary-token\"\nstate_directory = \"/x\""),
+			[]collector.Config{defaults}, 3},
+		{"webhooks", table("webhook_token = \"canary-token\"\nadopt_unknown_webhooks = false"), with(func(c *collector.Config) {
+			c.WebhookToken, c.AdoptUnknownWebhooks = "canary-token", false
+		}), 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file, err := configfile.Load(write(t, tt.text))
@@ -131,6 +134,8 @@ func TestMistakes(t *testing.T) {
 		{table(`insecure_skip_verify = "yes"`), "insecure_skip_verify", "true or false"},
 		{table(`tls_ca = "/nonexistent"`), "tls_ca", ""},
 		{table("tls_cert = \"/nonexistent\""), "tls_cert", "give both"},
+		{table(`webhook_token = "canary/token"`), "webhook_token", "make one with"},
+		{table(`webhook_token = "canary"`) + table("account = \"b\"\nwebhook_token = \"canary\""), "webhook_token", "give each its own"},
 		{table(`http_proxy_url = "canary"`), "http_proxy_url", "give one such as"},
 	} {
 		t.Run(tt.option, func(t *testing.T) {

@@ -29,6 +29,9 @@ func optionsOf(c *collector.Config) map[string]any {
 		"job_metrics":     &c.JobMetrics,
 		"max_job_series":  &c.MaxJobSeries,
 
+		"webhook_token":          &c.WebhookToken,
+		"adopt_unknown_webhooks": &c.AdoptUnknownWebhooks,
+
 		"tls_ca":               &c.TLSCA,
 		"tls_cert":             &c.TLSCert,
 		"tls_key":              &c.TLSKey,
@@ -36,7 +39,7 @@ func optionsOf(c *collector.Config) map[string]any {
 		"http_proxy_url":       &c.HTTPProxyURL,
 	}
 	for name := range ineffectiveOptions {
-		if name == "adopt_unknown_webhooks" || name == "word_points" {
+		if name == "word_points" {
 			options[name] = new(bool)
 		} else {
 			options[name] = new(string)
@@ -46,21 +49,18 @@ func optionsOf(c *collector.Config) map[string]any {
 }
 
 const (
-	noWebhooks   = "webhooks are not served by this version"
-	noListener   = "this version serves registration on the exporter's own port only; protect it with --web.config.file"
+	noListener   = "this version serves registration and webhooks on the exporter's own port only"
 	telegrafOnly = "has a meaning in Telegraf only"
 )
 
 // ineffectiveOptions are options of the table that do nothing in the exporter,
 // or not yet, and why.
 var ineffectiveOptions = map[string]string{
-	"service_address":        noListener,
-	"jobs_token":             noListener,
-	"webhook_token":          noWebhooks,
-	"adopt_unknown_webhooks": noWebhooks,
-	"state_directory":        "this version keeps jobs and counters in memory; they begin anew with the process",
-	"word_points":            telegrafOnly,
-	"request_id_as":          telegrafOnly,
+	"service_address": noListener,
+	"jobs_token":      noListener,
+	"state_directory": "this version keeps jobs and counters in memory; they begin anew with the process",
+	"word_points":     telegrafOnly,
+	"request_id_as":   telegrafOnly,
 }
 
 // telegrafOptions are those that Telegraf has for every input: a whole

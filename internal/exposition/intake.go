@@ -22,8 +22,8 @@ var intake = []*family{
 	},
 	{
 		name: "webhook_last_received_timestamp_seconds", kind: kindGauge,
-		help:    "When the last webhook was received, in seconds since 1970; 0 before the first.",
-		account: func(e *emitter, _ *collector.Snapshot) { e.value(0) },
+		help:    "When the last webhook was received that could be read, in seconds since 1970; 0 before the first.",
+		account: func(e *emitter, s *collector.Snapshot) { e.value(seconds(s.WebhookReceived)) },
 	},
 	{
 		name: "source_errors_total", kind: kindCounter, labels: []label{sourceLabel},

@@ -97,22 +97,59 @@ var errShape = errors.New("not of the shape of a status")
 // byte (RFC 8259 and UTF-8, no name twice in an object). Names may come in any
 // order, and unknown ones are passed over.
 func decodeStatus(r io.Reader) (body, error) {
+	return decode(r, func(d *decoder, b *body) error {
+		return d.object(func(name string) error {
+			switch name {
+			case "status":
+				return d.status(b)
+			case "response":
+				return d.response(b)
+			case "fault":
+				return d.fault(&b.fault)
+			}
+			return d.json.SkipValue()
+		})
+	})
+}
+
+// decodeWebhook reads the body of a webhook as strictly: a job's request ID, and
+// beside it its result, which is shaped as in a status body. The one webhook
+// without a `response`, of is_depressed, has its one field in its place.
+func decodeWebhook(r io.Reader) (body, error) {
+	return decode(r, func(d *decoder, b *body) error {
+		ended := false
+		err := d.object(func(name string) (err error) {
+			switch name {
+			case "request_id":
+				b.requestID, err = d.text()
+				return err
+			case "response":
+				ended = true
+				return d.result(&b.fault)
+			case "depressed":
+				ended = true
+			case "fault":
+				ended = true
+				return d.fault(&b.fault)
+			}
+			return d.json.SkipValue()
+		})
+		if err == nil && (!ended || b.requestID == "") {
+			err = errors.New("not of the shape of a webhook")
+		}
+		b.state = Completed
+		return err
+	})
+}
+
+// decode reads one document, whole, and works out what it says of its job.
+func decode(r io.Reader, read func(*decoder, *body) error) (body, error) {
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
 	d.json.Reset(r)
 	d.acc.Reset()
 	var b body
-	err := d.object(func(name string) error {
-		switch name {
-		case "status":
-			return d.status(&b)
-		case "response":
-			return d.response(&b)
-		case "fault":
-			return d.fault(&b.fault)
-		}
-		return d.json.SkipValue()
-	})
+	err := read(d, &b)
 	if err == nil {
 		err = d.end()
 	}
@@ -412,10 +449,10 @@ func isCodeName(name string) bool { return name == "error_code" || name == "erro
 func malformed(err error) error {
 	var syntax *jsontext.SyntacticError
 	if errors.As(err, &syntax) {
-		return fmt.Errorf("malformed answer: not sound JSON at byte %d", syntax.ByteOffset)
+		return fmt.Errorf("malformed: not sound JSON at byte %d", syntax.ByteOffset)
 	}
 	if err == io.EOF {
-		return errors.New("malformed answer: empty")
+		return errors.New("malformed: empty")
 	}
-	return fmt.Errorf("malformed answer: %w", err)
+	return fmt.Errorf("malformed: %w", err)
 }

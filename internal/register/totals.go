@@ -32,7 +32,22 @@ const (
 // Evictions are the names of the evictions, as the label `reason` has them.
 var Evictions = [...]string{"retention", "limit"}
 
-// WebhookOutcomes are the values of the label `outcome` of webhooks.
+// A WebhookOutcome is what became of a webhook.
+type WebhookOutcome int
+
+// The outcomes of webhooks.
+const (
+	WebhookAccepted     WebhookOutcome = iota // it ended its job
+	WebhookDuplicate                          // its job had ended
+	WebhookAdopted                            // it ended a job that nobody had registered
+	WebhookUnknownJob                         // nobody had registered its job, and it was not adopted
+	WebhookUnauthorized                       // it came without the token
+	WebhookMalformed                          // it is no webhook of the vendor's
+	WebhookTooLarge                           // it is over the size limit
+	WebhookStoreError                         // what it says could not be kept
+)
+
+// WebhookOutcomes are the names of the outcomes, as the label `outcome` has them.
 var WebhookOutcomes = [...]string{
 	"accepted", "duplicate", "adopted", "unknown_job", "unauthorized", "malformed", "too_large", "store_error",
 }
@@ -105,10 +120,14 @@ func (t *Totals) clone() *Totals {
 	return &c
 }
 
-// end counts a job's first end.
+// end counts a job's first end. How long a job took that was first heard of
+// through its end is not known.
 func (t *Totals) end(j *Job) {
 	result := int(j.State - Completed)
 	t.Finished[result]++
+	if j.Source == registration.Webhook {
+		return
+	}
 	t.JobDuration[result].ObserveExemplar(j.Age(j.FinishedAt).Seconds(), j.RequestID, j.FinishedAt)
 	t.DetectionWindow.Observe(j.DetectionWindow.Seconds())
 }

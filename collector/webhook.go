@@ -1,0 +1,102 @@
+package collector
+
+import (
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+)
+
+// WebhookAccount finds the account whose webhooks come with this token; nil where
+// there is none. How long it takes tells nothing of any token. A wrong one is
+// counted for every account that takes webhooks, since it might be meant for any.
+func (c *Collector) WebhookAccount(token string) *Account {
+	accounts := c.Accounts()
+	given := sha256.Sum256([]byte(token))
+	var found *Account
+	for _, a := range accounts {
+		own := a.settings.Load().config.WebhookToken
+		expected := sha256.Sum256([]byte(own))
+		if subtle.ConstantTimeCompare(given[:], expected[:]) == 1 && own != "" {
+			found = a
+		}
+	}
+	if found != nil {
+		return found
+	}
+	for _, a := range accounts {
+		if a.settings.Load().config.WebhookToken != "" {
+			a.countWebhook(register.WebhookUnauthorized)
+		}
+	}
+	return nil
+}
+
+func (a *Account) countWebhook(outcome register.WebhookOutcome) {
+	a.register.Count(func(t *register.Totals) { t.Webhooks[outcome]++ })
+}
+
+// Webhook takes in the body of one webhook, compressed with gzip or not, and
+// says what became of it. What it says of its job is kept before this returns,
+// as what a poll says is: both meet in one place, and are one end. The error,
+// which is for the log, has nothing of the body in it.
+func (a *Account) Webhook(ctx context.Context, body io.ReadCloser, gzipped bool) (register.WebhookOutcome, error) {
+	outcome, err := a.takeWebhook(ctx, body, gzipped)
+	a.countWebhook(outcome)
+	if err == nil {
+		a.webhookSeen.Store(a.now().UnixNano())
+	}
+	return outcome, err
+}
+
+func (a *Account) takeWebhook(ctx context.Context, body io.ReadCloser, gzipped bool) (register.WebhookOutcome, error) {
+	config := a.settings.Load().config
+	body = http.MaxBytesReader(nil, body, config.MaxResponseSize)
+	if gzipped {
+		unpacked, err := gzip.NewReader(body)
+		if err != nil {
+			return register.WebhookMalformed, errors.New("malformed: not gzip")
+		}
+		body = http.MaxBytesReader(nil, unpacked, config.MaxResponseSize)
+	}
+	hook, err := jobstatus.ReadWebhook(body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return register.WebhookTooLarge, fmt.Errorf("larger than max_response_size (%d bytes)", tooLarge.Limit)
+	case err != nil:
+		return register.WebhookMalformed, err
+	}
+	if err := registration.CheckRequestID(hook.RequestID); err != nil {
+		return register.WebhookMalformed, err
+	}
+	observation := register.Observation{
+		RequestID: hook.RequestID, At: a.now(), State: stateOf[hook.State], ErrorCode: hook.ErrorCode, Result: hook.Result,
+	}
+	effect, err := a.observe(ctx, observation)
+	adopted := err == nil && !effect.Known && config.AdoptUnknownWebhooks
+	if adopted {
+		if _, _, err = a.Track(ctx, registration.Webhook, []registration.Job{{RequestID: hook.RequestID}}); err == nil {
+			effect, err = a.observe(ctx, observation)
+		}
+	}
+	switch {
+	case err != nil:
+		return register.WebhookStoreError, err
+	case !effect.Known:
+		return register.WebhookUnknownJob, nil
+	case !effect.Changed:
+		return register.WebhookDuplicate, nil
+	case adopted:
+		return register.WebhookAdopted, nil
+	}
+	return register.WebhookAccepted, nil
+}

@@ -1,0 +1,104 @@
+package collector_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/intake"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+)
+
+// A handler is a transport to itself, in memory.
+type handler struct{ http.Handler }
+
+func (h handler) RoundTrip(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	in.RequestURI = r.URL.RequestURI()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, in)
+	return w.Result(), nil
+}
+
+// Webhooks that come twice, late or never, and polls in between: each end counts
+// once, with its result, and what webhooks report need not be asked.
+func TestWebhooksAndPolls(t *testing.T) {
+	run := func(t *testing.T, hooks simulator.Webhooks, url string) (totals *register.Totals, requests int) {
+		synctest.Test(t, func(t *testing.T) {
+			mux := http.NewServeMux()
+			hooks.Client = &http.Client{Transport: handler{mux}}
+			m := start(t, simulator.Options{Seed: 3, Key: "key", Speed: 5, StuckShare: -1, Webhooks: hooks},
+				config(func(c *collector.Config) { c.WebhookToken = "token"; c.AdoptUnknownWebhooks = false }), collector.Options{})
+			defer m.stop()
+			mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler)))
+			for i := range 300 {
+				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Webhook: url}))
+			}
+			pass(23 * time.Hour)
+			s := m.account.Snapshot()
+			if s.Counts[register.Pending]+s.Counts[register.Running]+s.Counts[register.Lost] != 0 {
+				t.Errorf("not all jobs ended: %v", s.Counts)
+			}
+			totals, requests = s.Totals, int(s.Totals.APIRequests[0])
+		})
+		return totals, requests
+	}
+	polled, polls := run(t, simulator.Webhooks{}, "")
+	for name, hooks := range map[string]simulator.Webhooks{
+		"all in time":        {},
+		"twice, late, never": {DuplicatedShare: 0.3, LostShare: 0.2, DelayedShare: 0.3, Delay: 3 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, requests := run(t, hooks, "http://monitor.invalid/webhook/token")
+			if got.Finished != polled.Finished || got.Words != polled.Words || got.WordAnomalies != polled.WordAnomalies ||
+				got.TranscriptConfidence.Count() != polled.TranscriptConfidence.Count() || got.WordGap.Count() != polled.WordGap.Count() {
+				t.Errorf("finished %v, %d words; by polling alone %v, %d", got.Finished, got.Words, polled.Finished, polled.Words)
+			}
+			if got.Webhooks[register.WebhookAccepted] == 0 || got.Webhooks[register.WebhookMalformed]+got.Webhooks[register.WebhookUnknownJob] != 0 {
+				t.Errorf("webhooks %v", got.Webhooks)
+			}
+			if requests >= polls {
+				t.Errorf("%d requests with webhooks, %d without", requests, polls)
+			}
+			if late := got.Webhooks[register.WebhookDuplicate]; (late > 0) != (hooks.DuplicatedShare > 0) {
+				t.Errorf("%d duplicates", late)
+			}
+		})
+	}
+}
+
+// A lost job takes the end that a late webhook brings, and counts as lost still.
+func TestLateWebhook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.WebhookToken = "token" }), collector.Options{})
+		defer m.stop()
+		mux := http.NewServeMux()
+		mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler)))
+		m.track(t, "unknown")
+		pass(time.Hour)
+		if m.state("unknown") != "lost" {
+			t.Fatalf("the job is %s", m.state("unknown"))
+		}
+		before := len(m.api.Log())
+		for range 2 {
+			w := httptest.NewRecorder()
+			body := `{"request_id":"unknown","response":{"words":[{"start":0,"end":1}]}}`
+			mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/webhook/token", strings.NewReader(body)))
+			if w.Code != http.StatusOK {
+				t.Errorf("HTTP %d", w.Code)
+			}
+		}
+		pass(time.Hour)
+		s := m.account.Snapshot()
+		if m.state("unknown") != "completed" || s.Totals.Finished != [3]uint64{0, 0, 1} || s.Totals.Words != 1 || len(m.api.Log()) != before {
+			t.Errorf("the job is %s; finished %v, %d words, %d requests", m.state("unknown"), s.Totals.Finished, s.Totals.Words, len(m.api.Log())-before)
+		}
+	})
+}

@@ -1,0 +1,50 @@
+package intake
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+)
+
+// WebhookPattern is where a ServeMux is to serve webhooks.
+const WebhookPattern = "/webhook/{token}"
+
+// webhookStatus is the answer to each outcome. The vendor takes anything but 200
+// for a failure and tries again, up to five times: that is asked for where it may
+// help, and not where it cannot.
+var webhookStatus = [len(register.WebhookOutcomes)]int{
+	register.WebhookAccepted:     http.StatusOK,
+	register.WebhookDuplicate:    http.StatusOK,
+	register.WebhookAdopted:      http.StatusOK,
+	register.WebhookUnknownJob:   http.StatusOK,
+	register.WebhookUnauthorized: http.StatusNotFound,
+	register.WebhookMalformed:    http.StatusBadRequest,
+	register.WebhookTooLarge:     http.StatusRequestEntityTooLarge,
+	register.WebhookStoreError:   http.StatusServiceUnavailable,
+}
+
+// NewWebhooks returns the handler of WebhookPattern, which takes the vendor's
+// webhooks. Without the token, there is nothing to find there.
+func NewWebhooks(c *collector.Collector, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		account := c.WebhookAccount(r.PathValue("token"))
+		if account == nil || r.Method != http.MethodPost {
+			http.NotFound(w, r)
+			return
+		}
+		encoding := r.Header.Get("Content-Encoding")
+		if encoding != "" && encoding != "identity" && encoding != "gzip" {
+			http.Error(w, "Only gzip is known as Content-Encoding.", http.StatusUnsupportedMediaType)
+			return
+		}
+		outcome, err := account.Webhook(r.Context(), r.Body, encoding == "gzip")
+		if err != nil {
+			log.Warn("A webhook could not be taken", "account", account.Name(), "outcome", register.WebhookOutcomes[outcome], "err", err)
+		}
+		w.WriteHeader(webhookStatus[outcome])
+		_, _ = io.WriteString(w, register.WebhookOutcomes[outcome]+"\n")
+	})
+}
