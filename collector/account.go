@@ -169,7 +169,7 @@ func (a *Account) reload(s *settings) {
 	a.register.SetOptions(s.registerOptions())
 	a.ledger.SetLimits(s.limits)
 	a.sources.reload(a, old.config, s.config)
-	old.client.Close()
+	old.close()
 	a.api.forgive()
 	a.nudge()
 }
@@ -204,7 +204,7 @@ var ErrUnknownJob = errors.New("no such job")
 
 // Untrack stops tracking a job. It returns ErrUnknownJob where there is none.
 func (a *Account) Untrack(ctx context.Context, requestID string) error {
-	known, err := a.register.Untrack(ctx, requestID)
+	known, err := a.register.Untrack(ctx, requestID, a.now())
 	if err != nil {
 		return fmt.Errorf("stopping to track a job: %w", err)
 	}
@@ -216,7 +216,7 @@ func (a *Account) Untrack(ctx context.Context, requestID string) error {
 }
 
 // observe applies what somebody learnt about a job: every poll and every webhook
-// ends here. An error says that it could not be kept, and is logged.
+// ends here. An error says that it could not be kept, and has been logged.
 func (a *Account) observe(ctx context.Context, o register.Observation) (register.Effect, error) {
 	effect, err := a.register.Observe(ctx, o)
 	if err != nil {

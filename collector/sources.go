@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -164,9 +165,5 @@ func (s *sources) wait(ctx context.Context) error {
 func (s *sources) successes() map[registration.Source]time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := make(map[registration.Source]time.Time, len(s.lastSuccess))
-	for from, at := range s.lastSuccess {
-		c[from] = at
-	}
-	return c
+	return maps.Clone(s.lastSuccess)
 }

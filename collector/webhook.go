@@ -84,13 +84,17 @@ func (a *Account) takeWebhook(ctx context.Context, body io.ReadCloser, gzipped b
 	effect, err := a.observe(ctx, observation)
 	adopted := err == nil && !effect.Known && config.AdoptUnknownWebhooks
 	if adopted {
-		if _, _, err = a.Track(ctx, registration.Webhook, []registration.Job{{RequestID: hook.RequestID}}); err == nil {
-			effect, err = a.observe(ctx, observation)
+		// Not by Account.Track: the job has ended, and is not to be asked about.
+		_, err = a.register.Track(ctx, registration.Webhook, []registration.Job{{RequestID: hook.RequestID}}, observation.At)
+		if err != nil {
+			a.log.Error("A job could not be adopted", "request_id", hook.RequestID, "err", err)
+		} else if effect, err = a.observe(ctx, observation); err != nil {
+			a.queue.Add(hook.RequestID, observation.At, observation.At)
 		}
 	}
 	switch {
-	case err != nil:
-		return register.WebhookStoreError, err
+	case err != nil: // and logged
+		return register.WebhookStoreError, nil
 	case !effect.Known:
 		return register.WebhookUnknownJob, nil
 	case !effect.Changed:

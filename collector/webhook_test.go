@@ -13,6 +13,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/intake"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
@@ -72,6 +73,29 @@ func TestWebhooksAndPolls(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A job that a webhook brought has ended: no request is spent on it.
+func TestAdoptedJobsAreNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.WebhookToken = "token" }), collector.Options{})
+		defer m.stop()
+		mux := http.NewServeMux()
+		mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler)))
+		for i := range 100 {
+			w := httptest.NewRecorder()
+			body := fmt.Sprintf(`{"request_id":"%d","response":null}`, i)
+			mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/webhook/token", strings.NewReader(body)))
+		}
+		pass(time.Hour)
+		s := m.account.Snapshot()
+		if s.Totals.Finished[0] != 100 || s.Totals.Registered[registration.Webhook] != 100 || len(m.api.Log()) != 0 {
+			t.Errorf("finished %v, registered %v, %d requests", s.Totals.Finished, s.Totals.Registered, len(m.api.Log()))
+		}
+		if s.Totals.JobDuration[0].Count() != 0 {
+			t.Error("durations were counted that nobody knows")
+		}
+	})
 }
 
 // A lost job takes the end that a late webhook brings, and counts as lost still.

@@ -60,11 +60,11 @@ func TestShow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := watch(t, vendor{"x": test.answer}, "a")
 				m.do("POST", "/api/v1/jobs", test.entry)
-				time.Sleep(20 * time.Second)
+				<-time.After(20 * time.Second)
 				if err := m.Once(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(40 * time.Second)
+				<-time.After(40 * time.Second)
 				check(t, m.do("GET", "/api/v1/jobs/x", ""), 200, test.want)
 				check(t, m.do("GET", "/api/v1/jobs", ""), 200, `{"jobs":[`+test.want+`]}`)
 			})

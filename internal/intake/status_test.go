@@ -36,7 +36,7 @@ func TestStatus(t *testing.T) {
 		if err := m.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second)
 		m.do("POST", "/api/v1/jobs?account=a", `["p"]`)
 		w := m.do("GET", "/api/v1/status", "")
 		text := w.Body.String()

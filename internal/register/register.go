@@ -24,10 +24,10 @@ type Options struct {
 	JobLabels    []string      // the labels that are kept
 }
 
-// remembered is how long the ID of an ended job is still known after its
-// retention, counted from the last time that anyone named it. The vendor tries a
+// remembered is how long the ID of a job is still known after it left, counted
+// from the last time that anyone named it. The vendor tries a
 // webhook five times with exponential backoff, and sources name their IDs again
-// at least every hour: neither may bring an ended job back to life.
+// at least every hour: neither may bring a job back to life.
 const remembered = 48 * time.Hour
 
 // A Register holds the jobs of one account. It may be used by several
@@ -45,8 +45,14 @@ type Register struct {
 	unfinished *btree.BTreeG[*Job] // by start, the oldest first
 	ended      *btree.BTreeG[*Job] // by end, the oldest first
 
-	departed   map[string]time.Time // IDs of ended jobs that are out of retention: until when they are remembered
+	departed   map[string]departure // jobs that are no longer tracked, and must not come back by themselves
 	lastForget time.Time
+}
+
+// A departure is how a job left.
+type departure struct {
+	until   time.Time // when nobody will have named it for long enough to forget it
+	removed bool      // somebody stopped its tracking, and may begin it anew
 }
 
 // New returns an empty register whose totals begin now.
@@ -66,7 +72,7 @@ func New(options Options, now time.Time) *Register {
 		ended: tree(func(a, b *Job) bool {
 			return cmp.Or(a.FinishedAt.Compare(b.FinishedAt), cmp.Compare(a.sequence, b.sequence)) < 0
 		}),
-		departed:   make(map[string]time.Time),
+		departed:   make(map[string]departure),
 		lastForget: now,
 	}
 }
@@ -89,7 +95,8 @@ func (r *Register) SetOptions(options Options) {
 
 // Track starts tracking the jobs that are not known yet, and returns copies of
 // those. It is idempotent. An ended job that is out of retention stays known for
-// as long as somebody names it.
+// as long as somebody names it; so does a removed one, but for HTTP, where a user
+// may have changed their mind.
 func (r *Register) Track(_ context.Context, from registration.Source, jobs []registration.Job, now time.Time) ([]Job, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,10 +105,12 @@ func (r *Register) Track(_ context.Context, from registration.Source, jobs []reg
 		if _, known := r.jobs[reg.RequestID]; known {
 			continue
 		}
-		if _, known := r.departed[reg.RequestID]; known {
-			r.departed[reg.RequestID] = now.Add(remembered)
+		if gone, known := r.departed[reg.RequestID]; known && !(gone.removed && from == registration.HTTP) {
+			gone.until = now.Add(remembered)
+			r.departed[reg.RequestID] = gone
 			continue
 		}
+		delete(r.departed, reg.RequestID)
 		r.sequence++
 		j := &Job{
 			RequestID:    reg.RequestID,
@@ -252,13 +261,14 @@ func (r *Register) Missing(requestID string, at time.Time) (since time.Time) {
 	return j.missingSince
 }
 
-// Untrack forgets a job, and says whether it was tracked.
-func (r *Register) Untrack(_ context.Context, requestID string) (bool, error) {
+// Untrack stops tracking a job, and says whether it was tracked.
+func (r *Register) Untrack(_ context.Context, requestID string, now time.Time) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	j, known := r.jobs[requestID]
 	if known {
 		r.forget(j)
+		r.departed[requestID] = departure{now.Add(remembered), true}
 	}
 	return known, nil
 }
@@ -295,14 +305,14 @@ func (r *Register) Sweep(_ context.Context, now time.Time) error {
 			break
 		}
 		r.forget(j)
-		r.departed[j.RequestID] = now.Add(remembered)
+		r.departed[j.RequestID] = departure{until: now.Add(remembered)}
 		r.totals.Evicted[ByRetention]++
 	}
 	// Going through all IDs is cheap, but not so cheap that it needs doing each time.
 	if now.Sub(r.lastForget) > remembered/48 {
 		r.lastForget = now
-		for id, until := range r.departed {
-			if now.After(until) {
+		for id, gone := range r.departed {
+			if now.After(gone.until) {
 				delete(r.departed, id)
 			}
 		}

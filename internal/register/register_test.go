@@ -291,7 +291,7 @@ func TestJobsWithSeries(t *testing.T) {
 	complete("3")
 	complete("2")
 	check(2, "4", "1", "3")
-	if _, err := r.Untrack(context.Background(), "4"); err != nil {
+	if _, err := r.Untrack(context.Background(), "4", start); err != nil {
 		t.Fatal(err)
 	}
 	check(2, "1", "3", "2")
@@ -333,16 +333,24 @@ func TestList(t *testing.T) {
 	}
 }
 
+// A source that still names a removed job does not bring it back; a user does.
 func TestUntrack(t *testing.T) {
 	r := newRegister(nil)
 	track(t, r, start, "a")
 	for _, want := range []bool{true, false} {
-		if was, err := r.Untrack(context.Background(), "a"); was != want || err != nil {
+		if was, err := r.Untrack(context.Background(), "a", start); was != want || err != nil {
 			t.Errorf("untracked %v, %v; want %v", was, err, want)
 		}
 	}
+	track(t, r, start, "a")
+	if effect := observe(t, r, register.Observation{RequestID: "a", At: start, State: register.Completed}); !effect.Known || effect.Changed {
+		t.Errorf("a webhook about a removed job: %+v", effect)
+	}
 	if s := r.Snapshot(start); s.Counts != [5]int{} || len(s.Jobs) != 0 {
 		t.Errorf("something is left: %+v", s)
+	}
+	if jobs, err := r.Track(context.Background(), registration.HTTP, []registration.Job{{RequestID: "a"}}, start); len(jobs) != 1 || err != nil {
+		t.Errorf("registered anew: %v, %v", jobs, err)
 	}
 }
 

@@ -49,7 +49,7 @@ func TestQuotaWindows(t *testing.T) {
 					for range r.IntN(6) {
 						get(t, c, "", id)
 					}
-					time.Sleep(time.Duration(r.ExpFloat64() * gap))
+					<-time.After(time.Duration(r.ExpFloat64() * gap))
 				}
 				var let []time.Time
 				answers := map[int]int{}
@@ -91,9 +91,9 @@ func TestRetryAfterIsEnough(t *testing.T) {
 		s, c := start(t, simulator.Options{RequestsPerMinute: 2})
 		id := s.Submit(simulator.Job{Outcome: simulator.Stuck})
 		get(t, c, "", id)
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second)
 		get(t, c, "", id)
-		time.Sleep(500 * time.Millisecond)
+		<-time.After(500 * time.Millisecond)
 		resp, err := c.Get(statusURL("", id))
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +103,7 @@ func TestRetryAfterIsEnough(t *testing.T) {
 		if resp.StatusCode != 429 || err != nil || wait != 40 { // 39.5 s rounded up
 			t.Fatalf("%d, Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
 		}
-		time.Sleep(time.Duration(wait) * time.Second)
+		<-time.After(time.Duration(wait) * time.Second)
 		if status, _ := get(t, c, "", id); status != 200 {
 			t.Errorf("after the wait: %d", status)
 		}
@@ -151,7 +151,7 @@ func TestChargeRefused(t *testing.T) {
 					if status, _ := get(t, c, "", "x"); status != 429 {
 						let++
 					}
-					time.Sleep(10 * time.Second)
+					<-time.After(10 * time.Second)
 				}
 				if want := map[bool]int{false: 51, true: 3}[charged]; let != want {
 					t.Errorf("%d let through, want %d", let, want)

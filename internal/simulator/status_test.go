@@ -34,9 +34,9 @@ func TestLifeOfAJob(t *testing.T) {
 					}
 				}
 				unfinished("at once")
-				time.Sleep(time.Minute - 1)
+				<-time.After(time.Minute - 1)
 				unfinished("just before its end")
-				time.Sleep(24 * time.Hour)
+				<-time.After(24 * time.Hour)
 				if tt.outcome == simulator.Stuck {
 					unfinished("after a day")
 					return
@@ -182,7 +182,7 @@ func TestRetention(t *testing.T) {
 			{25 * time.Hour, 200, stuck},
 			{25*time.Hour + 1, 404, stuck},
 		} {
-			time.Sleep(tt.at - time.Since(begin))
+			<-time.After(tt.at - time.Since(begin))
 			if status, _ := get(t, c, "", tt.id); status != tt.want {
 				t.Errorf("after %s: %d, want %d", tt.at, status, tt.want)
 			}
@@ -193,7 +193,7 @@ func TestRetention(t *testing.T) {
 		// Memory is bounded: of a life of submissions, the last hour's stay.
 		for range 10_000 {
 			s.Submit(simulator.Job{Outcome: simulator.Completed, Duration: -1})
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 		}
 		if n := s.Remembered(); n > 61+15 {
 			t.Errorf("%d jobs in memory", n)

@@ -85,7 +85,7 @@ func TestWebhookTries(t *testing.T) {
 				tt.hooks.Client = &http.Client{Transport: rc}
 				s, _ := start(t, simulator.Options{Webhooks: tt.hooks})
 				s.Submit(simulator.Job{Webhook: "http://user.invalid/hook/token?a=b", Duration: time.Minute, Outcome: simulator.Completed, AudioSeconds: 9})
-				time.Sleep(7 * 24 * time.Hour)
+				<-time.After(7 * 24 * time.Hour)
 				synctest.Wait()
 
 				var at []int
@@ -130,7 +130,7 @@ func TestWebhookBodies(t *testing.T) {
 				rc := newReceiver(200)
 				s, c := start(t, simulator.Options{Webhooks: simulator.Webhooks{Client: &http.Client{Transport: rc}}})
 				id := s.Submit(simulator.Job{API: tt.api, Outcome: tt.outcome, Webhook: "http://user.invalid/", AudioSeconds: 30})
-				time.Sleep(time.Hour)
+				<-time.After(time.Hour)
 				synctest.Wait()
 				if len(rc.bodies) != 1 {
 					t.Fatalf("%d webhooks", len(rc.bodies))
@@ -166,7 +166,7 @@ func TestWebhooksOfUnendingJobs(t *testing.T) {
 		s.Submit(simulator.Job{Outcome: simulator.Stuck, Webhook: "http://user.invalid/"})
 		s.Submit(simulator.Job{Outcome: simulator.Unknown, Webhook: "http://user.invalid/"})
 		s.Submit(simulator.Job{Outcome: simulator.Completed, Duration: -1})
-		time.Sleep(1000 * time.Hour)
+		<-time.After(1000 * time.Hour)
 		synctest.Wait()
 		if len(rc.at) != 0 {
 			t.Errorf("webhooks: %v", rc.bodies)
@@ -182,7 +182,7 @@ func TestWebhookConcurrency(t *testing.T) {
 		for range 30 {
 			s.Submit(simulator.Job{Outcome: simulator.Failed, Duration: time.Second, Webhook: "http://user.invalid/"})
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		synctest.Wait()
 		if len(rc.at) != 30 || rc.most != 3 {
 			t.Errorf("%d sent, %d at once", len(rc.at), rc.most)
@@ -202,13 +202,13 @@ func TestCloseEndsWebhooks(t *testing.T) {
 		for i := range 3 {
 			s.Submit(simulator.Job{Outcome: simulator.Failed, Duration: time.Duration(1+10*i) * time.Second, Webhook: "http://user.invalid/"})
 		}
-		time.Sleep(15 * time.Second)
+		<-time.After(15 * time.Second)
 		s.Close()
 		s.Close()
 		if time.Since(rc.begin) != 15*time.Second {
 			t.Error("Close waited for a webhook")
 		}
-		time.Sleep(24 * time.Hour)
+		<-time.After(24 * time.Hour)
 		if len(rc.at) != 1 {
 			t.Errorf("%d sent", len(rc.at))
 		}

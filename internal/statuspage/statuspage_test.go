@@ -101,11 +101,11 @@ func TestShowsAccounts(t *testing.T) {
 		c := watch(t, api, config("alpha"), unlimited("beta"))
 		track(t, c, "alpha", registration.Job{RequestID: "c1", API: "asr", Labels: map[string]string{"team": "t"}})
 		track(t, c, "alpha", jobs("c2", "f", "r", "p")...)
-		time.Sleep(75 * time.Second)
+		<-time.After(75 * time.Second)
 		if err := c.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(30 * time.Second)
+		<-time.After(30 * time.Second)
 		page := get(c, "GET", "/").Body.String()
 		alpha, beta, found := strings.Cut(page, `<h2 id="account-1">`)
 		if !found {
@@ -200,10 +200,10 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 		for _, id := range append(runs, ends...) {
 			api[id] = running
 			track(t, c, "a", jobs(id)...)
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		once := func() {
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			if err := c.Once(t.Context()); err != nil {
 				t.Fatal(err)
 			}
