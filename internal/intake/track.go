@@ -16,10 +16,6 @@ const (
 	maxEntries = 100_000
 )
 
-// errTooMany is the text of the error with which registration.ParseJSON refuses
-// more entries than it may take.
-var errTooMany = fmt.Sprintf("more than %d entries", maxEntries)
-
 // tracked is the answer to a registration.
 type tracked struct {
 	Tracked int `json:"tracked"` // jobs that are new
@@ -65,8 +61,8 @@ func read(w http.ResponseWriter, r *http.Request) ([]registration.Job, error) {
 		return nil, refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes; send it in parts", maxBody))
 	case body.err != nil:
 		return nil, refuse(http.StatusBadRequest, "the body could not be read to its end")
-	case err.Error() == errTooMany:
-		return nil, refuse(http.StatusRequestEntityTooLarge, errTooMany+"; send them in parts")
+	case errors.Is(err, registration.ErrTooMany):
+		return nil, refuse(http.StatusRequestEntityTooLarge, err.Error()+"; send them in parts")
 	}
 	return nil, refuse(http.StatusBadRequest, err.Error())
 }

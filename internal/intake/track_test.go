@@ -81,7 +81,7 @@ func TestTrack(t *testing.T) {
 
 		"as many as may be, and one more": {
 			body: strings.Repeat(`"x"`, 100_001), status: 413,
-			want: `{"error":"more than 100000 entries; send them in parts"}`,
+			want: `{"error":"too many entries: more than 100000; send them in parts"}`,
 		},
 		"too large": {
 			body: `["x"` + strings.Repeat(" ", 32<<20) + `]`, status: 413,

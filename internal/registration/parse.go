@@ -72,6 +72,9 @@ func ParseLine(line []byte) (job Job, ok bool, err error) {
 // ErrEmpty is the answer to a document that names no job at all.
 var ErrEmpty = errors.New("no job: send an object with request_id, an array of such objects, or one a line")
 
+// ErrTooMany is the answer to a document with more entries than may be read.
+var ErrTooMany = errors.New("too many entries")
+
 // ParseJSON reads a whole document: one object, an array of objects and IDs (as
 // JSON strings), or objects and IDs one after the other (JSON lines). It is all
 // or nothing: the first bad entry ends it with an error that counts entries
@@ -103,7 +106,7 @@ func ParseJSON(r io.Reader, most int) ([]Job, error) {
 			return nil, jsonError(err)
 		case kind == '{' || kind == '"':
 			if entries++; entries > most {
-				return nil, fmt.Errorf("more than %d entries", most)
+				return nil, fmt.Errorf("%w: more than %d", ErrTooMany, most)
 			}
 			job, err := decodeEntry(dec, kind)
 			if err != nil {

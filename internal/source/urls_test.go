@@ -185,7 +185,7 @@ func TestURLsProblems(t *testing.T) {
 		"a page":             {answering(200, "<html>secret"), "the answer is not a JSON array"},
 		"a string":           {answering(200, `"secret"`), "the answer is not a JSON array"},
 		"bad entry":          {answering(200, `["a", {"request_id": 1, "secret": 1}]`), "entry 2: request_id has a value of the wrong type"},
-		"too many entries":   {answering(200, "["+strings.Repeat(`"a",`, 1_000_000)+`"a"]`), "more than 1000000 entries"},
+		"too many entries":   {answering(200, "["+strings.Repeat(`"a",`, 1_000_000)+`"a"]`), "too many entries: more than 1000000"},
 		"too long": {func(*http.Request) (*http.Response, error) {
 			r := reply(200, "")
 			r.Body = endless{}
