@@ -161,8 +161,10 @@ func (c *Collector) Accounts() []*Account {
 
 // Account finds an account by name; an empty name means the only one. The error
 // says what to do about it.
-func (c *Collector) Account(name string) (*Account, error) {
-	accounts := c.Accounts()
+func (c *Collector) Account(name string) (*Account, error) { return Find(c.Accounts(), name) }
+
+// Find finds one of some accounts as Collector.Account does among all.
+func Find(accounts []*Account, name string) (*Account, error) {
 	if name == "" {
 		if len(accounts) != 1 {
 			return nil, errors.New("several accounts are configured; say which with account")

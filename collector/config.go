@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,6 +44,8 @@ type Config struct {
 	JobMetrics    string        // job_metrics: JobMetricsFull, …Basic or …Off
 	MaxJobSeries  int           // max_job_series
 
+	ServiceAddress       string // service_address; empty: the face's own, where it has one
+	JobsToken            string // jobs_token; empty: no registration at ServiceAddress
 	WebhookToken         string // webhook_token; empty: no webhooks
 	AdoptUnknownWebhooks bool   // adopt_unknown_webhooks
 
@@ -163,6 +166,12 @@ func (c *Config) Validate() []error {
 	if c.MaxJobSeries < 0 || c.MaxJobSeries > 1e6 {
 		mistake("max_job_series", "must be from 0 to 1000000")
 	}
+	if _, _, err := net.SplitHostPort(c.ServiceAddress); err != nil && c.ServiceAddress != "" {
+		mistake("service_address", `must be an address to listen at, such as ":8095" or "10.0.0.1:8095"`)
+	}
+	if c.JobsToken != "" && c.ServiceAddress == "" {
+		mistake("jobs_token", "has no effect without service_address; set that too, or remove it")
+	}
 	if c.WebhookToken != "" && !webhookToken.MatchString(c.WebhookToken) {
 		mistake("webhook_token", "must be letters, digits, - or _, as it stands in a URL; make one with: openssl rand -hex 16")
 	}
@@ -186,10 +195,12 @@ func ValidateAll(configs []Config) error {
 			mistakes = append(mistakes, fmt.Errorf("account %q: account: two tables have this name; give each account its own", c.Account))
 		}
 		names[c.Account] = true
-		if c.WebhookToken != "" && tokens[c.WebhookToken] {
-			mistakes = append(mistakes, fmt.Errorf("account %q: webhook_token: another account has the same; give each its own", c.Account))
+		for _, t := range []struct{ option, token string }{{"webhook_token", c.WebhookToken}, {"jobs_token", c.JobsToken}} {
+			if t.token != "" && tokens[t.token] {
+				mistakes = append(mistakes, fmt.Errorf("account %q: %s: has been given as a token before; give each its own", c.Account, t.option))
+			}
+			tokens[t.token] = true
 		}
-		tokens[c.WebhookToken] = true
 	}
 	return errors.Join(mistakes...)
 }

@@ -15,29 +15,43 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 )
 
-// WebhookAccount finds the account whose webhooks come with this token; nil where
-// there is none. How long it takes tells nothing of any token. A wrong one is
-// counted for every account that takes webhooks, since it might be meant for any.
-func (c *Collector) WebhookAccount(token string) *Account {
-	accounts := c.Accounts()
-	given := sha256.Sum256([]byte(token))
-	var found *Account
-	for _, a := range accounts {
-		own := a.settings.Load().config.WebhookToken
-		expected := sha256.Sum256([]byte(own))
-		if subtle.ConstantTimeCompare(given[:], expected[:]) == 1 && own != "" {
-			found = a
-		}
-	}
+// WebhookAccount finds the account whose webhooks come to a service address
+// (empty: the face's own) with this token; nil where there is none. A wrong one
+// is counted for every account that takes webhooks there, since it might be meant
+// for any.
+func (c *Collector) WebhookAccount(serviceAddress, token string) *Account {
+	found := c.byToken(serviceAddress, token, func(c *Config) string { return c.WebhookToken })
 	if found != nil {
 		return found
 	}
-	for _, a := range accounts {
-		if a.settings.Load().config.WebhookToken != "" {
+	for _, a := range c.Accounts() {
+		if config := &a.settings.Load().config; config.WebhookToken != "" && config.ServiceAddress == serviceAddress {
 			a.countWebhook(register.WebhookUnauthorized)
 		}
 	}
 	return nil
+}
+
+// JobsAccount finds the account whose jobs are registered at a service address
+// with this token; nil where there is none.
+func (c *Collector) JobsAccount(serviceAddress, token string) *Account {
+	return c.byToken(serviceAddress, token, func(c *Config) string { return c.JobsToken })
+}
+
+// byToken finds an account at a service address by a token. How long that takes
+// tells nothing of any token.
+func (c *Collector) byToken(serviceAddress, token string, of func(*Config) string) *Account {
+	given := sha256.Sum256([]byte(token))
+	var found *Account
+	for _, a := range c.Accounts() {
+		config := &a.settings.Load().config
+		own := sha256.Sum256([]byte(of(config)))
+		same := subtle.ConstantTimeCompare(given[:], own[:]) == 1
+		if same && of(config) != "" && config.ServiceAddress == serviceAddress {
+			found = a
+		}
+	}
+	return found
 }
 
 func (a *Account) countWebhook(outcome register.WebhookOutcome) {

@@ -38,7 +38,7 @@ func TestWebhooksAndPolls(t *testing.T) {
 			m := start(t, simulator.Options{Seed: 3, Key: "key", Speed: 5, StuckShare: -1, Webhooks: hooks},
 				config(func(c *collector.Config) { c.WebhookToken = "token"; c.AdoptUnknownWebhooks = false }), collector.Options{})
 			defer m.stop()
-			mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler)))
+			mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
 			for i := range 300 {
 				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Webhook: url}))
 			}
@@ -81,7 +81,7 @@ func TestAdoptedJobsAreNotAsked(t *testing.T) {
 		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.WebhookToken = "token" }), collector.Options{})
 		defer m.stop()
 		mux := http.NewServeMux()
-		mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler)))
+		mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
 		for i := range 100 {
 			w := httptest.NewRecorder()
 			body := fmt.Sprintf(`{"request_id":"%d","response":null}`, i)
@@ -104,7 +104,7 @@ func TestLateWebhook(t *testing.T) {
 		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.WebhookToken = "token" }), collector.Options{})
 		defer m.stop()
 		mux := http.NewServeMux()
-		mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler)))
+		mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
 		m.track(t, "unknown")
 		pass(time.Hour)
 		if m.state("unknown") != "lost" {

@@ -291,10 +291,18 @@ func TestReloadAndRegister(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("request_ids = [\"from-reload\"]\n")
+	service := freeAddress(t)
+	write("request_ids = [\"from-reload\"]\nservice_address = \"" + service + "\"\nwebhook_token = \"token\"\n")
 	hangUp()
 	awaitText(t, base+"/metrics", `request_id="from-reload"`, "deepaffects_config_last_reload_successful 1",
 		`deepaffects_jobs_finished_total{account="default",result="failed"} 2`)
+	resp, err = http.Post("http://"+service+"/webhook/token", "application/json", strings.NewReader(`{"request_id":"hook","response":null}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	awaitText(t, base+"/metrics", `deepaffects_job_state{account="default",request_id="hook",state="completed"} 1`,
+		`deepaffects_webhook_requests_total{account="default",outcome="adopted"} 1`)
 	write("request_ids = [\"not-taken\"]\nnonsense = true\n")
 	hangUp()
 	awaitText(t, base+"/metrics", `request_id="from-reload"`, "deepaffects_config_last_reload_successful 0")

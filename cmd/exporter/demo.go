@@ -42,7 +42,8 @@ func demo(f *flags, log *slog.Logger) error {
 	config.Retention = 2 * time.Hour
 	config.WebhookToken = "demo"
 	config.JobLabels = []string{"team", "language"}
-	c, err := collector.New([]collector.Config{config}, collector.Options{Logger: log, Transport: api.Transport()})
+	configs := []collector.Config{config}
+	c, err := collector.New(configs, collector.Options{Logger: log, Transport: api.Transport()})
 	if err != nil {
 		return fmt.Errorf("preparing the demo: %w", err)
 	}
@@ -66,5 +67,5 @@ func demo(f *flags, log *slog.Logger) error {
 			}
 		})
 	})
-	return serve(f, c, log)
+	return serve(f, configs, c, log)
 }

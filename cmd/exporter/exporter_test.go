@@ -19,7 +19,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 )
 
@@ -35,8 +34,8 @@ func parse(t *testing.T, args ...string) *flags {
 	return f
 }
 
-// newExporter returns an exporter with one account that asks nothing.
-func newExporter(t *testing.T, args ...string) *exporter {
+// idleExporter returns an exporter with one account that asks nothing.
+func idleExporter(t *testing.T, args ...string) *exporter {
 	t.Helper()
 	config := collector.DefaultConfig()
 	config.APIKey = "key"
@@ -44,7 +43,7 @@ func newExporter(t *testing.T, args ...string) *exporter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &exporter{flags: parse(t, args...), collector: c, log: slog.New(slog.DiscardHandler), reloaded: exposition.NewReload(time.Now())}
+	return newExporter(parse(t, args...), c, slog.New(slog.DiscardHandler))
 }
 
 func TestWrongFlags(t *testing.T) {
@@ -194,7 +193,7 @@ func TestNothingLeaks(t *testing.T) {
 				if asked == 0 {
 					t.Fatal("nothing was asked")
 				}
-				e := &exporter{flags: parse(t, "--config.file=x"), collector: c, log: log, reloaded: exposition.NewReload(time.Now())}
+				e := newExporter(parse(t, "--config.file=x"), c, log)
 				shown := show(t, e, []string{id})
 				mu.Lock()
 				shown["the log"] = logged.String()
@@ -227,7 +226,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	good := "[[inputs.deepaffects]]\napi_key = \"key\"\n"
-	e := newExporter(t, "--web.enable-lifecycle", "--config.file="+config)
+	e := idleExporter(t, "--web.enable-lifecycle", "--config.file="+config)
 	handler := e.handler()
 	ask := func(method, path, origin string) (int, string) {
 		w := httptest.NewRecorder()
@@ -265,7 +264,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestPaths(t *testing.T) {
-	e := newExporter(t, "--config.file=x", "--web.enable-pprof")
+	e := idleExporter(t, "--config.file=x", "--web.enable-pprof")
 	for _, tt := range []struct {
 		ready  bool
 		path   string

@@ -103,5 +103,5 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	if f.storagePath != "" {
 		log.Warn("A flag has no effect", "flag", "--storage.path", "reason", "this version keeps jobs and counters in memory; they begin anew with the process")
 	}
-	return serve(f, c, log)
+	return serve(f, file.Accounts, c, log)
 }

@@ -34,13 +34,13 @@ import (
 const stopTimeout = 4 * time.Second
 
 // serve runs the collector and shows it until the process is told to stop.
-func serve(f *flags, c *collector.Collector, log *slog.Logger) error {
+func serve(f *flags, configs []collector.Config, c *collector.Collector, log *slog.Logger) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
-	e := &exporter{flags: f, collector: c, log: log, reloaded: exposition.NewReload(time.Now())}
+	e := newExporter(f, c, log)
 	server := &http.Server{
 		Handler:           e.handler(),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -65,16 +65,18 @@ func serve(f *flags, c *collector.Collector, log *slog.Logger) error {
 		select {
 		case <-listening:
 			listening = nil
-			c.Start()
-			e.ready.Store(true)
+			if err = e.begin(configs); err != nil {
+				running = false
+			}
 		case err = <-failed:
 			running = false
 		case s := <-signals:
-			if s == syscall.SIGHUP {
-				e.reload()
-			} else {
+			switch {
+			case s != syscall.SIGHUP:
 				log.Info("Stopping", "signal", s.String())
 				running = false
+			case listening == nil: // else the configuration has just been read
+				_ = e.reload() // which has logged its error
 			}
 		}
 	}
@@ -91,11 +93,24 @@ func serve(f *flags, c *collector.Collector, log *slog.Logger) error {
 			_ = server.Close()
 		}
 	})
+	wg.Go(func() { e.listeners.Stop(ctx) })
 	wg.Go(func() { c.Stop(ctx) })
 	wg.Wait()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
+	return nil
+}
+
+// begin starts what serve waits with until it has its port.
+func (e *exporter) begin(configs []collector.Config) error {
+	services, err := e.listeners.Prepare(configs)
+	if err != nil {
+		return err
+	}
+	e.collector.Start()
+	services.Apply(context.Background()) // nothing is there yet that would have to end
+	e.ready.Store(true)
 	return nil
 }
 
@@ -107,6 +122,14 @@ type exporter struct {
 	ready     atomic.Bool
 	reloading sync.Mutex
 	reloaded  *exposition.Reload
+	listeners *intake.Listeners
+}
+
+func newExporter(f *flags, c *collector.Collector, log *slog.Logger) *exporter {
+	return &exporter{
+		flags: f, collector: c, log: log,
+		reloaded: exposition.NewReload(time.Now()), listeners: intake.NewListeners(c, log),
+	}
 }
 
 func (e *exporter) handler() http.Handler {
@@ -125,7 +148,7 @@ func (e *exporter) handler() http.Handler {
 		EnableOpenMetricsTextCreatedSamples: true,
 	})))
 	mux.Handle("GET /{$}", statuspage.New(e.collector, e.flags.telemetryPath, version.Version))
-	mux.Handle(intake.WebhookPattern, intake.NewWebhooks(e.collector, e.log))
+	mux.Handle(intake.WebhookPattern, intake.NewWebhooks(e.collector, e.log, ""))
 	mux.HandleFunc("GET /-/healthy", e.serveHealthy)
 	mux.HandleFunc("GET /-/ready", e.serveReady)
 	if e.flags.enableLifecycle {
@@ -205,5 +228,14 @@ func (e *exporter) tryReload() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	return e.collector.Reload(ctx, file.Accounts)
+	change, err := e.listeners.Prepare(file.Accounts)
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.flags.configFile, err)
+	}
+	if err := e.collector.Reload(ctx, file.Accounts); err != nil {
+		change.Discard()
+		return err
+	}
+	change.Apply(ctx)
+	return nil
 }

@@ -63,8 +63,11 @@ insecure_skip_verify = true`), with(func(c *collector.Config) {
 			table("interval = \"30s\"\nname_prefix = \"x_\"\n[inputs.deepaffects.tags]\n  dc = \"eu\""), []collector.Config{defaults}, 0},
 		{"several accounts", table("") + table(`account = "second"`),
 			append([]collector.Config{defaults}, with(func(c *collector.Config) { c.Account = "second" })...), 0},
-		{"options for later and for Telegraf", table("word_points = true\njobs_token = \"canary-token\"\nstate_directory = \"/x\""),
+		{"options for later and for Telegraf", table("word_points = true\nrequest_id_as = \"canary\"\nstate_directory = \"/x\""),
 			[]collector.Config{defaults}, 3},
+		{"a listener", table("service_address = \":8095\"\njobs_token = \"canary-token\""), with(func(c *collector.Config) {
+			c.ServiceAddress, c.JobsToken = ":8095", "canary-token"
+		}), 0},
 		{"webhooks", table("webhook_token = \"canary-token\"\nadopt_unknown_webhooks = false"), with(func(c *collector.Config) {
 			c.WebhookToken, c.AdoptUnknownWebhooks = "canary-token", false
 		}), 0},
@@ -134,6 +137,9 @@ func TestMistakes(t *testing.T) {
 		{table(`insecure_skip_verify = "yes"`), "insecure_skip_verify", "true or false"},
 		{table(`tls_ca = "/nonexistent"`), "tls_ca", ""},
 		{table("tls_cert = \"/nonexistent\""), "tls_cert", "give both"},
+		{table(`service_address = "8095"`), "service_address", "such as \":8095\""},
+		{table(`jobs_token = "canary"`), "jobs_token", "set that too"},
+		{table("service_address = \":1\"\njobs_token = \"canary\"\nwebhook_token = \"canary\""), "token", "give each its own"},
 		{table(`webhook_token = "canary/token"`), "webhook_token", "make one with"},
 		{table(`webhook_token = "canary"`) + table("account = \"b\"\nwebhook_token = \"canary\""), "webhook_token", "give each its own"},
 		{table(`http_proxy_url = "canary"`), "http_proxy_url", "give one such as"},

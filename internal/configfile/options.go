@@ -29,6 +29,8 @@ func optionsOf(c *collector.Config) map[string]any {
 		"job_metrics":     &c.JobMetrics,
 		"max_job_series":  &c.MaxJobSeries,
 
+		"service_address":        &c.ServiceAddress,
+		"jobs_token":             &c.JobsToken,
 		"webhook_token":          &c.WebhookToken,
 		"adopt_unknown_webhooks": &c.AdoptUnknownWebhooks,
 
@@ -48,16 +50,11 @@ func optionsOf(c *collector.Config) map[string]any {
 	return options
 }
 
-const (
-	noListener   = "this version serves registration and webhooks on the exporter's own port only"
-	telegrafOnly = "has a meaning in Telegraf only"
-)
+const telegrafOnly = "has a meaning in Telegraf only"
 
 // ineffectiveOptions are options of the table that do nothing in the exporter,
 // or not yet, and why.
 var ineffectiveOptions = map[string]string{
-	"service_address": noListener,
-	"jobs_token":      noListener,
 	"state_directory": "this version keeps jobs and counters in memory; they begin anew with the process",
 	"word_points":     telegrafOnly,
 	"request_id_as":   telegrafOnly,

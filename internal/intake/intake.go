@@ -12,12 +12,12 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 )
 
-// intake is the API over a collector.
+// intake is the API over some accounts.
 type intake struct {
-	collector *collector.Collector
-	log       *slog.Logger
-	mux       *http.ServeMux
-	origins   *http.CrossOriginProtection
+	accounts func() []*collector.Account
+	log      *slog.Logger
+	mux      *http.ServeMux
+	origins  *http.CrossOriginProtection
 }
 
 // New returns a handler of everything below /api/v1/. It checks no credentials.
@@ -25,8 +25,10 @@ type intake struct {
 // Where it is one of several handlers, it should be given its requests before an
 // [http.ServeMux] sees them: that redirects an ID with two slashes in a row that
 // the caller forgot to escape to another job.
-func New(c *collector.Collector, log *slog.Logger) http.Handler {
-	in := &intake{collector: c, log: log, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
+func New(c *collector.Collector, log *slog.Logger) http.Handler { return newIntake(c.Accounts, log) }
+
+func newIntake(accounts func() []*collector.Account, log *slog.Logger) *intake {
+	in := &intake{accounts: accounts, log: log, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
 	in.mux.Handle("POST /api/v1/jobs", in.answer(in.track))
 	in.mux.Handle("GET /api/v1/jobs", in.answer(in.list))
 	// The mux would redirect other methods to the job with an empty ID.
@@ -78,7 +80,7 @@ func (in *intake) account(r *http.Request) (*collector.Account, url.Values, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	account, err := in.collector.Account(query.Get("account"))
+	account, err := collector.Find(in.accounts(), query.Get("account"))
 	if err != nil {
 		return nil, nil, refuse(http.StatusBadRequest, "account: "+err.Error())
 	}

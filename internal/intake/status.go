@@ -55,7 +55,7 @@ type sourceStatus struct {
 // status serves how the accounts do.
 func (in *intake) status(http.ResponseWriter, *http.Request) (int, any, error) {
 	s := monitorStatus{Version: version.Version}
-	for _, account := range in.collector.Accounts() {
+	for _, account := range in.accounts() {
 		s.Accounts = append(s.Accounts, accountOf(account))
 	}
 	return http.StatusOK, s, nil

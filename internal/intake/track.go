@@ -103,7 +103,7 @@ func (in *intake) byAccount(r *http.Request, jobs []registration.Job) (map[*coll
 		}
 		account, found := accounts[name]
 		if !found {
-			if account, err = in.collector.Account(name); err != nil {
+			if account, err = collector.Find(in.accounts(), name); err != nil {
 				return nil, refuse(http.StatusBadRequest, fmt.Sprintf("entry %d: account: %v", i+1, err))
 			}
 			accounts[name] = account

@@ -27,10 +27,11 @@ var webhookStatus = [len(register.WebhookOutcomes)]int{
 }
 
 // NewWebhooks returns the handler of WebhookPattern, which takes the vendor's
-// webhooks. Without the token, there is nothing to find there.
-func NewWebhooks(c *collector.Collector, log *slog.Logger) http.Handler {
+// webhooks of the accounts with a service address (empty: with none). Without the
+// token, there is nothing to find there.
+func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		account := c.WebhookAccount(r.PathValue("token"))
+		account := c.WebhookAccount(serviceAddress, r.PathValue("token"))
 		if account == nil || r.Method != http.MethodPost {
 			http.NotFound(w, r)
 			return

@@ -43,7 +43,7 @@ func newHooks(t *testing.T, change func(*collector.Config)) *hooks {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle(intake.WebhookPattern, intake.NewWebhooks(c, log))
+	mux.Handle(intake.WebhookPattern, intake.NewWebhooks(c, log, ""))
 	h.Handler = mux
 	return h
 }
