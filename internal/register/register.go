@@ -8,6 +8,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -33,12 +34,23 @@ const remembered = 48 * time.Hour
 // A Register holds the jobs of one account. It may be used by several
 // goroutines at once.
 type Register struct {
-	mu       sync.RWMutex // guards everything below
-	options  Options
-	sequence uint64
-	jobs     map[string]*Job
-	counts   [len(States)]int
-	totals   *Totals
+	options atomic.Pointer[Options]
+	store   Store // nil: in memory
+
+	committing sync.Mutex // guards the operations that wait
+	waiting    []*operation
+	led        bool // somebody commits them
+
+	// Only the leader changes what follows, and locks mu for it; everybody else
+	// locks mu to read it.
+	mu          sync.RWMutex
+	sequence    uint64
+	jobs        map[string]*Job // what they point to never changes
+	counts      [len(States)]int
+	totals      *Totals
+	uncommitted uncommitted
+	written     map[string][]byte // the totals as they are stored
+	requests    map[int64]int     // that were stored when the register was opened
 
 	newest     *btree.BTreeG[*Job] // all jobs, the newest first
 	ranked     *btree.BTreeG[*Job] // all jobs, in the order in which they get series
@@ -55,15 +67,15 @@ type departure struct {
 	removed bool      // somebody stopped its tracking, and may begin it anew
 }
 
-// New returns an empty register whose totals begin now.
+// New returns an empty register whose totals begin now, in memory.
 func New(options Options, now time.Time) *Register {
 	tree := func(less func(a, b *Job) bool) *btree.BTreeG[*Job] {
 		return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
 	}
-	return &Register{
-		options: options,
+	r := &Register{
 		jobs:    make(map[string]*Job),
 		totals:  newTotals(now),
+		written: make(map[string][]byte),
 		newest:  tree(func(a, b *Job) bool { return a.sequence > b.sequence }),
 		ranked:  tree(outranks),
 		unfinished: tree(func(a, b *Job) bool {
@@ -75,6 +87,15 @@ func New(options Options, now time.Time) *Register {
 		departed:   make(map[string]departure),
 		lastForget: now,
 	}
+	r.options.Store(&options)
+	return r
+}
+
+// Open returns the register that a store keeps, which may be an empty one.
+func Open(ctx context.Context, options Options, s Store, now time.Time) (*Register, error) {
+	r := New(options, now)
+	r.store = s
+	return r, r.load(ctx, now)
 }
 
 // outranks says which of two jobs rather gets series of its own: failed first,
@@ -87,56 +108,84 @@ func outranks(a, b *Job) bool {
 }
 
 // SetOptions replaces the options, as a reload does.
-func (r *Register) SetOptions(options Options) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.options = options
-}
+func (r *Register) SetOptions(options Options) { r.options.Store(&options) }
 
 // Track starts tracking the jobs that are not known yet, and returns copies of
 // those. It is idempotent. An ended job that is out of retention stays known for
 // as long as somebody names it; so does a removed one, but for HTTP, where a user
 // may have changed their mind.
-func (r *Register) Track(_ context.Context, from registration.Source, jobs []registration.Job, now time.Time) ([]Job, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var tracked []Job
-	for _, reg := range jobs {
-		if _, known := r.jobs[reg.RequestID]; known {
-			continue
-		}
-		if gone, known := r.departed[reg.RequestID]; known && !(gone.removed && from == registration.HTTP) {
-			gone.until = now.Add(remembered)
-			r.departed[reg.RequestID] = gone
-			continue
-		}
-		delete(r.departed, reg.RequestID)
-		r.sequence++
-		j := &Job{
-			RequestID:    reg.RequestID,
-			API:          reg.API,
-			Source:       from,
-			AudioSeconds: reg.AudioSeconds,
-			FirstSeen:    now,
-			SubmittedAt:  reg.SubmittedAt,
-			sequence:     r.sequence,
-		}
-		for _, name := range r.options.JobLabels {
-			if value, given := reg.Labels[name]; given {
-				if j.Labels == nil {
-					j.Labels = make(map[string]string, len(r.options.JobLabels))
-				}
-				j.Labels[name] = value
+func (r *Register) Track(_ context.Context, from registration.Source, jobs []registration.Job, now time.Time) (tracked []Job, err error) {
+	err = r.apply(func(c *change) {
+		for _, reg := range jobs {
+			if _, known := c.job(reg.RequestID); known {
+				continue
 			}
+			gone, known := c.departure(reg.RequestID)
+			if known && !(gone.removed && from == registration.HTTP) {
+				gone.until = now.Add(remembered)
+				c.departed[reg.RequestID] = &gone
+				continue
+			}
+			if known {
+				c.departed[reg.RequestID] = nil
+			}
+			c.sequence++
+			j := &Job{
+				RequestID:    reg.RequestID,
+				API:          reg.API,
+				Source:       from,
+				Labels:       r.labels(reg.Labels),
+				AudioSeconds: reg.AudioSeconds,
+				FirstSeen:    now,
+				SubmittedAt:  reg.SubmittedAt,
+				sequence:     c.sequence,
+			}
+			c.jobs[j.RequestID], c.rows[j.RequestID] = j, true
+			c.totals.Registered[from]++
+			tracked = append(tracked, *j)
 		}
-		r.jobs[j.RequestID] = j
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tracked, nil
+}
+
+// labels returns those labels that are kept; nil without any.
+func (r *Register) labels(given map[string]string) map[string]string {
+	var kept map[string]string
+	for _, name := range r.options.Load().JobLabels {
+		if value, found := given[name]; found {
+			if kept == nil {
+				kept = make(map[string]string)
+			}
+			kept[name] = value
+		}
+	}
+	return kept
+}
+
+// put makes a job, new or changed, take its place.
+func (r *Register) put(j *Job) {
+	old, known := r.jobs[j.RequestID]
+	r.jobs[j.RequestID] = j
+	if !known {
 		r.newest.Set(j)
 		r.insert(j)
 		r.rank(j)
-		r.totals.Registered[from]++
-		tracked = append(tracked, *j)
+		return
 	}
-	return tracked, nil
+	hadSeries := r.hasSeries(old)
+	r.remove(old)
+	r.ranked.Delete(old)
+	r.newest.Set(j)
+	r.insert(j)
+	// To fail is the one change that moves a job, and always up.
+	if hadSeries || j.State != Failed || old.State == Failed {
+		r.ranked.Set(j)
+	} else {
+		r.rank(j)
+	}
 }
 
 // insert puts a job where its state belongs.
@@ -168,14 +217,14 @@ func (r *Register) forget(j *Job) {
 // them to it.
 func (r *Register) rank(j *Job) {
 	r.ranked.Set(j)
-	if first, ok := r.ranked.GetAt(r.options.MaxJobSeries); ok && (first == j || outranks(j, first)) {
-		r.totals.Evicted[ByLimit]++
+	if first, ok := r.ranked.GetAt(r.options.Load().MaxJobSeries); ok && (first == j || outranks(j, first)) {
+		r.uncommitted.evicted++
 	}
 }
 
 // hasSeries says whether a ranked job is within the limit.
 func (r *Register) hasSeries(j *Job) bool {
-	first, ok := r.ranked.GetAt(r.options.MaxJobSeries)
+	first, ok := r.ranked.GetAt(r.options.Load().MaxJobSeries)
 	return !ok || outranks(j, first)
 }
 
@@ -199,78 +248,84 @@ type Effect struct {
 // Observe applies an observation. It is idempotent: the first end of an
 // unfinished job counts, a repeat changes nothing. A lost job that turns out to
 // have ended takes that state and its result, but its end was counted already.
-func (r *Register) Observe(_ context.Context, o Observation) (Effect, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	j, known := r.jobs[o.RequestID]
-	if !known {
-		_, known = r.departed[o.RequestID]
-		return Effect{Known: known}, nil
+func (r *Register) Observe(_ context.Context, o Observation) (effect Effect, err error) {
+	err = r.apply(func(c *change) {
+		j, known := c.job(o.RequestID)
+		if !known {
+			_, known = c.departure(o.RequestID)
+			effect = Effect{Known: known}
+			return
+		}
+		before := j.State
+		if before != Completed && before != Failed && (before != Lost || o.State.Ended()) {
+			c.observe(j, o)
+		}
+		effect = Effect{Known: true, Changed: j.State != before, Job: *j}
+	})
+	if err != nil {
+		return Effect{}, err
 	}
-	before := j.State
-	if before == Completed || before == Failed || before == Lost && !o.State.Ended() {
-		return Effect{Known: true, Job: *j}, nil
-	}
-	lastLook := cmp.Or(j.LastObserved, j.Start())
+	return effect, nil
+}
+
+// observe applies an observation to a job that it can change.
+func (c *change) observe(j *Job, o Observation) {
+	before, lastLook := j.State, cmp.Or(j.LastObserved, j.Start())
 	if o.State != Lost { // giving up is our own doing: nothing was heard
 		j.LastObserved = o.At
 		j.missingSince = time.Time{}
 	}
 	if o.State == before {
-		return Effect{Known: true, Job: *j}, nil
+		return // that it still runs is not worth a write
 	}
-	r.remove(j)
-	if o.State == Failed { // the one change that moves a job, and always up
-		hadSeries := r.hasSeries(j)
-		r.ranked.Delete(j)
-		j.State = o.State
-		if hadSeries {
-			r.ranked.Set(j)
-		} else {
-			r.rank(j)
-		}
-	}
+	c.rows[j.RequestID] = true
 	j.State = o.State
-	if o.State.Ended() {
-		j.FinishedAt, j.ErrorCode = o.At, o.ErrorCode
-		if !before.Ended() {
-			j.DetectionWindow = max(o.At.Sub(lastLook), 0)
-			r.totals.end(j)
-		}
-		if o.Result != nil {
-			j.Statistics = &o.Result.Statistics
-			r.totals.result(j, o.Result)
-		}
+	if !o.State.Ended() {
+		return
 	}
-	r.insert(j)
-	return Effect{Known: true, Changed: true, Job: *j}, nil
+	j.FinishedAt, j.ErrorCode = o.At, o.ErrorCode
+	if !before.Ended() {
+		j.DetectionWindow = max(o.At.Sub(lastLook), 0)
+		c.totals.end(j)
+	}
+	if o.Result != nil {
+		j.Statistics = &o.Result.Statistics
+		c.totals.result(j, o.Result)
+	}
 }
 
 // Missing notes that the API does not know a job, and returns since when it has
 // said so without a break.
 func (r *Register) Missing(requestID string, at time.Time) (since time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	j, known := r.jobs[requestID]
-	if !known {
-		return at
-	}
-	if j.missingSince.IsZero() {
-		j.missingSince = at
-	}
-	return j.missingSince
+	since = at
+	// Nothing of this is stored, so that it cannot fail.
+	_ = r.apply(func(c *change) {
+		j, known := c.job(requestID)
+		if !known {
+			return
+		}
+		if j.missingSince.IsZero() {
+			j.missingSince = at
+		}
+		since = j.missingSince
+	})
+	return since
 }
 
 // Untrack stops tracking a job, and says whether it was tracked.
-func (r *Register) Untrack(_ context.Context, requestID string, now time.Time) (bool, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	j, known := r.jobs[requestID]
-	if known {
-		r.forget(j)
-		r.departed[requestID] = departure{now.Add(remembered), true}
-	}
-	return known, nil
+func (r *Register) Untrack(_ context.Context, requestID string, now time.Time) (was bool, err error) {
+	err = r.apply(func(c *change) {
+		if _, was = c.job(requestID); was {
+			c.depart(requestID, departure{now.Add(remembered), true})
+		}
+	})
+	return was && err == nil, err
+}
+
+// Request notes that a request is about to be sent to the API: a restart must
+// know of it.
+func (r *Register) Request(_ context.Context, at time.Time) error {
+	return r.apply(func(c *change) { c.requests[at.Unix()]++ })
 }
 
 // Expired returns the IDs of jobs that are to be given up: that the API called
@@ -281,13 +336,14 @@ func (r *Register) Untrack(_ context.Context, requestID string, now time.Time) (
 func (r *Register) Expired(now time.Time) []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	limit := r.options.Load().MaxJobAge
 	var ids []string
 	r.unfinished.Scan(func(j *Job) bool {
-		if now.Sub(j.Start()) <= r.options.MaxJobAge {
+		if now.Sub(j.Start()) <= limit {
 			return false
 		}
-		seenTooOld := j.LastObserved.Sub(j.Start()) > r.options.MaxJobAge
-		if seenTooOld || min(now.Sub(j.Start()), now.Sub(j.FirstSeen)+r.options.MaxJobAge) > 2*r.options.MaxJobAge {
+		seenTooOld := j.LastObserved.Sub(j.Start()) > limit
+		if seenTooOld || min(now.Sub(j.Start()), now.Sub(j.FirstSeen)+limit) > 2*limit {
 			ids = append(ids, j.RequestID)
 		}
 		return true
@@ -297,34 +353,60 @@ func (r *Register) Expired(now time.Time) []string {
 
 // Sweep lets go of ended jobs that are out of retention.
 func (r *Register) Sweep(_ context.Context, now time.Time) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for {
-		j, ok := r.ended.Min()
-		if !ok || now.Sub(j.FinishedAt) <= r.options.Retention {
-			break
+	r.mu.RLock()
+	options := r.options.Load()
+	var out []string
+	r.ended.Scan(func(j *Job) bool {
+		if now.Sub(j.FinishedAt) <= options.Retention {
+			return false
 		}
-		r.forget(j)
-		r.departed[j.RequestID] = departure{until: now.Add(remembered)}
-		r.totals.Evicted[ByRetention]++
-	}
+		out = append(out, j.RequestID)
+		return true
+	})
 	// Going through all IDs is cheap, but not so cheap that it needs doing each time.
-	if now.Sub(r.lastForget) > remembered/48 {
-		r.lastForget = now
+	var forgotten []string
+	forget := now.Sub(r.lastForget) > remembered/48
+	if forget {
 		for id, gone := range r.departed {
 			if now.After(gone.until) {
-				delete(r.departed, id)
+				forgotten = append(forgotten, id)
 			}
 		}
 	}
-	return nil
+	r.mu.RUnlock()
+	if len(out) == 0 && !forget {
+		return nil
+	}
+	err := r.apply(func(c *change) {
+		for _, id := range out {
+			if j, known := c.job(id); known && j.State.Ended() && now.Sub(j.FinishedAt) > options.Retention {
+				c.depart(id, departure{until: now.Add(remembered)})
+				c.totals.Evicted[ByRetention]++
+			}
+		}
+		for _, id := range forgotten {
+			if gone, known := c.departure(id); known && now.After(gone.until) {
+				c.departed[id] = nil
+			}
+		}
+		if forget {
+			c.before = now.Add(-requestsKept).Unix()
+		}
+	})
+	if err == nil && forget {
+		r.mu.Lock()
+		r.lastForget = now
+		r.mu.Unlock()
+	}
+	return err
 }
 
+// requestsKept is how long requests stay stored: longer than any window of a quota.
+const requestsKept = 26 * time.Hour
+
 // Count changes the totals that do not come from observations.
-func (r *Register) Count(change func(*Totals)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	change(r.totals)
+func (r *Register) Count(count func(*Totals)) error {
+	return r.apply(func(c *change) { count(c.totals) })
 }
 
 // Job returns what is known of one job.
@@ -382,8 +464,9 @@ type Snapshot struct {
 	// OldestUnfinished is the age of the oldest unfinished job; 0 without one.
 	OldestUnfinished time.Duration
 	// Jobs are those with series of their own, at most as many as the options allow.
-	Jobs   []Job
-	Totals *Totals
+	Jobs      []Job
+	Totals    *Totals
+	StoreSize int64 // bytes; 0 in memory
 }
 
 // Snapshot copies what a scrape or a gather shows.
@@ -391,10 +474,14 @@ func (r *Register) Snapshot(now time.Time) Snapshot {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s := Snapshot{Counts: r.counts, Totals: r.totals.clone()}
+	r.uncommitted.addTo(s.Totals)
+	if r.store != nil {
+		s.StoreSize = r.store.Size()
+	}
 	if oldest, ok := r.unfinished.Min(); ok {
 		s.OldestUnfinished = oldest.Age(now)
 	}
-	limit := min(r.options.MaxJobSeries, r.ranked.Len())
+	limit := min(r.options.Load().MaxJobSeries, r.ranked.Len())
 	s.Jobs = make([]Job, 0, limit)
 	r.ranked.Scan(func(j *Job) bool {
 		if len(s.Jobs) == limit {

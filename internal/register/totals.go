@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
@@ -102,6 +104,72 @@ func newTotals(created time.Time) *Totals {
 	}
 	return t
 }
+
+// counters are a row of named counts, stored as an object.
+type counters struct {
+	names  []string
+	counts []uint64
+}
+
+func (c counters) MarshalJSON() ([]byte, error) {
+	object := make(map[string]uint64, len(c.names))
+	for i, name := range c.names {
+		object[name] = c.counts[i]
+	}
+	return json.Marshal(object, json.Deterministic(true))
+}
+
+func (c counters) UnmarshalJSON(text []byte) error {
+	var object map[string]uint64
+	if err := json.Unmarshal(text, &object); err != nil {
+		return err
+	}
+	for i, name := range c.names {
+		c.counts[i] = object[name]
+	}
+	return nil
+}
+
+// stored are the totals as they are stored: pointers to what can be marshaled and
+// unmarshaled, by name.
+func (t *Totals) stored() map[string]any {
+	parts := map[string]any{
+		"created":               &t.Created,
+		"jobs_registered":       &t.Registered,
+		"jobs_finished":         &counters{resultNames[:], t.Finished[:]},
+		"jobs_evicted":          &counters{Evictions[:], t.Evicted[:]},
+		"detection_window":      t.DetectionWindow,
+		"transcript_confidence": t.TranscriptConfidence,
+		"speech_rate":           t.SpeechRate,
+		"speakers":              t.Speakers,
+		"dominant_speaker":      t.DominantSpeaker,
+		"word_confidence":       t.WordConfidence,
+		"word_duration":         t.WordDuration,
+		"word_gap":              t.WordGap,
+		"words":                 &t.Words,
+		"word_overlaps":         &t.WordOverlaps,
+		"speech_seconds":        &t.SpeechSeconds,
+		"word_anomalies":        &counters{transcript.Anomalies[:], t.WordAnomalies[:]},
+		"api_requests":          &counters{jobstatus.Outcomes[:], t.APIRequests[:]},
+		"api_duration":          t.APIDuration,
+		"api_unknown_states":    &t.APIUnknownStates,
+		"webhooks":              &counters{WebhookOutcomes[:], t.Webhooks[:]},
+		"source_errors":         &t.SourceErrors,
+		"store_errors":          &t.StoreErrors,
+		"corrupt_records":       &t.CorruptRecords,
+	}
+	for i, result := range Results {
+		parts["job_duration_"+result.String()] = t.JobDuration[i]
+	}
+	return parts
+}
+
+var resultNames = func() (names [len(Results)]string) {
+	for i, result := range Results {
+		names[i] = result.String()
+	}
+	return names
+}()
 
 // clone returns a copy that shares nothing that changes.
 func (t *Totals) clone() *Totals {

@@ -1,0 +1,325 @@
+package register
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+)
+
+// A Store keeps a register's contents durably. What Commit was given is there
+// for the next Load when it returns nil, and nothing of it otherwise.
+type Store interface {
+	Load(context.Context) (*store.Contents, error)
+	Commit(context.Context, *store.Batch) error
+	Size() int64 // bytes on disk
+	Damaged() bool
+}
+
+// asStored are the JSON options of what is stored: NaN, which stands for what is
+// not known, is null.
+var asStored = json.JoinOptions(
+	json.Deterministic(true),
+	json.WithMarshalers(json.MarshalToFunc(func(e *jsontext.Encoder, v float64) error {
+		if math.IsNaN(v) {
+			return e.WriteToken(jsontext.Null)
+		}
+		return errors.ErrUnsupported
+	})),
+	json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, v *float64) error {
+		if d.PeekKind() != 'n' {
+			return errors.ErrUnsupported
+		}
+		*v = math.NaN()
+		return d.SkipValue()
+	})),
+)
+
+// row is a job as it is stored.
+func (j *Job) row() (store.Job, error) {
+	r := store.Job{
+		RequestID: j.RequestID, Sequence: j.sequence, API: j.API, Source: string(j.Source),
+		State: j.State.String(), ErrorCode: j.ErrorCode, AudioSeconds: j.AudioSeconds,
+		FirstSeen: j.FirstSeen, SubmittedAt: j.SubmittedAt, LastObserved: j.LastObserved, FinishedAt: j.FinishedAt,
+		DetectionWindow: j.DetectionWindow,
+	}
+	var err error
+	if j.Labels != nil {
+		if r.Labels, err = json.Marshal(j.Labels, asStored); err != nil {
+			return r, err
+		}
+	}
+	if j.Statistics != nil {
+		r.Statistics, err = json.Marshal(j.Statistics, asStored)
+	}
+	return r, err
+}
+
+// jobOf is the job that a row is about.
+func jobOf(r *store.Job, now time.Time) (*Job, error) {
+	j := &Job{
+		RequestID: r.RequestID, sequence: r.Sequence, API: r.API, Source: registration.Source(r.Source),
+		State: State(slices.Index(States[:], r.State)), ErrorCode: r.ErrorCode, AudioSeconds: r.AudioSeconds,
+		FirstSeen: reckon(r.FirstSeen, now), SubmittedAt: r.SubmittedAt,
+		LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now),
+		DetectionWindow: r.DetectionWindow,
+	}
+	if j.State < 0 {
+		return nil, fmt.Errorf("unknown state %q", r.State)
+	}
+	if r.Labels != nil {
+		if err := json.Unmarshal(r.Labels, &j.Labels, asStored); err != nil {
+			return nil, err
+		}
+	}
+	if r.Statistics != nil {
+		if err := json.Unmarshal(r.Statistics, &j.Statistics, asStored); err != nil {
+			return nil, err
+		}
+	}
+	return j, nil
+}
+
+// reckon gives a stored time the monotonic reading that it would have had, so
+// that it is in one order with the times to come, whatever the wall clock does.
+func reckon(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Add(-now.Round(0).Sub(t))
+}
+
+// load takes in what is stored. A row that makes no sense is left out and counted.
+func (r *Register) load(ctx context.Context, now time.Time) error {
+	contents, err := r.store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	for name, part := range r.totals.stored() {
+		if text, found := contents.Totals[name]; found {
+			if err := json.Unmarshal(text, part, asStored); err != nil {
+				r.uncommitted.corruptRecords++
+				continue
+			}
+			r.written[name] = text
+		}
+	}
+	for i := range contents.Jobs {
+		j, err := jobOf(&contents.Jobs[i], now)
+		if err != nil {
+			r.uncommitted.corruptRecords++
+			continue
+		}
+		r.sequence = max(r.sequence, j.sequence)
+		r.jobs[j.RequestID] = j
+		r.insert(j)
+		r.newest.Set(j)
+		r.ranked.Set(j)
+	}
+	for _, d := range contents.Departed {
+		r.departed[d.RequestID] = departure{reckon(d.Until, now), d.Removed}
+	}
+	r.requests = contents.Requests
+	if r.store.Damaged() {
+		r.uncommitted.corruptRecords++
+	}
+	return nil
+}
+
+// Requests returns the requests to the API that were stored, by Unix second.
+func (r *Register) Requests() map[int64]int { return r.requests }
+
+// A change is what a group of operations does to a register, before it is
+// committed and after.
+type change struct {
+	r        *Register
+	jobs     map[string]*Job       // as they will be; nil: no longer tracked
+	rows     map[string]bool       // of those, what is to be stored
+	departed map[string]*departure // as they will be; nil: forgotten
+	totals   *Totals               // as they will be
+	sequence uint64
+	requests map[int64]int
+	before   int64
+}
+
+func (r *Register) begin() *change {
+	c := &change{
+		r: r, jobs: make(map[string]*Job), rows: make(map[string]bool), departed: make(map[string]*departure),
+		totals: r.totals.clone(), sequence: r.sequence, requests: make(map[int64]int),
+	}
+	r.uncommitted.addTo(c.totals)
+	return c
+}
+
+// uncommitted is what was counted outside of a change, and is committed with the next.
+type uncommitted struct {
+	evicted, storeErrors, corruptRecords uint64
+}
+
+func (u uncommitted) addTo(t *Totals) {
+	t.Evicted[ByLimit] += u.evicted
+	t.StoreErrors += u.storeErrors
+	t.CorruptRecords += u.corruptRecords
+}
+
+// job returns a job to be changed, if it is tracked.
+func (c *change) job(id string) (*Job, bool) {
+	if j, changed := c.jobs[id]; changed {
+		return j, j != nil
+	}
+	j, known := c.r.jobs[id]
+	if !known {
+		return nil, false
+	}
+	copied := *j
+	c.jobs[id] = &copied
+	return &copied, true
+}
+
+// departure returns how a job left, if it did.
+func (c *change) departure(id string) (departure, bool) {
+	if d, changed := c.departed[id]; changed {
+		if d == nil {
+			return departure{}, false
+		}
+		return *d, true
+	}
+	d, known := c.r.departed[id]
+	return d, known
+}
+
+// depart lets a job go, and remembers it.
+func (c *change) depart(id string, d departure) {
+	c.jobs[id], c.rows[id] = nil, true
+	c.departed[id] = &d
+}
+
+// batch is what is to be stored of the change.
+func (c *change) batch() (*store.Batch, error) {
+	b := &store.Batch{Requests: c.requests, Before: c.before, Totals: make(map[string][]byte)}
+	for id := range c.rows {
+		if j := c.jobs[id]; j == nil {
+			b.Gone = append(b.Gone, id)
+		} else if row, err := j.row(); err != nil {
+			return nil, fmt.Errorf("storing: %w", err)
+		} else {
+			b.Jobs = append(b.Jobs, row)
+		}
+	}
+	for id, d := range c.departed {
+		if d == nil {
+			b.Forgotten = append(b.Forgotten, id)
+		} else {
+			b.Departed = append(b.Departed, store.Departure{RequestID: id, Until: d.until, Removed: d.removed})
+		}
+	}
+	for name, part := range c.totals.stored() {
+		text, err := json.Marshal(part, asStored)
+		if err != nil {
+			return nil, fmt.Errorf("storing: %w", err)
+		}
+		if !bytes.Equal(text, c.r.written[name]) {
+			b.Totals[name] = text
+		}
+	}
+	return b, nil
+}
+
+// install makes the change visible.
+func (c *change) install(b *store.Batch) {
+	r := c.r
+	r.totals, r.sequence = c.totals, c.sequence
+	r.uncommitted = uncommitted{}
+	for name, text := range b.Totals {
+		r.written[name] = text
+	}
+	var here []*Job
+	for id, j := range c.jobs {
+		if j != nil {
+			here = append(here, j)
+		} else if old, known := r.jobs[id]; known {
+			r.forget(old)
+		}
+	}
+	// New jobs come in their order: which of them loses its series depends on it.
+	slices.SortFunc(here, func(a, b *Job) int { return cmp.Compare(a.sequence, b.sequence) })
+	for _, j := range here {
+		r.put(j)
+	}
+	for id, d := range c.departed {
+		if d == nil {
+			delete(r.departed, id)
+		} else {
+			r.departed[id] = *d
+		}
+	}
+}
+
+// An operation is one that waits to be committed.
+type operation struct {
+	do   func(*change)
+	done chan error
+}
+
+// apply carries out an operation. With a store, it returns when what it did has
+// been committed, together with all others that came meanwhile, and only then can
+// it be seen; an error says that none of it was done.
+func (r *Register) apply(do func(*change)) error {
+	o := &operation{do, make(chan error, 1)}
+	r.committing.Lock()
+	r.waiting = append(r.waiting, o)
+	lead := !r.led
+	r.led = true
+	r.committing.Unlock()
+	if lead {
+		go r.lead()
+	}
+	return <-o.done
+}
+
+// lead commits group after group until nobody waits.
+func (r *Register) lead() {
+	for {
+		r.committing.Lock()
+		group := r.waiting
+		r.waiting = nil
+		if len(group) == 0 {
+			r.led = false
+			r.committing.Unlock()
+			return
+		}
+		r.committing.Unlock()
+
+		// Only the leader changes the register, so it need not be locked to be read.
+		c := r.begin()
+		for _, o := range group {
+			o.do(c)
+		}
+		b, err := new(store.Batch), error(nil)
+		if r.store != nil {
+			if b, err = c.batch(); err == nil && !b.Empty() {
+				err = r.store.Commit(context.Background(), b)
+			}
+		}
+		r.mu.Lock()
+		if err == nil {
+			c.install(b)
+		} else {
+			r.uncommitted.storeErrors++
+		}
+		r.mu.Unlock()
+		for _, o := range group {
+			o.done <- err
+		}
+	}
+}

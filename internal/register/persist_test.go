@@ -1,0 +1,301 @@
+package register_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+// reopened is a register in a directory, which can be closed and opened again.
+type reopened struct {
+	*register.Register
+	db *store.DB
+}
+
+func open(t *testing.T, dir string, now time.Time) *reopened {
+	t.Helper()
+	db, err := store.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	options := register.Options{Retention: time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 20, JobLabels: []string{"team"}}
+	r, err := register.Open(context.Background(), options, db.Account("a"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &reopened{r, db}
+}
+
+// result is a result with words, and without some of what it could say.
+func result(r *rand.Rand) *transcript.Result {
+	gaps := histogram.New(transcript.WordGapBounds)
+	for range 1 + r.IntN(50) {
+		gaps.Observe(r.ExpFloat64())
+	}
+	return &transcript.Result{
+		Statistics: transcript.Statistics{
+			Confidence: r.Float64(), Speakers: -1, Words: 5, SpeechSeconds: math.NaN(), DurationSeconds: 3, SpeechRate: math.NaN(),
+			DominantSpeakerRatio: math.NaN(), Overlaps: 1, WordGap: transcript.Distribution{Count: 4, Sum: 1.5, Max: 1},
+			BySpeaker: []transcript.Speaker{{TalkSeconds: 1, ConfidenceMean: math.NaN()}}, Anomalies: [4]int{0, 1, 0, 2},
+		},
+		WordGaps: gaps,
+	}
+}
+
+// same compares two snapshots in all that they show.
+func same(t *testing.T, when string, before, after register.Snapshot) {
+	t.Helper()
+	options := cmp.Options{
+		cmp.AllowUnexported(histogram.Histogram{}), cmpopts.EquateNaNs(), cmpopts.EquateEmpty(),
+		cmpopts.IgnoreUnexported(register.Job{}), cmpopts.IgnoreFields(register.Snapshot{}, "StoreSize"),
+		// A clock's monotonic reading is not stored, nor are exemplars without a job.
+		cmp.Comparer(func(x, y time.Time) bool { return x.Round(0).Equal(y.Round(0)) }),
+		cmp.Comparer(func(x, y histogram.Exemplar) bool {
+			return x.RequestID == y.RequestID && (x.RequestID == "" || x.Value == y.Value && x.At.Equal(y.At))
+		}),
+		// That a running job still runs is not worth a write.
+		cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".LastObserved" }, cmp.Ignore()),
+	}
+	if diff := cmp.Diff(before, after, options); diff != "" {
+		t.Fatalf("%s (-before +after):\n%s", when, diff)
+	}
+}
+
+// Whatever happened, a register that is opened again shows what it showed.
+func TestReopen(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	random := rand.New(rand.NewPCG(1, 2))
+	now := start
+	r := open(t, dir, now)
+	for round := range 30 {
+		for range 40 {
+			now = now.Add(time.Duration(random.IntN(120)) * time.Second)
+			id := fmt.Sprint(random.IntN(60))
+			var err error
+			switch random.IntN(8) {
+			case 0, 1, 2:
+				_, err = r.Track(ctx, registration.Sources[random.IntN(5)], []registration.Job{{
+					RequestID: id, API: "asr", Labels: map[string]string{"team": "x", "other": "y"}, AudioSeconds: 3, SubmittedAt: now.Add(-time.Minute),
+				}}, now)
+			case 3:
+				_, err = r.Untrack(ctx, id, now)
+			case 4:
+				err = r.Sweep(ctx, now)
+			case 5:
+				err = r.Request(ctx, now)
+			case 6:
+				err = r.Count(func(t *register.Totals) {
+					t.APIRequests[random.IntN(11)]++
+					t.APIDuration.Observe(random.Float64())
+				})
+			default:
+				o := register.Observation{RequestID: id, At: now, State: register.State(1 + random.IntN(4))}
+				switch o.State {
+				case register.Failed:
+					o.ErrorCode = "code"
+				case register.Completed:
+					o.Result = result(random)
+				}
+				_, err = r.Observe(ctx, o)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		// What was counted beside a change is shown before it is stored.
+		if err := r.Count(func(*register.Totals) {}); err != nil {
+			t.Fatal(err)
+		}
+		before := r.Snapshot(now)
+		if err := r.db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r = open(t, dir, now)
+		same(t, fmt.Sprintf("round %d", round), before, r.Snapshot(now))
+	}
+	s := r.Snapshot(now)
+	if s.Totals.Finished[0] < 5 || s.Totals.WordGap.Count() == 0 || s.Totals.Evicted[register.ByRetention] == 0 || len(r.Requests()) == 0 || s.StoreSize == 0 {
+		t.Errorf("not the mix that this test is about: %+v", s.Totals)
+	}
+}
+
+// Two accounts in one directory have nothing in common.
+func TestAccountsAreApart(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	r := open(t, dir, start)
+	track(t, r.Register, start, "mine")
+	other, err := register.Open(ctx, register.Options{MaxJobSeries: 10, Retention: time.Hour, MaxJobAge: time.Hour}, r.db.Account("b"), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := other.Snapshot(start); len(s.Jobs) != 0 || s.Totals.Registered[registration.File] != 0 {
+		t.Errorf("the other account has %+v", s)
+	}
+}
+
+// fullDisk is a store that can be full.
+type fullDisk struct {
+	register.Store
+	mu   sync.Mutex
+	full bool
+}
+
+func (f *fullDisk) set(full bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.full = full
+}
+
+func (f *fullDisk) Commit(ctx context.Context, b *store.Batch) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.full {
+		return syscall.ENOSPC
+	}
+	return f.Store.Commit(ctx, b)
+}
+
+// While nothing can be stored nothing changes, and all is told so; afterwards all
+// goes on, and a restart knows the same.
+func TestFullDisk(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	db, err := store.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := &fullDisk{Store: db.Account("a")}
+	options := register.Options{Retention: time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 20}
+	r, err := register.Open(ctx, options, disk, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	track(t, r, start, "running", "ended")
+	observe(t, r, register.Observation{RequestID: "ended", At: start, State: register.Completed, Result: words(3)})
+	before := r.Snapshot(start)
+	disk.set(true)
+	for name, do := range map[string]func() error{
+		"track": func() error {
+			_, err := r.Track(ctx, registration.HTTP, []registration.Job{{RequestID: "new"}}, start)
+			return err
+		},
+		"observe": func() error {
+			_, err := r.Observe(ctx, register.Observation{RequestID: "running", At: start, State: register.Failed})
+			return err
+		},
+		"untrack": func() error { _, err := r.Untrack(ctx, "running", start); return err },
+		"request": func() error { return r.Request(ctx, start) },
+		"count":   func() error { return r.Count(func(t *register.Totals) { t.APIUnknownStates++ }) },
+		"sweep":   func() error { return r.Sweep(ctx, at(2*time.Hour)) },
+	} {
+		if err := do(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s on a full disk: %v", name, err)
+		}
+	}
+	during := r.Snapshot(start)
+	if during.Totals.StoreErrors != 6 {
+		t.Errorf("%d store errors, want 6", during.Totals.StoreErrors)
+	}
+	during.Totals.StoreErrors = 0
+	same(t, "on a full disk", before, during)
+
+	disk.set(false)
+	if effect := observe(t, r, register.Observation{RequestID: "running", At: start, State: register.Failed}); !effect.Changed {
+		t.Errorf("with room again: %+v", effect)
+	}
+	after := r.Snapshot(start)
+	if after.Totals.StoreErrors != 6 || after.Totals.Finished != [3]uint64{1, 1, 0} {
+		t.Errorf("with room again: %d store errors, %v finished", after.Totals.StoreErrors, after.Totals.Finished)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "opened again", after, open(t, dir, start).Snapshot(start))
+}
+
+// Operations from many goroutines are committed in groups, each of them once.
+func TestGroupCommit(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir, start)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for i := range 50 {
+				id := fmt.Sprint(i) // the same for all
+				if _, err := r.Track(context.Background(), registration.HTTP, []registration.Job{{RequestID: id}}, start); err != nil {
+					t.Error(err)
+				}
+				if _, err := r.Observe(context.Background(), register.Observation{RequestID: id, At: start, State: register.Completed, Result: words(2)}); err != nil {
+					t.Error(err)
+				}
+				_ = r.Snapshot(start)
+			}
+		})
+	}
+	wg.Wait()
+	check := func(when string, s register.Snapshot) {
+		if s.Totals.Registered[registration.HTTP] != 50 || s.Totals.Finished[0] != 50 || s.Totals.Words != 100 || s.Counts[register.Completed] != 50 {
+			t.Errorf("%s: registered %v, finished %v, %d words, %v", when, s.Totals.Registered, s.Totals.Finished, s.Totals.Words, s.Counts)
+		}
+	}
+	check("after it", r.Snapshot(start))
+	if err := r.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check("opened again", open(t, dir, start).Snapshot(start))
+}
+
+// The questions of docs/reliability.md find an answer in the tables.
+func TestQuestions(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reliability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	r := open(t, dir, time.Now())
+	track(t, r.Register, time.Now(), "running", "failed", "completed")
+	observe(t, r.Register, register.Observation{RequestID: "failed", At: time.Now(), State: register.Failed, ErrorCode: "code"})
+	observe(t, r.Register, register.Observation{RequestID: "completed", At: time.Now(), State: register.Completed, Result: words(2)})
+	if err := r.Request(context.Background(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "register.db")) // beside the one that is open
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	questions := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(questions) < 5 {
+		t.Fatalf("%d questions", len(questions))
+	}
+	for _, q := range questions {
+		rows, err := db.Query(q[1])
+		if err != nil {
+			t.Errorf("%s: %v", q[1], err)
+			continue
+		}
+		if !rows.Next() {
+			t.Errorf("%s: no answer, %v", q[1], rows.Err())
+		}
+		rows.Close()
+	}
+}

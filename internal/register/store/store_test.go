@@ -1,0 +1,206 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
+)
+
+var (
+	ctx   = context.Background()
+	start = time.Date(2026, 11, 23, 18, 0, 0, 123456789, time.UTC)
+)
+
+func open(t *testing.T, dir string) *store.DB {
+	t.Helper()
+	db, err := store.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func load(t *testing.T, db *store.DB) *store.Contents {
+	t.Helper()
+	c, err := db.Account("a").Load(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestCommitAndLoad(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	full := store.Job{
+		RequestID: "full", Sequence: 1, API: "asr", Source: "http", State: "failed", ErrorCode: "code", Labels: []byte(`{"team":"x"}`), AudioSeconds: 1.5,
+		FirstSeen: start, SubmittedAt: start.Add(-time.Hour), LastObserved: start.Add(time.Hour), FinishedAt: start.Add(2 * time.Hour),
+		DetectionWindow: 90 * time.Second, Statistics: []byte(`{"Words":3}`),
+	}
+	bare := store.Job{RequestID: "bare ' \" ; --", Sequence: 2, Source: "file", State: "pending", FirstSeen: start}
+	commit := func(b *store.Batch) {
+		t.Helper()
+		if err := db.Account("a").Commit(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(&store.Batch{
+		Jobs:     []store.Job{bare, full, {RequestID: "gone", FirstSeen: start}},
+		Departed: []store.Departure{{"left", start, true}, {"forgotten", start, false}},
+		Totals:   map[string][]byte{"words": []byte("1"), "created": []byte(`"x"`)},
+		Requests: map[int64]int{100: 1, 200: 2},
+	})
+	commit(&store.Batch{
+		Gone: []string{"gone"}, Forgotten: []string{"forgotten"}, Totals: map[string][]byte{"words": []byte("2")},
+		Requests: map[int64]int{200: 3, 300: 1}, Before: 150,
+	})
+	if err := db.Account("b").Commit(ctx, &store.Batch{Jobs: []store.Job{{RequestID: "other", FirstSeen: start}}, Requests: map[int64]int{1: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if db.Size() == 0 {
+		t.Error("it has no size")
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := &store.Contents{
+		Jobs: []store.Job{full, bare}, Departed: []store.Departure{{"left", start, true}},
+		Totals: map[string][]byte{"words": []byte("2"), "created": []byte(`"x"`)}, Requests: map[int64]int{200: 5, 300: 1},
+	}
+	if diff := cmp.Diff(want, load(t, open(t, dir))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOneProcessAtATime(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	if _, err := store.Open(dir); err == nil || !strings.Contains(err.Error(), "another process uses "+dir) {
+		t.Errorf("opened twice: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+}
+
+func TestNewerSchema(t *testing.T) {
+	dir := t.TempDir()
+	if err := open(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "register.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if _, err := store.Open(dir); err == nil || !strings.Contains(err.Error(), "newer version (schema 99") {
+		t.Errorf("a newer schema: %v", err)
+	}
+}
+
+// A database that is damaged is put aside, whole, and an empty one takes its place.
+func TestDamage(t *testing.T) {
+	for name, damage := range map[string]func(content []byte) []byte{
+		"no database": func([]byte) []byte { return []byte(strings.Repeat("not a database ", 1000)) },
+		"cut off":     func(c []byte) []byte { return c[:len(c)/2+100] },
+		"zeroed":      func(c []byte) []byte { clear(c[4096:]); return c },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			db := open(t, dir)
+			var jobs []store.Job
+			for i := range 500 {
+				jobs = append(jobs, store.Job{RequestID: strings.Repeat("x", i%100) + string(rune('a'+i%26)), Sequence: uint64(i), FirstSeen: start})
+			}
+			if err := db.Account("a").Commit(ctx, &store.Batch{Jobs: jobs}); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "register.db")
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			broken := damage(content)
+			if err := os.WriteFile(path, broken, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			db = open(t, dir)
+			if db.Aside == "" || !db.Account("a").Damaged() {
+				t.Fatal("nobody noticed")
+			}
+			if aside, err := os.ReadFile(db.Aside); err != nil || len(aside) != len(broken) {
+				t.Errorf("put aside: %d bytes, %v; want %d", len(aside), err, len(broken))
+			}
+			if c := load(t, db); len(c.Jobs) != 0 {
+				t.Errorf("%d jobs in the new database", len(c.Jobs))
+			}
+		})
+	}
+}
+
+// The log of a killed process, cut at any place, holds the transactions that are
+// whole: each of them, or none of it.
+func TestLogCutAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	const commits = 20
+	for i := range commits {
+		b := &store.Batch{Requests: map[int64]int{int64(i): 1}, Totals: map[string][]byte{"n": []byte(string(rune('a' + i)))}}
+		if err := db.Account("a").Commit(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(part string) []byte {
+		content, err := os.ReadFile(filepath.Join(dir, "register.db"+part))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	main, log := read(""), read("-wal") // as they are when the process is killed now
+	seen := make(map[int]bool)
+	for cut := 0; cut <= len(log); cut += 1 + len(log)/97 {
+		copied := t.TempDir()
+		for part, content := range map[string][]byte{"": main, "-wal": log[:cut]} {
+			if err := os.WriteFile(filepath.Join(copied, "register.db"+part), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db, err := store.Open(copied)
+		if err != nil {
+			t.Fatalf("cut at %d of %d: %v", cut, len(log), err)
+		}
+		c := load(t, db)
+		n := len(c.Requests)
+		want := ""
+		if n > 0 {
+			want = string(rune('a' + n - 1))
+		}
+		if string(c.Totals["n"]) != want || db.Aside != "" {
+			t.Errorf("cut at %d of %d: %d requests, total %q, aside %q", cut, len(log), n, c.Totals["n"], db.Aside)
+		}
+		seen[n] = true
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) < 10 || !seen[0] {
+		t.Errorf("the cuts showed %d states; this test is about more", len(seen))
+	}
+}
