@@ -40,6 +40,11 @@ e2e: build ## Test the built exporter against a real Prometheus (fetches Debian'
 	e2e/install.sh
 	go test -tags e2e -count=1 ./e2e
 
+CRASHES ?= 1000
+.PHONY: crash-test
+crash-test: build ## Kill the exporter with -9 under load CRASHES times, and look for what it lost
+	CRASHES=$(CRASHES) go test -tags e2e -count=1 -timeout 0 -run TestCrashes -v ./e2e
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME each
 	@for package in $$(go list ./...); do \
@@ -51,7 +56,7 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 
 .PHONY: bench
 bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition
+	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/register
 
 .PHONY: docs
 docs: ## Write docs/metrics.md from the metric catalogue

@@ -109,6 +109,7 @@ type Account struct {
 	moved    atomic.Int64  // when the poller last moved, nanoseconds of elapsed time
 	begun    time.Time
 
+	unwritable  atomic.Bool  // the register could not be written the last time
 	webhookSeen atomic.Int64 // when the last webhook came, Unix nanoseconds; 0: none yet
 
 	cancel   context.CancelFunc // ends the poller and the sources
@@ -117,18 +118,23 @@ type Account struct {
 	workers  sync.WaitGroup
 }
 
-func newAccount(s *settings, options Options) *Account {
+func newAccount(s *settings, options Options, r *register.Register) *Account {
+	now := options.Now()
 	a := &Account{
 		name:     s.config.Account,
 		log:      options.Logger.With("account", s.config.Account),
 		now:      options.Now,
-		register: register.New(s.registerOptions(), options.Now()),
+		register: r,
 		ledger:   schedule.NewLedger(s.limits),
 		queue:    schedule.NewQueue(),
 		wake:     make(chan struct{}, 1),
 		begun:    time.Now(),
 	}
 	a.settings.Store(s)
+	a.ledger.Restore(r.Requests(), s.config.Timeout, now)
+	for j := range r.Unfinished() {
+		a.queue.Add(j.RequestID, j.Start(), now)
+	}
 	return a
 }
 
@@ -187,7 +193,7 @@ func (a *Account) nudge() {
 func (a *Account) Track(ctx context.Context, from registration.Source, jobs []registration.Job) (tracked, known int, err error) {
 	now := a.now()
 	fresh, err := a.register.Track(ctx, from, jobs, now)
-	if err != nil {
+	if a.stored(err) != nil {
 		return 0, 0, fmt.Errorf("registering jobs: %w", err)
 	}
 	for _, j := range fresh {
@@ -205,7 +211,7 @@ var ErrUnknownJob = errors.New("no such job")
 // Untrack stops tracking a job. It returns ErrUnknownJob where there is none.
 func (a *Account) Untrack(ctx context.Context, requestID string) error {
 	known, err := a.register.Untrack(ctx, requestID, a.now())
-	if err != nil {
+	if a.stored(err) != nil {
 		return fmt.Errorf("stopping to track a job: %w", err)
 	}
 	a.queue.Remove(requestID)
@@ -215,12 +221,29 @@ func (a *Account) Untrack(ctx context.Context, requestID string) error {
 	return nil
 }
 
+// stored logs when the register can no longer be written, and when it can again,
+// and returns the error of the attempt.
+func (a *Account) stored(err error) error {
+	switch {
+	case err != nil && !a.unwritable.Swap(true):
+		a.log.Error("The register cannot be written; what comes in is refused, and nothing is asked, until it can", "err", err)
+	case err == nil && a.unwritable.Swap(false):
+		a.log.Info("The register can be written again")
+	}
+	return err
+}
+
+// count changes the totals that do not come from observations. What cannot be
+// stored is not counted.
+func (a *Account) count(change func(*register.Totals)) {
+	_ = a.stored(a.register.Count(change))
+}
+
 // observe applies what somebody learnt about a job: every poll and every webhook
-// ends here. An error says that it could not be kept, and has been logged.
+// ends here. An error says that it could not be kept.
 func (a *Account) observe(ctx context.Context, o register.Observation) (register.Effect, error) {
 	effect, err := a.register.Observe(ctx, o)
-	if err != nil {
-		a.log.Error("An observation could not be kept", "request_id", o.RequestID, "err", err)
+	if a.stored(err) != nil {
 		return effect, fmt.Errorf("keeping an observation: %w", err)
 	}
 	if !effect.Known || effect.Job.State.Ended() {

@@ -11,6 +11,9 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
 )
 
 // Options are what a collector runs with, beside its configuration.
@@ -19,6 +22,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock; nil is time.Now. Tests set a clock that jumps.
 	Now func() time.Time
+	// StateDirectory is where the register lives; empty: in memory.
+	StateDirectory string
 	// Transport replaces the network to the API; nil is the network. The demo
 	// and tests set a simulated API.
 	Transport http.RoundTripper
@@ -32,11 +37,13 @@ type Collector struct {
 	mu       sync.Mutex // guards what follows, and makes Start, Reload and Stop take turns
 	accounts []*Account // in the order of the configuration
 	running  bool
+	db       *store.DB // nil: in memory
 }
 
 // New returns a collector for these accounts. It reads the files that the
-// configuration names (keys, certificates), and touches no network. The error
-// holds every mistake that was found.
+// configuration names (keys, certificates) and the register, and touches no
+// network. The error holds every mistake that was found. A collector that is never
+// started must be stopped all the same.
 func New(configs []Config, options Options) (*Collector, error) {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
@@ -49,10 +56,47 @@ func New(configs []Config, options Options) (*Collector, error) {
 		return nil, err
 	}
 	c := &Collector{options: options}
+	if options.StateDirectory != "" {
+		if c.db, err = store.Open(options.StateDirectory); err != nil {
+			return nil, fmt.Errorf("opening the register: %w", err)
+		}
+		if c.db.Aside != "" {
+			options.Logger.Error("The register was damaged; it has been put aside, and an empty one takes its place", "put_aside", c.db.Aside)
+		}
+	}
 	for _, s := range settings {
-		c.accounts = append(c.accounts, newAccount(s, options))
+		a, err := c.open(s)
+		if err != nil {
+			c.close()
+			return nil, err
+		}
+		c.accounts = append(c.accounts, a)
 	}
 	return c, nil
+}
+
+// open returns an account with what is stored of it.
+func (c *Collector) open(s *settings) (*Account, error) {
+	now := c.options.Now()
+	if c.db == nil {
+		return newAccount(s, c.options, register.New(s.registerOptions(), now)), nil
+	}
+	r, err := register.Open(context.Background(), s.registerOptions(), c.db.Account(s.config.Account), now)
+	if err != nil {
+		return nil, err
+	}
+	return newAccount(s, c.options, r), nil
+}
+
+// close closes the database.
+func (c *Collector) close() {
+	if c.db == nil {
+		return
+	}
+	if err := c.db.Close(); err != nil {
+		c.options.Logger.Error("The register could not be closed", "err", err)
+	}
+	c.db = nil
 }
 
 // Check returns the error that New would, and keeps nothing.
@@ -93,15 +137,15 @@ func (c *Collector) Start() {
 
 // Stop ends all work: no new request is begun, and those under way may still
 // end until ctx does. It may be called more than once. What was collected can be
-// read after it.
+// read after it, and changed no more where it is stored.
 func (c *Collector) Stop(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.running {
-		return
+	if c.running {
+		c.running = false
+		stopAll(ctx, c.accounts)
 	}
-	c.running = false
-	stopAll(ctx, c.accounts)
+	c.close()
 }
 
 func stopAll(ctx context.Context, accounts []*Account) {
@@ -127,19 +171,22 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	for _, a := range c.accounts {
 		gone[a.name] = a
 	}
-	var accounts []*Account
-	for _, s := range prepared {
-		a, known := gone[s.config.Account]
-		if known {
-			delete(gone, a.name)
-			a.reload(s)
-		} else {
-			a = newAccount(s, c.options)
-			if c.running {
-				a.start()
+	accounts := make([]*Account, len(prepared))
+	for i, s := range prepared {
+		if gone[s.config.Account] == nil {
+			if accounts[i], err = c.open(s); err != nil {
+				return err
 			}
 		}
-		accounts = append(accounts, a)
+	}
+	for i, s := range prepared {
+		if a := accounts[i]; a == nil {
+			accounts[i] = gone[s.config.Account]
+			delete(gone, s.config.Account)
+			accounts[i].reload(s)
+		} else if c.running {
+			a.start()
+		}
 	}
 	c.accounts = accounts
 	if c.running {

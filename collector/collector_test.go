@@ -171,6 +171,55 @@ func TestQuotaFor30Days(t *testing.T) {
 	})
 }
 
+// Stopped and started again every few hours, in the middle of requests, the
+// monitor keeps the quota, goes on with what it knew and counts nothing twice.
+func TestRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		api := simulator.Options{Seed: 4, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100, Latency: simulator.Latency{Median: time.Second, P99: 8 * time.Second}}
+		vendor := simulator.New(api)
+		defer vendor.Close()
+		var before register.Snapshot
+		ids := 0
+		for range 40 {
+			var logged logs
+			c, err := collector.New([]collector.Config{config(func(c *collector.Config) {
+				c.RequestsPerMinute, c.RequestsPerDay, c.Retention = 5, 100, 1000*time.Hour
+			})}, collector.Options{Transport: vendor.Transport(), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := &monitor{Collector: c, account: c.Accounts()[0], api: vendor, logs: &logged}
+			if s := m.account.Snapshot(); s.Counts != before.Counts || before.Totals != nil && s.Totals.Finished != before.Totals.Finished {
+				t.Fatalf("it knows %v, and knew %v", s.Counts, before.Counts)
+			}
+			m.Start()
+			for range 3 {
+				ids++
+				m.track(t, vendor.Submit(simulator.Job{RequestID: fmt.Sprint(ids), Outcome: simulator.Completed, Duration: time.Duration(ids%7) * time.Hour}))
+			}
+			pass(time.Duration(ids%5)*time.Hour + time.Duration(ids)*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // as good as killed
+			m.Stop(ctx)
+			cancel()
+			before = m.account.Snapshot().Snapshot
+			if strings.Contains(logged.String(), "level=ERROR") {
+				t.Errorf("log:\n%s", &logged)
+			}
+		}
+		seen := vendor.Log()
+		if minute, day := mostWithin(seen, time.Minute), mostWithin(seen, 24*time.Hour); minute > 5 || day > 100 {
+			t.Errorf("%d requests within a minute, %d within 24 hours", minute, day)
+		}
+		if before.Totals.Finished[0] < 60 || before.Totals.Registered[registration.HTTP] != uint64(ids) {
+			t.Errorf("%v finished, %v registered of %d", before.Totals.Finished, before.Totals.Registered, ids)
+		}
+		if before.Counts[register.Completed] != int(before.Totals.Finished[0]) {
+			t.Errorf("%d completed jobs, %d counted", before.Counts[register.Completed], before.Totals.Finished[0])
+		}
+	})
+}
+
 // Every job of a busy day is seen to end as it did, once.
 func TestThousandJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

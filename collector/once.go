@@ -24,6 +24,7 @@ func (c *Collector) Once(ctx context.Context) error {
 		wg.Go(func() { answered.Add(a.once(ctx)) })
 	}
 	wg.Wait()
+	c.Stop(ctx)
 	if answered.Load() == 0 {
 		return ErrNothingAsked
 	}

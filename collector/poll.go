@@ -55,9 +55,7 @@ func (a *Account) tidy(ctx context.Context) {
 	for _, id := range a.register.Expired(now) {
 		a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
 	}
-	if err := a.register.Sweep(ctx, now); err != nil {
-		a.log.Error("Jobs out of retention could not be let go of", "err", err)
-	}
+	_ = a.stored(a.register.Sweep(ctx, now)) // it is tried again with the next tidying
 }
 
 func (a *Account) healthy() error {
@@ -100,6 +98,14 @@ func (a *Account) next() (ask func(context.Context), at time.Time) {
 // answered as it should.
 func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answered bool) {
 	begin := a.now()
+	// A restart must know of the request: it is stored before it is sent.
+	if limits := s.limits; limits.PerMinute > 0 || limits.PerDay > 0 {
+		if a.stored(a.register.Request(ctx, begin)) != nil {
+			a.ledger.Release()
+			a.queue.Unanswered(id, begin, 0)
+			return false
+		}
+	}
 	answer := s.client.Status(ctx, key, id)
 	now := a.now()
 	a.ledger.Answered(now)
@@ -108,7 +114,7 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 		a.queue.Unanswered(id, now, 0)
 		return false
 	}
-	a.register.Count(func(t *register.Totals) {
+	a.count(func(t *register.Totals) {
 		t.APIRequests[answer.Outcome]++
 		t.APIDuration.Observe(max(now.Sub(begin), 0).Seconds())
 		if answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown {

@@ -55,7 +55,7 @@ func (c *Collector) byToken(serviceAddress, token string, of func(*Config) strin
 }
 
 func (a *Account) countWebhook(outcome register.WebhookOutcome) {
-	a.register.Count(func(t *register.Totals) { t.Webhooks[outcome]++ })
+	a.count(func(t *register.Totals) { t.Webhooks[outcome]++ })
 }
 
 // Webhook takes in the body of one webhook, compressed with gzip or not, and
@@ -100,15 +100,15 @@ func (a *Account) takeWebhook(ctx context.Context, body io.ReadCloser, gzipped b
 	if adopted {
 		// Not by Account.Track: the job has ended, and is not to be asked about.
 		_, err = a.register.Track(ctx, registration.Webhook, []registration.Job{{RequestID: hook.RequestID}}, observation.At)
-		if err != nil {
-			a.log.Error("A job could not be adopted", "request_id", hook.RequestID, "err", err)
+		if a.stored(err) != nil {
+			// The vendor tries again.
 		} else if effect, err = a.observe(ctx, observation); err != nil {
 			a.queue.Add(hook.RequestID, observation.At, observation.At)
 		}
 	}
 	switch {
-	case err != nil: // and logged
-		return register.WebhookStoreError, nil
+	case err != nil:
+		return register.WebhookStoreError, err
 	case !effect.Known:
 		return register.WebhookUnknownJob, nil
 	case !effect.Changed:

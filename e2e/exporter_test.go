@@ -81,7 +81,12 @@ func (p *process) output() string {
 
 func start(t *testing.T, program string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(program, args...), done: make(chan struct{})}
+	path, err := filepath.Abs(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{Cmd: exec.Command(path, args...), done: make(chan struct{})}
+	p.Dir = t.TempDir() // where it keeps what it keeps
 	p.Stdout, p.Stderr = p, p
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ func demo(f *flags, log *slog.Logger) error {
 	config.WebhookToken = "demo"
 	config.JobLabels = []string{"team", "language"}
 	configs := []collector.Config{config}
-	c, err := collector.New(configs, collector.Options{Logger: log, Transport: api.Transport()})
+	c, err := collector.New(configs, collector.Options{Logger: log, Transport: api.Transport(), StateDirectory: f.storagePath})
 	if err != nil {
 		return fmt.Errorf("preparing the demo: %w", err)
 	}

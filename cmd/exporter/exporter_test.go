@@ -171,8 +171,8 @@ func TestNothingLeaks(t *testing.T) {
 				}), &slog.HandlerOptions{Level: slog.LevelDebug}))
 				config := collector.DefaultConfig()
 				config.URL, config.APIKey = "http://simulated.invalid", key
-				asked := 0
-				c, err := collector.New([]collector.Config{config}, collector.Options{Logger: log, Transport: answering(func(r *http.Request) *http.Response {
+				asked, dir := 0, t.TempDir()
+				c, err := collector.New([]collector.Config{config}, collector.Options{Logger: log, StateDirectory: dir, Transport: answering(func(r *http.Request) *http.Response {
 					asked++
 					return reply()
 				})})
@@ -200,6 +200,18 @@ func TestNothingLeaks(t *testing.T) {
 				mu.Unlock()
 				if !strings.Contains(shown["/metrics as text/plain"], `request_id="`+id+`"`) {
 					t.Error("the job does not show")
+				}
+				c.Stop(context.Background())
+				files, err := filepath.Glob(dir + "/*")
+				if err != nil || len(files) < 2 {
+					t.Fatalf("files %q, %v", files, err)
+				}
+				for _, file := range files {
+					content, err := os.ReadFile(file)
+					if err != nil {
+						t.Fatal(err)
+					}
+					shown[file] = string(content)
 				}
 				for where, text := range shown {
 					if strings.Contains(text, "canary") {

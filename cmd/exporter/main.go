@@ -21,6 +21,10 @@ import (
 
 const program = "deepaffects_exporter"
 
+// defaultStorage is where the register lives, below the working directory, as
+// Prometheus has it.
+const defaultStorage = "data/"
+
 // flags are what the command line says.
 type flags struct {
 	configFile      string
@@ -41,7 +45,7 @@ func newApp(f *flags) *kingpin.Application {
 	app.Flag("config.check", "Read the configuration, say what is wrong with it or that it is valid, and exit.").BoolVar(&f.check)
 	app.Flag("demo", "Watch lively jobs of a simulated API inside this process: needs no configuration and no key.").BoolVar(&f.demo)
 	app.Flag("once", "Ask once about every unfinished job, within the quota, print the metrics and exit.").BoolVar(&f.once)
-	app.Flag("storage.path", "Directory for what must outlive the process. This version keeps everything in memory: the flag is taken, and has no effect yet.").PlaceHolder("DIR").StringVar(&f.storagePath)
+	app.Flag("storage.path", "Directory where the register lives, with all that must outlive the process. (default data/; with --demo and --once: none, it is kept in memory)").PlaceHolder("DIR").StringVar(&f.storagePath)
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
 	app.Flag("web.enable-lifecycle", "Enable reload by an HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.enable-pprof", "Serve Go profiles under /debug/pprof/.").BoolVar(&f.enablePprof)
@@ -93,15 +97,16 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		_, err := fmt.Fprintln(stdout, "configuration is valid")
 		return err
 	}
-	c, err := collector.New(file.Accounts, collector.Options{Logger: log})
+	storage := f.storagePath
+	if storage == "" && !f.once {
+		storage = defaultStorage
+	}
+	c, err := collector.New(file.Accounts, collector.Options{Logger: log, StateDirectory: storage})
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.configFile, err)
+		return err
 	}
 	if f.once {
 		return once(c, stdout)
-	}
-	if f.storagePath != "" {
-		log.Warn("A flag has no effect", "flag", "--storage.path", "reason", "this version keeps jobs and counters in memory; they begin anew with the process")
 	}
 	return serve(f, file.Accounts, c, log)
 }

@@ -55,7 +55,7 @@ const telegrafOnly = "has a meaning in Telegraf only"
 // ineffectiveOptions are options of the table that do nothing in the exporter,
 // or not yet, and why.
 var ineffectiveOptions = map[string]string{
-	"state_directory": "this version keeps jobs and counters in memory; they begin anew with the process",
+	"state_directory": "has a meaning in Telegraf only; the exporter has --storage.path",
 	"word_points":     telegrafOnly,
 	"request_id_as":   telegrafOnly,
 }

@@ -56,6 +56,6 @@ var intake = []*family{
 	{
 		name: "store_size_bytes", kind: kindGauge,
 		help:    "Size of the stored register, in bytes; 0 where it is kept in memory.",
-		account: func(e *emitter, _ *collector.Snapshot) { e.value(0) },
+		account: func(e *emitter, s *collector.Snapshot) { e.value(float64(s.StoreSize)) },
 	},
 }

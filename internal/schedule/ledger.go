@@ -8,7 +8,9 @@ package schedule
 
 import (
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -158,6 +160,21 @@ func (l *Ledger) Answered(at time.Time) {
 	l.underWay--
 	l.minute.add(at)
 	l.day.add(at)
+}
+
+// Restore puts requests into an empty log that were reserved before a restart, by
+// the Unix second of their reservation. Each was answered within longest after
+// that, as far as anybody knows, but not after now.
+func (l *Ledger) Restore(requests map[int64]int, longest time.Duration, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, second := range slices.Sorted(maps.Keys(requests)) {
+		ago := max(now.Round(0).Sub(time.Unix(second+1, 0))-longest, 0)
+		for range requests[second] {
+			l.minute.add(now.Add(-ago))
+			l.day.add(now.Add(-ago))
+		}
+	}
 }
 
 // UnderWay is how many requests are reserved and not answered yet.

@@ -1,0 +1,219 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// told is what the exporter has acknowledged so far.
+type told struct {
+	mu         sync.Mutex
+	registered map[string]bool // answered with 202
+	ended      map[string]bool // a webhook about it answered with 200
+	asked      map[string]int  // requests to the API since the last start
+}
+
+func (k *told) note(m map[string]bool, id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m[id] = true
+}
+
+// counter reads one series from a scrape; 0 where it is not there.
+func counter(metrics, series string) int {
+	_, after, _ := strings.Cut(metrics, "\n"+series+" ")
+	value, _, _ := strings.Cut(after, "\n")
+	n, _ := strconv.ParseFloat(value, 64)
+	return int(n)
+}
+
+// Killed with -9 at any moment under load, the exporter forgets nothing that it
+// has acknowledged, and counts nothing twice. CRASHES says how often; the figures
+// of a long run are in docs/reliability.md.
+func TestCrashes(t *testing.T) {
+	crashes := 10
+	if text := os.Getenv("CRASHES"); text != "" {
+		var err error
+		if crashes, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := &told{registered: make(map[string]bool), ended: make(map[string]bool), asked: make(map[string]int)}
+	first := make(map[string]time.Time)
+	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		id := r.URL.Query().Get("request_id")
+		known.mu.Lock()
+		known.asked[id]++
+		begun, seen := first[id]
+		if !seen {
+			begun = time.Now()
+			first[id] = begun
+		}
+		known.mu.Unlock()
+		if time.Since(begun) < 200*time.Millisecond {
+			fmt.Fprint(w, `{"status":"Running"}`)
+			return
+		}
+		fmt.Fprint(w, `{"status":"Completed","response":{"response":{"words":[{"word":"x","start":0,"end":1}]}}}`)
+	})
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.toml")
+	text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\nwebhook_token = \"token\"\nmax_job_series = 0\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Each connection dies with its process.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	post := func(url, body string) int {
+		resp, err := client.Post(url, "application/json", strings.NewReader(body))
+		if err != nil {
+			return 0
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	counters := []string{
+		`deepaffects_jobs_registered_total{account="default",source="http"}`,
+		`deepaffects_jobs_registered_total{account="default",source="webhook"}`,
+		`deepaffects_jobs_finished_total{account="default",result="completed"}`,
+		`deepaffects_words_total{account="default"}`,
+		`deepaffects_api_requests_total{account="default",outcome="ok"}`,
+		`deepaffects_webhook_requests_total{account="default",outcome="accepted"}`,
+	}
+	last := make(map[string]int)
+	check := func(when, base string, round int) {
+		metrics, err := get(base+"/metrics", "text/plain")
+		if err != nil {
+			return // it has been killed meanwhile
+		}
+		for _, series := range counters {
+			n := counter(metrics, series)
+			if n < last[series] {
+				t.Fatalf("round %d, %s: %s went back from %d to %d", round, when, series, last[series], n)
+			}
+			last[series] = n
+		}
+		registered := counter(metrics, counters[0]) + counter(metrics, counters[1])
+		tracked := 0
+		for _, state := range []string{"pending", "running", "completed", "failed", "lost"} {
+			tracked += counter(metrics, `deepaffects_jobs{account="default",state="`+state+`"}`)
+		}
+		finished := counter(metrics, counters[2])
+		if completed := counter(metrics, `deepaffects_jobs{account="default",state="completed"}`); registered != tracked || finished != completed {
+			t.Fatalf("round %d, %s: %d registered and %d tracked, %d finished and %d completed", round, when, registered, tracked, finished, completed)
+		}
+	}
+	for round := range crashes + 1 {
+		address := freeAddress(t)
+		base := "http://" + address
+		known.mu.Lock()
+		ended := make(map[string]bool)
+		for id := range known.ended {
+			ended[id] = true
+		}
+		clear(known.asked)
+		known.mu.Unlock()
+		p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--log.level=error")
+		awaitText(t, base+"/-/ready", "ready")
+		check("after the start", base, round)
+
+		// All that was acknowledged is there.
+		states := make(map[string]string)
+		for after := ""; ; {
+			body, err := get(base+"/api/v1/jobs?limit=1000&after="+after, "application/json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var page struct {
+				Jobs []struct {
+					RequestID string `json:"request_id"`
+					State     string `json:"state"`
+				} `json:"jobs"`
+				Next string `json:"next"`
+			}
+			if err := json.Unmarshal([]byte(body), &page); err != nil {
+				t.Fatal(err)
+			}
+			for _, j := range page.Jobs {
+				states[j.RequestID] = j.State
+			}
+			if after = page.Next; after == "" {
+				break
+			}
+		}
+		known.mu.Lock()
+		for id := range known.registered {
+			if states[id] == "" {
+				t.Errorf("round %d: %s was registered, and is forgotten", round, id)
+			}
+		}
+		for id := range ended {
+			if states[id] != "completed" {
+				t.Errorf("round %d: a webhook said that %s ended, and it is %q", round, id, states[id])
+			}
+		}
+		known.mu.Unlock()
+
+		// Load until the kill.
+		var load sync.WaitGroup
+		for g := range 4 {
+			load.Go(func() {
+				for n := 0; ; n++ {
+					id := fmt.Sprintf("%d-%d-%d", round, g, n)
+					if post(base+"/api/v1/jobs", `{"request_id":"`+id+`"}`) != http.StatusAccepted {
+						return
+					}
+					known.note(known.registered, id)
+					if n%2 == 0 {
+						if g%2 == 0 {
+							id += "-adopted"
+						}
+						if post(base+"/webhook/token", `{"request_id":"`+id+`","response":{"words":[{"start":0,"end":1}]}}`) != http.StatusOK {
+							return
+						}
+						known.note(known.ended, id)
+					}
+				}
+			})
+		}
+		kill := time.After(time.Duration(50+rand.IntN(500)) * time.Millisecond)
+		for alive := true; alive; {
+			check("under load", base, round)
+			select {
+			case <-kill:
+				alive = false
+			default:
+			}
+		}
+		if err := p.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-p.done
+		load.Wait()
+		known.mu.Lock()
+		for id := range ended {
+			if known.asked[id] > 0 {
+				t.Errorf("round %d: %s had ended before the start, and was asked about", round, id)
+			}
+		}
+		known.mu.Unlock()
+		if p.output() != "" {
+			t.Errorf("round %d: it logged:\n%s", round, p.output())
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d crashes; acknowledged: %d registrations, %d webhooks; %d requests to the API", crashes, len(known.registered), len(known.ended), last[counters[4]])
+}
