@@ -19,7 +19,8 @@ func (in *intake) answer(route func(http.ResponseWriter, *http.Request) (status 
 		}
 		refused, ok := errors.AsType[*refusal](err)
 		if !ok {
-			in.log.Error("A request could not be carried out", "method", r.Method, "err", err)
+			// The collector has said so, once: it is not said again for each caller.
+			in.log.Debug("A request could not be carried out", "method", r.Method, "err", err)
 			refused = refuse(http.StatusServiceUnavailable, "the register cannot be written now; try again")
 		}
 		in.refuse(w, r, refused)

@@ -43,7 +43,11 @@ func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string
 		}
 		outcome, err := account.Webhook(r.Context(), r.Body, encoding == "gzip")
 		if err != nil {
-			log.Warn("A webhook could not be taken", "account", account.Name(), "outcome", register.WebhookOutcomes[outcome], "err", err)
+			level := slog.LevelWarn
+			if outcome == register.WebhookStoreError {
+				level = slog.LevelDebug // the collector has said so, once
+			}
+			log.Log(r.Context(), level, "A webhook could not be taken", "account", account.Name(), "outcome", register.WebhookOutcomes[outcome], "err", err)
 		}
 		w.WriteHeader(webhookStatus[outcome])
 		_, _ = io.WriteString(w, register.WebhookOutcomes[outcome]+"\n")
