@@ -130,6 +130,7 @@ func (r *Register) load(ctx context.Context, now time.Time) error {
 		r.departed[d.RequestID] = departure{reckon(d.Until, now), d.Removed}
 	}
 	r.requests = contents.Requests
+	r.uncommitted.corruptRecords += uint64(contents.Corrupt)
 	if r.store.Damaged() {
 		r.uncommitted.corruptRecords++
 	}

@@ -1,6 +1,7 @@
 package register_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -297,5 +299,65 @@ func TestQuestions(t *testing.T) {
 			t.Errorf("%s: no answer, %v", q[1], rows.Err())
 		}
 		rows.Close()
+	}
+}
+
+// Whatever bit of the file is wrong, the register opens, with what is sound; what
+// it can see to be lost is counted.
+func TestFlippedBits(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	r := open(t, dir, start)
+	track(t, r.Register, start, "running", "failed", "completed")
+	observe(t, r.Register, register.Observation{RequestID: "failed", At: start, State: register.Failed, ErrorCode: "code"})
+	observe(t, r.Register, register.Observation{RequestID: "completed", At: start, State: register.Completed, Result: words(2)})
+	if _, err := r.Untrack(ctx, "running", start); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Request(ctx, start); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.db.Close(); err != nil { // which writes the log into the file
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(dir, "register.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := t.TempDir()
+	path := filepath.Join(copied, "register.db")
+	noticed := 0
+	for bit := 0; bit < 8*len(content); bit += 83 {
+		broken := bytes.Clone(content)
+		broken[bit/8] ^= 1 << (bit % 8)
+		for _, part := range []string{"", "-wal", "-shm"} {
+			_ = os.Remove(path + part)
+		}
+		if err := os.WriteFile(path, broken, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		db, err := store.Open(copied)
+		if err != nil {
+			// A version that this program does not know is not for it to overwrite.
+			if strings.Contains(err.Error(), "newer version") {
+				continue
+			}
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+		opened, err := register.Open(ctx, register.Options{Retention: time.Hour, MaxJobAge: time.Hour, MaxJobSeries: 10}, db.Account("a"), start)
+		if err != nil {
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+		if opened.Snapshot(start).Totals.CorruptRecords > 0 {
+			noticed++
+		}
+		if _, err := opened.Track(ctx, registration.HTTP, []registration.Job{{RequestID: "new"}}, start); err != nil {
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+	}
+	if noticed < 10 {
+		t.Errorf("damage was noticed %d times", noticed)
 	}
 }

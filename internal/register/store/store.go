@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	_ "modernc.org/sqlite" // the driver
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // A Job is one row of the table jobs. Times are in UTC; zero where unknown.
@@ -66,6 +67,7 @@ type Contents struct {
 	Departed []Departure
 	Totals   map[string][]byte
 	Requests map[int64]int
+	Corrupt  int // rows that make no sense, and were left out
 }
 
 // The version of the schema, in SQLite's user_version. A migration adds one.
@@ -89,6 +91,15 @@ CREATE TABLE requests (
 	account TEXT NOT NULL, unix_second INTEGER NOT NULL, requests INTEGER NOT NULL,
 	PRIMARY KEY (account, unix_second)) WITHOUT ROWID, STRICT;
 `
+
+// What is read of an account.
+const (
+	selectJobs = `SELECT request_id, sequence, api, source, state, error_code, labels, audio_seconds, first_seen, submitted_at, last_observed, finished_at,
+		detection_window_seconds, statistics FROM jobs WHERE account = ? ORDER BY sequence`
+	selectDeparted = `SELECT request_id, until, removed FROM departed WHERE account = ?`
+	selectTotals   = `SELECT name, value FROM totals WHERE account = ?`
+	selectRequests = `SELECT unix_second, requests FROM requests WHERE account = ?`
+)
 
 // A DB is the database in one directory. It may be used by several goroutines at
 // once; commits take turns.
@@ -143,25 +154,50 @@ func (db *DB) open() (err error) {
 		}
 	}()
 	var sound string
-	if err := db.sql.QueryRow("PRAGMA quick_check(1)").Scan(&sound); err != nil || sound != "ok" {
-		if info, statErr := os.Stat(db.path); statErr != nil || info.Size() == 0 {
-			return fmt.Errorf("opening %s: %w", db.path, err) // it is not there, or cannot be read
-		}
+	if err := db.sql.QueryRow("PRAGMA quick_check(1)").Scan(&sound); err != nil {
+		return db.trouble("opening", err)
+	}
+	if sound != "ok" {
 		return errDamaged
 	}
 	var version int
 	if err := db.sql.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return fmt.Errorf("opening %s: %w", db.path, err)
+		return db.trouble("opening", err)
 	}
 	switch {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer version (schema %d, this one knows %d); use that version, or another directory", db.path, version, schemaVersion)
 	case version < schemaVersion:
 		if _, err := db.sql.Exec(fmt.Sprintf("BEGIN; %s PRAGMA user_version = %d; COMMIT", schema, schemaVersion)); err != nil {
-			return fmt.Errorf("making the tables in %s: %w", db.path, err)
+			return db.trouble("making the tables in", err)
+		}
+	}
+	// A sound file may still have lost what its tables are called.
+	for _, query := range []string{selectJobs, selectDeparted, selectTotals, selectRequests} {
+		statement, err := db.sql.Prepare(query)
+		if err != nil {
+			return db.trouble("reading", err)
+		}
+		if err := statement.Close(); err != nil {
+			return db.trouble("reading", err)
 		}
 	}
 	return nil
+}
+
+// trouble tells damage from what may pass, such as a disk that does not answer or
+// a file that must not be read: that is no reason to put the file aside.
+func (db *DB) trouble(doing string, err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		// ERROR is SQL that the tables do not fit: one is missing, or there although
+		// no version says so.
+		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR:
+			return errDamaged
+		}
+	}
+	return fmt.Errorf("%s %s: %w", doing, db.path, err)
 }
 
 // putAside renames a damaged database, with its log, so that it can be looked at.
@@ -302,7 +338,8 @@ func (a *Account) Commit(ctx context.Context, b *Batch) (err error) {
 	return tx.Commit()
 }
 
-// Load reads all that is stored of the account.
+// Load reads all that is stored of the account. A row that makes no sense is left
+// out and counted.
 func (a *Account) Load(ctx context.Context) (*Contents, error) {
 	c := &Contents{Totals: make(map[string][]byte), Requests: make(map[int64]int)}
 	read := func(query string, row func(*sql.Rows) error) error {
@@ -312,15 +349,14 @@ func (a *Account) Load(ctx context.Context) (*Contents, error) {
 		}
 		defer rows.Close()
 		for rows.Next() {
-			if err := row(rows); err != nil {
-				return err
+			if row(rows) != nil {
+				c.Corrupt++
 			}
 		}
 		return rows.Err()
 	}
 	err := errors.Join(
-		read(`SELECT request_id, sequence, api, source, state, error_code, labels, audio_seconds, first_seen, submitted_at, last_observed, finished_at,
-			detection_window_seconds, statistics FROM jobs WHERE account = ? ORDER BY sequence`, func(rows *sql.Rows) error {
+		read(selectJobs, func(rows *sql.Rows) error {
 			var j Job
 			var times [4]sql.NullString
 			var labels, statistics sql.NullString
@@ -345,28 +381,33 @@ func (a *Account) Load(ctx context.Context) (*Contents, error) {
 			c.Jobs = append(c.Jobs, j)
 			return nil
 		}),
-		read(`SELECT request_id, until, removed FROM departed WHERE account = ?`, func(rows *sql.Rows) error {
+		read(selectDeparted, func(rows *sql.Rows) error {
 			var d Departure
 			var until sql.NullString
 			if err := rows.Scan(&d.RequestID, &until, &d.Removed); err != nil {
 				return err
 			}
 			var err error
-			d.Until, err = parseStamp(until)
-			c.Departed = append(c.Departed, d)
+			if d.Until, err = parseStamp(until); err == nil {
+				c.Departed = append(c.Departed, d)
+			}
 			return err
 		}),
-		read(`SELECT name, value FROM totals WHERE account = ?`, func(rows *sql.Rows) error {
+		read(selectTotals, func(rows *sql.Rows) error {
 			var name, value string
 			err := rows.Scan(&name, &value)
-			c.Totals[name] = []byte(value)
+			if err == nil {
+				c.Totals[name] = []byte(value)
+			}
 			return err
 		}),
-		read(`SELECT unix_second, requests FROM requests WHERE account = ?`, func(rows *sql.Rows) error {
+		read(selectRequests, func(rows *sql.Rows) error {
 			var second int64
 			var n int
 			err := rows.Scan(&second, &n)
-			c.Requests[second] = n
+			if err == nil {
+				c.Requests[second] = n
+			}
 			return err
 		}),
 	)

@@ -204,3 +204,20 @@ func TestLogCutAnywhere(t *testing.T) {
 		t.Errorf("the cuts showed %d states; this test is about more", len(seen))
 	}
 }
+
+// What cannot be opened now is not put aside.
+func TestTroubleIsNotDamage(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "register.db", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Open(dir); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "register.db")) {
+		t.Errorf("a directory in its place: %v", err)
+	}
+	if left, err := filepath.Glob(dir + "/*damaged*"); err != nil || len(left) != 0 {
+		t.Errorf("put aside: %q, %v", left, err)
+	}
+	if _, err := store.Open(filepath.Join(dir, "register.db", "in the way", "below\x00")); err == nil {
+		t.Error("a directory that cannot be made")
+	}
+}
