@@ -92,20 +92,10 @@ func (a *Account) takeWebhook(ctx context.Context, body io.ReadCloser, gzipped b
 	if err := registration.CheckRequestID(hook.RequestID); err != nil {
 		return register.WebhookMalformed, err
 	}
-	observation := register.Observation{
+	effect, err := a.observe(ctx, register.Observation{
 		RequestID: hook.RequestID, At: a.now(), State: stateOf[hook.State], ErrorCode: hook.ErrorCode, Result: hook.Result,
-	}
-	effect, err := a.observe(ctx, observation)
-	adopted := err == nil && !effect.Known && config.AdoptUnknownWebhooks
-	if adopted {
-		// Not by Account.Track: the job has ended, and is not to be asked about.
-		_, err = a.register.Track(ctx, registration.Webhook, []registration.Job{{RequestID: hook.RequestID}}, observation.At)
-		if a.stored(err) != nil {
-			// The vendor tries again.
-		} else if effect, err = a.observe(ctx, observation); err != nil {
-			a.queue.Add(hook.RequestID, observation.At, observation.At)
-		}
-	}
+		Adopt: config.AdoptUnknownWebhooks,
+	})
 	switch {
 	case err != nil:
 		return register.WebhookStoreError, err
@@ -113,7 +103,7 @@ func (a *Account) takeWebhook(ctx context.Context, body io.ReadCloser, gzipped b
 		return register.WebhookUnknownJob, nil
 	case !effect.Changed:
 		return register.WebhookDuplicate, nil
-	case adopted:
+	case effect.Adopted:
 		return register.WebhookAdopted, nil
 	}
 	return register.WebhookAccepted, nil

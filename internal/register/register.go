@@ -129,26 +129,31 @@ func (r *Register) Track(_ context.Context, from registration.Source, jobs []reg
 			if known {
 				c.departed[reg.RequestID] = nil
 			}
-			c.sequence++
-			j := &Job{
-				RequestID:    reg.RequestID,
-				API:          reg.API,
-				Source:       from,
-				Labels:       r.labels(reg.Labels),
-				AudioSeconds: reg.AudioSeconds,
-				FirstSeen:    now,
-				SubmittedAt:  reg.SubmittedAt,
-				sequence:     c.sequence,
-			}
-			c.jobs[j.RequestID], c.rows[j.RequestID] = j, true
-			c.totals.Registered[from]++
-			tracked = append(tracked, *j)
+			tracked = append(tracked, *c.track(from, reg, now))
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
 	return tracked, nil
+}
+
+// track begins to track a job that is not known.
+func (c *change) track(from registration.Source, reg registration.Job, now time.Time) *Job {
+	c.sequence++
+	j := &Job{
+		RequestID:    reg.RequestID,
+		API:          reg.API,
+		Source:       from,
+		Labels:       c.r.labels(reg.Labels),
+		AudioSeconds: reg.AudioSeconds,
+		FirstSeen:    now,
+		SubmittedAt:  reg.SubmittedAt,
+		sequence:     c.sequence,
+	}
+	c.jobs[j.RequestID], c.rows[j.RequestID] = j, true
+	c.totals.Registered[from]++
+	return j
 }
 
 // labels returns those labels that are kept; nil without any.
@@ -236,12 +241,16 @@ type Observation struct {
 	State     State
 	ErrorCode string             // with Failed
 	Result    *transcript.Result // with Completed; nil where there is nothing to measure
+	// Adopt starts tracking the job if nobody has registered it: a webhook has
+	// brought it.
+	Adopt bool
 }
 
 // An Effect is what an observation changed.
 type Effect struct {
 	Known   bool // the job is, or was, tracked
 	Changed bool // its state is another than before
+	Adopted bool // it was not tracked before
 	Job     Job  // as it is now; empty where it is not tracked
 }
 
@@ -251,16 +260,19 @@ type Effect struct {
 func (r *Register) Observe(_ context.Context, o Observation) (effect Effect, err error) {
 	err = r.apply(func(c *change) {
 		j, known := c.job(o.RequestID)
+		adopted := false
 		if !known {
-			_, known = c.departure(o.RequestID)
-			effect = Effect{Known: known}
-			return
+			if _, known = c.departure(o.RequestID); known || !o.Adopt {
+				effect = Effect{Known: known}
+				return
+			}
+			j, adopted = c.track(registration.Webhook, registration.Job{RequestID: o.RequestID}, o.At), true
 		}
 		before := j.State
 		if before != Completed && before != Failed && (before != Lost || o.State.Ended()) {
 			c.observe(j, o)
 		}
-		effect = Effect{Known: true, Changed: j.State != before, Job: *j}
+		effect = Effect{Known: true, Changed: j.State != before, Adopted: adopted, Job: *j}
 	})
 	if err != nil {
 		return Effect{}, err

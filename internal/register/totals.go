@@ -61,7 +61,7 @@ var Results = [...]State{Completed, Failed, Lost}
 type Totals struct {
 	Created time.Time
 
-	Registered map[registration.Source]uint64
+	Registered bySource
 	Finished   [len(Results)]uint64 // each job once, at its first end
 	Evicted    [len(Evictions)]uint64
 
@@ -79,7 +79,7 @@ type Totals struct {
 	APIDuration      *histogram.Histogram // seconds
 	APIUnknownStates uint64
 	Webhooks         [len(WebhookOutcomes)]uint64
-	SourceErrors     map[registration.Source]uint64
+	SourceErrors     bySource
 	StoreErrors      uint64
 	CorruptRecords   uint64
 }
@@ -117,6 +117,18 @@ func (c counters) MarshalJSON() ([]byte, error) {
 		object[name] = c.counts[i]
 	}
 	return json.Marshal(object, json.Deterministic(true))
+}
+
+// bySource is a count for each source; never nil, also where null was stored.
+type bySource map[registration.Source]uint64
+
+func (b *bySource) UnmarshalJSON(text []byte) error {
+	counts := make(map[registration.Source]uint64)
+	err := json.Unmarshal(text, &counts)
+	if err == nil && counts != nil {
+		*b = counts
+	}
+	return err
 }
 
 func (c counters) UnmarshalJSON(text []byte) error {
