@@ -173,6 +173,15 @@ func (u uncommitted) addTo(t *Totals) {
 	t.CorruptRecords += u.corruptRecords
 }
 
+// tracks says whether a job is tracked.
+func (c *change) tracks(id string) bool {
+	if j, changed := c.jobs[id]; changed {
+		return j != nil
+	}
+	_, known := c.r.jobs[id]
+	return known
+}
+
 // job returns a job to be changed, if it is tracked.
 func (c *change) job(id string) (*Job, bool) {
 	if j, changed := c.jobs[id]; changed {

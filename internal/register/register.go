@@ -26,9 +26,9 @@ type Options struct {
 }
 
 // remembered is how long the ID of a job is still known after it left, counted
-// from the last time that anyone named it. The vendor tries a
-// webhook five times with exponential backoff, and sources name their IDs again
-// at least every hour: neither may bring a job back to life.
+// from the last time that anyone named it. The vendor tries a webhook five times
+// with exponential backoff, and sources name their IDs again at least every hour:
+// neither may bring a job back to life.
 const remembered = 48 * time.Hour
 
 // A Register holds the jobs of one account. It may be used by several
@@ -117,7 +117,7 @@ func (r *Register) SetOptions(options Options) { r.options.Store(&options) }
 func (r *Register) Track(_ context.Context, from registration.Source, jobs []registration.Job, now time.Time) (tracked []Job, err error) {
 	err = r.apply(func(c *change) {
 		for _, reg := range jobs {
-			if _, known := c.job(reg.RequestID); known {
+			if c.tracks(reg.RequestID) { // not c.job: sources name known jobs again and again
 				continue
 			}
 			gone, known := c.departure(reg.RequestID)
@@ -327,7 +327,7 @@ func (r *Register) Missing(requestID string, at time.Time) (since time.Time) {
 // Untrack stops tracking a job, and says whether it was tracked.
 func (r *Register) Untrack(_ context.Context, requestID string, now time.Time) (was bool, err error) {
 	err = r.apply(func(c *change) {
-		if _, was = c.job(requestID); was {
+		if was = c.tracks(requestID); was {
 			c.depart(requestID, departure{now.Add(remembered), true})
 		}
 	})
