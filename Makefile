@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X $(versions).Version=$(VERSION) -X $(versions).Revision=$(REV
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/deepaffects_exporter
@@ -44,6 +44,10 @@ CRASHES ?= 1000
 .PHONY: crash-test
 crash-test: build ## Kill the exporter with -9 under load CRASHES times, and look for what it lost
 	CRASHES=$(CRASHES) go test -tags e2e -count=1 -timeout 0 -run TestCrashes -v ./e2e
+
+.PHONY: damage-test
+damage-test: ## Flip a bit of every byte of a small register, and cut it off at each
+	TMPDIR=/dev/shm EVERY=1 go test -count=1 -timeout 0 -run 'TestFlippedBits|TestTruncation' -v ./internal/register/store
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME each

@@ -110,6 +110,7 @@ type Account struct {
 	begun    time.Time
 
 	unwritable  atomic.Bool  // the register could not be written the last time
+	flushed     time.Time    // when the poller last saw to it that what was counted is stored
 	webhookSeen atomic.Int64 // when the last webhook came, Unix nanoseconds; 0: none yet
 
 	cancel   context.CancelFunc // ends the poller and the sources
@@ -166,6 +167,7 @@ func (a *Account) stop(ctx context.Context) {
 	}
 	a.abandon()
 	<-ended
+	_ = a.stored(a.register.Flush())
 	a.settings.Load().close()
 }
 
@@ -225,18 +227,13 @@ func (a *Account) Untrack(ctx context.Context, requestID string) error {
 // and returns the error of the attempt.
 func (a *Account) stored(err error) error {
 	switch {
+	case errors.Is(err, register.ErrClosed): // we are stopping
 	case err != nil && !a.unwritable.Swap(true):
 		a.log.Error("The register cannot be written; what comes in is refused, and nothing is asked, until it can", "err", err)
 	case err == nil && a.unwritable.Swap(false):
 		a.log.Info("The register can be written again")
 	}
 	return err
-}
-
-// count changes the totals that do not come from observations. What cannot be
-// stored is not counted.
-func (a *Account) count(change func(*register.Totals)) {
-	_ = a.stored(a.register.Count(change))
 }
 
 // observe applies what somebody learnt about a job: every poll and every webhook

@@ -57,11 +57,8 @@ func New(configs []Config, options Options) (*Collector, error) {
 	}
 	c := &Collector{options: options}
 	if options.StateDirectory != "" {
-		if c.db, err = store.Open(options.StateDirectory); err != nil {
+		if c.db, err = store.Open(options.StateDirectory, options.Logger); err != nil {
 			return nil, fmt.Errorf("opening the register: %w", err)
-		}
-		if c.db.Aside != "" {
-			options.Logger.Error("The register was damaged; it has been put aside, and an empty one takes its place", "put_aside", c.db.Aside)
 		}
 	}
 	for _, s := range settings {
@@ -195,6 +192,10 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 			leaving = append(leaving, a)
 		}
 		stopAll(ctx, leaving)
+	}
+	for _, a := range gone {
+		// Whoever still holds it must not write beside one that may take its place.
+		_ = a.stored(a.register.Close())
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func (a *Account) once(ctx context.Context) int64 {
 		})
 	}
 	a.requests.Wait()
+	_ = a.stored(a.register.Flush())
 	s.close()
 	return answered.Load()
 }

@@ -56,6 +56,10 @@ func (a *Account) tidy(ctx context.Context) {
 		a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
 	}
 	_ = a.stored(a.register.Sweep(ctx, now)) // it is tried again with the next tidying
+	if now.Sub(a.flushed) >= longestIdle {
+		a.flushed = now
+		_ = a.stored(a.register.Flush())
+	}
 }
 
 func (a *Account) healthy() error {
@@ -99,8 +103,8 @@ func (a *Account) next() (ask func(context.Context), at time.Time) {
 func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answered bool) {
 	begin := a.now()
 	// A restart must know of the request: it is stored before it is sent.
-	if limits := s.limits; limits.PerMinute > 0 || limits.PerDay > 0 {
-		if a.stored(a.register.Request(ctx, begin)) != nil {
+	if block := s.limits.Block(); block > 0 {
+		if a.stored(a.register.Request(ctx, begin, block)) != nil {
 			a.ledger.Release()
 			a.queue.Unanswered(id, begin, 0)
 			return false
@@ -114,11 +118,11 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 		a.queue.Unanswered(id, now, 0)
 		return false
 	}
-	a.count(func(t *register.Totals) {
-		t.APIRequests[answer.Outcome]++
-		t.APIDuration.Observe(max(now.Sub(begin), 0).Seconds())
+	a.register.Count(func(c *register.Counts) {
+		c.APIRequests[answer.Outcome]++
+		c.APIDuration.Observe(max(now.Sub(begin), 0).Seconds())
 		if answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown {
-			t.APIUnknownStates++
+			c.APIUnknownStates++
 		}
 	})
 	if answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown {

@@ -128,7 +128,7 @@ func (s *sources) handler(a *Account) source.Handler {
 
 // sourceProblem counts and logs what is wrong with a source.
 func (a *Account) sourceProblem(from registration.Source, n int, err error) {
-	a.count(func(t *register.Totals) { t.SourceErrors[from] += uint64(n) })
+	a.register.Count(func(c *register.Counts) { c.SourceErrors[from] += uint64(n) })
 	a.log.Warn("A source of request IDs has a problem", "source", string(from), "err", err)
 }
 

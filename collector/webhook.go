@@ -26,7 +26,7 @@ func (c *Collector) WebhookAccount(serviceAddress, token string) *Account {
 	}
 	for _, a := range c.Accounts() {
 		if config := &a.settings.Load().config; config.WebhookToken != "" && config.ServiceAddress == serviceAddress {
-			a.countWebhook(register.WebhookUnauthorized)
+			a.register.Count(func(c *register.Counts) { c.Webhooks[register.WebhookUnauthorized]++ })
 		}
 	}
 	return nil
@@ -54,57 +54,46 @@ func (c *Collector) byToken(serviceAddress, token string, of func(*Config) strin
 	return found
 }
 
-func (a *Account) countWebhook(outcome register.WebhookOutcome) {
-	a.count(func(t *register.Totals) { t.Webhooks[outcome]++ })
-}
-
 // Webhook takes in the body of one webhook, compressed with gzip or not, and
 // says what became of it. What it says of its job is kept before this returns,
 // as what a poll says is: both meet in one place, and are one end. The error,
 // which is for the log, has nothing of the body in it.
 func (a *Account) Webhook(ctx context.Context, body io.ReadCloser, gzipped bool) (register.WebhookOutcome, error) {
-	outcome, err := a.takeWebhook(ctx, body, gzipped)
-	a.countWebhook(outcome)
-	if err == nil {
-		a.webhookSeen.Store(a.now().UnixNano())
-	}
-	return outcome, err
-}
-
-func (a *Account) takeWebhook(ctx context.Context, body io.ReadCloser, gzipped bool) (register.WebhookOutcome, error) {
 	config := a.settings.Load().config
-	body = http.MaxBytesReader(nil, body, config.MaxResponseSize)
-	if gzipped {
-		unpacked, err := gzip.NewReader(body)
-		if err != nil {
-			return register.WebhookMalformed, errors.New("malformed: not gzip")
-		}
-		body = http.MaxBytesReader(nil, unpacked, config.MaxResponseSize)
-	}
-	hook, err := jobstatus.ReadWebhook(body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return register.WebhookTooLarge, fmt.Errorf("larger than max_response_size (%d bytes)", tooLarge.Limit)
-	case err != nil:
-		return register.WebhookMalformed, err
-	}
-	if err := registration.CheckRequestID(hook.RequestID); err != nil {
-		return register.WebhookMalformed, err
+	hook, outcome, err := readWebhook(body, gzipped, config.MaxResponseSize)
+	if err != nil {
+		a.register.Count(func(c *register.Counts) { c.Webhooks[outcome]++ })
+		return outcome, err
 	}
 	effect, err := a.observe(ctx, register.Observation{
 		RequestID: hook.RequestID, At: a.now(), State: stateOf[hook.State], ErrorCode: hook.ErrorCode, Result: hook.Result,
-		Adopt: config.AdoptUnknownWebhooks,
+		Webhook: true, Adopt: config.AdoptUnknownWebhooks,
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return register.WebhookStoreError, err
-	case !effect.Known:
-		return register.WebhookUnknownJob, nil
-	case !effect.Changed:
-		return register.WebhookDuplicate, nil
-	case effect.Adopted:
-		return register.WebhookAdopted, nil
 	}
-	return register.WebhookAccepted, nil
+	a.webhookSeen.Store(a.now().UnixNano())
+	return effect.Webhook(), nil
+}
+
+// readWebhook reads a webhook whose body has at most limit bytes, before and after
+// it is unpacked. With an error, the outcome says what kind it is.
+func readWebhook(body io.ReadCloser, gzipped bool, limit int64) (hook jobstatus.Webhook, outcome register.WebhookOutcome, err error) {
+	body = http.MaxBytesReader(nil, body, limit)
+	if gzipped {
+		unpacked, err := gzip.NewReader(body)
+		if err != nil {
+			return hook, register.WebhookMalformed, errors.New("malformed: not gzip")
+		}
+		body = http.MaxBytesReader(nil, unpacked, limit)
+	}
+	hook, err = jobstatus.ReadWebhook(body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return hook, register.WebhookTooLarge, fmt.Errorf("larger than max_response_size (%d bytes)", tooLarge.Limit)
+	case err == nil:
+		err = registration.CheckRequestID(hook.RequestID)
+	}
+	return hook, register.WebhookMalformed, err
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
@@ -242,19 +241,18 @@ func TestFirstScrape(t *testing.T) {
 func TestAccount(t *testing.T) {
 	r := newRegister()
 	track(t, r, registration.File, registration.Job{RequestID: "a"})
-	r.Count(func(totals *register.Totals) {
-		totals.Registered[registration.URL] = 2
-		totals.Finished = [...]uint64{3, 4, 5}
-		totals.Evicted = [...]uint64{6, 7}
-		totals.Words, totals.WordOverlaps, totals.SpeechSeconds = 8, 9, 10.5
-		totals.WordAnomalies = [...]uint64{11, 12, 13, 14}
-		totals.APIRequests[jobstatus.OK], totals.APIRequests[jobstatus.TooLarge] = 15, 16
-		totals.APIUnknownStates = 17
-		totals.Webhooks[0], totals.Webhooks[7] = 18, 19
-		totals.SourceErrors[registration.File] = 20
-		totals.StoreErrors, totals.CorruptRecords = 21, 22
-	})
 	s := snapshot("calls", r)
+	totals := s.Totals
+	totals.Registered[registration.URL] = 2
+	totals.Finished = [...]uint64{3, 4, 5}
+	totals.Evicted = [...]uint64{6, 7}
+	totals.Words, totals.WordOverlaps, totals.SpeechSeconds = 8, 9, 10.5
+	totals.WordAnomalies = [...]uint64{11, 12, 13, 14}
+	totals.APIRequests[jobstatus.OK], totals.APIRequests[jobstatus.TooLarge] = 15, 16
+	totals.APIUnknownStates = 17
+	totals.Webhooks[0], totals.Webhooks[7] = 18, 19
+	totals.SourceErrors[registration.File] = 20
+	totals.StoreErrors, totals.CorruptRecords = 21, 22
 	s.JobMetrics = collector.JobMetricsOff
 	s.Due, s.Up, s.LastSuccess = 23, true, after(24.25)
 	s.Minute = schedule.Usage{Limit: 5, Used: 2.5, Resets: after(26)}
@@ -322,22 +320,22 @@ func TestAccount(t *testing.T) {
 // TestHistograms checks that every histogram of the totals ends in its own metric.
 func TestHistograms(t *testing.T) {
 	r := newRegister()
-	r.Count(func(totals *register.Totals) {
-		totals.JobDuration[0].Observe(1)
-		totals.JobDuration[1].Observe(2)
-		totals.JobDuration[2].Observe(3)
-		totals.DetectionWindow.Observe(4)
-		totals.TranscriptConfidence.Observe(5)
-		totals.SpeechRate.Observe(6)
-		totals.Speakers.Observe(7)
-		totals.DominantSpeaker.Observe(8)
-		totals.WordConfidence.Observe(9)
-		totals.WordDuration.Observe(10)
-		totals.WordGap.Observe(11)
-		totals.APIDuration.Observe(12)
-	})
+	s := snapshot("default", r)
+	totals := s.Totals
+	totals.JobDuration[0].Observe(1)
+	totals.JobDuration[1].Observe(2)
+	totals.JobDuration[2].Observe(3)
+	totals.DetectionWindow.Observe(4)
+	totals.TranscriptConfidence.Observe(5)
+	totals.SpeechRate.Observe(6)
+	totals.Speakers.Observe(7)
+	totals.DominantSpeaker.Observe(8)
+	totals.WordConfidence.Observe(9)
+	totals.WordDuration.Observe(10)
+	totals.WordGap.Observe(11)
+	totals.APIDuration.Observe(12)
 	got := make(map[string]float64)
-	for name, f := range gather(t, of(t, snapshot("default", r))) {
+	for name, f := range gather(t, of(t, s)) {
 		for _, m := range f.GetMetric() {
 			if m.GetHistogram() != nil {
 				if len(m.GetLabel()) > 1 {

@@ -13,7 +13,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -102,12 +101,11 @@ func TestNativeHistogram(t *testing.T) {
 				Name: "reference", Buckets: transcript.WordGapBounds,
 				NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
 			})
-			r.Count(func(totals *register.Totals) {
-				for _, v := range values {
-					totals.WordGap.Observe(v)
-					reference.Observe(v)
-				}
-			})
+			s := snapshot("default", r)
+			for _, v := range values {
+				s.Totals.WordGap.Observe(v)
+				reference.Observe(v)
+			}
 			var m dto.Metric
 			if err := reference.Write(&m); err != nil {
 				t.Fatal(err)
@@ -121,7 +119,7 @@ func TestNativeHistogram(t *testing.T) {
 			}
 			want.CreatedTimestamp = nil
 
-			family := scrapeProtobuf(t, of(t, snapshot("default", r)))["deepaffects_word_gap_seconds"]
+			family := scrapeProtobuf(t, of(t, s))["deepaffects_word_gap_seconds"]
 			got := family.GetMetric()[0].GetHistogram()
 			if created := got.GetCreatedTimestamp().AsTime(); !created.Equal(epoch) {
 				t.Errorf("created at %v, want %v", created, epoch)
@@ -155,12 +153,11 @@ func nativeCount(h *dto.Histogram) int64 {
 // resolution has fallen.
 func TestCoarseNativeHistogram(t *testing.T) {
 	r := newRegister()
-	r.Count(func(totals *register.Totals) {
-		for v := 1e-9; v < 1e9; v *= 1.05 {
-			totals.WordGap.Observe(v)
-		}
-	})
-	h := scrapeProtobuf(t, of(t, snapshot("default", r)))["deepaffects_word_gap_seconds"].GetMetric()[0].GetHistogram()
+	s := snapshot("default", r)
+	for v := 1e-9; v < 1e9; v *= 1.05 {
+		s.Totals.WordGap.Observe(v)
+	}
+	h := scrapeProtobuf(t, of(t, s))["deepaffects_word_gap_seconds"].GetMetric()[0].GetHistogram()
 	if h.GetSchema() >= 3 || len(h.GetPositiveDelta()) > 160 {
 		t.Errorf("schema %d with %d buckets", h.GetSchema(), len(h.GetPositiveDelta()))
 	}

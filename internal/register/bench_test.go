@@ -3,6 +3,7 @@ package register_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
@@ -14,7 +15,7 @@ import (
 func BenchmarkOpen(b *testing.B) {
 	const jobs = 1_000_000
 	dir := b.TempDir()
-	db, err := store.Open(dir)
+	db, err := store.Open(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func BenchmarkOpen(b *testing.B) {
 
 // BenchmarkObserve counts durable ends of jobs, as many callers bring them.
 func BenchmarkObserve(b *testing.B) {
-	db, err := store.Open(b.TempDir())
+	db, err := store.Open(b.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type Job struct {
 	Source       registration.Source
 	Labels       map[string]string // those that the configuration asks for
 	AudioSeconds float64           // 0: not known
+	Priority     float64           // weight among the jobs that wait to be asked about; 1 unless somebody said otherwise
 	State        State
 	ErrorCode    string // of a failed job
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -23,7 +24,6 @@ type Store interface {
 	Load(context.Context) (*store.Contents, error)
 	Commit(context.Context, *store.Batch) error
 	Size() int64 // bytes on disk
-	Damaged() bool
 }
 
 // asStored are the JSON options of what is stored: NaN, which stands for what is
@@ -49,7 +49,7 @@ var asStored = json.JoinOptions(
 func (j *Job) row() (store.Job, error) {
 	r := store.Job{
 		RequestID: j.RequestID, Sequence: j.sequence, API: j.API, Source: string(j.Source),
-		State: j.State.String(), ErrorCode: j.ErrorCode, AudioSeconds: j.AudioSeconds,
+		State: j.State.String(), ErrorCode: j.ErrorCode, AudioSeconds: j.AudioSeconds, Priority: j.Priority,
 		FirstSeen: j.FirstSeen, SubmittedAt: j.SubmittedAt, LastObserved: j.LastObserved, FinishedAt: j.FinishedAt,
 		DetectionWindow: j.DetectionWindow,
 	}
@@ -69,7 +69,7 @@ func (j *Job) row() (store.Job, error) {
 func jobOf(r *store.Job, now time.Time) (*Job, error) {
 	j := &Job{
 		RequestID: r.RequestID, sequence: r.Sequence, API: r.API, Source: registration.Source(r.Source),
-		State: State(slices.Index(States[:], r.State)), ErrorCode: r.ErrorCode, AudioSeconds: r.AudioSeconds,
+		State: State(slices.Index(States[:], r.State)), ErrorCode: r.ErrorCode, AudioSeconds: r.AudioSeconds, Priority: r.Priority,
 		FirstSeen: reckon(r.FirstSeen, now), SubmittedAt: r.SubmittedAt,
 		LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now),
 		DetectionWindow: r.DetectionWindow,
@@ -129,16 +129,10 @@ func (r *Register) load(ctx context.Context, now time.Time) error {
 	for _, d := range contents.Departed {
 		r.departed[d.RequestID] = departure{reckon(d.Until, now), d.Removed}
 	}
-	r.requests = contents.Requests
-	r.uncommitted.corruptRecords += uint64(contents.Corrupt)
-	if r.store.Damaged() {
-		r.uncommitted.corruptRecords++
-	}
+	r.requests, r.learnt = contents.Requests, contents.Learnt
+	r.uncommitted.corruptRecords += uint64(contents.Lost)
 	return nil
 }
-
-// Requests returns the requests to the API that were stored, by Unix second.
-func (r *Register) Requests() map[int64]int { return r.requests }
 
 // A change is what a group of operations does to a register, before it is
 // committed and after.
@@ -149,28 +143,133 @@ type change struct {
 	departed map[string]*departure // as they will be; nil: forgotten
 	totals   *Totals               // as they will be
 	sequence uint64
-	requests map[int64]int
-	before   int64
+	requests map[int64]int // as they will be, those that change
+	reserved reserved
+	pending  pending // what of it is to be committed
+	compact  bool
 }
 
 func (r *Register) begin() *change {
 	c := &change{
 		r: r, jobs: make(map[string]*Job), rows: make(map[string]bool), departed: make(map[string]*departure),
-		totals: r.totals.clone(), sequence: r.sequence, requests: make(map[int64]int),
+		totals: r.totals.clone(), sequence: r.sequence, requests: make(map[int64]int), reserved: r.reserved,
 	}
 	r.uncommitted.addTo(c.totals)
+	c.pending = r.takePending()
+	if c.pending.counts != nil {
+		c.totals.Counts.add(c.pending.counts)
+	}
 	return c
 }
 
-// uncommitted is what was counted outside of a change, and is committed with the next.
+// uncommitted is what is shown before it is committed, with the next change: what
+// follows from a commit, or is about one that failed.
 type uncommitted struct {
-	evicted, storeErrors, corruptRecords uint64
+	evicted, storeErrors, corruptRecords, refusedWebhooks uint64
 }
 
 func (u uncommitted) addTo(t *Totals) {
 	t.Evicted[ByLimit] += u.evicted
 	t.StoreErrors += u.storeErrors
 	t.CorruptRecords += u.corruptRecords
+	t.Webhooks[WebhookStoreError] += u.refusedWebhooks
+}
+
+// pending is what waits for the next commit, and is not shown before it.
+type pending struct {
+	counts *Counts // nil: none
+	learnt []byte  // nil: unchanged
+}
+
+func (r *Register) takePending() pending {
+	r.committing.Lock()
+	defer r.committing.Unlock()
+	p := r.pending
+	r.pending = pending{}
+	return p
+}
+
+// putBack keeps what could not be committed for the next commit.
+func (r *Register) putBack(p pending) {
+	r.committing.Lock()
+	defer r.committing.Unlock()
+	if p.counts != nil {
+		r.pendingCounts().add(p.counts)
+	}
+	if r.pending.learnt == nil {
+		r.pending.learnt = p.learnt
+	}
+}
+
+func (r *Register) pendingCounts() *Counts {
+	if r.pending.counts == nil {
+		counts := newCounts()
+		r.pending.counts = &counts
+	}
+	return r.pending.counts
+}
+
+// Count counts what does not come from observations. With a store, it can be seen
+// when it has been committed: with the next change, or by Flush.
+func (r *Register) Count(count func(*Counts)) {
+	r.committing.Lock()
+	count(r.pendingCounts())
+	r.committing.Unlock()
+	if r.store == nil {
+		_ = r.Flush() // which cannot fail
+	}
+}
+
+// SetLearnt keeps what the scheduler has learnt, as JSON, with the next commit.
+func (r *Register) SetLearnt(state []byte) {
+	r.committing.Lock()
+	defer r.committing.Unlock()
+	r.pending.learnt = state
+}
+
+// Learnt is what the scheduler had learnt when the register was opened; nil: nothing.
+func (r *Register) Learnt() []byte { return r.learnt }
+
+// Flush commits what waits for that, if anything does.
+func (r *Register) Flush() error {
+	r.committing.Lock()
+	waits := r.pending.counts != nil || r.pending.learnt != nil
+	r.committing.Unlock()
+	if !waits {
+		return nil
+	}
+	return r.apply(func(*change) {})
+}
+
+// reserved is what is left of the requests that were stored for a second.
+type reserved struct {
+	second int64
+	left   int
+}
+
+// Request makes sure that a restart knows of a request that is about to be sent to
+// the API. Where the quota allows many in a second, block of them are stored at
+// once: a restart takes those that were not sent for sent.
+func (r *Register) Request(_ context.Context, at time.Time, block int) error {
+	return r.apply(func(c *change) {
+		second := at.Unix()
+		if c.reserved.second != second || c.reserved.left == 0 {
+			n, changed := c.requests[second]
+			if !changed {
+				n = c.r.requests[second]
+			}
+			c.requests[second] = n + block
+			c.reserved = reserved{second, block}
+		}
+		c.reserved.left--
+	})
+}
+
+// Requests returns the requests to the API that are stored, by Unix second.
+func (r *Register) Requests() map[int64]int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return maps.Clone(r.requests)
 }
 
 // tracks says whether a job is tracked.
@@ -216,7 +315,7 @@ func (c *change) depart(id string, d departure) {
 
 // batch is what is to be stored of the change.
 func (c *change) batch() (*store.Batch, error) {
-	b := &store.Batch{Requests: c.requests, Before: c.before, Totals: make(map[string][]byte)}
+	b := &store.Batch{Requests: c.requests, Learnt: c.pending.learnt, Compact: c.compact, Totals: make(map[string][]byte)}
 	for id := range c.rows {
 		if j := c.jobs[id]; j == nil {
 			b.Gone = append(b.Gone, id)
@@ -248,7 +347,7 @@ func (c *change) batch() (*store.Batch, error) {
 // install makes the change visible.
 func (c *change) install(b *store.Batch) {
 	r := c.r
-	r.totals, r.sequence = c.totals, c.sequence
+	r.totals, r.sequence, r.reserved = c.totals, c.sequence, c.reserved
 	r.uncommitted = uncommitted{}
 	for name, text := range b.Totals {
 		r.written[name] = text
@@ -273,6 +372,13 @@ func (c *change) install(b *store.Batch) {
 			r.departed[id] = *d
 		}
 	}
+	for second, n := range c.requests {
+		if n == 0 {
+			delete(r.requests, second)
+		} else {
+			r.requests[second] = n
+		}
+	}
 }
 
 // An operation is one that waits to be committed.
@@ -287,6 +393,10 @@ type operation struct {
 func (r *Register) apply(do func(*change)) error {
 	o := &operation{do, make(chan error, 1)}
 	r.committing.Lock()
+	if r.closed {
+		r.committing.Unlock()
+		return ErrClosed
+	}
 	r.waiting = append(r.waiting, o)
 	lead := !r.led
 	r.led = true
@@ -295,6 +405,19 @@ func (r *Register) apply(do func(*change)) error {
 		go r.lead()
 	}
 	return <-o.done
+}
+
+// ErrClosed is the error of a change to a register that was closed.
+var ErrClosed = errors.New("the register is closed")
+
+// Close commits what waits for that. Nothing changes after it; what there is can
+// still be read.
+func (r *Register) Close() error {
+	err := r.Flush()
+	r.committing.Lock()
+	defer r.committing.Unlock()
+	r.closed = true
+	return err
 }
 
 // lead commits group after group until nobody waits.
@@ -326,6 +449,7 @@ func (r *Register) lead() {
 			c.install(b)
 		} else {
 			r.uncommitted.storeErrors++
+			r.putBack(c.pending)
 		}
 		r.mu.Unlock()
 		for _, o := range group {

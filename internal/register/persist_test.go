@@ -6,12 +6,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -35,7 +35,7 @@ type reopened struct {
 
 func open(t *testing.T, dir string, now time.Time) *reopened {
 	t.Helper()
-	db, err := store.Open(dir)
+	db, err := store.Open(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,9 +104,9 @@ func TestReopen(t *testing.T) {
 			case 4:
 				err = r.Sweep(ctx, now)
 			case 5:
-				err = r.Request(ctx, now)
+				err = r.Request(ctx, now, 1+random.IntN(3))
 			case 6:
-				err = r.Count(func(t *register.Totals) {
+				r.Count(func(t *register.Counts) {
 					t.APIRequests[random.IntN(11)]++
 					t.APIDuration.Observe(random.Float64())
 				})
@@ -124,8 +124,9 @@ func TestReopen(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// What was counted beside a change is shown before it is stored.
-		if err := r.Count(func(*register.Totals) {}); err != nil {
+		// What was counted beside a change is shown before it is stored, or not yet.
+		r.Count(func(c *register.Counts) { c.APIUnknownStates++ })
+		if err := r.Flush(); err != nil {
 			t.Fatal(err)
 		}
 		before := r.Snapshot(now)
@@ -181,7 +182,7 @@ func (f *fullDisk) Commit(ctx context.Context, b *store.Batch) error {
 // goes on, and a restart knows the same.
 func TestFullDisk(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	db, err := store.Open(dir)
+	db, err := store.Open(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,19 +206,26 @@ func TestFullDisk(t *testing.T) {
 			return err
 		},
 		"untrack": func() error { _, err := r.Untrack(ctx, "running", start); return err },
-		"request": func() error { return r.Request(ctx, start) },
-		"count":   func() error { return r.Count(func(t *register.Totals) { t.APIUnknownStates++ }) },
-		"sweep":   func() error { return r.Sweep(ctx, at(2*time.Hour)) },
+		"request": func() error { return r.Request(ctx, start, 1) },
+		"webhook": func() error {
+			_, err := r.Observe(ctx, register.Observation{RequestID: "running", At: start, State: register.Failed, Webhook: true})
+			return err
+		},
+		"count": func() error {
+			r.Count(func(c *register.Counts) { c.APIUnknownStates++ })
+			return r.Flush()
+		},
+		"sweep": func() error { return r.Sweep(ctx, at(2*time.Hour)) },
 	} {
 		if err := do(); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%s on a full disk: %v", name, err)
 		}
 	}
 	during := r.Snapshot(start)
-	if during.Totals.StoreErrors != 6 {
-		t.Errorf("%d store errors, want 6", during.Totals.StoreErrors)
+	if during.Totals.StoreErrors != 7 || during.Totals.Webhooks[register.WebhookStoreError] != 1 {
+		t.Errorf("%d store errors, want 7; webhooks %v", during.Totals.StoreErrors, during.Totals.Webhooks)
 	}
-	during.Totals.StoreErrors = 0
+	during.Totals.StoreErrors, during.Totals.Webhooks[register.WebhookStoreError] = 0, 0
 	same(t, "on a full disk", before, during)
 
 	disk.set(false)
@@ -225,8 +233,8 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("with room again: %+v", effect)
 	}
 	after := r.Snapshot(start)
-	if after.Totals.StoreErrors != 6 || after.Totals.Finished != [3]uint64{1, 1, 0} {
-		t.Errorf("with room again: %d store errors, %v finished", after.Totals.StoreErrors, after.Totals.Finished)
+	if after.Totals.StoreErrors != 7 || after.Totals.Finished != [3]uint64{1, 1, 0} || after.Totals.APIUnknownStates != 1 {
+		t.Errorf("with room again: %d store errors, %v finished, %d unknown states", after.Totals.StoreErrors, after.Totals.Finished, after.Totals.APIUnknownStates)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
@@ -277,7 +285,7 @@ func TestQuestions(t *testing.T) {
 	track(t, r.Register, time.Now(), "running", "failed", "completed")
 	observe(t, r.Register, register.Observation{RequestID: "failed", At: time.Now(), State: register.Failed, ErrorCode: "code"})
 	observe(t, r.Register, register.Observation{RequestID: "completed", At: time.Now(), State: register.Completed, Result: words(2)})
-	if err := r.Request(context.Background(), time.Now()); err != nil {
+	if err := r.Request(context.Background(), time.Now(), 1); err != nil {
 		t.Fatal(err)
 	}
 	db, err := sql.Open("sqlite", filepath.Join(dir, "register.db")) // beside the one that is open
@@ -302,62 +310,76 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
-// Whatever bit of the file is wrong, the register opens, with what is sound; what
-// it can see to be lost is counted.
-func TestFlippedBits(t *testing.T) {
+// The log that a killed process leaves, cut or garbled at every frame, holds a
+// state that is consistent: the totals are exactly those of the jobs that it knows.
+func TestLogDamagedAtEveryFrame(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
 	r := open(t, dir, start)
-	track(t, r.Register, start, "running", "failed", "completed")
-	observe(t, r.Register, register.Observation{RequestID: "failed", At: start, State: register.Failed, ErrorCode: "code"})
-	observe(t, r.Register, register.Observation{RequestID: "completed", At: start, State: register.Completed, Result: words(2)})
-	if _, err := r.Untrack(ctx, "running", start); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Request(ctx, start); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.db.Close(); err != nil { // which writes the log into the file
-		t.Fatal(err)
-	}
-	content, err := os.ReadFile(filepath.Join(dir, "register.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied := t.TempDir()
-	path := filepath.Join(copied, "register.db")
-	noticed := 0
-	for bit := 0; bit < 8*len(content); bit += 83 {
-		broken := bytes.Clone(content)
-		broken[bit/8] ^= 1 << (bit % 8)
-		for _, part := range []string{"", "-wal", "-shm"} {
-			_ = os.Remove(path + part)
-		}
-		if err := os.WriteFile(path, broken, 0o600); err != nil {
+	random := rand.New(rand.NewPCG(3, 4))
+	for i := range 12 { // a scripted run: registrations, requests, ends by poll and by webhook
+		id := fmt.Sprint(i)
+		track(t, r.Register, start, id, id+"-b")
+		if err := r.Request(ctx, start, 1); err != nil {
 			t.Fatal(err)
 		}
-		db, err := store.Open(copied)
-		if err != nil {
-			// A version that this program does not know is not for it to overwrite.
-			if strings.Contains(err.Error(), "newer version") {
-				continue
-			}
-			t.Fatalf("bit %d: %v", bit, err)
-		}
-		opened, err := register.Open(ctx, register.Options{Retention: time.Hour, MaxJobAge: time.Hour, MaxJobSeries: 10}, db.Account("a"), start)
-		if err != nil {
-			t.Fatalf("bit %d: %v", bit, err)
-		}
-		if opened.Snapshot(start).Totals.CorruptRecords > 0 {
-			noticed++
-		}
-		if _, err := opened.Track(ctx, registration.HTTP, []registration.Job{{RequestID: "new"}}, start); err != nil {
-			t.Fatalf("bit %d: %v", bit, err)
-		}
-		if err := db.Close(); err != nil {
-			t.Fatalf("bit %d: %v", bit, err)
-		}
+		r.Count(func(c *register.Counts) { c.APIRequests[0]++ })
+		observe(t, r.Register, register.Observation{RequestID: id, At: start, State: register.Completed, Result: result(random)})
+		observe(t, r.Register, register.Observation{RequestID: id + "-c", At: start, State: register.Failed, Webhook: true, Adopt: true})
 	}
-	if noticed < 10 {
-		t.Errorf("damage was noticed %d times", noticed)
+	read := func(part string) []byte {
+		content, err := os.ReadFile(filepath.Join(dir, "register.db"+part))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	main, log := read(""), read("-wal") // as they are when the process is killed now
+	const header, frame = 32, 24 + 4096
+	frames := (len(log) - header) / frame
+	copied := t.TempDir()
+	states := make(map[int]bool)
+	check := func(what string, log []byte) {
+		t.Helper()
+		for part, content := range map[string][]byte{"": main, "-wal": log} {
+			if err := os.WriteFile(filepath.Join(copied, "register.db"+part), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db, err := store.Open(copied, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		defer db.Close()
+		r, err := register.Open(ctx, register.Options{MaxJobSeries: 1000}, db.Account("a"), start)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		s := r.Snapshot(start)
+		words, jobs := 0, 0
+		for _, j := range s.Jobs {
+			if j.Statistics != nil {
+				words += j.Statistics.Words
+			}
+			jobs++
+		}
+		registered := s.Totals.Registered[registration.File] + s.Totals.Registered[registration.Webhook]
+		if int(registered) != jobs || int(s.Totals.Finished[0]) != s.Counts[register.Completed] || int(s.Totals.Finished[1]) != s.Counts[register.Failed] ||
+			s.Totals.Webhooks[register.WebhookAdopted] != s.Totals.Registered[registration.Webhook] || int(s.Totals.Words) != words || s.Totals.CorruptRecords != 0 {
+			t.Errorf("%s: registered %v, finished %v, %d words in all; jobs %v, %d words in them; %d corrupt", what,
+				s.Totals.Registered, s.Totals.Finished, s.Totals.Words, s.Counts, words, s.Totals.CorruptRecords)
+		}
+		states[jobs*1000+s.Counts[register.Completed]*100+s.Counts[register.Failed]] = true
+	}
+	for n := range frames {
+		at := header + n*frame
+		check(fmt.Sprintf("cut at frame %d", n), log[:at])
+		check(fmt.Sprintf("cut in frame %d", n), log[:at+1+random.IntN(frame-1)])
+		garbled := bytes.Clone(log)
+		garbled[at+random.IntN(frame)] ^= byte(1 + random.IntN(255))
+		check(fmt.Sprintf("frame %d garbled", n), garbled)
+	}
+	t.Logf("%d frames, %d states", frames, len(states))
+	if frames < 100 || len(states) < 30 {
+		t.Errorf("%d frames, %d states: this test is about more", frames, len(states))
 	}
 }

@@ -37,9 +37,11 @@ type Register struct {
 	options atomic.Pointer[Options]
 	store   Store // nil: in memory
 
-	committing sync.Mutex // guards the operations that wait
+	committing sync.Mutex // guards what waits to be committed
 	waiting    []*operation
 	led        bool // somebody commits them
+	closed     bool
+	pending    pending
 
 	// Only the leader changes what follows, and locks mu for it; everybody else
 	// locks mu to read it.
@@ -50,7 +52,9 @@ type Register struct {
 	totals      *Totals
 	uncommitted uncommitted
 	written     map[string][]byte // the totals as they are stored
-	requests    map[int64]int     // that were stored when the register was opened
+	requests    map[int64]int     // to the API, by Unix second
+	reserved    reserved
+	learnt      []byte // when the register was opened
 
 	newest     *btree.BTreeG[*Job] // all jobs, the newest first
 	ranked     *btree.BTreeG[*Job] // all jobs, in the order in which they get series
@@ -73,11 +77,12 @@ func New(options Options, now time.Time) *Register {
 		return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
 	}
 	r := &Register{
-		jobs:    make(map[string]*Job),
-		totals:  newTotals(now),
-		written: make(map[string][]byte),
-		newest:  tree(func(a, b *Job) bool { return a.sequence > b.sequence }),
-		ranked:  tree(outranks),
+		jobs:     make(map[string]*Job),
+		totals:   newTotals(now),
+		written:  make(map[string][]byte),
+		requests: make(map[int64]int),
+		newest:   tree(func(a, b *Job) bool { return a.sequence > b.sequence }),
+		ranked:   tree(outranks),
 		unfinished: tree(func(a, b *Job) bool {
 			return cmp.Or(a.Start().Compare(b.Start()), cmp.Compare(a.sequence, b.sequence)) < 0
 		}),
@@ -147,6 +152,7 @@ func (c *change) track(from registration.Source, reg registration.Job, now time.
 		Source:       from,
 		Labels:       c.r.labels(reg.Labels),
 		AudioSeconds: reg.AudioSeconds,
+		Priority:     1,
 		FirstSeen:    now,
 		SubmittedAt:  reg.SubmittedAt,
 		sequence:     c.sequence,
@@ -241,8 +247,9 @@ type Observation struct {
 	State     State
 	ErrorCode string             // with Failed
 	Result    *transcript.Result // with Completed; nil where there is nothing to measure
-	// Adopt starts tracking the job if nobody has registered it: a webhook has
-	// brought it.
+	// Webhook says that a webhook has brought it, which is counted with it.
+	Webhook bool
+	// Adopt starts tracking the job of a webhook if nobody has registered it.
 	Adopt bool
 }
 
@@ -254,34 +261,58 @@ type Effect struct {
 	Job     Job  // as it is now; empty where it is not tracked
 }
 
+// Webhook is the outcome of a webhook with that effect.
+func (e Effect) Webhook() WebhookOutcome {
+	switch {
+	case !e.Known:
+		return WebhookUnknownJob
+	case !e.Changed:
+		return WebhookDuplicate
+	case e.Adopted:
+		return WebhookAdopted
+	}
+	return WebhookAccepted
+}
+
 // Observe applies an observation. It is idempotent: the first end of an
 // unfinished job counts, a repeat changes nothing. A lost job that turns out to
 // have ended takes that state and its result, but its end was counted already.
 func (r *Register) Observe(_ context.Context, o Observation) (effect Effect, err error) {
 	err = r.apply(func(c *change) {
-		j, known := c.job(o.RequestID)
-		adopted := false
-		if !known {
-			if _, known = c.departure(o.RequestID); known || !o.Adopt {
-				effect = Effect{Known: known}
-				return
-			}
-			j, adopted = c.track(registration.Webhook, registration.Job{RequestID: o.RequestID}, o.At), true
+		effect = c.observe(o)
+		if o.Webhook {
+			c.totals.Webhooks[effect.Webhook()]++
 		}
-		before := j.State
-		if before != Completed && before != Failed && (before != Lost || o.State.Ended()) {
-			c.observe(j, o)
-		}
-		effect = Effect{Known: true, Changed: j.State != before, Adopted: adopted, Job: *j}
 	})
 	if err != nil {
+		if o.Webhook {
+			r.mu.Lock()
+			r.uncommitted.refusedWebhooks++
+			r.mu.Unlock()
+		}
 		return Effect{}, err
 	}
 	return effect, nil
 }
 
-// observe applies an observation to a job that it can change.
-func (c *change) observe(j *Job, o Observation) {
+func (c *change) observe(o Observation) Effect {
+	j, known := c.job(o.RequestID)
+	adopted := false
+	if !known {
+		if _, known = c.departure(o.RequestID); known || !o.Adopt {
+			return Effect{Known: known}
+		}
+		j, adopted = c.track(registration.Webhook, registration.Job{RequestID: o.RequestID}, o.At), true
+	}
+	before := j.State
+	if before != Completed && before != Failed && (before != Lost || o.State.Ended()) {
+		c.advance(j, o)
+	}
+	return Effect{Known: true, Changed: j.State != before, Adopted: adopted, Job: *j}
+}
+
+// advance applies an observation to a job that it can change.
+func (c *change) advance(j *Job, o Observation) {
 	before, lastLook := j.State, cmp.Or(j.LastObserved, j.Start())
 	if o.State != Lost { // giving up is our own doing: nothing was heard
 		j.LastObserved = o.At
@@ -332,12 +363,6 @@ func (r *Register) Untrack(_ context.Context, requestID string, now time.Time) (
 		}
 	})
 	return was && err == nil, err
-}
-
-// Request notes that a request is about to be sent to the API: a restart must
-// know of it.
-func (r *Register) Request(_ context.Context, at time.Time) error {
-	return r.apply(func(c *change) { c.requests[at.Unix()]++ })
 }
 
 // Expired returns the IDs of jobs that are to be given up: that the API called
@@ -402,7 +427,12 @@ func (r *Register) Sweep(_ context.Context, now time.Time) error {
 			}
 		}
 		if forget {
-			c.before = now.Add(-requestsKept).Unix()
+			for second := range c.r.requests {
+				if second < now.Add(-requestsKept).Unix() {
+					c.requests[second] = 0
+				}
+			}
+			c.compact = true
 		}
 	})
 	if err == nil && forget {
@@ -415,11 +445,6 @@ func (r *Register) Sweep(_ context.Context, now time.Time) error {
 
 // requestsKept is how long requests stay stored: longer than any window of a quota.
 const requestsKept = 26 * time.Hour
-
-// Count changes the totals that do not come from observations.
-func (r *Register) Count(count func(*Totals)) error {
-	return r.apply(func(c *change) { count(c.totals) })
-}
 
 // Job returns what is known of one job.
 func (r *Register) Job(requestID string) (Job, bool) {

@@ -360,7 +360,7 @@ func TestSnapshotIsACopy(t *testing.T) {
 	track(t, r, start, "a")
 	before := r.Snapshot(start)
 	observe(t, r, register.Observation{RequestID: "a", At: start, State: register.Completed, Result: words(5)})
-	r.Count(func(t *register.Totals) { t.APIDuration.Observe(1) })
+	r.Count(func(t *register.Counts) { t.APIDuration.Observe(1) })
 	track(t, r, start, "b")
 	if before.Jobs[0].State != register.Pending || before.Totals.Words != 0 || before.Totals.WordDuration.Count() != 0 ||
 		before.Totals.APIDuration.Count() != 0 || before.Totals.Registered[registration.File] != 1 || before.Counts[register.Pending] != 1 {

@@ -57,9 +57,38 @@ var WebhookOutcomes = [...]string{
 // Results are the states that are ends, in the order in which Totals counts them.
 var Results = [...]State{Completed, Failed, Lost}
 
+// Counts are what is counted beside observations.
+type Counts struct {
+	APIRequests      [len(jobstatus.Outcomes)]uint64
+	APIDuration      *histogram.Histogram // seconds
+	APIUnknownStates uint64
+	Webhooks         [len(WebhookOutcomes)]uint64
+	SourceErrors     bySource
+}
+
+func newCounts() Counts {
+	return Counts{APIDuration: histogram.New(APIRequestBounds), SourceErrors: make(map[registration.Source]uint64)}
+}
+
+// add adds other counts.
+func (c *Counts) add(o *Counts) {
+	for i, n := range o.APIRequests {
+		c.APIRequests[i] += n
+	}
+	c.APIDuration.Merge(o.APIDuration, "", time.Time{})
+	c.APIUnknownStates += o.APIUnknownStates
+	for i, n := range o.Webhooks {
+		c.Webhooks[i] += n
+	}
+	for source, n := range o.SourceErrors {
+		c.SourceErrors[source] += n
+	}
+}
+
 // Totals only ever grow, from Created on.
 type Totals struct {
 	Created time.Time
+	Counts
 
 	Registered bySource
 	Finished   [len(Results)]uint64 // each job once, at its first end
@@ -75,20 +104,15 @@ type Totals struct {
 	SpeechSeconds                                               float64
 	WordAnomalies                                               [len(transcript.Anomalies)]uint64
 
-	APIRequests      [len(jobstatus.Outcomes)]uint64
-	APIDuration      *histogram.Histogram // seconds
-	APIUnknownStates uint64
-	Webhooks         [len(WebhookOutcomes)]uint64
-	SourceErrors     bySource
-	StoreErrors      uint64
-	CorruptRecords   uint64
+	StoreErrors    uint64
+	CorruptRecords uint64
 }
 
 func newTotals(created time.Time) *Totals {
 	t := &Totals{
 		Created:              created,
+		Counts:               newCounts(),
 		Registered:           make(map[registration.Source]uint64),
-		SourceErrors:         make(map[registration.Source]uint64),
 		DetectionWindow:      histogram.New(JobDurationBounds),
 		TranscriptConfidence: histogram.New(transcript.RatioBounds),
 		SpeechRate:           histogram.New(SpeechRateBounds),
@@ -97,7 +121,6 @@ func newTotals(created time.Time) *Totals {
 		WordConfidence:       histogram.New(transcript.RatioBounds),
 		WordDuration:         histogram.New(transcript.WordDurationBounds),
 		WordGap:              histogram.New(transcript.WordGapBounds),
-		APIDuration:          histogram.New(APIRequestBounds),
 	}
 	for i := range t.JobDuration {
 		t.JobDuration[i] = histogram.New(JobDurationBounds)

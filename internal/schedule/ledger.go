@@ -25,6 +25,22 @@ type Limits struct {
 	Concurrent int // requests under way at once
 }
 
+// Block is how many requests the quota allows in a second, where that is more than
+// one: as many are stored at once before the first is sent. 0: there is no quota.
+func (l Limits) Block() int {
+	perSecond := math.Inf(1)
+	if l.PerMinute > 0 {
+		perSecond = l.PerMinute / 60
+	}
+	if l.PerDay > 0 {
+		perSecond = min(perSecond, float64(l.PerDay)/86400)
+	}
+	if math.IsInf(perSecond, 1) {
+		return 0
+	}
+	return max(int(perSecond), 1)
+}
+
 // A DayReset is a time of day at which the day's quota begins anew. The zero
 // value is none: the day is any 24 hours.
 type DayReset struct {

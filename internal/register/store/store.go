@@ -4,133 +4,66 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
+	"strconv"
+	"strings"
+	"sync"
 
 	"github.com/gofrs/flock"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// A Job is one row of the table jobs. Times are in UTC; zero where unknown.
-type Job struct {
-	RequestID       string
-	Sequence        uint64 // in order of registration
-	API             string
-	Source          string
-	State           string
-	ErrorCode       string
-	Labels          []byte // JSON; nil: none
-	AudioSeconds    float64
-	FirstSeen       time.Time
-	SubmittedAt     time.Time
-	LastObserved    time.Time
-	FinishedAt      time.Time
-	DetectionWindow time.Duration
-	Statistics      []byte // JSON; nil: none
-}
-
-// A Departure is one row of the table departed: a job that is no longer tracked,
-// and is remembered for a while.
-type Departure struct {
-	RequestID string
-	Until     time.Time
-	Removed   bool // by a user
-}
-
-// A Batch is what one transaction changes.
-type Batch struct {
-	Jobs      []Job             // new or changed
-	Gone      []string          // no longer jobs
-	Departed  []Departure       // new or changed
-	Forgotten []string          // no longer departed
-	Totals    map[string][]byte // JSON by name; those that changed
-	Requests  map[int64]int     // to the API, to be added, by Unix second
-	Before    int64             // requests before this Unix second are forgotten; 0: none
-}
-
-// Empty says whether there is nothing to commit.
-func (b *Batch) Empty() bool {
-	return len(b.Jobs)+len(b.Gone)+len(b.Departed)+len(b.Forgotten)+len(b.Totals)+len(b.Requests) == 0 && b.Before == 0
-}
-
-// Contents are all that is stored of an account.
-type Contents struct {
-	Jobs     []Job // in order of their sequence
-	Departed []Departure
-	Totals   map[string][]byte
-	Requests map[int64]int
-	Corrupt  int // rows that make no sense, and were left out
-}
-
-// The version of the schema, in SQLite's user_version. A migration adds one.
-const schemaVersion = 1
-
-const schema = `
-CREATE TABLE jobs (
-	account TEXT NOT NULL, request_id TEXT NOT NULL, sequence INTEGER NOT NULL,
-	api TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL, error_code TEXT NOT NULL,
-	labels TEXT, audio_seconds REAL NOT NULL,
-	first_seen TEXT NOT NULL, submitted_at TEXT, last_observed TEXT, finished_at TEXT,
-	detection_window_seconds REAL NOT NULL, statistics TEXT,
-	PRIMARY KEY (account, request_id)) WITHOUT ROWID, STRICT;
-CREATE TABLE departed (
-	account TEXT NOT NULL, request_id TEXT NOT NULL, until TEXT NOT NULL, removed INTEGER NOT NULL,
-	PRIMARY KEY (account, request_id)) WITHOUT ROWID, STRICT;
-CREATE TABLE totals (
-	account TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
-	PRIMARY KEY (account, name)) WITHOUT ROWID, STRICT;
-CREATE TABLE requests (
-	account TEXT NOT NULL, unix_second INTEGER NOT NULL, requests INTEGER NOT NULL,
-	PRIMARY KEY (account, unix_second)) WITHOUT ROWID, STRICT;
-`
-
-// What is read of an account.
-const (
-	selectJobs = `SELECT request_id, sequence, api, source, state, error_code, labels, audio_seconds, first_seen, submitted_at, last_observed, finished_at,
-		detection_window_seconds, statistics FROM jobs WHERE account = ? ORDER BY sequence`
-	selectDeparted = `SELECT request_id, until, removed FROM departed WHERE account = ?`
-	selectTotals   = `SELECT name, value FROM totals WHERE account = ?`
-	selectRequests = `SELECT unix_second, requests FROM requests WHERE account = ?`
-)
-
 // A DB is the database in one directory. It may be used by several goroutines at
 // once; commits take turns.
 type DB struct {
-	sql  *sql.DB
 	lock *flock.Flock
 	path string
-	// Aside is where a damaged database was put; empty: it was sound.
-	Aside string
+	log  *slog.Logger
+
+	mu      sync.RWMutex // held to put another file in the place of the one that is open
+	sql     *sql.DB
+	puts    map[*table]*sql.Stmt
+	removes map[*table]*sql.Stmt
+
+	unclaimed map[string]*Contents // what was read of the accounts, until they load it
+	claimed   map[string]bool      // accounts that have loaded
+	lost      losses               // not told to their account yet
 }
 
 // Open opens the database in a directory, and makes both where they are missing.
 // The error says what to do: another process has it, it is of a newer version, or
-// it cannot be written. A damaged database is put aside under a name that says so,
-// and an empty one takes its place.
-func Open(dir string) (*DB, error) {
+// it cannot be written. Of a damaged database, what is sound is kept: it goes into
+// a new one, and the damaged file is put aside under a name that says so. What was
+// lost is logged, and told to the accounts that load.
+func Open(dir string, log *slog.Logger) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making the directory: %w", err)
 	}
-	db := &DB{lock: flock.New(filepath.Join(dir, "lock")), path: filepath.Join(dir, "register.db")}
+	db := &DB{lock: flock.New(filepath.Join(dir, "lock")), path: filepath.Join(dir, "register.db"), log: log, claimed: make(map[string]bool)}
 	switch locked, err := db.lock.TryLock(); {
 	case err != nil:
 		return nil, fmt.Errorf("locking the directory: %w", err)
 	case !locked:
 		return nil, fmt.Errorf("another process uses %s; stop it, or choose another directory", dir)
 	}
-	err := db.open()
-	if errors.Is(err, errDamaged) {
-		if err = db.putAside(); err == nil {
-			err = db.open()
-		}
+	err := db.finishRebuilding()
+	if err == nil {
+		err = db.open()
+	}
+	if old, ok := errors.AsType[olderVersion](err); ok {
+		err = db.rebuild(int(old), "schema-"+strconv.Itoa(int(old)))
+	}
+	if err == nil || errors.Is(err, errDamaged) {
+		db.unclaimed, err = db.readOrRebuild(err)
 	}
 	if err != nil {
 		_ = db.lock.Unlock()
@@ -139,15 +72,38 @@ func Open(dir string) (*DB, error) {
 	return db, nil
 }
 
+// errDamaged says that a database is not as it was written.
 var errDamaged = errors.New("the database is damaged")
 
-func (db *DB) open() (err error) {
+// An olderVersion is the version of a schema that is not read any more.
+type olderVersion int
+
+func (v olderVersion) Error() string { return fmt.Sprintf("the schema is of version %d", int(v)) }
+
+// connect opens a file, and makes it where it is missing.
+func connect(path string) (*sql.DB, error) {
 	// FULL: a commit is on the disk when it returns, also after a power loss.
-	db.sql, err = sql.Open("sqlite", "file:"+db.path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	pragmas := []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "journal_size_limit(67108864)", "cell_size_check(ON)", "trusted_schema(OFF)"}
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		// Only a new file can be told so; SQLite writes to an old one all the same.
+		pragmas = append([]string{"auto_vacuum(INCREMENTAL)"}, pragmas...)
+	}
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma="+strings.Join(pragmas, "&_pragma="))
+	if err == nil {
+		db.SetMaxOpenConns(1)
+	}
+	return db, err
+}
+
+// open opens the file, if it is sound and of this version.
+func (db *DB) open() (err error) {
+	if err := checkHeader(db.path); err != nil {
+		return err
+	}
+	db.sql, err = connect(db.path)
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", db.path, err)
 	}
-	db.sql.SetMaxOpenConns(1)
 	defer func() {
 		if err != nil {
 			_ = db.sql.Close()
@@ -160,59 +116,123 @@ func (db *DB) open() (err error) {
 	if sound != "ok" {
 		return errDamaged
 	}
+	if err := db.checkVersion(); err != nil {
+		return err
+	}
+	db.puts, db.removes = make(map[*table]*sql.Stmt), make(map[*table]*sql.Stmt)
+	for _, t := range tables {
+		// A sound file may still have lost what its tables are called.
+		for query, into := range map[string]map[*table]*sql.Stmt{t.put(): db.puts, t.remove(): db.removes} {
+			if into[t], err = db.sql.Prepare(query); err != nil {
+				return db.trouble("opening", err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkVersion makes the tables where there are none yet, and tells an older and a
+// newer version of them. The version stands in two places: one flipped bit is no
+// newer version.
+func (db *DB) checkVersion() error {
 	var version int
 	if err := db.sql.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return db.trouble("opening", err)
 	}
-	switch {
-	case version > schemaVersion:
-		return fmt.Errorf("%s was written by a newer version (schema %d, this one knows %d); use that version, or another directory", db.path, version, schemaVersion)
-	case version < schemaVersion:
-		if _, err := db.sql.Exec(fmt.Sprintf("BEGIN; %s PRAGMA user_version = %d; COMMIT", schema, schemaVersion)); err != nil {
+	if version == 0 {
+		if err := makeTables(db.sql); err != nil {
 			return db.trouble("making the tables in", err)
 		}
+		return nil
 	}
-	// A sound file may still have lost what its tables are called.
-	for _, query := range []string{selectJobs, selectDeparted, selectTotals, selectRequests} {
-		statement, err := db.sql.Prepare(query)
-		if err != nil {
-			return db.trouble("reading", err)
-		}
-		if err := statement.Close(); err != nil {
-			return db.trouble("reading", err)
-		}
+	if version == 1 {
+		return olderVersion(1) // which has no table meta
+	}
+	var row []any
+	err := scan(db.sql, &meta, meta.read(), func(r []any) error { row = r; return nil })
+	switch {
+	case err != nil:
+		return db.trouble("opening", err)
+	case row == nil || !meta.sound(row) || row[1] != strconv.Itoa(version):
+		return errDamaged
+	case version > schemaVersion:
+		return fmt.Errorf("%s was written by a newer version (schema %d, this one knows %d); use that version, or another directory", db.path, version, schemaVersion)
 	}
 	return nil
+}
+
+func makeTables(db *sql.DB) error {
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // of no effect after a commit
+	for _, t := range tables {
+		if _, err := tx.Exec(t.create()); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(meta.put(), meta.sealed("schema", strconv.Itoa(schemaVersion))...); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // trouble tells damage from what may pass, such as a disk that does not answer or
 // a file that must not be read: that is no reason to put the file aside.
 func (db *DB) trouble(doing string, err error) error {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
-		switch e.Code() & 0xff {
-		// ERROR is SQL that the tables do not fit: one is missing, or there although
-		// no version says so.
-		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR:
-			return errDamaged
-		}
+	if isDamage(err) || err == errDamaged {
+		return errDamaged
 	}
 	return fmt.Errorf("%s %s: %w", doing, db.path, err)
 }
 
-// putAside renames a damaged database, with its log, so that it can be looked at.
-func (db *DB) putAside() error {
-	db.Aside = fmt.Sprintf("%s.damaged-%d", db.path, time.Now().Unix())
-	for _, part := range []string{"", "-wal", "-shm"} {
-		if err := os.Rename(db.path+part, db.Aside+part); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("putting a damaged database aside: %w", err)
+func isDamage(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	// ERROR is SQL that the tables do not fit: one is missing, or there although no
+	// version says so.
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR:
+		return true
+	}
+	return false
+}
+
+// scan reads rows of a table, checksum last.
+func scan(db *sql.DB, t *table, query string, row func([]any) error) error {
+	rows, err := db.Query(query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	into := make([]any, len(t.columns)+1)
+	for rows.Next() {
+		values := make([]any, len(into))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		if err := row(values); err != nil {
+			return err
 		}
 	}
-	return nil
+	return rows.Err()
 }
 
 // Close closes the database, and lets another process have it.
-func (db *DB) Close() error { return errors.Join(db.sql.Close(), db.lock.Unlock()) }
+func (db *DB) Close() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return errors.Join(db.sql.Close(), db.lock.Unlock())
+}
 
 // Size is the size of the database and its log on disk, in bytes.
 func (db *DB) Size() (bytes int64) {
@@ -236,35 +256,13 @@ type Account struct {
 // Size is the size of the whole database, in bytes.
 func (a *Account) Size() int64 { return a.db.Size() }
 
-// Damaged says whether the database that was there could not be read.
-func (a *Account) Damaged() bool { return a.db.Aside != "" }
-
-// stamp is a time as the tables have it: NULL where it is zero.
-func stamp(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t.UTC().Format(time.RFC3339Nano)
-}
-
-func parseStamp(s sql.NullString) (time.Time, error) {
-	if !s.Valid {
-		return time.Time{}, nil
-	}
-	return time.Parse(time.RFC3339Nano, s.String)
-}
-
-func text(json []byte) any {
-	if json == nil {
-		return nil
-	}
-	return string(json)
-}
-
 // Commit writes a batch in one transaction. It has been written, durably, when
 // the error is nil, and nothing of it otherwise.
 func (a *Account) Commit(ctx context.Context, b *Batch) (err error) {
-	tx, err := a.db.sql.BeginTx(ctx, nil)
+	db := a.db
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	tx, err := db.sql.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("storing: %w", err)
 	}
@@ -274,145 +272,118 @@ func (a *Account) Commit(ctx context.Context, b *Batch) (err error) {
 			err = fmt.Errorf("storing: %w", err)
 		}
 	}()
-	each := func(n int, query string, args func(i int) []any) error {
-		if n == 0 {
-			return nil
-		}
-		statement, err := tx.PrepareContext(ctx, query)
-		if err != nil {
-			return err
-		}
-		defer statement.Close()
-		for i := range n {
-			if _, err := statement.ExecContext(ctx, append([]any{a.name}, args(i)...)...); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	names, seconds := slices.Collect(maps.Keys(b.Totals)), slices.Collect(maps.Keys(b.Requests))
-	before := 0
-	if b.Before > 0 {
-		before = 1
-	}
-	for _, step := range []func() error{
-		func() error {
-			return each(len(b.Jobs), `INSERT OR REPLACE INTO jobs (account, request_id, sequence, api, source, state, error_code, labels, audio_seconds,
-				first_seen, submitted_at, last_observed, finished_at, detection_window_seconds, statistics) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-				func(i int) []any {
-					j := &b.Jobs[i]
-					return []any{j.RequestID, int64(j.Sequence), j.API, j.Source, j.State, j.ErrorCode, text(j.Labels), j.AudioSeconds,
-						stamp(j.FirstSeen), stamp(j.SubmittedAt), stamp(j.LastObserved), stamp(j.FinishedAt), j.DetectionWindow.Seconds(), text(j.Statistics)}
-				})
-		},
-		func() error {
-			return each(len(b.Gone), `DELETE FROM jobs WHERE account = ? AND request_id = ?`, func(i int) []any { return []any{b.Gone[i]} })
-		},
-		func() error {
-			return each(len(b.Departed), `INSERT OR REPLACE INTO departed (account, request_id, until, removed) VALUES (?, ?, ?, ?)`,
-				func(i int) []any {
-					d := &b.Departed[i]
-					return []any{d.RequestID, stamp(d.Until), d.Removed}
-				})
-		},
-		func() error {
-			return each(len(b.Forgotten), `DELETE FROM departed WHERE account = ? AND request_id = ?`, func(i int) []any { return []any{b.Forgotten[i]} })
-		},
-		func() error {
-			return each(len(names), `INSERT OR REPLACE INTO totals (account, name, value) VALUES (?, ?, ?)`,
-				func(i int) []any { return []any{names[i], string(b.Totals[names[i]])} })
-		},
-		func() error {
-			return each(len(seconds), `INSERT INTO requests (account, unix_second, requests) VALUES (?, ?, ?)
-				ON CONFLICT (account, unix_second) DO UPDATE SET requests = requests + excluded.requests`,
-				func(i int) []any { return []any{seconds[i], b.Requests[seconds[i]]} })
-		},
-		func() error {
-			return each(before, `DELETE FROM requests WHERE account = ? AND unix_second < ?`, func(int) []any { return []any{b.Before} })
-		},
-	} {
-		if err := step(); err != nil {
-			return err
+	put := func(t *table, values ...any) {
+		if err == nil {
+			_, err = tx.StmtContext(ctx, db.puts[t]).ExecContext(ctx, t.sealed(values...)...)
 		}
 	}
-	return tx.Commit()
+	remove := func(t *table, key ...any) {
+		if err == nil {
+			_, err = tx.StmtContext(ctx, db.removes[t]).ExecContext(ctx, key...)
+		}
+	}
+	for i := range b.Jobs {
+		put(&jobs, b.Jobs[i].values(a.name)...)
+	}
+	for _, id := range b.Gone {
+		remove(&jobs, a.name, id)
+	}
+	for i := range b.Departed {
+		put(&departed, b.Departed[i].values(a.name)...)
+	}
+	for _, id := range b.Forgotten {
+		remove(&departed, a.name, id)
+	}
+	for name, value := range b.Totals {
+		put(&totals, a.name, name, string(value))
+	}
+	for second, n := range b.Requests {
+		if n > 0 {
+			put(&requests, a.name, second, int64(n))
+		} else {
+			remove(&requests, a.name, second)
+		}
+	}
+	if b.Learnt != nil {
+		put(&learnt, a.name, string(b.Learnt))
+	}
+	if err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if b.Compact {
+		// It is no loss where that fails: the room is used again.
+		_, _ = db.sql.ExecContext(ctx, "PRAGMA incremental_vacuum")
+	}
+	return nil
 }
 
-// Load reads all that is stored of the account. A row that makes no sense is left
-// out and counted.
+// Load returns all that is stored of the account. It comes before the first Commit.
 func (a *Account) Load(ctx context.Context) (*Contents, error) {
-	c := &Contents{Totals: make(map[string][]byte), Requests: make(map[int64]int)}
-	read := func(query string, row func(*sql.Rows) error) error {
-		rows, err := a.db.sql.QueryContext(ctx, query, a.name)
-		if err != nil {
-			return err
+	db := a.db
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	all := db.unclaimed
+	if db.claimed[a.name] { // it comes back, and has written since
+		var err error
+		if all, err = db.readOrRebuild(nil); err != nil {
+			return nil, fmt.Errorf("loading the register of account %q: %w", a.name, err)
 		}
-		defer rows.Close()
-		for rows.Next() {
-			if row(rows) != nil {
-				c.Corrupt++
-			}
-		}
-		return rows.Err()
 	}
-	err := errors.Join(
-		read(selectJobs, func(rows *sql.Rows) error {
-			var j Job
-			var times [4]sql.NullString
-			var labels, statistics sql.NullString
-			var window float64
-			err := rows.Scan(&j.RequestID, &j.Sequence, &j.API, &j.Source, &j.State, &j.ErrorCode, &labels, &j.AudioSeconds,
-				&times[0], &times[1], &times[2], &times[3], &window, &statistics)
-			if err != nil {
-				return err
-			}
-			j.DetectionWindow = time.Duration(window * float64(time.Second))
-			if labels.Valid {
-				j.Labels = []byte(labels.String)
-			}
-			if statistics.Valid {
-				j.Statistics = []byte(statistics.String)
-			}
-			for i, t := range []*time.Time{&j.FirstSeen, &j.SubmittedAt, &j.LastObserved, &j.FinishedAt} {
-				if *t, err = parseStamp(times[i]); err != nil {
-					return err
-				}
-			}
-			c.Jobs = append(c.Jobs, j)
-			return nil
-		}),
-		read(selectDeparted, func(rows *sql.Rows) error {
-			var d Departure
-			var until sql.NullString
-			if err := rows.Scan(&d.RequestID, &until, &d.Removed); err != nil {
-				return err
-			}
-			var err error
-			if d.Until, err = parseStamp(until); err == nil {
-				c.Departed = append(c.Departed, d)
-			}
-			return err
-		}),
-		read(selectTotals, func(rows *sql.Rows) error {
-			var name, value string
-			err := rows.Scan(&name, &value)
-			if err == nil {
-				c.Totals[name] = []byte(value)
-			}
-			return err
-		}),
-		read(selectRequests, func(rows *sql.Rows) error {
-			var second int64
-			var n int
-			err := rows.Scan(&second, &n)
-			if err == nil {
-				c.Requests[second] = n
-			}
-			return err
-		}),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("loading the register of account %q: %w", a.name, err)
+	db.claimed[a.name] = true
+	c := all[a.name]
+	delete(all, a.name)
+	if c == nil {
+		c = newContents()
 	}
+	c.Lost = db.lost.tell(a.name)
 	return c, nil
+}
+
+// readOrRebuild reads all that is stored. Where a row is not as it was written, or
+// the database is damaged as err has it, it is rebuilt from what is sound.
+func (db *DB) readOrRebuild(err error) (map[string]*Contents, error) {
+	var all map[string]*Contents
+	if err == nil {
+		if all, err = db.read(); errors.Is(err, errDamaged) {
+			_ = db.sql.Close()
+		}
+	}
+	if errors.Is(err, errDamaged) {
+		if err = db.rebuild(schemaVersion, "damaged"); err == nil {
+			all, err = db.read()
+		}
+	}
+	return all, err
+}
+
+// read reads all rows, also those of accounts that nobody asks for: the name of an
+// account is damaged as easily as anything else.
+func (db *DB) read() (map[string]*Contents, error) {
+	all := make(map[string]*Contents)
+	for _, t := range tables {
+		if t == &meta {
+			continue
+		}
+		err := scan(db.sql, t, t.read(), func(row []any) error {
+			if !t.sound(row) {
+				return errDamaged
+			}
+			account := text(row[0])
+			if all[account] == nil {
+				all[account] = newContents()
+			}
+			all[account].take(t, row)
+			return nil
+		})
+		if err != nil {
+			return nil, db.trouble("reading", err)
+		}
+	}
+	for _, c := range all {
+		slices.SortFunc(c.Jobs, func(a, b Job) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	}
+	return all, nil
 }

@@ -2,7 +2,7 @@ package store_test
 
 import (
 	"context"
-	"database/sql"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,12 +16,13 @@ import (
 
 var (
 	ctx   = context.Background()
+	quiet = slog.New(slog.DiscardHandler)
 	start = time.Date(2026, 11, 23, 18, 0, 0, 123456789, time.UTC)
 )
 
 func open(t *testing.T, dir string) *store.DB {
 	t.Helper()
-	db, err := store.Open(dir)
+	db, err := store.Open(dir, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func TestCommitAndLoad(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, dir)
 	full := store.Job{
-		RequestID: "full", Sequence: 1, API: "asr", Source: "http", State: "failed", ErrorCode: "code", Labels: []byte(`{"team":"x"}`), AudioSeconds: 1.5,
+		RequestID: "full", Sequence: 1, API: "asr", Source: "http", State: "failed", ErrorCode: "code", Labels: []byte(`{"team":"x"}`), AudioSeconds: 1.5, Priority: 2,
 		FirstSeen: start, SubmittedAt: start.Add(-time.Hour), LastObserved: start.Add(time.Hour), FinishedAt: start.Add(2 * time.Hour),
 		DetectionWindow: 90 * time.Second, Statistics: []byte(`{"Words":3}`),
 	}
@@ -61,7 +62,7 @@ func TestCommitAndLoad(t *testing.T) {
 	})
 	commit(&store.Batch{
 		Gone: []string{"gone"}, Forgotten: []string{"forgotten"}, Totals: map[string][]byte{"words": []byte("2")},
-		Requests: map[int64]int{200: 3, 300: 1}, Before: 150,
+		Requests: map[int64]int{100: 0, 200: 5, 300: 1}, Learnt: []byte(`{"n":1}`), Compact: true,
 	})
 	if err := db.Account("b").Commit(ctx, &store.Batch{Jobs: []store.Job{{RequestID: "other", FirstSeen: start}}, Requests: map[int64]int{1: 1}}); err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func TestCommitAndLoad(t *testing.T) {
 	}
 	want := &store.Contents{
 		Jobs: []store.Job{full, bare}, Departed: []store.Departure{{"left", start, true}},
-		Totals: map[string][]byte{"words": []byte("2"), "created": []byte(`"x"`)}, Requests: map[int64]int{200: 5, 300: 1},
+		Totals: map[string][]byte{"words": []byte("2"), "created": []byte(`"x"`)}, Requests: map[int64]int{200: 5, 300: 1}, Learnt: []byte(`{"n":1}`),
 	}
 	if diff := cmp.Diff(want, load(t, open(t, dir))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -84,74 +85,13 @@ func TestCommitAndLoad(t *testing.T) {
 func TestOneProcessAtATime(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, dir)
-	if _, err := store.Open(dir); err == nil || !strings.Contains(err.Error(), "another process uses "+dir) {
+	if _, err := store.Open(dir, quiet); err == nil || !strings.Contains(err.Error(), "another process uses "+dir) {
 		t.Errorf("opened twice: %v", err)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	open(t, dir)
-}
-
-func TestNewerSchema(t *testing.T) {
-	dir := t.TempDir()
-	if err := open(t, dir).Close(); err != nil {
-		t.Fatal(err)
-	}
-	db, err := sql.Open("sqlite", filepath.Join(dir, "register.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Exec("PRAGMA user_version = 99"); err != nil {
-		t.Fatal(err)
-	}
-	db.Close()
-	if _, err := store.Open(dir); err == nil || !strings.Contains(err.Error(), "newer version (schema 99") {
-		t.Errorf("a newer schema: %v", err)
-	}
-}
-
-// A database that is damaged is put aside, whole, and an empty one takes its place.
-func TestDamage(t *testing.T) {
-	for name, damage := range map[string]func(content []byte) []byte{
-		"no database": func([]byte) []byte { return []byte(strings.Repeat("not a database ", 1000)) },
-		"cut off":     func(c []byte) []byte { return c[:len(c)/2+100] },
-		"zeroed":      func(c []byte) []byte { clear(c[4096:]); return c },
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			db := open(t, dir)
-			var jobs []store.Job
-			for i := range 500 {
-				jobs = append(jobs, store.Job{RequestID: strings.Repeat("x", i%100) + string(rune('a'+i%26)), Sequence: uint64(i), FirstSeen: start})
-			}
-			if err := db.Account("a").Commit(ctx, &store.Batch{Jobs: jobs}); err != nil {
-				t.Fatal(err)
-			}
-			if err := db.Close(); err != nil {
-				t.Fatal(err)
-			}
-			path := filepath.Join(dir, "register.db")
-			content, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			broken := damage(content)
-			if err := os.WriteFile(path, broken, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			db = open(t, dir)
-			if db.Aside == "" || !db.Account("a").Damaged() {
-				t.Fatal("nobody noticed")
-			}
-			if aside, err := os.ReadFile(db.Aside); err != nil || len(aside) != len(broken) {
-				t.Errorf("put aside: %d bytes, %v; want %d", len(aside), err, len(broken))
-			}
-			if c := load(t, db); len(c.Jobs) != 0 {
-				t.Errorf("%d jobs in the new database", len(c.Jobs))
-			}
-		})
-	}
 }
 
 // The log of a killed process, cut at any place, holds the transactions that are
@@ -182,7 +122,7 @@ func TestLogCutAnywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		db, err := store.Open(copied)
+		db, err := store.Open(copied, quiet)
 		if err != nil {
 			t.Fatalf("cut at %d of %d: %v", cut, len(log), err)
 		}
@@ -192,8 +132,8 @@ func TestLogCutAnywhere(t *testing.T) {
 		if n > 0 {
 			want = string(rune('a' + n - 1))
 		}
-		if string(c.Totals["n"]) != want || db.Aside != "" {
-			t.Errorf("cut at %d of %d: %d requests, total %q, aside %q", cut, len(log), n, c.Totals["n"], db.Aside)
+		if string(c.Totals["n"]) != want || c.Lost != 0 {
+			t.Errorf("cut at %d of %d: %d requests, total %q, %d lost", cut, len(log), n, c.Totals["n"], c.Lost)
 		}
 		seen[n] = true
 		if err := db.Close(); err != nil {
@@ -211,13 +151,13 @@ func TestTroubleIsNotDamage(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "register.db", "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Open(dir); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "register.db")) {
+	if _, err := store.Open(dir, quiet); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "register.db")) {
 		t.Errorf("a directory in its place: %v", err)
 	}
 	if left, err := filepath.Glob(dir + "/*damaged*"); err != nil || len(left) != 0 {
 		t.Errorf("put aside: %q, %v", left, err)
 	}
-	if _, err := store.Open(filepath.Join(dir, "register.db", "in the way", "below\x00")); err == nil {
+	if _, err := store.Open(filepath.Join(dir, "register.db", "in the way", "below\x00"), quiet); err == nil {
 		t.Error("a directory that cannot be made")
 	}
 }
