@@ -48,7 +48,9 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 		WriteTimeout:      2 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	intake.LimitConnections(server)
 	// The collector starts when the port is ours: a process that cannot have it,
 	// and is started again and again, must not spend the quota on that.
 	listening := make(chan struct{})

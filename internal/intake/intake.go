@@ -17,6 +17,7 @@ type intake struct {
 	accounts func() []*collector.Account
 	log      *slog.Logger
 	mux      *http.ServeMux
+	posts    turns
 	origins  *http.CrossOriginProtection
 }
 
@@ -25,10 +26,12 @@ type intake struct {
 // Where it is one of several handlers, it should be given its requests before an
 // [http.ServeMux] sees them: that redirects an ID with two slashes in a row that
 // the caller forgot to escape to another job.
-func New(c *collector.Collector, log *slog.Logger) http.Handler { return newIntake(c.Accounts, log) }
+func New(c *collector.Collector, log *slog.Logger) http.Handler {
+	return newIntake(c.Accounts, log, make(turns, postsAtOnce))
+}
 
-func newIntake(accounts func() []*collector.Account, log *slog.Logger) *intake {
-	in := &intake{accounts: accounts, log: log, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
+func newIntake(accounts func() []*collector.Account, log *slog.Logger, posts turns) *intake {
+	in := &intake{accounts: accounts, log: log, mux: http.NewServeMux(), posts: posts, origins: http.NewCrossOriginProtection()}
 	in.mux.Handle("POST /api/v1/jobs", in.answer(in.track))
 	in.mux.Handle("GET /api/v1/jobs", in.answer(in.list))
 	// The mux would redirect other methods to the job with an empty ID.

@@ -88,6 +88,7 @@ func (c *Change) Apply(ctx context.Context) {
 			MaxHeaderBytes:    16 << 10,
 			ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
 		}
+		LimitConnections(server)
 		l.servers[address] = server
 		l.log.Info("Listening for registration and webhooks", "address", opened.Addr().String())
 		l.serving.Go(func() {
@@ -120,6 +121,7 @@ func shutDown(ctx context.Context, server *http.Server) {
 func (l *Listeners) handler(address string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(WebhookPattern, NewWebhooks(l.collector, l.log, address))
+	posts := make(turns, postsAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/api/v1/jobs" && !strings.HasPrefix(r.URL.Path, "/api/v1/jobs/") {
 			mux.ServeHTTP(w, r)
@@ -133,7 +135,7 @@ func (l *Listeners) handler(address string) http.Handler {
 			return
 		}
 		// The token says which account it is, and there is no other.
-		own := newIntake(func() []*collector.Account { return []*collector.Account{account} }, l.log)
+		own := newIntake(func() []*collector.Account { return []*collector.Account{account} }, l.log, posts)
 		own.ServeHTTP(w, r)
 	})
 }

@@ -14,6 +14,8 @@ import (
 const (
 	maxBody    = 32 << 20 // bytes
 	maxEntries = 100_000
+
+	postsAtOnce = 8 // how many calls are read at a time
 )
 
 // tracked is the answer to a registration.
@@ -26,6 +28,11 @@ type tracked struct {
 // before the first is registered. Where the register fails halfway through
 // several accounts, the caller tries again: registering is idempotent.
 func (in *intake) track(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	if !in.posts.wait(r.Context()) {
+		w.Header().Set("Retry-After", "60")
+		return 0, nil, refuse(http.StatusServiceUnavailable, "too many registrations at once; try again")
+	}
+	defer in.posts.done()
 	jobs, err := read(w, r)
 	if err != nil {
 		return 0, nil, err

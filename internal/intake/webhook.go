@@ -26,10 +26,14 @@ var webhookStatus = [len(register.WebhookOutcomes)]int{
 	register.WebhookStoreError:   http.StatusServiceUnavailable,
 }
 
+// webhooksAtOnce is how many webhooks are read at a time.
+const webhooksAtOnce = 32
+
 // NewWebhooks returns the handler of WebhookPattern, which takes the vendor's
 // webhooks of the accounts with a service address (empty: with none). Without the
 // token, there is nothing to find there.
 func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string) http.Handler {
+	turns := make(turns, webhooksAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		account := c.WebhookAccount(serviceAddress, r.PathValue("token"))
 		if account == nil || r.Method != http.MethodPost {
@@ -41,6 +45,12 @@ func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string
 			http.Error(w, "Only gzip is known as Content-Encoding.", http.StatusUnsupportedMediaType)
 			return
 		}
+		if !turns.wait(r.Context()) {
+			w.Header().Set("Retry-After", "60")
+			http.Error(w, "Too many webhooks at once; try again.", http.StatusServiceUnavailable)
+			return
+		}
+		defer turns.done()
 		outcome, err := account.Webhook(r.Context(), r.Body, encoding == "gzip")
 		if err != nil {
 			level := slog.LevelWarn

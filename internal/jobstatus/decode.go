@@ -90,6 +90,30 @@ type decoder struct {
 
 var decoders = sync.Pool{New: func() any { return &decoder{json: new(jsontext.Decoder)} }}
 
+// maxToken is how long one string or number may be, in bytes. The JSON decoder holds
+// one whole, also to pass it over; the text of a day's talk is shorter than this.
+const maxToken = 8 << 20
+
+// A tokenLimit is a reader that ends when a decoder needs more than maxToken bytes
+// of it for one token.
+type tokenLimit struct {
+	r       io.Reader
+	decoder *jsontext.Decoder
+	n       int64 // bytes read
+	large   bool  // a token has made the decoder's buffer grow
+}
+
+func (l *tokenLimit) Read(p []byte) (int, error) {
+	held := l.n - l.decoder.InputOffset()
+	l.large = l.large || held > 1<<20
+	if held > maxToken {
+		return 0, fmt.Errorf("a string or number is longer than %d bytes", maxToken)
+	}
+	n, err := l.r.Read(p[:min(int64(len(p)), maxToken-held+1)])
+	l.n += int64(n)
+	return n, err
+}
+
 // errShape is a document of another shape than the API's.
 var errShape = errors.New("not of the shape of a status")
 
@@ -145,8 +169,13 @@ func decodeWebhook(r io.Reader) (body, error) {
 // decode reads one document, whole, and works out what it says of its job.
 func decode(r io.Reader, read func(*decoder, *body) error) (body, error) {
 	d := decoders.Get().(*decoder)
-	defer decoders.Put(d)
-	d.json.Reset(r)
+	limited := &tokenLimit{r: r, decoder: d.json}
+	defer func() {
+		if !limited.large {
+			decoders.Put(d)
+		}
+	}()
+	d.json.Reset(limited)
 	d.acc.Reset()
 	var b body
 	err := read(d, &b)

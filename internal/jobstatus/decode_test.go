@@ -545,3 +545,27 @@ func FuzzDecodeFault(f *testing.F) {
 		}
 	})
 }
+
+// A document may have a string of any length that speech can have, and no more: the
+// decoder would hold it whole.
+func TestLongStrings(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		bytes int
+		sound bool
+	}{
+		{"a day's talk", 2 << 20, true},
+		{"no talk", 10 << 20, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.NewReader(`{"request_id":"a","response":{"transcript":"` + strings.Repeat("x", tt.bytes) + `","words":[{"start":0,"end":1}]}}`)
+			hook, err := jobstatus.ReadWebhook(text)
+			if sound := err == nil; sound != tt.sound || sound && hook.Result.Words != 1 {
+				t.Errorf("%+v, %v", hook, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), "a string or number is longer than 8388608 bytes") {
+				t.Errorf("it says %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,4 @@
+package intake
+
+// LimitConnectionsTo is LimitConnections with a limit of one's own.
+var LimitConnectionsTo = limitConnections
