@@ -36,7 +36,7 @@ lint: ## Check formatting, vet, and lint
 	.cache/staticcheck -tags e2e ./...
 
 .PHONY: e2e
-e2e: build ## Test the built exporter against a real Prometheus (fetches Debian's package)
+e2e: build ## Test the built exporter, also against a real Prometheus (fetches Debian's package; needs root, for a small disk)
 	e2e/install.sh
 	go test -tags e2e -count=1 ./e2e
 
@@ -44,6 +44,14 @@ CRASHES ?= 1000
 .PHONY: crash-test
 crash-test: build ## Kill the exporter with -9 under load CRASHES times, and look for what it lost
 	CRASHES=$(CRASHES) go test -tags e2e -count=1 -timeout 0 -run TestCrashes -v ./e2e
+
+.PHONY: reload-test
+reload-test: build ## Reload the exporter 10,000 times under load
+	RELOADS=10000 go test -tags e2e -count=1 -timeout 0 -run TestReloads -v ./e2e
+
+.PHONY: siege
+siege: build ## Besiege the exporter for a minute with bombs, slow connections and wrong tokens
+	SIEGE=60 go test -tags e2e -count=1 -timeout 0 -run TestSiege -v ./e2e
 
 .PHONY: damage-test
 damage-test: ## Flip a bit of every byte of a small register, and cut it off at each

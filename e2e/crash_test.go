@@ -42,13 +42,7 @@ func counter(metrics, series string) int {
 // has acknowledged, and counts nothing twice. CRASHES says how often; the figures
 // of a long run are in docs/reliability.md.
 func TestCrashes(t *testing.T) {
-	crashes := 10
-	if text := os.Getenv("CRASHES"); text != "" {
-		var err error
-		if crashes, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	crashes := number(t, "CRASHES", 10)
 	known := &told{registered: make(map[string]bool), ended: make(map[string]bool), asked: make(map[string]int)}
 	first := make(map[string]time.Time)
 	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -67,9 +61,25 @@ func TestCrashes(t *testing.T) {
 		}
 		fmt.Fprint(w, `{"status":"Completed","response":{"response":{"words":[{"word":"x","start":0,"end":1}]}}}`)
 	})
+	// Another account has a quota, and jobs without end to spend it on.
+	const perMinute = 60
+	var mu sync.Mutex
+	var sent []time.Time
+	limited := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		sent = append(sent, time.Now())
+		mu.Unlock()
+		fmt.Fprint(w, `{"status":"Running"}`)
+	})
+	var endless []string
+	for i := range 200 {
+		endless = append(endless, fmt.Sprintf("%q", fmt.Sprint("endless-", i)))
+	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.toml")
-	text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\nwebhook_token = \"token\"\nmax_job_series = 0\n"
+	text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\nwebhook_token = \"token\"\nmax_job_series = 0\n" +
+		fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"limited\"\nurl = %q\napi_key = \"other\"\nrequests_per_minute = %d\nrequests_per_day = 0\nrequest_ids = [%s]\n",
+			limited, perMinute, strings.Join(endless, ", "))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +141,7 @@ func TestCrashes(t *testing.T) {
 		// All that was acknowledged is there.
 		states := make(map[string]string)
 		for after := ""; ; {
-			body, err := get(base+"/api/v1/jobs?limit=1000&after="+after, "application/json")
+			body, err := get(base+"/api/v1/jobs?account=default&limit=1000&after="+after, "application/json")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,7 +181,7 @@ func TestCrashes(t *testing.T) {
 			load.Go(func() {
 				for n := 0; ; n++ {
 					id := fmt.Sprintf("%d-%d-%d", round, g, n)
-					if post(base+"/api/v1/jobs", `{"request_id":"`+id+`"}`) != http.StatusAccepted {
+					if post(base+"/api/v1/jobs?account=default", `{"request_id":"`+id+`"}`) != http.StatusAccepted {
 						return
 					}
 					known.note(known.registered, id)
@@ -215,5 +225,13 @@ func TestCrashes(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d crashes; acknowledged: %d registrations, %d webhooks; %d requests to the API", crashes, len(known.registered), len(known.ended), last[counters[4]])
+	for i := perMinute; i < len(sent); i++ {
+		if within := sent[i].Sub(sent[i-perMinute]); within < time.Minute {
+			t.Fatalf("%d requests within %s", perMinute+1, within)
+		}
+	}
+	if len(sent) < perMinute/2 {
+		t.Errorf("only %d requests of the account with a quota", len(sent))
+	}
+	t.Logf("%d crashes; acknowledged: %d registrations, %d webhooks; %d requests to the API, %d of the account with a quota", crashes, len(known.registered), len(known.ended), last[counters[4]], len(sent))
 }

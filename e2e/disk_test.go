@@ -1,0 +1,143 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// On a disk that is full, whatever would have to be kept is refused so that it
+// comes again, nothing is asked, and scrapes go on; with room again everything
+// does, without a restart, and nothing that was acknowledged is lost.
+func TestFullDisk(t *testing.T) {
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatalf("mounting a small disk: %v; this test needs root, or: unshare --map-root-user --mount make e2e", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	var asked atomic.Int64
+	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		fmt.Fprint(w, `{"status":"Completed","response":{"response":null}}`)
+	})
+	config := filepath.Join(t.TempDir(), "config.toml")
+	text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 60000\nrequests_per_day = 0\nwebhook_token = \"token\"\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	base := "http://" + address
+	run := func() *process {
+		p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(disk, "data"), "--web.listen-address="+address)
+		awaitText(t, base+"/-/ready", "ready")
+		return p
+	}
+	send := func(method, path, body string) int {
+		r, err := http.NewRequest(method, base+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	p := run()
+	registered := 0
+	register := func() int {
+		code := send(http.MethodPost, "/api/v1/jobs", fmt.Sprintf(`{"request_id":"job-%d"}`, registered))
+		if code == http.StatusAccepted {
+			registered++
+		}
+		return code
+	}
+	for range 20 {
+		if code := register(); code != http.StatusAccepted {
+			t.Fatalf("with room: HTTP %d", code)
+		}
+	}
+	awaitText(t, base+"/metrics", `deepaffects_jobs_finished_total{account="default",result="completed"} 20`)
+
+	ballast, err := os.Create(filepath.Join(disk, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for block := make([]byte, 4096); err == nil; {
+		_, err = ballast.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	// The log has some room in it that is used again.
+	eventually(t, "refusals on a full disk", func() (string, bool) {
+		code := register()
+		return fmt.Sprint(code), code == http.StatusServiceUnavailable
+	})
+	before := asked.Load()
+	for _, tt := range []struct{ method, path, body string }{
+		{http.MethodPost, "/api/v1/jobs", `{"request_id":"new"}`},
+		{http.MethodPost, "/webhook/token", `{"request_id":"hook","response":null}`},
+		{http.MethodDelete, "/api/v1/jobs/job-3", ""},
+	} {
+		if code := send(tt.method, tt.path, tt.body); code != http.StatusServiceUnavailable {
+			t.Errorf("%s %s on a full disk: HTTP %d", tt.method, tt.path, code)
+		}
+	}
+	metrics, err := get(base+"/metrics", "text/plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := counter(metrics, `deepaffects_store_errors_total{account="default"}`); n < 4 {
+		t.Errorf("%d store errors", n)
+	}
+	if n := counter(metrics, `deepaffects_webhook_requests_total{account="default",outcome="store_error"}`); n != 1 {
+		t.Errorf("%d webhooks could not be stored", n)
+	}
+	if more := asked.Load() - before; more > 1 {
+		t.Errorf("%d requests were sent that a restart would not know of", more)
+	}
+
+	if err := os.Remove(ballast.Name()); err != nil {
+		t.Fatal(err)
+	}
+	ballast.Close()
+	for _, tt := range []struct {
+		method, path, body string
+		code               int
+	}{
+		{http.MethodPost, "/api/v1/jobs", `{"request_id":"new"}`, http.StatusAccepted},
+		{http.MethodPost, "/webhook/token", `{"request_id":"hook","response":null}`, http.StatusOK},
+		{http.MethodDelete, "/api/v1/jobs/job-3", "", http.StatusNoContent},
+	} {
+		if code := send(tt.method, tt.path, tt.body); code != tt.code {
+			t.Errorf("%s %s with room again: HTTP %d", tt.method, tt.path, code)
+		}
+	}
+	done := fmt.Sprintf(`deepaffects_jobs_finished_total{account="default",result="completed"} %d`, registered+2)
+	awaitText(t, base+"/metrics", done)
+	for _, line := range []string{"The register cannot be written", "The register can be written again"} {
+		if n := strings.Count(p.output(), line); n != 1 {
+			t.Errorf("%q was logged %d times", line, n)
+		}
+	}
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.done
+	run()
+	awaitText(t, base+"/metrics", done, fmt.Sprintf(`deepaffects_jobs{account="default",state="completed"} %d`, registered+1))
+}
