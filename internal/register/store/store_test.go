@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -159,5 +160,40 @@ func TestTroubleIsNotDamage(t *testing.T) {
 	}
 	if _, err := store.Open(filepath.Join(dir, "register.db", "in the way", "below\x00"), quiet); err == nil {
 		t.Error("a directory that cannot be made")
+	}
+}
+
+// What is gone leaves the disk.
+func TestCompact(t *testing.T) {
+	dir := t.TempDir()
+	size := func() int64 {
+		info, err := os.Stat(filepath.Join(dir, "register.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	reopen := func(b *store.Batch) int64 {
+		db := open(t, dir)
+		if err := db.Account("a").Commit(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return size()
+	}
+	var many, none store.Batch
+	for i := range 5000 {
+		id := strings.Repeat("x", 50) + strconv.Itoa(i)
+		many.Jobs = append(many.Jobs, store.Job{RequestID: id, Sequence: uint64(i), FirstSeen: start})
+		none.Gone = append(none.Gone, id)
+	}
+	full := reopen(&many)
+	if used := reopen(&none); used < full {
+		t.Errorf("%d bytes of %d without being asked", used, full)
+	}
+	if empty := reopen(&store.Batch{Compact: true}); empty > full/10 {
+		t.Errorf("%d bytes are left of %d", empty, full)
 	}
 }
