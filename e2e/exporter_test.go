@@ -99,7 +99,8 @@ func start(t *testing.T, program string, args ...string) *process {
 		_ = p.Process.Kill()
 		<-p.done
 		if t.Failed() {
-			t.Logf("%s wrote:\n%s", program, p.output())
+			lines := strings.Split(p.output(), "\n")
+			t.Logf("%s wrote at last:\n%s", program, strings.Join(lines[max(len(lines)-50, 0):], "\n"))
 		}
 	})
 	return p

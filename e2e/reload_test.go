@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,7 +24,12 @@ func TestReloads(t *testing.T) {
 	})
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.toml")
-	service := freeAddress(t)
+	// Its port is free now and then: on another address, no connection takes it.
+	_, port, err := net.SplitHostPort(freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := net.JoinHostPort("127.0.0.2", port)
 	write := func(n int) (sound bool) {
 		text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\nwebhook_token = \"token\"\nmax_job_series = 10\n"
 		if n%4 == 0 {
