@@ -22,14 +22,19 @@ type Listeners struct {
 	log       *slog.Logger
 
 	mu      sync.Mutex // guards what follows
-	servers map[string]*http.Server
-	serving sync.WaitGroup
+	servers map[string]*served
+}
+
+// A served is a server that listens.
+type served struct {
+	*http.Server
+	listening sync.WaitGroup
 }
 
 // NewListeners returns listeners that serve a collector's accounts, and listens
 // nowhere yet.
 func NewListeners(c *collector.Collector, log *slog.Logger) *Listeners {
-	return &Listeners{collector: c, log: log, servers: make(map[string]*http.Server)}
+	return &Listeners{collector: c, log: log, servers: make(map[string]*served)}
 }
 
 // A Change is a new set of addresses, those of which that are new are listened
@@ -79,7 +84,7 @@ func (c *Change) Apply(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for address, opened := range c.opened {
-		server := &http.Server{
+		server := &served{Server: &http.Server{
 			Handler:           l.handler(address),
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       time.Minute,
@@ -87,11 +92,11 @@ func (c *Change) Apply(ctx context.Context) {
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    16 << 10,
 			ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
-		}
-		LimitConnections(server)
+		}}
+		LimitConnections(server.Server)
 		l.servers[address] = server
 		l.log.Info("Listening for registration and webhooks", "address", opened.Addr().String())
-		l.serving.Go(func() {
+		server.listening.Go(func() {
 			if err := server.Serve(opened); !errors.Is(err, http.ErrServerClosed) {
 				l.log.Error("A listener for registration and webhooks ended", "address", address, "err", err)
 			}
@@ -99,7 +104,7 @@ func (c *Change) Apply(ctx context.Context) {
 	}
 	for address, server := range l.servers {
 		if !c.wanted[address] {
-			shutDown(ctx, server)
+			server.shutDown(ctx)
 			delete(l.servers, address)
 		}
 	}
@@ -108,13 +113,15 @@ func (c *Change) Apply(ctx context.Context) {
 // Stop stops serving; requests under way may still end until ctx does.
 func (l *Listeners) Stop(ctx context.Context) {
 	(&Change{listeners: l}).Apply(ctx)
-	l.serving.Wait()
 }
 
-func shutDown(ctx context.Context, server *http.Server) {
-	if server.Shutdown(ctx) != nil {
-		_ = server.Close()
+// shutDown stops serving. The address is free then: a server that had not begun
+// to listen yet when it was shut down has let go of it, too.
+func (s *served) shutDown(ctx context.Context) {
+	if s.Shutdown(ctx) != nil {
+		_ = s.Close()
 	}
+	s.listening.Wait()
 }
 
 // handler serves one address. What it does not serve looks the same for all.

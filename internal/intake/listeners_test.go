@@ -159,3 +159,25 @@ func TestListeners(t *testing.T) {
 		}
 	}
 }
+
+// An address that is not served any more is free at once, also when it was served
+// for no time at all.
+func TestAddressIsFreeAgain(t *testing.T) {
+	configs := []collector.Config{serviceConfig("a", freeAddress(t), "", "hooks")}
+	c, err := collector.New(configs, collector.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := intake.NewListeners(c, slog.New(slog.DiscardHandler))
+	for range 500 {
+		change, err := l.Prepare(configs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change.Apply(t.Context())
+		if change, err = l.Prepare(nil); err != nil {
+			t.Fatal(err)
+		}
+		change.Apply(t.Context())
+	}
+}
