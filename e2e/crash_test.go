@@ -43,6 +43,17 @@ func counter(metrics, series string) int {
 // of a long run are in docs/reliability.md.
 func TestCrashes(t *testing.T) {
 	crashes := number(t, "CRASHES", 10)
+	for done := 0; done < crashes; done += crashesOfALife {
+		crash(t, min(crashes-done, crashesOfALife))
+	}
+}
+
+// crashesOfALife is how many crashes one register goes through: it grows with each,
+// and with it the time that it takes to see whether all of it is there.
+const crashesOfALife = 100
+
+// crash kills an exporter that many times, and starts it again on the same register.
+func crash(t *testing.T, crashes int) {
 	known := &told{registered: make(map[string]bool), ended: make(map[string]bool), asked: make(map[string]int)}
 	first := make(map[string]time.Time)
 	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -124,7 +135,7 @@ func TestCrashes(t *testing.T) {
 			t.Fatalf("round %d, %s: %d registered and %d tracked, %d finished and %d completed", round, when, registered, tracked, finished, completed)
 		}
 	}
-	for round := range crashes + 1 {
+	for round := range crashes + 1 { // the last start only looks
 		address := freeAddress(t)
 		base := "http://" + address
 		known.mu.Lock()
