@@ -58,6 +58,7 @@ func prepare(config Config, options Options) (*settings, error) {
 	}
 	s.client, err = jobstatus.New(jobstatus.Config{
 		URL: config.URL, Timeout: config.Timeout, MaxResponseSize: config.MaxResponseSize, Transport: api,
+		Timings: config.WordPoints,
 	})
 	if err != nil {
 		return nil, err

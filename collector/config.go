@@ -49,6 +49,9 @@ type Config struct {
 	WebhookToken         string // webhook_token; empty: no webhooks
 	AdoptUnknownWebhooks bool   // adopt_unknown_webhooks
 
+	// WordPoints keeps the timings of each word with the changes of state.
+	WordPoints bool // word_points
+
 	TLSCA, TLSCert, TLSKey string // tls_ca, tls_cert, tls_key
 	InsecureSkipVerify     bool   // insecure_skip_verify
 	HTTPProxyURL           string // http_proxy_url

@@ -60,7 +60,7 @@ func (c *Collector) byToken(serviceAddress, token string, of func(*Config) strin
 // which is for the log, has nothing of the body in it.
 func (a *Account) Webhook(ctx context.Context, body io.ReadCloser, gzipped bool) (register.WebhookOutcome, error) {
 	config := a.settings.Load().config
-	hook, outcome, err := readWebhook(body, gzipped, config.MaxResponseSize)
+	hook, outcome, err := readWebhook(body, gzipped, &config)
 	if err != nil {
 		a.register.Count(func(c *register.Counts) { c.Webhooks[outcome]++ })
 		return outcome, err
@@ -76,18 +76,18 @@ func (a *Account) Webhook(ctx context.Context, body io.ReadCloser, gzipped bool)
 	return effect.Webhook(), nil
 }
 
-// readWebhook reads a webhook whose body has at most limit bytes, before and after
-// it is unpacked. With an error, the outcome says what kind it is.
-func readWebhook(body io.ReadCloser, gzipped bool, limit int64) (hook jobstatus.Webhook, outcome register.WebhookOutcome, err error) {
-	body = http.MaxBytesReader(nil, body, limit)
+// readWebhook reads a webhook whose body is within the limit, before and after it
+// is unpacked. With an error, the outcome says what kind it is.
+func readWebhook(body io.ReadCloser, gzipped bool, config *Config) (hook jobstatus.Webhook, outcome register.WebhookOutcome, err error) {
+	body = http.MaxBytesReader(nil, body, config.MaxResponseSize)
 	if gzipped {
 		unpacked, err := gzip.NewReader(body)
 		if err != nil {
 			return hook, register.WebhookMalformed, errors.New("malformed: not gzip")
 		}
-		body = http.MaxBytesReader(nil, unpacked, limit)
+		body = http.MaxBytesReader(nil, unpacked, config.MaxResponseSize)
 	}
-	hook, err = jobstatus.ReadWebhook(body)
+	hook, err = jobstatus.ReadWebhook(body, config.WordPoints)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

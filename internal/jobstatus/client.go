@@ -32,6 +32,8 @@ type Config struct {
 	Timeout time.Duration
 	// MaxResponseSize is how many bytes an answer may have, decompressed.
 	MaxResponseSize int64
+	// Timings says that results are to have the timings of their words.
+	Timings bool
 	// Transport is how to reach the API, such as NewTransport returns it.
 	Transport http.RoundTripper
 }
@@ -196,7 +198,7 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 		limit = min(limit, maxRefusalSize)
 	}
 	r := &reader{r: http.MaxBytesReader(nil, resp.Body, limit)}
-	b, err := decodeStatus(r)
+	b, err := decodeStatus(r, c.config.Timings)
 	readErr := r.err // of the document; what is wrong behind a malformed one does not matter
 	// What is left is read, within reason, so that the connection can be used again.
 	_, _ = io.CopyN(io.Discard, r, maxRefusalSize)

@@ -120,8 +120,8 @@ var errShape = errors.New("not of the shape of a status")
 // decodeStatus reads a status body, whole: the JSON must be sound to the last
 // byte (RFC 8259 and UTF-8, no name twice in an object). Names may come in any
 // order, and unknown ones are passed over.
-func decodeStatus(r io.Reader) (body, error) {
-	return decode(r, func(d *decoder, b *body) error {
+func decodeStatus(r io.Reader, timings bool) (body, error) {
+	return decode(r, timings, func(d *decoder, b *body) error {
 		return d.object(func(name string) error {
 			switch name {
 			case "status":
@@ -139,8 +139,8 @@ func decodeStatus(r io.Reader) (body, error) {
 // decodeWebhook reads the body of a webhook as strictly: a job's request ID, and
 // beside it its result, which is shaped as in a status body. The one webhook
 // without a `response`, of is_depressed, has its one field in its place.
-func decodeWebhook(r io.Reader) (body, error) {
-	return decode(r, func(d *decoder, b *body) error {
+func decodeWebhook(r io.Reader, timings bool) (body, error) {
+	return decode(r, timings, func(d *decoder, b *body) error {
 		ended := false
 		err := d.object(func(name string) (err error) {
 			switch name {
@@ -166,8 +166,9 @@ func decodeWebhook(r io.Reader) (body, error) {
 	})
 }
 
-// decode reads one document, whole, and works out what it says of its job.
-func decode(r io.Reader, read func(*decoder, *body) error) (body, error) {
+// decode reads one document, whole, and works out what it says of its job, with
+// the timings of its words where they are wanted.
+func decode(r io.Reader, timings bool, read func(*decoder, *body) error) (body, error) {
 	d := decoders.Get().(*decoder)
 	limited := &tokenLimit{r: r, decoder: d.json}
 	defer func() {
@@ -177,6 +178,7 @@ func decode(r io.Reader, read func(*decoder, *body) error) (body, error) {
 	}()
 	d.json.Reset(limited)
 	d.acc.Reset()
+	d.acc.KeepTimings = timings
 	var b body
 	err := read(d, &b)
 	if err == nil {

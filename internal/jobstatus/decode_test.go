@@ -559,7 +559,7 @@ func TestLongStrings(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := strings.NewReader(`{"request_id":"a","response":{"transcript":"` + strings.Repeat("x", tt.bytes) + `","words":[{"start":0,"end":1}]}}`)
-			hook, err := jobstatus.ReadWebhook(text)
+			hook, err := jobstatus.ReadWebhook(text, false)
 			if sound := err == nil; sound != tt.sound || sound && hook.Result.Words != 1 {
 				t.Errorf("%+v, %v", hook, err)
 			}

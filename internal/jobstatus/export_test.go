@@ -18,7 +18,7 @@ type Body struct {
 
 // DecodeStatus is decodeStatus.
 func DecodeStatus(r io.Reader) (Body, error) {
-	b, err := decodeStatus(r)
+	b, err := decodeStatus(r, false)
 	return Body{b.hasStatus, b.state, b.requestID, b.fault.present, b.fault.code, b.result}, err
 }
 

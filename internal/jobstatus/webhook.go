@@ -17,10 +17,11 @@ type Webhook struct {
 
 // ReadWebhook reads the body of a webhook, as strictly as a status. An error of
 // the reader is returned as it is; others say what is wrong with the
-// document without quoting it.
-func ReadWebhook(r io.Reader) (Webhook, error) {
+// document without quoting it. The result has the timings of its words where they
+// are wanted.
+func ReadWebhook(r io.Reader, timings bool) (Webhook, error) {
 	limited := &reader{r: r}
-	b, err := decodeWebhook(limited)
+	b, err := decodeWebhook(limited, timings)
 	switch {
 	case err != nil && limited.err != nil:
 		return Webhook{}, limited.err

@@ -119,6 +119,20 @@ type Result struct {
 	// The values behind the distributions of the same names, to be merged into
 	// totals; nil where there are none.
 	WordConfidences, WordDurations, WordGaps *histogram.Histogram
+	// Timings are those of the words with sound times, in order of start; nil
+	// unless the accumulator keeps them.
+	Timings []Timing
+}
+
+// A Timing is when one word is spoken, without the word.
+type Timing struct {
+	Index      int     // of the word in the result, from 0
+	Start, End float64 // seconds
+	// Gap is the silence since the end of the word before, in seconds; 0 where
+	// they overlap, NaN for the first word.
+	Gap        float64
+	Confidence float64 // 0 to 1; NaN where it is not given or not sound
+	Speaker    int     // index into BySpeaker; -1 where it is not given
 }
 
 // A Piece is one word or segment. Start and end are in seconds; a time or
@@ -142,6 +156,9 @@ const minSeconds = 1e-3
 // which may have its keys in any order. The zero value is ready, and Reset makes
 // it so again, keeping its memory. It is not safe for use by several goroutines.
 type Accumulator struct {
+	// KeepTimings keeps the timings of the words for the result.
+	KeepTimings bool
+
 	words, segments pieces
 	confidence      float64
 	speakers        int
@@ -158,6 +175,7 @@ type pieces struct {
 	inOrder     bool
 	lastStart   float64
 	confidences []float64
+	rated       []float64 // the confidence of each piece, where timings are kept; NaN: not known
 	speakerIDs  map[string]int
 	speakers    []tally
 	anomalies   [len(Anomalies)]int
@@ -165,6 +183,7 @@ type pieces struct {
 
 // A tally is what one speaker has contributed so far.
 type tally struct {
+	first        int // its place in order of appearance
 	talkSeconds  float64
 	words, turns int
 	confidence   float64 // sum
@@ -181,7 +200,8 @@ func (t *tally) add(o tally) {
 
 type timed struct {
 	start, end float64
-	speaker    int // -1: not given
+	speaker    int32 // -1: not given
+	index      int32 // among all pieces
 }
 
 // Reset forgets everything but the memory.
@@ -194,7 +214,7 @@ func (a *Accumulator) Reset() {
 func (p *pieces) reset() {
 	clear(p.speakerIDs)
 	*p = pieces{
-		timed: p.timed[:0], confidences: p.confidences[:0], speakerIDs: p.speakerIDs,
+		timed: p.timed[:0], confidences: p.confidences[:0], rated: p.rated[:0], speakerIDs: p.speakerIDs,
 		speakers: p.speakers[:0],
 	}
 }
@@ -217,7 +237,15 @@ func (a *Accumulator) WordList() { a.words.begin() }
 func (a *Accumulator) SegmentList() { a.segments.begin() }
 
 // Word takes one word.
-func (a *Accumulator) Word(w Piece) { a.words.add(w) }
+func (a *Accumulator) Word(w Piece) {
+	a.words.add(w)
+	if a.KeepTimings {
+		if !(w.Confidence >= 0 && w.Confidence <= 1) {
+			w.Confidence = math.NaN()
+		}
+		a.words.rated = append(a.words.rated, w.Confidence)
+	}
+}
 
 // Segment takes one stretch of speech.
 func (a *Accumulator) Segment(s Piece) { a.segments.add(s) }
@@ -226,7 +254,7 @@ func (a *Accumulator) Segment(s Piece) { a.segments.add(s) }
 // the recording longer.
 func (a *Accumulator) Pause(s Piece) {
 	if isTime(s.End) {
-		a.segments.timed = append(a.segments.timed, timed{s.End, s.End, -1})
+		a.segments.timed = append(a.segments.timed, timed{s.End, s.End, -1, -1})
 	}
 }
 
@@ -263,7 +291,7 @@ func (p *pieces) add(w Piece) {
 			p.inOrder = false
 		}
 		p.lastStart = w.Start
-		p.timed = append(p.timed, timed{w.Start, w.End, speaker})
+		p.timed = append(p.timed, timed{w.Start, w.End, int32(speaker), int32(p.count - 1)})
 	}
 }
 
@@ -276,7 +304,7 @@ func (p *pieces) speaker(id []byte) int {
 	}
 	i := len(p.speakers)
 	p.speakerIDs[string(id)] = i
-	p.speakers = append(p.speakers, tally{})
+	p.speakers = append(p.speakers, tally{first: i})
 	return i
 }
 
@@ -301,7 +329,7 @@ func (a *Accumulator) Result() *Result {
 	if !p.inOrder {
 		slices.SortStableFunc(p.timed, func(x, y timed) int { return cmp.Compare(x.start, y.start) })
 	}
-	last := -1
+	last := int32(-1)
 	for _, t := range p.timed {
 		r.SpeechSeconds += t.end - t.start
 		if !(r.DurationSeconds >= t.end) {
@@ -319,8 +347,32 @@ func (a *Accumulator) Result() *Result {
 	a.bySpeaker(r, p)
 	if p == &a.words {
 		a.ofWords(r)
+		if a.KeepTimings {
+			r.Timings = p.timings()
+		}
 	}
 	return r
+}
+
+// timings returns when each word is spoken, once the speakers are in order of
+// talk time.
+func (p *pieces) timings() []Timing {
+	rank := make([]int, len(p.speakers))
+	for i, s := range p.speakers {
+		rank[s.first] = min(i, MaxSpeakers)
+	}
+	timings := make([]Timing, len(p.timed))
+	for i, t := range p.timed {
+		w := Timing{Index: int(t.index), Start: t.start, End: t.end, Gap: math.NaN(), Confidence: p.rated[t.index], Speaker: -1}
+		if t.speaker >= 0 {
+			w.Speaker = rank[t.speaker]
+		}
+		if i > 0 {
+			w.Gap = max(t.start-p.timed[i-1].end, 0)
+		}
+		timings[i] = w
+	}
+	return timings
 }
 
 // overall sets the figures of the result as a whole.

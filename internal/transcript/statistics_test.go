@@ -501,3 +501,34 @@ func BenchmarkResult(b *testing.B) {
 		d.result(&a)
 	}
 }
+
+// The timings are of the words with sound times, in order of start, and speakers
+// are named by their place in BySpeaker.
+func TestTimings(t *testing.T) {
+	listed := document{
+		words: []transcript.Piece{
+			piece("quiet", 0, 1, .9), piece("talker", 3, 6, 1.5), piece("talker", 2, 1, .5),
+			piece("talker", .5, 2, .8), piece("", 7, 7.5, nan),
+		},
+		segments: []transcript.Piece{piece("x", 0, 9, .1)},
+	}
+	want := []transcript.Timing{
+		{Index: 0, Start: 0, End: 1, Gap: nan, Confidence: .9, Speaker: 1},
+		{Index: 3, Start: .5, End: 2, Gap: 0, Confidence: .8, Speaker: 0},
+		{Index: 1, Start: 3, End: 6, Gap: 1, Confidence: nan, Speaker: 0},
+		{Index: 4, Start: 7, End: 7.5, Gap: 1, Confidence: nan, Speaker: -1},
+	}
+	a := transcript.Accumulator{KeepTimings: true}
+	for range 2 { // again with the memory of before
+		if diff := cmp.Diff(want, listed.result(&a).Timings, equal); diff != "" {
+			t.Errorf("timings (-want +got):\n%s", diff)
+		}
+		a.Reset()
+	}
+	if r := (document{segments: listed.segments}).result(&a); r.Timings != nil {
+		t.Errorf("segments have timings: %v", r.Timings)
+	}
+	if r := listed.result(new(transcript.Accumulator)); r.Timings != nil {
+		t.Errorf("timings that nobody keeps: %v", r.Timings)
+	}
+}
