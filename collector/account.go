@@ -25,11 +25,13 @@ type settings struct {
 	client *jobstatus.Client
 	web    *http.Client // for request_id_urls
 	limits schedule.Limits
+	// maxChanges is how many changes of state wait to be delivered.
+	maxChanges int
 }
 
 // prepare does everything about one account's configuration that can fail.
 func prepare(config Config, options Options) (*settings, error) {
-	s := &settings{config: config, key: config.Key}
+	s := &settings{config: config, key: config.Key, maxChanges: options.MaxChanges}
 	switch {
 	case s.key != nil:
 	case config.APIKeyFile != "":
@@ -90,6 +92,7 @@ func (s *settings) registerOptions() register.Options {
 	return register.Options{
 		Retention: s.config.Retention, MaxJobAge: s.config.MaxJobAge,
 		MaxJobSeries: s.config.MaxJobSeries, JobLabels: s.config.JobLabels,
+		MaxChanges: s.maxChanges,
 	}
 }
 

@@ -27,6 +27,11 @@ type Options struct {
 	// Transport replaces the network to the API; nil is the network. The demo
 	// and tests set a simulated API.
 	Transport http.RoundTripper
+	// MaxChanges is for a face that must tell of each change of a job's state: they
+	// are kept until Account.Delivered is told that they have been delivered, so many
+	// of an account at most. More push the oldest out, which is counted in
+	// Snapshot.Totals.ChangesDropped. 0: none are kept.
+	MaxChanges int
 }
 
 // A Collector watches the jobs of one or several accounts. It may be used by

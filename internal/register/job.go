@@ -74,3 +74,7 @@ func (j *Job) Age(now time.Time) time.Duration {
 	}
 	return max(now.Sub(j.Start()), 0)
 }
+
+// Started says whether it is known when the job began: one that was first heard of
+// through its end has no duration.
+func (j *Job) Started() bool { return j.Source != registration.Webhook }

@@ -130,7 +130,7 @@ func (r *Register) load(ctx context.Context, now time.Time) error {
 		r.departed[d.RequestID] = departure{reckon(d.Until, now), d.Removed}
 	}
 	r.requests, r.learnt = contents.Requests, contents.Learnt
-	r.uncommitted.corruptRecords += uint64(contents.Lost)
+	r.uncommitted.corruptRecords += uint64(contents.Lost) + r.outbox.load(contents.Changes)
 	return nil
 }
 
@@ -147,12 +147,14 @@ type change struct {
 	reserved reserved
 	pending  pending // what of it is to be committed
 	compact  bool
+	outbox   posting
 }
 
 func (r *Register) begin() *change {
 	c := &change{
 		r: r, jobs: make(map[string]*Job), rows: make(map[string]bool), departed: make(map[string]*departure),
 		totals: r.totals.clone(), sequence: r.sequence, requests: make(map[int64]int), reserved: r.reserved,
+		outbox: r.outbox.begin(r.options.Load().MaxChanges),
 	}
 	r.uncommitted.addTo(c.totals)
 	c.pending = r.takePending()
@@ -332,6 +334,14 @@ func (c *change) batch() (*store.Batch, error) {
 			b.Departed = append(b.Departed, store.Departure{RequestID: id, Until: d.until, Removed: d.removed})
 		}
 	}
+	for _, added := range c.outbox.added {
+		row, err := added.row()
+		if err != nil {
+			return nil, fmt.Errorf("storing: %w", err)
+		}
+		b.Changes = append(b.Changes, row)
+	}
+	b.Delivered = slices.Collect(maps.Keys(c.outbox.leaving))
 	for name, part := range c.totals.stored() {
 		text, err := json.Marshal(part, asStored)
 		if err != nil {
@@ -379,6 +389,7 @@ func (c *change) install(b *store.Batch) {
 			r.requests[second] = n
 		}
 	}
+	r.outbox.install(&c.outbox)
 }
 
 // An operation is one that waits to be committed.
@@ -438,6 +449,8 @@ func (r *Register) lead() {
 		for _, o := range group {
 			o.do(c)
 		}
+		c.totals.ChangesDropped += c.outbox.bound()
+		c.totals.TimingsDropped += c.outbox.bare
 		b, err := new(store.Batch), error(nil)
 		if r.store != nil {
 			if b, err = c.batch(); err == nil && !b.Empty() {

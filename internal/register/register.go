@@ -23,6 +23,7 @@ type Options struct {
 	MaxJobAge    time.Duration // how long a job may be unfinished before it is given up
 	MaxJobSeries int           // how many jobs have series of their own
 	JobLabels    []string      // the labels that are kept
+	MaxChanges   int           // how many changes of state wait to be delivered; 0: none are kept
 }
 
 // remembered is how long the ID of a job is still known after it left, counted
@@ -63,6 +64,8 @@ type Register struct {
 
 	departed   map[string]departure // jobs that are no longer tracked, and must not come back by themselves
 	lastForget time.Time
+
+	outbox outbox
 }
 
 // A departure is how a job left.
@@ -307,6 +310,9 @@ func (c *change) observe(o Observation) Effect {
 	before := j.State
 	if before != Completed && before != Failed && (before != Lost || o.State.Ended()) {
 		c.advance(j, o)
+	}
+	if j.State != before {
+		c.outbox.add(j, o)
 	}
 	return Effect{Known: true, Changed: j.State != before, Adopted: adopted, Job: *j}
 }

@@ -106,6 +106,8 @@ type Totals struct {
 
 	StoreErrors    uint64
 	CorruptRecords uint64
+	ChangesDropped uint64 // changes of state that left the outbox without having been delivered
+	TimingsDropped uint64 // changes of state whose words' timings were too many to wait with them
 }
 
 func newTotals(created time.Time) *Totals {
@@ -192,6 +194,8 @@ func (t *Totals) stored() map[string]any {
 		"source_errors":         &t.SourceErrors,
 		"store_errors":          &t.StoreErrors,
 		"corrupt_records":       &t.CorruptRecords,
+		"changes_dropped":       &t.ChangesDropped,
+		"timings_dropped":       &t.TimingsDropped,
 	}
 	for i, result := range Results {
 		parts["job_duration_"+result.String()] = t.JobDuration[i]
@@ -228,7 +232,7 @@ func (t *Totals) clone() *Totals {
 func (t *Totals) end(j *Job) {
 	result := int(j.State - Completed)
 	t.Finished[result]++
-	if j.Source == registration.Webhook {
+	if !j.Started() {
 		return
 	}
 	t.JobDuration[result].ObserveExemplar(j.Age(j.FinishedAt).Seconds(), j.RequestID, j.FinishedAt)

@@ -31,6 +31,16 @@ type Departure struct {
 	Removed   bool // by a user
 }
 
+// A Change is one row of the table changes: a job's change of state that nobody
+// has been told of yet.
+type Change struct {
+	Number    uint64 // in order of observation
+	RequestID string
+	State     string
+	At        time.Time
+	Job       []byte // JSON: what else is known of the job
+}
+
 // A Batch is what one transaction changes.
 type Batch struct {
 	Jobs      []Job             // new or changed
@@ -40,12 +50,14 @@ type Batch struct {
 	Totals    map[string][]byte // JSON by name; those that changed
 	Requests  map[int64]int     // to the API, by Unix second, where their number changed; 0: forgotten
 	Learnt    []byte            // JSON of the scheduler's; nil: unchanged
+	Changes   []Change          // new
+	Delivered []uint64          // no longer changes, by number
 	Compact   bool              // give the disk back the room of what is gone
 }
 
 // Empty says whether there is nothing to commit.
 func (b *Batch) Empty() bool {
-	return len(b.Jobs)+len(b.Gone)+len(b.Departed)+len(b.Forgotten)+len(b.Totals)+len(b.Requests) == 0 && b.Learnt == nil && !b.Compact
+	return len(b.Jobs)+len(b.Gone)+len(b.Departed)+len(b.Forgotten)+len(b.Totals)+len(b.Requests)+len(b.Changes)+len(b.Delivered) == 0 && b.Learnt == nil && !b.Compact
 }
 
 // Contents are all that is stored of an account.
@@ -54,7 +66,8 @@ type Contents struct {
 	Departed []Departure
 	Totals   map[string][]byte
 	Requests map[int64]int
-	Learnt   []byte // nil: nothing
+	Learnt   []byte   // nil: nothing
+	Changes  []Change // in order of their number
 	// Lost is how many rows, as far as that can be known, were lost to damage that
 	// was found since the last Load: at least one where there was any.
 	Lost int
@@ -94,6 +107,16 @@ func departureOf(row []any) Departure {
 	return Departure{RequestID: text(row[1]), Until: moment(row[2]), Removed: integer(row[3]) != 0}
 }
 
+func (c *Change) values(account string) []any {
+	return []any{account, int64(c.Number), c.RequestID, c.State, stamp(c.At), string(c.Job)}
+}
+
+func changeOf(row []any) Change {
+	return Change{
+		Number: uint64(integer(row[1])), RequestID: text(row[2]), State: text(row[3]), At: moment(row[4]), Job: bytesOrNil(row[5]),
+	}
+}
+
 // take adds a row that is sound.
 func (c *Contents) take(t *table, row []any) {
 	switch t {
@@ -107,6 +130,8 @@ func (c *Contents) take(t *table, row []any) {
 		c.Requests[integer(row[1])] = int(integer(row[2]))
 	case &learnt:
 		c.Learnt = bytesOrNil(row[1])
+	case &changes:
+		c.Changes = append(c.Changes, changeOf(row))
 	}
 }
 

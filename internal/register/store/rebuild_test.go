@@ -32,6 +32,7 @@ func small(t *testing.T, jobs int) (content []byte, stored map[string]*store.Con
 			Totals:   map[string][]byte{"words": []byte("1234"), "created": []byte(`"x"`)},
 			Requests: map[int64]int{1_800_000_000: 1, 1_800_000_001: 2},
 			Learnt:   []byte(`{"hazard":[1,2,3]}`),
+			Changes:  []store.Change{{1, "job", "running", start, []byte("{}")}, {2, "job", "failed", start.Add(1), []byte(`{"api":"asr"}`)}},
 		}
 		for i := range jobs {
 			b.Jobs = append(b.Jobs, store.Job{
@@ -98,6 +99,15 @@ func subset(got, want *store.Contents) bool {
 	}
 	for second, n := range got.Requests {
 		if want.Requests[second] != n {
+			return false
+		}
+	}
+	changes := make(map[uint64]store.Change)
+	for _, c := range want.Changes {
+		changes[c.Number] = c
+	}
+	for _, c := range got.Changes {
+		if !cmp.Equal(changes[c.Number], c) {
 			return false
 		}
 	}

@@ -304,6 +304,12 @@ func (a *Account) Commit(ctx context.Context, b *Batch) (err error) {
 			remove(&requests, a.name, second)
 		}
 	}
+	for i := range b.Changes {
+		put(&changes, b.Changes[i].values(a.name)...)
+	}
+	for _, number := range b.Delivered {
+		remove(&changes, a.name, int64(number))
+	}
 	if b.Learnt != nil {
 		put(&learnt, a.name, string(b.Learnt))
 	}
@@ -384,6 +390,7 @@ func (db *DB) read() (map[string]*Contents, error) {
 	}
 	for _, c := range all {
 		slices.SortFunc(c.Jobs, func(a, b Job) int { return cmp.Compare(a.Sequence, b.Sequence) })
+		slices.SortFunc(c.Changes, func(a, b Change) int { return cmp.Compare(a.Number, b.Number) })
 	}
 	return all, nil
 }

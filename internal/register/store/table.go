@@ -24,7 +24,7 @@ type column struct {
 // The version of the schema, in SQLite's user_version and in the table meta. Opening
 // a database of an older version makes a new one of it (see rebuild).
 //
-//	1: without checksums, jobs.priority, learnt and meta
+//	1: without checksums, jobs.priority, learnt, changes and meta
 const schemaVersion = 2
 
 var (
@@ -45,11 +45,15 @@ var (
 	requests = table{"requests", 2, []column{
 		{name: "account", kind: "TEXT NOT NULL"}, {name: "unix_second", kind: "INTEGER NOT NULL"}, {name: "requests", kind: "INTEGER NOT NULL"},
 	}}
-	learnt = table{"learnt", 1, []column{{name: "account", kind: "TEXT NOT NULL"}, {name: "value", kind: "TEXT NOT NULL"}}}
+	learnt  = table{"learnt", 1, []column{{name: "account", kind: "TEXT NOT NULL"}, {name: "value", kind: "TEXT NOT NULL"}}}
+	changes = table{"changes", 2, []column{
+		{name: "account", kind: "TEXT NOT NULL"}, {name: "number", kind: "INTEGER NOT NULL"}, {name: "request_id", kind: "TEXT NOT NULL"},
+		{name: "state", kind: "TEXT NOT NULL"}, {name: "at", kind: "TEXT NOT NULL"}, {name: "job", kind: "TEXT NOT NULL"},
+	}}
 
 	// In the order in which they are made: with the first page lost, that is what
 	// tells where each of them begins.
-	tables = []*table{&meta, &jobs, &departed, &totals, &requests, &learnt}
+	tables = []*table{&meta, &jobs, &departed, &totals, &requests, &learnt, &changes}
 )
 
 func (t *table) names() (all, key string) {
