@@ -3,6 +3,7 @@ package collector
 import (
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
@@ -54,6 +55,19 @@ func (a *Account) Snapshot() Snapshot {
 	}
 	s.Minute, s.Day = a.ledger.Usage(now)
 	return s
+}
+
+// Requests returns how many requests to the API were answered with a state, and
+// how many were not.
+func (s *Snapshot) Requests() (ok, failed uint64) {
+	for outcome, n := range s.Totals.APIRequests {
+		if jobstatus.Outcome(outcome) == jobstatus.OK {
+			ok += n
+		} else {
+			failed += n
+		}
+	}
+	return ok, failed
 }
 
 // Job returns what is known of one job, and when it is due to be asked about

@@ -165,7 +165,7 @@ func (e *exporter) handler() http.Handler {
 	}
 	// A ServeMux redirects a path that is not clean, such as one with a request ID
 	// that was not escaped; a client that follows would speak of another job.
-	api := intake.New(e.collector, e.log)
+	api := intake.New(e.collector, e.log, version.Version)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/api/v1/") {
 			api.ServeHTTP(w, r)

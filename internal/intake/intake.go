@@ -16,18 +16,22 @@ import (
 type intake struct {
 	accounts func() []*collector.Account
 	log      *slog.Logger
+	version  string
 	mux      *http.ServeMux
 	posts    turns
 	origins  *http.CrossOriginProtection
 }
 
-// New returns a handler of everything below /api/v1/. It checks no credentials.
+// New returns a handler of everything below /api/v1/, for a program of this
+// version. It checks no credentials.
 //
 // Where it is one of several handlers, it should be given its requests before an
 // [http.ServeMux] sees them: that redirects an ID with two slashes in a row that
 // the caller forgot to escape to another job.
-func New(c *collector.Collector, log *slog.Logger) http.Handler {
-	return newIntake(c.Accounts, log, make(turns, postsAtOnce))
+func New(c *collector.Collector, log *slog.Logger, version string) http.Handler {
+	in := newIntake(c.Accounts, log, make(turns, postsAtOnce))
+	in.version = version
+	return in
 }
 
 func newIntake(accounts func() []*collector.Account, log *slog.Logger, posts turns) *intake {

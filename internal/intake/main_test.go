@@ -60,7 +60,7 @@ func watchConfigs(tb testing.TB, api vendor, configs []collector.Config) monitor
 	}
 	log := new(strings.Builder)
 	handler := slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})
-	return monitor{intake.New(c, slog.New(handler)), c, log}
+	return monitor{intake.New(c, slog.New(handler), "1.2.3"), c, log}
 }
 
 // do sends one request; a header is given as its name and its value.

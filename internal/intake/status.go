@@ -4,8 +4,6 @@ import (
 	"math"
 	"net/http"
 
-	"github.com/prometheus/common/version"
-
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
@@ -54,7 +52,7 @@ type sourceStatus struct {
 
 // status serves how the accounts do.
 func (in *intake) status(http.ResponseWriter, *http.Request) (int, any, error) {
-	s := monitorStatus{Version: version.Version}
+	s := monitorStatus{Version: in.version}
 	for _, account := range in.accounts() {
 		s.Accounts = append(s.Accounts, accountOf(account))
 	}

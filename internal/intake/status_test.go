@@ -6,16 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/common/version"
-
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 )
 
 func TestStatus(t *testing.T) {
-	before := version.Version
-	version.Version = "1.2.3"
-	defer func() { version.Version = before }()
-
 	const idle = `"jobs":{"pending":0,"running":0,"completed":0,"failed":0,"lost":0},"oldest_unfinished_age_seconds":0,"due":0,"next_polls":[]`
 	synctest.Test(t, func(t *testing.T) {
 		limited, unlimited := collector.DefaultConfig(), collector.DefaultConfig()
