@@ -3,6 +3,7 @@
 package configfile
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,7 +34,7 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; give the path of a TOML file that can be read", err)
 	}
-	file, mistakes := parse(string(text), os.LookupEnv)
+	file, mistakes := exporter.parse(string(text))
 	if len(mistakes) == 0 {
 		if err := collector.Check(file.Accounts); err != nil {
 			mistakes = flatten(err)
@@ -57,9 +58,17 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// parse reads the tables. Options are checked for their form here; what they
-// mean is the collector's to check.
-func parse(text string, env func(string) (string, bool)) (*File, []error) {
+// A reader is who reads a configuration file, and what it can refer to.
+type reader struct {
+	env         func(string) (string, bool)
+	startedAs   string // where environment variables are to be set
+	secretStore string // why a reference to a secret store cannot be resolved
+}
+
+var exporter = reader{os.LookupEnv, "where the exporter is started", "secret-store references work in Telegraf only; use ${VAR} or api_key_file"}
+
+// tables finds the [[inputs.deepaffects]] tables.
+func tables(text string) (toml.MetaData, []map[string]toml.Primitive, error) {
 	var document struct {
 		Inputs struct {
 			DeepAffects toml.Primitive `toml:"deepaffects"`
@@ -67,16 +76,29 @@ func parse(text string, env func(string) (string, bool)) (*File, []error) {
 	}
 	md, err := toml.Decode(text, &document)
 	if err != nil {
-		return nil, []error{syntaxError(err)}
+		return md, nil, syntaxError(err)
 	}
-	file := new(File)
 	if !md.IsDefined("inputs", "deepaffects") {
-		return file, nil
+		return md, nil, nil
 	}
 	var tables []map[string]toml.Primitive
 	if err := md.PrimitiveDecode(document.Inputs.DeepAffects, &tables); err != nil {
-		return nil, []error{errors.New("inputs.deepaffects: not an array of tables; begin each account with [[inputs.deepaffects]], in two brackets")}
+		return md, nil, errors.New("inputs.deepaffects: not an array of tables; begin each account with [[inputs.deepaffects]], in two brackets")
 	}
+	return md, tables, nil
+}
+
+// errUnknown says that there is no such option.
+var errUnknown = errors.New("no such option; remove it, or see sample.conf for how it is spelt")
+
+// parse reads the tables. Options are checked for their form here; what they
+// mean is the collector's to check.
+func (r reader) parse(text string) (*File, []error) {
+	md, tables, err := tables(text)
+	if err != nil {
+		return nil, []error{err}
+	}
+	file := new(File)
 	var mistakes []error
 	for _, table := range tables {
 		config := collector.DefaultConfig()
@@ -86,9 +108,9 @@ func parse(text string, env func(string) (string, bool)) (*File, []error) {
 			switch {
 			case slices.Contains(telegrafOptions, name):
 			case !known:
-				mistakes = append(mistakes, fmt.Errorf("%s: no such option; remove it, or see sample.conf for how it is spelt", name))
+				mistakes = append(mistakes, fmt.Errorf("%s: %w", name, errUnknown))
 			default:
-				if err := decode(&md, table[name], target, env); err != nil {
+				if err := r.decode(&md, table[name], target); err != nil {
 					mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 				}
 				if reason, ineffective := ineffectiveOptions[name]; ineffective {
@@ -102,17 +124,28 @@ func parse(text string, env func(string) (string, bool)) (*File, []error) {
 }
 
 // decode reads one option.
-func decode(md *toml.MetaData, value toml.Primitive, target any, env func(string) (string, bool)) error {
+func (r reader) decode(md *toml.MetaData, value toml.Primitive, target any) error {
+	if as, ok := target.(encoding.TextUnmarshaler); ok {
+		var text string
+		if md.PrimitiveDecode(value, &text) == nil {
+			if err := r.expand(&text); err != nil {
+				return err
+			}
+			if as.UnmarshalText([]byte(text)) == nil {
+				return nil
+			}
+		}
+	}
 	if err := md.PrimitiveDecode(value, target); err != nil {
 		// The library's message may quote the value.
 		return errors.New(forms[fmt.Sprintf("%T", target)])
 	}
 	switch target := target.(type) {
 	case *string:
-		return expand(target, env)
+		return r.expand(target)
 	case *[]string:
 		for i := range *target {
-			if err := expand(&(*target)[i], env); err != nil {
+			if err := r.expand(&(*target)[i]); err != nil {
 				return err
 			}
 		}
@@ -129,6 +162,10 @@ var forms = map[string]string{
 	"*bool":                `must be true or false, without quotes`,
 	"*configfile.duration": `must be a duration in quotes, such as "90s", "15m" or "24h"`,
 	"*configfile.size":     `must be a size in quotes, such as "64MiB"`,
+	"*deepaffects.number":  `must be a number, without quotes`,
+	"*config.Duration":     `must be a duration in quotes, such as "90s", "15m" or "24h"`,
+	"*config.Size":         `must be a size in quotes, such as "64MiB"`,
+	"*config.Secret":       `must be a string; write it in quotes`,
 }
 
 type duration time.Duration
@@ -155,7 +192,7 @@ func (s *size) UnmarshalText(text []byte) error {
 
 // expand puts environment variables in the place of ${VAR} and ${VAR:-default}.
 // A plain $ stays: a key may have one.
-func expand(s *string, env func(string) (string, bool)) error {
+func (r reader) expand(s *string) error {
 	var out strings.Builder
 	for rest := *s; ; {
 		before, after, found := strings.Cut(rest, "${")
@@ -168,19 +205,19 @@ func expand(s *string, env func(string) (string, bool)) error {
 			return errors.New("a ${ is not closed; write ${VAR}")
 		}
 		name, fallback, hasFallback := strings.Cut(name, ":-")
-		value, set := env(name)
+		value, set := r.env(name)
 		switch {
 		case set && value != "":
 		case hasFallback:
 			value = fallback
 		default:
-			return fmt.Errorf("the environment variable %s is not set or empty; set it where the exporter is started", name)
+			return fmt.Errorf("the environment variable %s is not set or empty; set it %s", name, r.startedAs)
 		}
 		out.WriteString(value)
 		rest = tail
 	}
 	if strings.HasPrefix(out.String(), "@{") {
-		return errors.New("secret-store references work in Telegraf only; use ${VAR} or api_key_file")
+		return errors.New(r.secretStore)
 	}
 	*s = out.String()
 	return nil
