@@ -34,9 +34,11 @@ lint: ## Check formatting, vet, and lint
 	go vet -tags e2e ./...
 	go build -modfile=tools/go.mod -o .cache/staticcheck honnef.co/go/tools/cmd/staticcheck
 	.cache/staticcheck -tags e2e ./...
+	go build -modfile=tools/go.mod -o .cache/readme_linter github.com/influxdata/telegraf/tools/readme_linter
+	.cache/readme_linter plugins/inputs/deepaffects/README.md
 
 .PHONY: e2e
-e2e: build ## Test the built exporter, also against a real Prometheus (fetches Debian's package; needs root, for a small disk)
+e2e: build ## Test what was built, also against a real Prometheus (fetches Debian's package; needs root, for a small disk)
 	e2e/install.sh
 	go test -tags e2e -count=1 ./e2e
 
@@ -71,7 +73,9 @@ bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/register
 
 .PHONY: docs
-docs: ## Write docs/metrics.md from the metric catalogue
+docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sample.conf and README from sample.conf
+	cp sample.conf plugins/inputs/deepaffects/sample.conf
+	go build -modfile=tools/go.mod -o tools/readme_config_includer/generator github.com/influxdata/telegraf/tools/readme_config_includer
 	go generate ./...
 
 .PHONY: clean

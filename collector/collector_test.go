@@ -627,18 +627,34 @@ func TestOnce(t *testing.T) {
 }
 
 // The collector knows no face: neither Telegraf nor Prometheus is in what it is
-// built from.
+// built from, and Telegraf in nothing but its plugin. That uses nothing internal, so
+// that it can live in a fork of Telegraf.
 func TestDependencies(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", ".").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(out), "internal/jobstatus\n") {
-		t.Fatalf("not a list of packages: %q", out)
-	}
-	for path := range strings.Lines(string(out)) {
-		if strings.Contains(path, "prometheus") || strings.Contains(path, "telegraf") {
-			t.Errorf("depends on %s", path)
+	const telegraf, prometheus, internal = "github.com/influxdata/", "github.com/prometheus/", "deepaffects-monitor/internal/"
+	for _, tt := range []struct {
+		packages, list string
+		has            string
+		not            []string
+	}{
+		{".", "-deps", internal + "jobstatus", []string{telegraf, prometheus}},
+		{"./listener", "-deps", internal + "intake", []string{telegraf, prometheus}},
+		{"../cmd/exporter", "-deps", prometheus + "client_golang/prometheus", []string{telegraf}},
+		{"../internal/...", "-deps", internal + "register", []string{telegraf}},
+		{"../plugins/inputs/deepaffects", `-f={{join .Imports "\n"}}`, telegraf + "telegraf", []string{internal, prometheus}},
+	} {
+		out, err := exec.Command("go", "list", tt.list, tt.packages).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(out), tt.has+"\n") {
+			t.Fatalf("not a list of what %s is built from: %q", tt.packages, out)
+		}
+		for path := range strings.Lines(string(out)) {
+			for _, not := range tt.not {
+				if strings.Contains(path, not) {
+					t.Errorf("%s depends on %s", tt.packages, path)
+				}
+			}
 		}
 	}
 }

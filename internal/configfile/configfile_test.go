@@ -185,7 +185,7 @@ func TestSeveralMistakes(t *testing.T) {
 	}
 }
 
-// sample.conf shows every option that has an effect, with its default.
+// sample.conf shows every option, with its default.
 func TestSampleConf(t *testing.T) {
 	text, err := os.ReadFile("../../sample.conf")
 	if err != nil {

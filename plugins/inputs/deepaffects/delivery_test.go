@@ -1,0 +1,440 @@
+package deepaffects
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/influxdata/telegraf"
+	"github.com/influxdata/telegraf/config"
+)
+
+// ends is an API at which every job has ended: those with "fail" in their ID
+// failed.
+type ends struct{}
+
+func (ends) RoundTrip(r *http.Request) (*http.Response, error) {
+	id := r.URL.Query().Get("request_id")
+	body := `{"status":"Completed","response":{"request_id":"` + id + `","response":{"words":[
+		{"speaker_id":"a","start":0.5,"end":1,"confidence":0.5},{"speaker_id":"b","start":0.5,"end":2},{"speaker_id":"b","start":3,"end":3.25,"confidence":1}]}}}`
+	if strings.Contains(id, "fail") {
+		body = `{"status":"Failed","response":{"request_id":"` + id + `","response":{"fault":{"detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`
+	}
+	return &http.Response{StatusCode: 200, Header: make(http.Header), Request: r, Body: io.NopCloser(strings.NewReader(body))}, nil
+}
+
+const table = "[[inputs.deepaffects]]\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\n"
+
+// begin starts the plugin with these options in addition, without accepting
+// anything.
+func begin(t *testing.T, options string, change func(*DeepAffects)) *pipeline {
+	t.Helper()
+	input, err := load(t, table+options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(input.Input.(*DeepAffects))
+	}
+	return start(t, input, ends{}, false)
+}
+
+// pass lets virtual time pass.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// gathered gathers and returns the points about jobs that came.
+func (p *pipeline) gathered(t *testing.T) (metrics []telegraf.Metric) {
+	t.Helper()
+	p.gather(t)
+	synctest.Wait()
+	for _, m := range p.take() {
+		if m.Name() != "deepaffects" {
+			metrics = append(metrics, m)
+		}
+	}
+	return metrics
+}
+
+// texts are points with all that makes them what they are.
+func texts(metrics []telegraf.Metric) (all []string) {
+	for _, m := range metrics {
+		all = append(all, fmt.Sprintf("%s %v %v %d", m.Name(), m.Tags(), m.Fields(), m.Time().UnixNano()))
+	}
+	return all
+}
+
+func accept(metrics []telegraf.Metric) {
+	for _, m := range metrics {
+		m.Accept()
+	}
+	synctest.Wait()
+}
+
+func wantNone(t *testing.T, when string, metrics []telegraf.Metric) {
+	t.Helper()
+	if len(metrics) > 0 {
+		t.Errorf("%s: %q", when, texts(metrics))
+	}
+}
+
+// wantSame fails where the points are not the ones of before, to the nanosecond
+// and the last digit.
+func wantSame(t *testing.T, when string, before, after []telegraf.Metric) {
+	t.Helper()
+	if diff := cmp.Diff(texts(before), texts(after)); diff != "" || len(before) == 0 {
+		t.Errorf("%s: %d points (-before +after):\n%s", when, len(before), diff)
+	}
+}
+
+// What Telegraf's outputs have accepted is not emitted again; all else is, as the
+// same points, until they have.
+func TestDelivery(t *testing.T) {
+	in := func(t *testing.T, test func(*testing.T, string)) {
+		options := fmt.Sprintf("state_directory = %q\nrequest_ids = [\"a\", \"fail\"]\n", filepath.Join(t.TempDir(), "state"))
+		synctest.Test(t, func(t *testing.T) { test(t, options) })
+	}
+	t.Run("accepted", func(t *testing.T) {
+		in(t, func(t *testing.T, options string) {
+			p := begin(t, options, nil)
+			pass(time.Minute)
+			first := p.gathered(t)
+			if len(named(first, "deepaffects_job")) != 2 || len(named(first, "deepaffects_speaker")) != 2 {
+				t.Errorf("%q", texts(first))
+			}
+			wantNone(t, "on their way", p.gathered(t))
+			accept(first)
+			pass(time.Hour)
+			wantNone(t, "accepted", p.gathered(t))
+			p.stop()
+			p = begin(t, options, nil)
+			defer p.stop()
+			pass(time.Hour)
+			wantNone(t, "after a restart", p.gathered(t))
+		})
+	})
+	t.Run("not answered", func(t *testing.T) {
+		in(t, func(t *testing.T, options string) {
+			p := begin(t, options, nil)
+			pass(time.Minute)
+			first := p.gathered(t)
+			pass(time.Hour)
+			wantNone(t, "on their way", p.gathered(t))
+			p.stop()
+			p = begin(t, options, nil)
+			defer p.stop()
+			wantSame(t, "after a restart", first, p.gathered(t))
+		})
+	})
+	t.Run("rejected", func(t *testing.T) {
+		in(t, func(t *testing.T, options string) {
+			p := begin(t, options, nil)
+			defer p.stop()
+			pass(time.Minute)
+			first := p.gathered(t)
+			for _, m := range first {
+				if m.Tags()["state"] == "completed" {
+					m.Accept() // the rest of its group is not
+				} else {
+					m.Reject()
+				}
+			}
+			pass(firstPause - time.Second)
+			wantNone(t, "soon after a rejection", p.gathered(t))
+			pass(time.Second)
+			second := p.gathered(t)
+			wantSame(t, "later", first, second)
+			accept(second)
+			pass(time.Hour)
+			wantNone(t, "accepted", p.gathered(t))
+		})
+	})
+	t.Run("accepted when Telegraf has stopped the plugin", func(t *testing.T) {
+		in(t, func(t *testing.T, options string) {
+			p := begin(t, options, nil)
+			pass(time.Minute)
+			first := p.gathered(t)
+			p.stop()
+			jobs := named(first, "deepaffects_job")
+			accept(named(first, "deepaffects_speaker"))
+			accept(jobs[:1]) // its last flush writes these
+			p = begin(t, options, nil)
+			second := p.gathered(t)
+			if left := named(second, "deepaffects_job"); len(left) != 1 || left[0].Tags()["state"] != jobs[1].Tags()["state"] {
+				t.Errorf("after a restart: %q", texts(second))
+			}
+			p.stop()
+			accept(second)
+			p = begin(t, options, nil)
+			defer p.stop()
+			wantNone(t, "after another", p.gathered(t))
+		})
+	})
+	t.Run("filtered out", func(t *testing.T) {
+		in(t, func(t *testing.T, options string) {
+			p := begin(t, options+"namedrop = [\"deepaffects_*\"]\n", nil)
+			pass(time.Minute)
+			wantNone(t, "filtered", p.gathered(t))
+			synctest.Wait()
+			p.stop()
+			p = begin(t, options, nil)
+			defer p.stop()
+			wantNone(t, "after a restart", p.gathered(t)) // what nobody wants is delivered
+		})
+	})
+	t.Run("without acknowledgements", func(t *testing.T) {
+		in(t, func(t *testing.T, options string) {
+			external := func(d *DeepAffects) { d.DeliveredAfter = 30 * time.Second }
+			p := begin(t, options, external)
+			pass(time.Minute)
+			first := p.gathered(t)
+			accept(first) // they are in the pipe
+			pass(20 * time.Second)
+			wantNone(t, "on their way", p.gathered(t))
+			p.stop()
+			p = begin(t, options, external)
+			second := p.gathered(t)
+			wantSame(t, "after an early end", first, second)
+			accept(second)
+			pass(30 * time.Second)
+			wantNone(t, "on their way", p.gathered(t)) // Telegraf has come back
+			p.stop()
+			p = begin(t, options, external)
+			defer p.stop()
+			pass(time.Hour)
+			wantNone(t, "after a late end", p.gathered(t))
+		})
+	})
+	t.Run("in memory", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := begin(t, "request_ids = [\"a\"]\n", nil)
+			pass(time.Minute)
+			first := p.gathered(t)
+			for _, m := range first {
+				m.Reject()
+			}
+			pass(firstPause)
+			second := p.gathered(t)
+			wantSame(t, "rejected", first, second)
+			p.stop()
+			accept(second)
+		})
+	})
+}
+
+// What an output never takes is offered ever more rarely, and keeps no other change
+// from its turn.
+func TestNeverAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ids []string
+		for i := range maxOffered {
+			ids = append(ids, fmt.Sprintf("%q", fmt.Sprintf("fail-%d", i)))
+		}
+		p := begin(t, "request_ids = ["+strings.Join(ids, ",")+"]\nwebhook_token = \"token\"\n", nil)
+		defer p.stop()
+		pass(time.Hour)
+		offers, other := 0, 0
+		for minute := range 5 * 60 {
+			if minute == 3 {
+				body := io.NopCloser(strings.NewReader(`{"request_id":"other","response":null}`))
+				if _, err := p.plugin.account.Webhook(t.Context(), body, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, m := range p.gathered(t) {
+				switch id, _ := m.GetField("request_id"); id {
+				case "other":
+					other++
+					if m.Accept(); minute > 4 {
+						t.Errorf("it waited until minute %d", minute)
+					}
+				case "fail-7":
+					offers++
+					m.Reject()
+				default:
+					m.Reject()
+				}
+			}
+			pass(time.Minute)
+		}
+		if other != 1 || offers < 8 || offers > 11 {
+			t.Errorf("the other was offered %d times, one that is always rejected %d times in five hours", other, offers)
+		}
+	})
+}
+
+// No more changes are on their way through Telegraf at once than its buffers hold.
+func TestManyChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ids []string
+		for i := range 2500 {
+			ids = append(ids, fmt.Sprintf("%q", fmt.Sprintf("fail-%d", i)))
+		}
+		p := begin(t, "request_ids = ["+strings.Join(ids, ",")+"]\n", nil)
+		defer p.stop()
+		pass(time.Hour)
+		seen := make(map[string]bool)
+		times := make(map[int64]bool)
+		for _, want := range []int{1000, 1000, 500, 0} {
+			metrics := p.gathered(t)
+			if len(metrics) != want {
+				t.Errorf("%d at once, want %d", len(metrics), want)
+			}
+			wantNone(t, "while they are on their way", p.gathered(t))
+			for _, m := range metrics {
+				id, _ := m.GetField("request_id")
+				seen[fmt.Sprint(id)] = true
+				times[m.Time().UnixNano()] = true
+			}
+			accept(metrics)
+		}
+		if len(seen) != 2500 || len(times) != 2500 {
+			t.Errorf("%d jobs at %d times", len(seen), len(times))
+		}
+	})
+}
+
+// A file of late acknowledgements that is damaged, or of another register, takes
+// nothing away.
+func TestStrangeLateFile(t *testing.T) {
+	state := t.TempDir()
+	options := fmt.Sprintf("state_directory = %q\nrequest_ids = [\"a\"]\n", state)
+	late := filepath.Join(state, lateFile)
+	if err := os.WriteFile(late, []byte("1 12345\nnonsense\n2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := begin(t, options, nil)
+		pass(time.Minute)
+		first := p.gathered(t)
+		p.stop()
+		if err := os.WriteFile(late, []byte("1 12345\nnonsense\n2"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p = begin(t, options, nil)
+		defer p.stop()
+		wantSame(t, "with a strange file", first, p.gathered(t))
+	})
+	if _, err := os.Stat(late); !os.IsNotExist(err) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// After Stop, also of one that never started, nothing is emitted, and Start works
+// again.
+func TestStopAndStartAgain(t *testing.T) {
+	input, err := load(t, table+"request_ids = [\"a\"]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		input.Stop()
+		p := start(t, input, ends{}, true)
+		pass(time.Minute)
+		input.Stop()
+		input.Stop()
+		p.gather(t)
+		synctest.Wait()
+		wantNone(t, "after Stop", p.take())
+		if err := input.Start(p.acc); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		p.gather(t)
+		synctest.Wait()
+		if got := p.take(); len(named(got, "deepaffects_job")) != 1 {
+			t.Errorf("after another Start: %q", texts(got))
+		}
+		p.stop()
+	})
+}
+
+// The key is asked for anew each time, as a secret store may have another.
+func TestKeyChanges(t *testing.T) {
+	input, err := load(t, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin := input.Input.(*DeepAffects)
+	plugin.RequestIDs = []string{"a"}
+	plugin.APIKey = config.NewSecret([]byte("@{store:key}"))
+	var rotations atomic.Int64
+	if err := plugin.APIKey.Link(map[string]telegraf.ResolveFunc{"@{store:key}": func() ([]byte, bool, error) {
+		return fmt.Appendf(nil, "key-%d", rotations.Load()), true, nil
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	keys := make(chan string, 10)
+	api := roundTripper(func(r *http.Request) (*http.Response, error) {
+		keys <- r.URL.Query().Get("apikey")
+		return &http.Response{StatusCode: 401, Header: make(http.Header), Request: r, Body: http.NoBody}, nil
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, input, api, true)
+		defer p.stop()
+		pass(time.Second)
+		rotations.Add(1)
+		pass(time.Hour)
+		if first, second := <-keys, <-keys; first != "key-0" || second != "key-1" {
+			t.Errorf("asked with %q and %q", first, second)
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// The words of a long conversation come in portions, and the job after them; other
+// jobs need not wait.
+func TestManyWords(t *testing.T) {
+	var words strings.Builder
+	for i := range 12_000 {
+		fmt.Fprintf(&words, `,{"start":%d,"end":%d}`, i, i+1)
+	}
+	api := roundTripper(func(r *http.Request) (*http.Response, error) {
+		id := r.URL.Query().Get("request_id")
+		if id != "long" {
+			return ends{}.RoundTrip(r)
+		}
+		body := `{"status":"Completed","response":{"request_id":"long","response":{"words":[` + words.String()[1:] + `]}}}`
+		return &http.Response{StatusCode: 200, Header: make(http.Header), Request: r, Body: io.NopCloser(strings.NewReader(body))}, nil
+	})
+	input, err := load(t, table+"request_ids = [\"long\", \"fail\"]\nword_points = true\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, input, api, true)
+		defer p.stop()
+		pass(time.Minute)
+		var got []string
+		indices := make(map[any]bool)
+		for range 4 {
+			metrics := p.gathered(t)
+			for _, m := range named(metrics, "deepaffects_word") {
+				index, _ := m.GetField("index")
+				indices[index] = true
+			}
+			var jobs []string
+			for _, m := range named(metrics, "deepaffects_job") {
+				jobs = append(jobs, m.Tags()["state"])
+			}
+			got = append(got, fmt.Sprint(len(named(metrics, "deepaffects_word")), jobs))
+		}
+		if want := []string{"5000 [failed]", "5000 []", "2000 [completed]", "0 []"}; !slices.Equal(got, want) || len(indices) != 12_000 {
+			t.Errorf("%q with %d words, want %q", got, len(indices), want)
+		}
+	})
+}

@@ -1,0 +1,392 @@
+package deepaffects
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/influxdata/telegraf"
+	"github.com/influxdata/telegraf/config"
+	"github.com/influxdata/telegraf/logger"
+	"github.com/influxdata/telegraf/plugins/inputs"
+)
+
+// mistake is what Telegraf says about a configuration, from its loader or Init.
+func mistake(t *testing.T, text string) error {
+	t.Helper()
+	input, err := load(t, text)
+	if err == nil {
+		err = input.Init()
+	}
+	return err
+}
+
+// Each wrong option is one line that names the option and the remedy, and never
+// the value.
+func TestMistakes(t *testing.T) {
+	key := func(options string) string { return "[[inputs.deepaffects]]\napi_key = \"canary\"\n" + options + "\n" }
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ text, option, remedy string }{
+		{"[[inputs.deepaffects]]", "api_key", "set it to the key"},
+		{"[[inputs.deepaffects]]\napi_key = \"\"\n", "api_key", "set it to the key"},
+		{"[[inputs.deepaffects]]\napi_key = \" canary\"", "api_key", "remove it"},
+		{"[[inputs.deepaffects]]\napi_key = \"${CANARY_UNSET}\"", "api_key", "the environment variable CANARY_UNSET is not set; set it where Telegraf is started"},
+		{"[[inputs.deepaffects]]\napi_key = \"@{store:canary}\"", "store:canary", "unknown secret store"},
+		{key(`api_key_file = "/x"`), "api_key", "remove one of the two"},
+		{"[[inputs.deepaffects]]\napi_key_file = \"" + empty + "\"", "api_key_file", "put the key into the file"},
+		{key(`api_key_fil = "x"`), "api_key_fil", "typo"},
+		{key(`account = ""`), "account", "name the account"},
+		{key(`account = "${CANARY_UNSET}"`), "account", "CANARY_UNSET is not set"},
+		{key(`url = "ftp://canary"`), "url", "give the API's base URL"},
+		{key(`url = "https://host/?apikey=canary"`), "url", "give the base URL alone"},
+		{key(`request_ids = [""]`), "request_ids", "entry 1"},
+		{key(`request_ids = ["a", "${CANARY_UNSET}"]`), "request_ids", "CANARY_UNSET is not set"},
+		{key(`request_id_files = ["[a"]`), "request_id_files", ""},
+		{key(`request_id_urls = ["file:///x"]`), "request_id_urls", ""},
+		{key(`refresh_interval = "0s"`), "refresh_interval", "write a duration such as"},
+		{key(`job_labels = ["state"]`), "job_labels", "rename it"},
+		{key(`requests_per_minute = -1`), "requests_per_minute", "0 means unlimited"},
+		{key(`requests_per_minute = "x"`), "RequestsPerMinute", "must be a number"},
+		{key(`requests_per_day = -1`), "requests_per_day", "0 means unlimited"},
+		{key(`requests_per_day = "100"`), "RequestsPerDay", "cannot unmarshal TOML string into int"},
+		{key(`day_resets_at = "noon"`), "day_resets_at", `write "00:00"`},
+		{key(`timeout = "-3s"`), "timeout", "write a duration such as"},
+		{key(`timeout = "often"`), "Timeout", "invalid duration"},
+		{key(`max_response_size = "0MiB"`), "max_response_size", `such as "64MiB"`},
+		{key(`concurrency = 0`), "concurrency", "from 1 to 1000"},
+		{key(`not_found_grace = "0s"`), "not_found_grace", "write a duration such as"},
+		{key(`max_job_age = "0s"`), "max_job_age", "write a duration such as"},
+		{key(`retention = "0s"`), "retention", "write a duration such as"},
+		{key(`job_metrics = "some"`), "job_metrics", `"full", "basic" or "off"`},
+		{key(`max_job_series = -1`), "max_job_series", "from 0"},
+		{key(`state_directory = "${CANARY_UNSET}/x"`), "state_directory", "CANARY_UNSET is not set"},
+		{key(`request_id_as = "label"`), "request_id_as", `"field" or "tag"`},
+		{key(`word_points = "yes"`), "WordPoints", "cannot unmarshal TOML string into bool"},
+		{key(`service_address = "8095"`), "service_address", "such as \":8095\""},
+		{key(`jobs_token = "canary"`), "jobs_token", "set that too"},
+		{key("service_address = \":1\"\njobs_token = \"${CANARY_UNSET}\""), "jobs_token", "CANARY_UNSET is not set"},
+		{key(`webhook_token = "canary/token"`), "webhook_token", "make one with"},
+		{key("service_address = \":1\"\njobs_token = \"canary\"\nwebhook_token = \"canary\""), "token", "give each its own"},
+		{key(`tls_ca = "/nonexistent"`), "tls_ca", ""},
+		{key(`tls_cert = "/nonexistent"`), "tls_cert", "give both"},
+		{key(`tls_key = "/nonexistent"`), "tls_key", "give both"},
+		{key(`insecure_skip_verify = "yes"`), "InsecureSkipVerify", "cannot unmarshal TOML string into bool"},
+		{key(`adopt_unknown_webhooks = 1`), "AdoptUnknownWebhooks", "cannot unmarshal TOML integer into bool"},
+		{key(`http_proxy_url = "canary"`), "http_proxy_url", "give one such as"},
+		{key("concurrency = 0\nmax_job_series = -1"), "concurrency", "; .*max_job_series"},
+	} {
+		t.Run(tt.option, func(t *testing.T) {
+			err := mistake(t, tt.text)
+			if err == nil {
+				t.Fatal("was taken")
+			}
+			pattern := regexp.QuoteMeta(tt.option) + ".*" + tt.remedy + "|" + tt.remedy + ".*" + regexp.QuoteMeta(tt.option)
+			if line := err.Error(); !regexp.MustCompile(pattern).MatchString(line) || strings.Contains(line, "\n") {
+				t.Errorf("%q does not match %q", line, pattern)
+			}
+			if hidden := strings.NewReplacer("store:canary", "", "api_key = \"canary\"", "").Replace(err.Error()); strings.Contains(hidden, "canary") {
+				t.Errorf("the value shows: %q", err)
+			}
+		})
+	}
+}
+
+// A secret that a store cannot give is an error at start that says why.
+func TestSecretThatCannotBeResolved(t *testing.T) {
+	for _, option := range []string{"api_key", "jobs_token", "webhook_token"} {
+		input, err := load(t, table+"service_address = \"127.0.0.1:0\"\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plugin := input.Input.(*DeepAffects)
+		broken := config.NewSecret([]byte("@{store:key}"))
+		works := true
+		if err := broken.Link(map[string]telegraf.ResolveFunc{"@{store:key}": func() ([]byte, bool, error) {
+			if works {
+				return []byte("canary"), true, nil
+			}
+			return nil, true, errors.New("vault is sealed")
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		works = false
+		switch option {
+		case "api_key":
+			plugin.APIKey = broken
+		case "jobs_token":
+			plugin.JobsToken = broken
+		case "webhook_token":
+			plugin.WebhookToken = broken
+		}
+		err = input.Init()
+		if err == nil || !strings.Contains(err.Error(), option+": the secret cannot be resolved") || !strings.Contains(err.Error(), "vault is sealed") || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", option, err)
+		}
+	}
+}
+
+// Telegraf reads each option of the sample as it stands there, and those are the
+// defaults and all there are.
+func TestSample(t *testing.T) {
+	t.Setenv("DEEPAFFECTS_API_KEY", "key")
+	commented := regexp.MustCompile(`(?m)^  # (\w+ = )`).ReplaceAllString(sampleConfig, "  $1")
+	commented = strings.Replace(commented, "  api_key_file", "  # api_key_file", 1) // one of the two
+	input, err := load(t, commented)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := input.Init(); err != nil {
+		t.Fatal(err)
+	}
+	got, defaults := input.Input.(*DeepAffects), inputs.Inputs["deepaffects"]().(*DeepAffects)
+	var options []string
+	for i := range reflect.TypeFor[DeepAffects]().NumField() {
+		f := reflect.TypeFor[DeepAffects]().Field(i)
+		option := f.Tag.Get("toml")
+		if option == "" || option == "-" {
+			continue
+		}
+		options = append(options, option)
+		x, y := reflect.ValueOf(got).Elem().Field(i), reflect.ValueOf(defaults).Elem().Field(i)
+		if _, secret := x.Interface().(config.Secret); !secret && fmt.Sprint(x) != fmt.Sprint(y) {
+			t.Errorf("%s is %v in the sample and %v by default", option, x, y)
+		}
+		if !strings.Contains(sampleConfig, option+" = ") {
+			t.Errorf("the sample lacks %s", option)
+		}
+	}
+	for _, match := range regexp.MustCompile(`(?m)^  (?:# )?(\w+) = `).FindAllStringSubmatch(sampleConfig, -1) {
+		if !slices.Contains(options, match[1]) {
+			t.Errorf("the sample has %s, which is no option", match[1])
+		}
+	}
+	if plugin := new(DeepAffects); plugin.SampleConfig() != sampleConfig {
+		t.Error("SampleConfig returns another")
+	}
+}
+
+// The ID says which account of which API it is, and nothing else.
+func TestID(t *testing.T) {
+	id := func(options string) string {
+		input, err := load(t, table+options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := input.Init(); err != nil {
+			t.Fatal(err)
+		}
+		return input.ID()
+	}
+	one := id("")
+	for _, same := range []string{"timeout = \"3s\"", "word_points = true", "webhook_token = \"token\"", "alias = \"x\""} {
+		if id(same) != one {
+			t.Errorf("%s makes another of it", same)
+		}
+	}
+	for _, other := range []string{"account = \"b\"", "url = \"https://elsewhere.invalid\""} {
+		if id(other) == one {
+			t.Errorf("%s makes no other of it", other)
+		}
+	}
+}
+
+// A start that fails says which option it is about, leaves nothing behind, and can
+// be tried again.
+func TestStartThatFails(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	state := filepath.Join(t.TempDir(), "state")
+	options := fmt.Sprintf("service_address = %q\nwebhook_token = \"token\"\nstate_directory = %q\n", taken.Addr(), state)
+	first, err := load(t, table+options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Init(); err != nil {
+		t.Fatal(err)
+	}
+	fails := func(want string) {
+		t.Helper()
+		if err := first.Start(nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		first.Stop()
+	}
+	fails("service_address: ")
+	other, err := load(t, table+fmt.Sprintf("account = \"other\"\nstate_directory = %q\n", state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, other, ends{}, true)
+	fails("state_directory: opening the register: another process uses " + state)
+	p.stop()
+	taken.Close()
+	p = start(t, first, ends{}, true)
+	p.gather(t)
+	p.stop()
+}
+
+// What the collector logs arrives in Telegraf's log at its level, on one line.
+func TestLog(t *testing.T) {
+	var out bytes.Buffer
+	logger.RedirectLogging(&out)
+	defer logger.RedirectLogging(io.Discard)
+	log := slog.New(newLogHandler(logger.New("inputs", "deepaffects", ""))).With("account", "a")
+	log.Debug("one", "n", 1)
+	log.Info("two")
+	log.Warn("three", "err", errors.Join(errors.New("x"), errors.New("y")))
+	log.Error("four")
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		_, line, _ = strings.Cut(line, " ")
+		got = append(got, regexp.MustCompile(`\[.*\] *\(.*?\) ?`).ReplaceAllString(strings.TrimSpace(line), ""))
+	}
+	want := []string{"D! one account=a n=1", "I! two account=a", "W! three account=a err=x; y", "E! four account=a"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Points about jobs are as the options say.
+func TestKindsOfPoints(t *testing.T) {
+	names := func(metrics []telegraf.Metric) map[string]int {
+		n := make(map[string]int)
+		for _, m := range metrics {
+			n[m.Name()]++
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		options string
+		want    map[string]int
+		check   func(*testing.T, []telegraf.Metric)
+	}{
+		{"", map[string]int{"deepaffects_job": 1, "deepaffects_speaker": 2}, func(t *testing.T, all []telegraf.Metric) {
+			for _, m := range all {
+				if m.HasTag("request_id") || !m.HasField("request_id") {
+					t.Errorf("%v", m)
+				}
+			}
+		}},
+		{`request_id_as = "tag"`, map[string]int{"deepaffects_job": 1, "deepaffects_speaker": 2}, func(t *testing.T, all []telegraf.Metric) {
+			for _, m := range all {
+				if m.Tags()["request_id"] != "a" || m.HasField("request_id") {
+					t.Errorf("%v", m)
+				}
+			}
+		}},
+		{`job_metrics = "basic"`, map[string]int{"deepaffects_job": 1}, func(t *testing.T, all []telegraf.Metric) {
+			if all[0].HasField("words") || !all[0].HasField("duration_seconds") {
+				t.Errorf("%v", all[0])
+			}
+		}},
+		{`job_metrics = "off"`, map[string]int{}, func(*testing.T, []telegraf.Metric) {}},
+		{"word_points = true", map[string]int{"deepaffects_job": 1, "deepaffects_speaker": 2, "deepaffects_word": 3}, func(t *testing.T, all []telegraf.Metric) {
+			at := named(all, "deepaffects_job")[0].Time()
+			var got []string
+			for _, m := range named(all, "deepaffects_word") {
+				m.RemoveTag("account")
+				m.RemoveTag("source")
+				got = append(got, fmt.Sprintf("%s %v %v", m.Time().Sub(at), m.Tags(), m.Fields()))
+			}
+			want := []string{
+				"500ms map[speaker:1] map[confidence:0.5 duration:0.5 end:1 index:0 request_id:a start:0.5]",
+				"500.000001ms map[speaker:0] map[duration:1.5 end:2 gap:0 index:1 request_id:a start:0.5]",
+				"3s map[speaker:0] map[confidence:1 duration:0.25 end:3.25 gap:1 index:2 request_id:a start:3]",
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}},
+	} {
+		t.Run(tt.options, func(t *testing.T) {
+			input, err := load(t, table+"request_ids = [\"a\"]\n"+tt.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []telegraf.Metric
+			bubble(t, func() {
+				p := start(t, input, ends{}, true)
+				defer p.stop()
+				p.polled()
+				got = p.gathered(t)
+			})
+			if n := names(got); !reflect.DeepEqual(n, tt.want) {
+				t.Fatalf("%v, want %v", n, tt.want)
+			}
+			tt.check(t, got)
+		})
+	}
+}
+
+// Instances share nothing: each has its jobs, its register and its points.
+func TestInstances(t *testing.T) {
+	var all []*pipeline
+	dir := t.TempDir()
+	for _, account := range []string{"one", "two"} {
+		input, err := load(t, table+fmt.Sprintf("account = %q\nstate_directory = %q\nrequest_ids = [\"job-of-%s\"]\njob_labels = [\"team\"]\n", account, filepath.Join(dir, account), account))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, &pipeline{input: input})
+	}
+	bubble(t, func() {
+		for i, p := range all {
+			all[i] = start(t, p.input, ends{}, true)
+		}
+		for i, account := range []string{"one", "two"} {
+			all[i].polled()
+			for _, m := range all[i].gathered(t) {
+				if id, _ := m.GetField("request_id"); id != "job-of-"+account || m.Tags()["account"] != account {
+					t.Errorf("%s has %v", account, m)
+				}
+			}
+		}
+		all[0].stop()
+		all[1].gather(t)
+		all[1].stop()
+	})
+}
+
+// Changes that nobody takes are bounded, and a loss shows in the log.
+func TestDropsAreLogged(t *testing.T) {
+	var out bytes.Buffer
+	input, err := load(t, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bubble(t, func() {
+		input.Input.(*DeepAffects).limit = 3
+		p := start(t, input, ends{}, true)
+		defer p.stop()
+		logger.RedirectLogging(&out)
+		defer logger.RedirectLogging(io.Discard)
+		p.plugin.Log = logger.New("inputs", "deepaffects", "")
+		for i := range 10 {
+			body := io.NopCloser(strings.NewReader(fmt.Sprintf(`{"request_id":"%d","response":null}`, i)))
+			if _, err := p.plugin.account.Webhook(t.Context(), body, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.gather(t)
+		p.gather(t)
+	})
+	if n := strings.Count(out.String(), "7 changes of state were dropped"); n != 1 || !strings.Contains(out.String(), "E! ") {
+		t.Errorf("logged %d times: %s", n, out.String())
+	}
+}
