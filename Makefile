@@ -18,6 +18,10 @@ help: ## List the targets
 build: ## Build bin/deepaffects_exporter
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/deepaffects_exporter ./cmd/exporter
 
+.PHONY: telegraf
+telegraf: ## Build bin/telegraf-deepaffects, the plugin for Telegraf's inputs.execd
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/telegraf-deepaffects ./cmd/telegraf-deepaffects
+
 .PHONY: run
 run: build ## Run the exporter on its embedded simulator: no key, no configuration
 	@echo 'Status page: http://localhost:9891/    Metrics: http://localhost:9891/metrics    (Ctrl-C stops)'

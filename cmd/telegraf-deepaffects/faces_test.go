@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/influxdata/telegraf"
+	"github.com/influxdata/telegraf/agent"
+	"github.com/influxdata/telegraf/config"
+	"github.com/influxdata/telegraf/logger"
+	"github.com/influxdata/telegraf/plugins/inputs"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
+	"github.com/deepaffects-monitor/deepaffects-monitor/plugins/inputs/deepaffects"
+)
+
+// A scrape is what Prometheus sees: each figure by name and labels, of summaries
+// and histograms by their parts.
+type scrape map[string]float64
+
+func scraped(t *testing.T, c prometheus.Collector) scrape {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(c)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := make(scrape)
+	for _, f := range families {
+		for _, m := range f.Metric {
+			name := strings.TrimPrefix(f.GetName(), "deepaffects_")
+			for _, l := range m.Label {
+				if l.GetName() != "account" && l.GetName() != "request_id" && l.GetValue() != "" {
+					name += "," + l.GetName() + "=" + l.GetValue()
+				}
+			}
+			switch f.GetType() {
+			case dto.MetricType_GAUGE:
+				s[name] = m.Gauge.GetValue()
+			case dto.MetricType_COUNTER:
+				s[name] = m.Counter.GetValue()
+			case dto.MetricType_SUMMARY:
+				s[name+" count"], s[name+" mean"] = float64(m.Summary.GetSampleCount()), m.Summary.GetSampleSum()/float64(m.Summary.GetSampleCount())
+				for _, q := range m.Summary.Quantile {
+					s[fmt.Sprintf("%s %v", name, q.GetQuantile())] = q.GetValue()
+				}
+			case dto.MetricType_HISTOGRAM:
+				s[name+" sum"] = m.Histogram.GetSampleSum()
+			}
+		}
+	}
+	return s
+}
+
+// total adds up all series of a metric.
+func (s scrape) total(name string) (sum float64) {
+	for series, v := range s {
+		if series == name || strings.HasPrefix(series, name+",") {
+			sum += v
+		}
+	}
+	return sum
+}
+
+// counterparts say, for each field, what a scrape has for it. Histograms and
+// counters over all jobs are those of the one job there is.
+var counterparts = map[string]map[string]func(scrape, telegraf.Metric) float64{
+	"deepaffects": {
+		"pending": series("jobs,state=pending"), "running": series("jobs,state=running"), "completed": series("jobs,state=completed"),
+		"failed": series("jobs,state=failed"), "lost": series("jobs,state=lost"),
+		"finished_completed":            series("jobs_finished_total,result=completed"),
+		"finished_failed":               series("jobs_finished_total,result=failed"),
+		"finished_lost":                 series("jobs_finished_total,result=lost"),
+		"registered":                    func(s scrape, _ telegraf.Metric) float64 { return s.total("jobs_registered_total") },
+		"words":                         series("words_total"),
+		"oldest_unfinished_age_seconds": series("oldest_unfinished_job_age_seconds"),
+		"poll_queue":                    series("poll_queue_jobs"),
+		"quota_minute_limit":            series("quota_limit_requests,window=minute"),
+		"quota_minute_used":             series("quota_used_requests,window=minute"),
+		"quota_day_limit":               series("quota_limit_requests,window=day"),
+		"quota_day_used":                series("quota_used_requests,window=day"),
+		"api_ok":                        series("api_requests_total,outcome=ok"),
+		"api_errors": func(s scrape, _ telegraf.Metric) float64 {
+			return s.total("api_requests_total") - s["api_requests_total,outcome=ok"]
+		},
+		"webhooks": func(s scrape, _ telegraf.Metric) float64 { return s.total("webhook_requests_total") },
+		"up":       series("up"),
+	},
+	"deepaffects_job": {
+		"state_code": func(s scrape, _ telegraf.Metric) float64 {
+			for code, state := range []string{"pending", "running", "completed", "failed", "lost"} {
+				if s["job_state,state="+state] == 1 {
+					return float64(code)
+				}
+			}
+			return math.NaN()
+		},
+		"age_seconds":              lifetime,
+		"duration_seconds":         lifetime,
+		"detection_window_seconds": series("job_detection_window_seconds sum"),
+		"confidence":               series("job_confidence_ratio"),
+		"num_speakers":             series("job_speakers"),
+		"words":                    series("job_words"),
+		"speech_seconds":           series("job_speech_seconds"),
+		"transcript_seconds":       series("job_transcript_duration_seconds"),
+		"speech_rate":              series("transcript_speech_rate_words_per_second sum"),
+		"word_confidence_mean":     series("job_word_confidence_ratio mean"),
+		"word_confidence_min":      nil, // in no metric
+		"word_duration_mean":       series("job_word_duration_seconds mean"),
+		"word_duration_p90":        series("job_word_duration_seconds 0.9"),
+		"word_gap_mean":            series("job_word_gap_seconds mean"),
+		"word_gap_p90":             series("job_word_gap_seconds 0.9"),
+		"word_gap_max":             nil, // in no metric
+		"overlaps":                 series("word_overlaps_total"),
+		"dominant_speaker_ratio":   series("dominant_speaker_talk_ratio sum"),
+	},
+	"deepaffects_speaker": {
+		"talk_seconds": func(s scrape, m telegraf.Metric) float64 {
+			return s["job_speaker_talk_seconds,speaker="+m.Tags()["speaker"]]
+		},
+		"words": nil, "turns": nil, "confidence_mean": nil, // in no metric
+	},
+}
+
+func series(name string) func(scrape, telegraf.Metric) float64 {
+	return func(s scrape, _ telegraf.Metric) float64 {
+		if v, found := s[name]; found {
+			return v
+		}
+		return math.NaN()
+	}
+}
+
+// lifetime is the time from when the job was first seen to when it was last heard of.
+func lifetime(s scrape, _ telegraf.Metric) float64 {
+	return s["job_last_observed_timestamp_seconds"] - s["job_first_seen_timestamp_seconds"]
+}
+
+// A payload of the reference is what the API answers about every job, after a while.
+type payload []byte
+
+func (p payload) RoundTrip(r *http.Request) (*http.Response, error) {
+	time.Sleep(250 * time.Millisecond)
+	return &http.Response{StatusCode: 200, Header: make(http.Header), Request: r, Body: io.NopCloser(strings.NewReader(string(p)))}, nil
+}
+
+// inTelegraf runs the plugin for as long, and returns its points.
+func (p payload) inTelegraf(t *testing.T, requestID string, asked time.Duration) (metrics []telegraf.Metric) {
+	synctest.Test(t, func(t *testing.T) {
+		plugin := inputs.Inputs["deepaffects"]().(*deepaffects.DeepAffects)
+		plugin.APIKey = config.NewSecret([]byte("key"))
+		plugin.RequestIDs, plugin.Transport, plugin.Log = []string{requestID}, p, logger.New("", "", "")
+		if err := plugin.Init(); err != nil {
+			t.Fatal(err)
+		}
+		emitted := make(chan telegraf.Metric, 1000)
+		acc := agent.NewAccumulator(asIs{}, emitted)
+		if err := plugin.Start(acc); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(asked)
+		synctest.Wait()
+		if err := plugin.Gather(acc); err != nil {
+			t.Fatal(err)
+		}
+		plugin.Stop()
+		close(emitted)
+		for m := range emitted {
+			metrics = append(metrics, m)
+		}
+	})
+	return metrics
+}
+
+// asIs makes nothing else of a metric.
+type asIs struct{}
+
+func (asIs) LogName() string                              { return "" }
+func (asIs) MakeMetric(m telegraf.Metric) telegraf.Metric { return m }
+func (asIs) Log() telegraf.Logger                         { return logger.New("", "", "") }
+
+// inPrometheus runs a collector until it has asked about the job, and returns a
+// scrape and how long that took.
+func (p payload) inPrometheus(t *testing.T, requestID string) (s scrape, asked time.Duration) {
+	synctest.Test(t, func(t *testing.T) {
+		c := collector.DefaultConfig()
+		c.APIKey, c.RequestIDs = "key", []string{requestID}
+		monitor, err := collector.New([]collector.Config{c}, collector.Options{Transport: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		monitor.Start()
+		for ok, failed := uint64(0), uint64(0); ok+failed == 0; asked += time.Second {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			snapshot := monitor.Accounts()[0].Snapshot()
+			ok, failed = snapshot.Requests()
+		}
+		s = scraped(t, exposition.New(monitor))
+		monitor.Stop(context.Background())
+	})
+	return s, asked
+}
+
+// The same job through both faces gives the same figures, field by field, for every
+// payload of the reference that the API answers with.
+func TestSameFiguresInBothFaces(t *testing.T) {
+	logger.RedirectLogging(io.Discard)
+	config.DisableSecretProtection()
+	files, err := filepath.Glob("../../plugins/inputs/deepaffects/testcases/*/responses/*.json")
+	if err != nil || len(files) < 18 {
+		t.Fatalf("%d payloads, %v", len(files), err)
+	}
+	compared := make(map[string]int)
+	for _, file := range files {
+		requestID := strings.TrimSuffix(filepath.Base(file), ".json")
+		t.Run(filepath.Base(filepath.Dir(filepath.Dir(file))), func(t *testing.T) {
+			body, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, asked := payload(body).inPrometheus(t, requestID)
+			for _, m := range payload(body).inTelegraf(t, requestID, asked) {
+				for _, field := range m.FieldList() {
+					switch field.Key {
+					case "request_id":
+						if field.Value != requestID {
+							t.Errorf("%s is about %v", m.Name(), field.Value)
+						}
+						continue
+					case "error_code":
+						info := "job_info,api=" + m.Tags()["api"]
+						if field.Value != "" {
+							info += ",error_code=" + fmt.Sprint(field.Value)
+						}
+						if s[info+",source=config"] != 1 {
+							t.Errorf("there is no %s", info)
+						}
+						continue
+					}
+					counterpart, known := counterparts[m.Name()][field.Key]
+					if !known {
+						t.Errorf("%s.%s has no counterpart", m.Name(), field.Key)
+						continue
+					}
+					if counterpart == nil {
+						continue
+					}
+					compared[m.Name()+"."+field.Key]++
+					if got, want := number64(field.Value), counterpart(s, m); !(math.Abs(got-want) <= 1e-6) {
+						t.Errorf("%s.%s is %v in Telegraf, and %v in Prometheus", m.Name(), field.Key, got, want)
+					}
+				}
+			}
+		})
+	}
+	for name, fields := range counterparts {
+		for field, counterpart := range fields {
+			if counterpart != nil && compared[name+"."+field] == 0 {
+				t.Errorf("%s.%s was never compared", name, field)
+			}
+		}
+	}
+}
+
+func number64(v any) float64 {
+	switch v := v.(type) {
+	case int64:
+		return float64(v)
+	case float64:
+		return v
+	}
+	return math.NaN()
+}
