@@ -38,12 +38,14 @@ lint: ## Check formatting, vet, and lint
 	go vet -tags e2e ./...
 	go build -modfile=tools/go.mod -o .cache/staticcheck honnef.co/go/tools/cmd/staticcheck
 	.cache/staticcheck -tags e2e ./...
+	cd e2e/telegraf && go vet ./...
 	go build -modfile=tools/go.mod -o .cache/readme_linter github.com/influxdata/telegraf/tools/readme_linter
 	.cache/readme_linter plugins/inputs/deepaffects/README.md
 
 .PHONY: e2e
-e2e: build ## Test what was built, also against a real Prometheus (fetches Debian's package; needs root, for a small disk)
+e2e: build telegraf ## Test what was built, also against a real Prometheus (fetches Debian's package; needs root, for a small disk) and in a real Telegraf
 	e2e/install.sh
+	e2e/telegraf.sh
 	go test -tags e2e -count=1 ./e2e
 
 CRASHES ?= 1000

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds the two Telegrafs that the tests run the plugin in, into .cache/telegraf:
+# the released one, once, and the one with the plugin compiled in.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=$(cd e2e/telegraf && go list -m -f '{{.Version}}' github.com/influxdata/telegraf)
+stock=.cache/telegraf/$version/telegraf
+if [ ! -x "$stock" ]; then
+  GOBIN=$PWD/.cache/telegraf/$version go install -trimpath -ldflags='-s -w' \
+    -tags 'custom,inputs.execd,outputs.file,outputs.prometheus_client,parsers.influx,serializers.influx' \
+    "github.com/influxdata/telegraf/cmd/telegraf@$version"
+fi
+ln -sf "$version/telegraf" .cache/telegraf/stock
+cd e2e/telegraf && go build -trimpath -ldflags='-s -w' -o ../../.cache/telegraf/compiled .

@@ -1,0 +1,391 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+)
+
+const (
+	stock    = "../.cache/telegraf/stock"    // Telegraf 1.39.3 as it is released, with few plugins
+	compiled = "../.cache/telegraf/compiled" // with the plugin compiled in
+	external = "../bin/telegraf-deepaffects" // the plugin for inputs.execd
+)
+
+// A face is a Telegraf with the plugin, in one of the two ways to run it.
+type face struct {
+	compiled bool
+	dir      string // of the configuration and what the outputs write
+	metrics  string // URL of outputs.prometheus_client
+	conf     string
+}
+
+func (f *face) name() string {
+	if f.compiled {
+		return "compiled in"
+	}
+	return "execd"
+}
+
+// newFace writes the configuration. The options are of the plugin's table.
+func newFace(t *testing.T, isCompiled bool, flush, options string) *face {
+	t.Helper()
+	f := &face{compiled: isCompiled, dir: t.TempDir()}
+	address := freeAddress(t)
+	f.metrics = "http://" + address + "/metrics"
+	write := func(name, text string) string {
+		path := filepath.Join(f.dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	plugin := "[[inputs.deepaffects]]\n" + options + "\n"
+	if !isCompiled {
+		program, err := filepath.Abs(external)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plugin = fmt.Sprintf("[[inputs.execd]]\ncommand = [%q, \"-config\", %q, \"-delivered_after\", \"3s\"]\nsignal = \"STDIN\"\nrestart_delay = \"1s\"\ndata_format = \"influx\"\n",
+			program, write("deepaffects.conf", plugin))
+	}
+	f.conf = write("telegraf.conf", fmt.Sprintf(`
+[agent]
+  interval = "1s"
+  flush_interval = %q
+  omit_hostname = true
+  debug = true
+  skip_processors_after_aggregators = true
+[[outputs.file]]
+  files = [%q]
+  data_format = "influx"
+[[outputs.prometheus_client]]
+  listen = %q
+  namepass = ["deepaffects"]
+%s`, flush, filepath.Join(f.dir, "out.influx"), address, plugin))
+	return f
+}
+
+func (f *face) start(t *testing.T) *process {
+	t.Helper()
+	if f.compiled {
+		return start(t, compiled, "-config", f.conf)
+	}
+	return start(t, stock, "--config", f.conf)
+}
+
+// A point is a line of line protocol, taken apart.
+type point struct {
+	name, tags, fields, time string
+}
+
+var (
+	pointBegin = regexp.MustCompile(`deepaffects(_\w+)?,account=`)
+	pointLine  = regexp.MustCompile(`^(\w+),(\S+) (.*) (\d+)$`)
+)
+
+func (p point) tag(name string) string {
+	_, after, _ := strings.Cut(","+p.tags, ","+name+"=")
+	value, _, _ := strings.Cut(after, ",")
+	return value
+}
+
+func (p point) requestID() string {
+	_, after, _ := strings.Cut(p.fields, `request_id="`)
+	id, _, _ := strings.Cut(after, `"`)
+	return id
+}
+
+// points are what outputs.file has written. A process that is killed while it
+// writes leaves a line that is cut off, on which the next one goes on.
+func (f *face) points(t *testing.T) (all []point) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(f.dir, "out.influx"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		begins := pointBegin.FindAllStringIndex(line, -1)
+		if len(begins) == 0 {
+			t.Errorf("%s: not a point: %q", f.name(), line)
+			continue
+		}
+		m := pointLine.FindStringSubmatch(strings.TrimSpace(line[begins[len(begins)-1][0]:]))
+		if m == nil {
+			continue // it is being written, or was when the process was killed
+		}
+		all = append(all, point{m[1], m[2], m[3], m[4]})
+	}
+	return all
+}
+
+// ends are the ends that the output has, by job.
+func (f *face) ends(t *testing.T) map[string]string {
+	t.Helper()
+	ends := make(map[string]string)
+	for _, p := range f.points(t) {
+		if state := p.tag("state"); p.name == "deepaffects_job" && state != "running" {
+			ends[p.requestID()] = state
+		}
+	}
+	return ends
+}
+
+var changed = regexp.MustCompile(`A job changed its state .*request_id=(\S+) state=(\w+)`)
+
+// wantEachChangeOnce fails where a change of state is missing from the output, or
+// two different points are about one. It returns how many lines repeat another.
+func (f *face) wantEachChangeOnce(t *testing.T, logs string) (repeated int) {
+	t.Helper()
+	times := make(map[string]string) // when a job came into a state
+	seen := make(map[point]bool)
+	for _, p := range f.points(t) {
+		if p.name == "deepaffects" {
+			continue
+		}
+		if seen[p] {
+			repeated++
+		}
+		seen[p] = true
+		if p.name != "deepaffects_job" {
+			continue
+		}
+		change := p.requestID() + " " + p.tag("state")
+		if before, found := times[change]; found && before != p.time {
+			t.Errorf("%s: %s is there twice, at %s and %s", f.name(), change, before, p.time)
+		}
+		times[change] = p.time
+	}
+	byTime := make(map[string]string)
+	for change, at := range times {
+		if other, taken := byTime[at]; taken {
+			t.Errorf("%s: %s and %s have one time", f.name(), change, other)
+		}
+		byTime[at] = change
+	}
+	observed := changed.FindAllStringSubmatch(logs, -1)
+	if len(observed) == 0 {
+		t.Errorf("%s: the log has no change of state", f.name())
+	}
+	for _, m := range observed {
+		if change := m[1] + " " + m[2]; times[change] == "" {
+			t.Errorf("%s: %s was observed, and is not in the output", f.name(), change)
+		}
+	}
+	return repeated
+}
+
+func both(t *testing.T, test func(*testing.T, bool)) {
+	for _, isCompiled := range []bool{true, false} {
+		t.Run((&face{compiled: isCompiled}).name(), func(t *testing.T) { test(t, isCompiled) })
+	}
+}
+
+// Killed with -9 again and again, and started again, Telegraf's output has each
+// change of state, and each once but for lines that are the same to the last
+// character: a point of what was written and not acknowledged yet.
+func TestTelegrafKilled(t *testing.T) {
+	t.Setenv("DEEPAFFECTS_API_KEY", "key")
+	kills := number(t, "KILLS", 5)
+	both(t, func(t *testing.T, isCompiled bool) {
+		t.Parallel()
+		sim := simulator.New(simulator.Options{Seed: 1, Key: "key"})
+		t.Cleanup(sim.Close)
+		api := serve(t, sim.ServeHTTP)
+		ids := filepath.Join(t.TempDir(), "jobs.ids")
+		f := newFace(t, isCompiled, "1s", fmt.Sprintf(`
+  url = %q
+  api_key = "${DEEPAFFECTS_API_KEY}"
+  request_id_files = [%q]
+  requests_per_minute = 0
+  requests_per_day = 0
+  state_directory = %q
+`, api, ids, filepath.Join(t.TempDir(), "state")))
+		var logs strings.Builder
+		want := make(map[string]string)
+		for round := range kills + 1 {
+			var lines strings.Builder
+			for i := range 20 {
+				outcome, state := simulator.Completed, "completed"
+				if i%3 == 0 {
+					outcome, state = simulator.Failed, "failed"
+				}
+				id := sim.Submit(simulator.Job{Outcome: outcome, Duration: time.Duration(1+i) * 200 * time.Millisecond})
+				want[id] = state
+				fmt.Fprintln(&lines, id)
+			}
+			file, err := os.OpenFile(ids, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := file.WriteString(lines.String()); err != nil {
+				t.Fatal(err)
+			}
+			if err := file.Close(); err != nil {
+				t.Fatal(err)
+			}
+			p := f.start(t)
+			if round < kills {
+				<-time.After(time.Second + time.Duration(rand.IntN(4000))*time.Millisecond)
+				if err := p.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				<-p.done
+				logs.WriteString(p.output())
+				continue
+			}
+			eventually(t, "every end in the output", func() (string, bool) {
+				ends := f.ends(t)
+				for id, state := range want {
+					if ends[id] != state {
+						return fmt.Sprintf("%d of %d; %s is %q, want %q", len(ends), len(want), id, ends[id], state), false
+					}
+				}
+				return "", true
+			})
+			counter, gauge := "counter", "gauge"
+			if !isCompiled { // line protocol has no types
+				counter, gauge = "untyped", "untyped"
+			}
+			awaitText(t, f.metrics, "\n# TYPE deepaffects_finished_completed "+counter+"\n", "\n# TYPE deepaffects_completed "+gauge+"\n",
+				fmt.Sprintf("\ndeepaffects_registered{account=\"default\",source=\"127.0.0.1\"} %d\n", len(want)))
+			stop(t, p)
+			logs.WriteString(p.output())
+		}
+		repeated := f.wantEachChangeOnce(t, logs.String())
+		t.Logf("%s: %d kills, %d jobs, %d lines repeated", f.name(), kills, len(want), repeated)
+	})
+}
+
+// Stopped in an orderly way, Telegraf writes what is left in its buffers out, after
+// the plugin was stopped. Compiled in, not one point is repeated after that; through
+// execd, those are whose delivery is not certain yet.
+func TestTelegrafStopped(t *testing.T) {
+	t.Setenv("DEEPAFFECTS_API_KEY", "key")
+	both(t, func(t *testing.T, isCompiled bool) {
+		t.Parallel()
+		sim := simulator.New(simulator.Options{Seed: 2, Key: "key"})
+		t.Cleanup(sim.Close)
+		var ids []string
+		for range 10 {
+			ids = append(ids, fmt.Sprintf("%q", sim.Submit(simulator.Job{Outcome: simulator.Completed, Duration: -1})))
+		}
+		f := newFace(t, isCompiled, "1h", fmt.Sprintf("url = %q\napi_key = \"${DEEPAFFECTS_API_KEY}\"\nrequest_ids = [%s]\nrequests_per_minute = 0\nrequests_per_day = 0\nstate_directory = %q\n",
+			serve(t, sim.ServeHTTP), strings.Join(ids, ","), filepath.Join(t.TempDir(), "state")))
+		for round := range 3 {
+			p := f.start(t)
+			if round == 0 {
+				eventually(t, "all ends", func() (string, bool) { return p.output(), strings.Count(p.output(), "A job changed its state") == 10 })
+			}
+			<-time.After(2500 * time.Millisecond) // two gathers
+			stop(t, p)
+		}
+		ends, repeated := f.ends(t), f.wantEachChangeOnce(t, "A job changed its state request_id="+strings.Trim(ids[0], `"`)+" state=completed")
+		if len(ends) != 10 || isCompiled && repeated > 0 {
+			t.Errorf("%s: %d ends, %d lines repeated", f.name(), len(ends), repeated)
+		}
+	})
+}
+
+// A reload with SIGHUP leaves nothing behind that the next instance would need.
+func TestTelegrafReloads(t *testing.T) {
+	sim := simulator.New(simulator.Options{Seed: 3, Key: "key"})
+	t.Cleanup(sim.Close)
+	id := sim.Submit(simulator.Job{Outcome: simulator.Failed, Duration: -1})
+	service := freeAddress(t)
+	f := newFace(t, true, "1s", fmt.Sprintf("url = %q\napi_key = \"key\"\nrequest_ids = [%q]\nservice_address = %q\nwebhook_token = \"token\"\nstate_directory = %q\n",
+		serve(t, sim.ServeHTTP), id, service, filepath.Join(t.TempDir(), "state")))
+	p := f.start(t)
+	for range 3 {
+		eventually(t, "the failure", func() (string, bool) { return p.output(), f.ends(t)[id] == "failed" })
+		started := strings.Count(p.output(), "Listening for registration and webhooks")
+		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "another start", func() (string, bool) {
+			return p.output(), strings.Count(p.output(), "Listening for registration and webhooks") > started
+		})
+	}
+	stop(t, p)
+	if repeated := f.wantEachChangeOnce(t, p.output()); repeated > 0 {
+		t.Errorf("%d lines repeated", repeated)
+	}
+}
+
+// A wrong configuration is one line in Telegraf's log, at level error, that says
+// what to do, and never a value.
+func TestTelegrafMistakes(t *testing.T) {
+	secrets := t.TempDir()
+	if err := os.WriteFile(filepath.Join(secrets, "key"), []byte("canary-key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store := fmt.Sprintf("\n[[secretstores.docker]]\nid = \"secrets\"\npath = %q\n", secrets)
+	both(t, func(t *testing.T, isCompiled bool) {
+		for _, tt := range []struct {
+			options, compiled, execd string
+		}{
+			{"", "api_key: empty; set it to the key", "api_key: empty; set it to the key"},
+			{"api_key = \"\"", "api_key: empty; set it to the key", "api_key: empty; set it to the key"},
+			{"api_key = \"${CANARY_UNSET}\"", "api_key: the environment variable CANARY_UNSET is not set; set it where Telegraf is started",
+				"api_key: the environment variable CANARY_UNSET is not set or empty; set it where Telegraf is started"},
+			{"api_key = \"canary\"\ntimeout = \"-3s\"", "timeout: must be longer than 0", "timeout: must be longer than 0"},
+			{"api_key = \"canary\"\ntimeot = \"3s\"", `specified the fields ["timeot"], but they were not used`, "timeot: no such option"},
+			{"api_key = \"canary\"\nconcurrency = \"canary\"", "cannot unmarshal TOML string into int", "concurrency: must be a whole number"},
+			{"api_key = \"@{secrets:missing}\"" + store, `resolving "@{secrets:missing}" failed`, ""},
+			{"api_key = \"@{nostore:key}\"", `unknown secret store for "@{nostore:key}"`, "api_key: secret-store references work where the plugin is compiled in only"},
+			{"api_key = \"canary\"\nservice_address = \"192.0.2.1:1\"\nwebhook_token = \"canary\"", "service_address: listen tcp 192.0.2.1:1", "service_address: listen tcp 192.0.2.1:1"},
+		} {
+			want := tt.execd
+			if isCompiled {
+				want = tt.compiled
+			}
+			if want == "" {
+				continue
+			}
+			f := newFace(t, isCompiled, "1s", tt.options)
+			p := f.start(t)
+			eventually(t, want, func() (string, bool) { return p.output(), strings.Contains(p.output(), want) })
+			if isCompiled {
+				<-p.done
+				if p.ProcessState.ExitCode() != 1 {
+					t.Errorf("exit code %d", p.ProcessState.ExitCode())
+				}
+			}
+			found := 0
+			for line := range strings.Lines(p.output()) {
+				if strings.Contains(line, want) {
+					found++
+					if !strings.Contains(line, " E! ") {
+						t.Errorf("not an error: %s", line)
+					}
+				}
+				if strings.Contains(line, "canary") {
+					t.Errorf("the value shows: %s", line)
+				}
+			}
+			if isCompiled && found != 1 {
+				t.Errorf("%d lines: %s", found, p.output())
+			}
+			_ = p.Process.Kill()
+			<-p.done
+		}
+	})
+	// A secret that can be resolved is the key.
+	f := newFace(t, true, "1s", "api_key = \"@{secrets:key}\"\nurl = \""+serve(t, simulator.New(simulator.Options{Key: "canary-key"}).ServeHTTP)+"\"\nrequest_ids = [\"a\"]\n"+store)
+	p := f.start(t)
+	awaitText(t, f.metrics, "deepaffects_up{account=\"default\",source=\"127.0.0.1\"} 1\n")
+	stop(t, p)
+	if strings.Contains(p.output(), "canary") || !strings.Contains(p.output(), " W! [inputs.deepaffects] state_directory is not set") {
+		t.Errorf("it logged:\n%s", p.output())
+	}
+}
