@@ -60,7 +60,7 @@ func prepare(config Config, options Options) (*settings, error) {
 	}
 	s.client, err = jobstatus.New(jobstatus.Config{
 		URL: config.URL, Timeout: config.Timeout, MaxResponseSize: config.MaxResponseSize, Transport: api,
-		Timings: config.WordPoints,
+		Timings: config.timings(),
 	})
 	if err != nil {
 		return nil, err
@@ -91,8 +91,8 @@ func (s *settings) close() {
 func (s *settings) registerOptions() register.Options {
 	return register.Options{
 		Retention: s.config.Retention, MaxJobAge: s.config.MaxJobAge,
-		MaxJobSeries: s.config.MaxJobSeries, JobLabels: s.config.JobLabels,
-		MaxChanges: s.maxChanges,
+		MaxJobSeries: s.config.MaxJobSeries, JobLabels: s.config.JobLabels, KeepTimings: s.config.KeepTimings,
+		MaxChanges: s.maxChanges, WordPoints: s.config.WordPoints,
 	}
 }
 

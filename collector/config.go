@@ -43,6 +43,7 @@ type Config struct {
 	Retention     time.Duration // retention
 	JobMetrics    string        // job_metrics: JobMetricsFull, …Basic or …Off
 	MaxJobSeries  int           // max_job_series
+	KeepTimings   bool          // keep_timings
 
 	ServiceAddress       string // service_address; empty: the face's own, where it has one
 	JobsToken            string // jobs_token; empty: no registration at ServiceAddress
@@ -56,6 +57,9 @@ type Config struct {
 	InsecureSkipVerify     bool   // insecure_skip_verify
 	HTTPProxyURL           string // http_proxy_url
 }
+
+// timings says whether the timings of a result's words are of any use.
+func (c *Config) timings() bool { return c.WordPoints || c.KeepTimings }
 
 // The values of job_metrics.
 const (
@@ -83,6 +87,7 @@ func DefaultConfig() Config {
 		Retention:         24 * time.Hour,
 		JobMetrics:        JobMetricsFull,
 		MaxJobSeries:      1000,
+		KeepTimings:       true,
 
 		AdoptUnknownWebhooks: true,
 	}

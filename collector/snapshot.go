@@ -7,6 +7,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 // A Snapshot is an account at one moment: what a scrape or a gather shows.
@@ -79,6 +80,10 @@ func (a *Account) Job(requestID string) (job register.Job, next time.Time, known
 	}
 	return job, next, known
 }
+
+// Marks returns when who speaks in the conversation of a job's result, in order of
+// start; nil where that is not kept.
+func (a *Account) Marks(requestID string) []transcript.Mark { return a.register.Marks(requestID) }
 
 // Jobs returns at most limit jobs, the newest first, that match and come after
 // the job with the ID after. ok is false where after is not tracked.

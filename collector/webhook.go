@@ -87,7 +87,7 @@ func readWebhook(body io.ReadCloser, gzipped bool, config *Config) (hook jobstat
 		}
 		body = http.MaxBytesReader(nil, unpacked, config.MaxResponseSize)
 	}
-	hook, err = jobstatus.ReadWebhook(body, config.WordPoints)
+	hook, err = jobstatus.ReadWebhook(body, config.timings())
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

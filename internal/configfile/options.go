@@ -28,6 +28,7 @@ func optionsOf(c *collector.Config) map[string]any {
 		"retention":       (*duration)(&c.Retention),
 		"job_metrics":     &c.JobMetrics,
 		"max_job_series":  &c.MaxJobSeries,
+		"keep_timings":    &c.KeepTimings,
 
 		"service_address":        &c.ServiceAddress,
 		"jobs_token":             &c.JobsToken,

@@ -47,14 +47,15 @@ type outbox struct {
 type posting struct {
 	outbox  *outbox
 	limit   int
+	words   bool // changes come with the timings of words
 	added   []*StateChange
 	leaving map[uint64]bool // delivered or dropped
 	timings int             // of those added
 	bare    uint64          // how many were added without the timings that they should have
 }
 
-func (b *outbox) begin(limit int) posting {
-	return posting{outbox: b, limit: limit, leaving: make(map[uint64]bool)}
+func (b *outbox) begin(o *Options) posting {
+	return posting{outbox: b, limit: o.MaxChanges, words: o.WordPoints, leaving: make(map[uint64]bool)}
 }
 
 // add notes that an observation has changed a job's state.
@@ -70,7 +71,7 @@ func (p *posting) add(j *Job, o Observation) {
 	if behind := newest.Sub(c.At); behind >= 0 && behind < settled {
 		c.At = newest.Add(1)
 	}
-	if o.Result != nil {
+	if p.words && o.Result != nil && o.Result.Words > 0 {
 		if n := len(o.Result.Timings); p.outbox.timings+p.timings+n <= maxTimings {
 			c.Timings = o.Result.Timings
 			p.timings += n

@@ -20,7 +20,7 @@ import (
 )
 
 func keepChanges(n int) register.Options {
-	return register.Options{Retention: time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 20, JobLabels: []string{"team"}, MaxChanges: n}
+	return register.Options{Retention: time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 20, JobLabels: []string{"team"}, MaxChanges: n, WordPoints: true}
 }
 
 // brief says which changes wait.

@@ -130,6 +130,7 @@ func (r *Register) load(ctx context.Context, now time.Time) error {
 		r.departed[d.RequestID] = departure{reckon(d.Until, now), d.Removed}
 	}
 	r.requests, r.learnt = contents.Requests, contents.Learnt
+	r.loadPictures(contents.Timings)
 	r.uncommitted.corruptRecords += uint64(contents.Lost) + r.outbox.load(contents.Changes)
 	return nil
 }
@@ -147,6 +148,7 @@ type change struct {
 	reserved reserved
 	pending  pending // what of it is to be committed
 	compact  bool
+	pictures map[string][]byte // as they will be, those that change; nil: gone
 	outbox   posting
 }
 
@@ -154,7 +156,8 @@ func (r *Register) begin() *change {
 	c := &change{
 		r: r, jobs: make(map[string]*Job), rows: make(map[string]bool), departed: make(map[string]*departure),
 		totals: r.totals.clone(), sequence: r.sequence, requests: make(map[int64]int), reserved: r.reserved,
-		outbox: r.outbox.begin(r.options.Load().MaxChanges),
+		pictures: make(map[string][]byte),
+		outbox:   r.outbox.begin(r.options.Load()),
 	}
 	r.uncommitted.addTo(c.totals)
 	c.pending = r.takePending()
@@ -312,12 +315,13 @@ func (c *change) departure(id string) (departure, bool) {
 // depart lets a job go, and remembers it.
 func (c *change) depart(id string, d departure) {
 	c.jobs[id], c.rows[id] = nil, true
+	c.erase(id)
 	c.departed[id] = &d
 }
 
 // batch is what is to be stored of the change.
 func (c *change) batch() (*store.Batch, error) {
-	b := &store.Batch{Requests: c.requests, Learnt: c.pending.learnt, Compact: c.compact, Totals: make(map[string][]byte)}
+	b := &store.Batch{Requests: c.requests, Timings: c.pictures, Learnt: c.pending.learnt, Compact: c.compact, Totals: make(map[string][]byte)}
 	for id := range c.rows {
 		if j := c.jobs[id]; j == nil {
 			b.Gone = append(b.Gone, id)
@@ -389,6 +393,7 @@ func (c *change) install(b *store.Batch) {
 			r.requests[second] = n
 		}
 	}
+	r.pictures.install(c.pictures)
 	r.outbox.install(&c.outbox)
 }
 
@@ -449,6 +454,7 @@ func (r *Register) lead() {
 		for _, o := range group {
 			o.do(c)
 		}
+		c.boundPictures()
 		c.totals.ChangesDropped += c.outbox.bound()
 		c.totals.TimingsDropped += c.outbox.bare
 		b, err := new(store.Batch), error(nil)

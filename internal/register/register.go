@@ -23,7 +23,9 @@ type Options struct {
 	MaxJobAge    time.Duration // how long a job may be unfinished before it is given up
 	MaxJobSeries int           // how many jobs have series of their own
 	JobLabels    []string      // the labels that are kept
+	KeepTimings  bool          // whether the picture of a conversation is kept
 	MaxChanges   int           // how many changes of state wait to be delivered; 0: none are kept
+	WordPoints   bool          // whether those come with the timings of words
 }
 
 // remembered is how long the ID of a job is still known after it left, counted
@@ -65,7 +67,8 @@ type Register struct {
 	departed   map[string]departure // jobs that are no longer tracked, and must not come back by themselves
 	lastForget time.Time
 
-	outbox outbox
+	pictures pictures
+	outbox   outbox
 }
 
 // A departure is how a job left.
@@ -93,6 +96,7 @@ func New(options Options, now time.Time) *Register {
 			return cmp.Or(a.FinishedAt.Compare(b.FinishedAt), cmp.Compare(a.sequence, b.sequence)) < 0
 		}),
 		departed:   make(map[string]departure),
+		pictures:   newPictures(),
 		lastForget: now,
 	}
 	r.options.Store(&options)
@@ -340,6 +344,7 @@ func (c *change) advance(j *Job, o Observation) {
 	if o.Result != nil {
 		j.Statistics = &o.Result.Statistics
 		c.totals.result(j, o.Result)
+		c.draw(j, o.Result)
 	}
 }
 

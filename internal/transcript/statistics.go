@@ -119,17 +119,17 @@ type Result struct {
 	// The values behind the distributions of the same names, to be merged into
 	// totals; nil where there are none.
 	WordConfidences, WordDurations, WordGaps *histogram.Histogram
-	// Timings are those of the words with sound times, in order of start; nil
-	// unless the accumulator keeps them.
+	// Timings are those of the words with sound times, in order of start; where
+	// there are no words, of the segments. nil unless the accumulator keeps them.
 	Timings []Timing
 }
 
-// A Timing is when one word is spoken, without the word.
+// A Timing is when one word is spoken, without the word, or one segment.
 type Timing struct {
-	Index      int     // of the word in the result, from 0
+	Index      int     // in the result, from 0
 	Start, End float64 // seconds
-	// Gap is the silence since the end of the word before, in seconds; 0 where
-	// they overlap, NaN for the first word.
+	// Gap is the silence since the end of the one before, in seconds; 0 where they
+	// overlap, NaN for the first.
 	Gap        float64
 	Confidence float64 // 0 to 1; NaN where it is not given or not sound
 	Speaker    int     // index into BySpeaker; -1 where it is not given
@@ -237,18 +237,20 @@ func (a *Accumulator) WordList() { a.words.begin() }
 func (a *Accumulator) SegmentList() { a.segments.begin() }
 
 // Word takes one word.
-func (a *Accumulator) Word(w Piece) {
-	a.words.add(w)
-	if a.KeepTimings {
-		if !(w.Confidence >= 0 && w.Confidence <= 1) {
-			w.Confidence = math.NaN()
-		}
-		a.words.rated = append(a.words.rated, w.Confidence)
-	}
-}
+func (a *Accumulator) Word(w Piece) { a.add(&a.words, w) }
 
 // Segment takes one stretch of speech.
-func (a *Accumulator) Segment(s Piece) { a.segments.add(s) }
+func (a *Accumulator) Segment(s Piece) { a.add(&a.segments, s) }
+
+func (a *Accumulator) add(to *pieces, p Piece) {
+	to.add(p)
+	if a.KeepTimings {
+		if !(p.Confidence >= 0 && p.Confidence <= 1) {
+			p.Confidence = math.NaN()
+		}
+		to.rated = append(to.rated, p.Confidence)
+	}
+}
 
 // Pause takes a segment in which nobody speaks (music, noise): it only makes
 // the recording longer.
@@ -347,22 +349,25 @@ func (a *Accumulator) Result() *Result {
 	a.bySpeaker(r, p)
 	if p == &a.words {
 		a.ofWords(r)
-		if a.KeepTimings {
-			r.Timings = p.timings()
-		}
+	}
+	if a.KeepTimings {
+		r.Timings = p.timings()
 	}
 	return r
 }
 
-// timings returns when each word is spoken, once the speakers are in order of
-// talk time.
+// timings returns when each word or segment is spoken, once the speakers are in
+// order of talk time.
 func (p *pieces) timings() []Timing {
 	rank := make([]int, len(p.speakers))
 	for i, s := range p.speakers {
 		rank[s.first] = min(i, MaxSpeakers)
 	}
-	timings := make([]Timing, len(p.timed))
+	timings := make([]Timing, 0, len(p.timed))
 	for i, t := range p.timed {
+		if t.index < 0 { // not speech
+			continue
+		}
 		w := Timing{Index: int(t.index), Start: t.start, End: t.end, Gap: math.NaN(), Confidence: p.rated[t.index], Speaker: -1}
 		if t.speaker >= 0 {
 			w.Speaker = rank[t.speaker]
@@ -370,7 +375,7 @@ func (p *pieces) timings() []Timing {
 		if i > 0 {
 			w.Gap = max(t.start-p.timed[i-1].end, 0)
 		}
-		timings[i] = w
+		timings = append(timings, w)
 	}
 	return timings
 }

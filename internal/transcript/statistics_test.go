@@ -525,8 +525,9 @@ func TestTimings(t *testing.T) {
 		}
 		a.Reset()
 	}
-	if r := (document{segments: listed.segments}).result(&a); r.Timings != nil {
-		t.Errorf("segments have timings: %v", r.Timings)
+	ofSegments := []transcript.Timing{{Index: 0, Start: 0, End: 9, Gap: nan, Confidence: .1, Speaker: 0}}
+	if diff := cmp.Diff(ofSegments, (document{segments: listed.segments}).result(&a).Timings, equal); diff != "" {
+		t.Errorf("timings of segments (-want +got):\n%s", diff)
 	}
 	if r := listed.result(new(transcript.Accumulator)); r.Timings != nil {
 		t.Errorf("timings that nobody keeps: %v", r.Timings)

@@ -50,6 +50,7 @@ type Batch struct {
 	Totals    map[string][]byte // JSON by name; those that changed
 	Requests  map[int64]int     // to the API, by Unix second, where their number changed; 0: forgotten
 	Learnt    []byte            // JSON of the scheduler's; nil: unchanged
+	Timings   map[string][]byte // marks of conversations, by request ID; nil: gone
 	Changes   []Change          // new
 	Delivered []uint64          // no longer changes, by number
 	Compact   bool              // give the disk back the room of what is gone
@@ -57,7 +58,7 @@ type Batch struct {
 
 // Empty says whether there is nothing to commit.
 func (b *Batch) Empty() bool {
-	return len(b.Jobs)+len(b.Gone)+len(b.Departed)+len(b.Forgotten)+len(b.Totals)+len(b.Requests)+len(b.Changes)+len(b.Delivered) == 0 && b.Learnt == nil && !b.Compact
+	return len(b.Jobs)+len(b.Gone)+len(b.Departed)+len(b.Forgotten)+len(b.Totals)+len(b.Requests)+len(b.Timings)+len(b.Changes)+len(b.Delivered) == 0 && b.Learnt == nil && !b.Compact
 }
 
 // Contents are all that is stored of an account.
@@ -66,7 +67,8 @@ type Contents struct {
 	Departed []Departure
 	Totals   map[string][]byte
 	Requests map[int64]int
-	Learnt   []byte   // nil: nothing
+	Learnt   []byte // nil: nothing
+	Timings  map[string][]byte
 	Changes  []Change // in order of their number
 	// Lost is how many rows, as far as that can be known, were lost to damage that
 	// was found since the last Load: at least one where there was any.
@@ -74,7 +76,7 @@ type Contents struct {
 }
 
 func newContents() *Contents {
-	return &Contents{Totals: make(map[string][]byte), Requests: make(map[int64]int)}
+	return &Contents{Totals: make(map[string][]byte), Requests: make(map[int64]int), Timings: make(map[string][]byte)}
 }
 
 // values are the row of a job, in the order of the columns.
@@ -130,6 +132,9 @@ func (c *Contents) take(t *table, row []any) {
 		c.Requests[integer(row[1])] = int(integer(row[2]))
 	case &learnt:
 		c.Learnt = bytesOrNil(row[1])
+	case &timings:
+		marks, _ := row[2].([]byte)
+		c.Timings[text(row[1])] = marks
 	case &changes:
 		c.Changes = append(c.Changes, changeOf(row))
 	}

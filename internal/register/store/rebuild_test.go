@@ -32,6 +32,7 @@ func small(t *testing.T, jobs int) (content []byte, stored map[string]*store.Con
 			Totals:   map[string][]byte{"words": []byte("1234"), "created": []byte(`"x"`)},
 			Requests: map[int64]int{1_800_000_000: 1, 1_800_000_001: 2},
 			Learnt:   []byte(`{"hazard":[1,2,3]}`),
+			Timings:  map[string][]byte{"job": {1, 0, 100, 50, 1}},
 			Changes:  []store.Change{{1, "job", "running", start, []byte("{}")}, {2, "job", "failed", start.Add(1), []byte(`{"api":"asr"}`)}},
 		}
 		for i := range jobs {
@@ -99,6 +100,11 @@ func subset(got, want *store.Contents) bool {
 	}
 	for second, n := range got.Requests {
 		if want.Requests[second] != n {
+			return false
+		}
+	}
+	for id, marks := range got.Timings {
+		if !bytes.Equal(want.Timings[id], marks) {
 			return false
 		}
 	}
@@ -331,7 +337,7 @@ func TestOlderSchema(t *testing.T) {
 			},
 			Departed: []store.Departure{{"left", start, true}},
 			Totals:   map[string][]byte{"words": []byte("2")},
-			Requests: map[int64]int{200: 5},
+			Requests: map[int64]int{200: 5}, Timings: map[string][]byte{},
 		}
 		if diff := cmp.Diff(want, load(t, db)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", when, diff)

@@ -304,6 +304,13 @@ func (a *Account) Commit(ctx context.Context, b *Batch) (err error) {
 			remove(&requests, a.name, second)
 		}
 	}
+	for id, marks := range b.Timings {
+		if marks != nil {
+			put(&timings, a.name, id, marks)
+		} else {
+			remove(&timings, a.name, id)
+		}
+	}
 	for i := range b.Changes {
 		put(&changes, b.Changes[i].values(a.name)...)
 	}

@@ -60,11 +60,13 @@ func TestCommitAndLoad(t *testing.T) {
 		Departed: []store.Departure{{"left", start, true}, {"forgotten", start, false}},
 		Totals:   map[string][]byte{"words": []byte("1"), "created": []byte(`"x"`)},
 		Requests: map[int64]int{100: 1, 200: 2},
+		Timings:  map[string][]byte{"full": {1, 2, 0}, "gone": {1}},
 		Changes:  []store.Change{{2, "full", "failed", start.Add(1), []byte(`{"api":"asr"}`)}, {1, "full", "running", start, []byte("{}")}},
 	})
 	commit(&store.Batch{
 		Gone: []string{"gone"}, Forgotten: []string{"forgotten"}, Totals: map[string][]byte{"words": []byte("2")},
 		Requests: map[int64]int{100: 0, 200: 5, 300: 1}, Learnt: []byte(`{"n":1}`), Compact: true,
+		Timings: map[string][]byte{"gone": nil},
 		Changes: []store.Change{{3, "bare", "lost", start.Add(2), []byte("{}")}}, Delivered: []uint64{1, 7},
 	})
 	if err := db.Account("b").Commit(ctx, &store.Batch{Jobs: []store.Job{{RequestID: "other", FirstSeen: start}}, Requests: map[int64]int{1: 1}}); err != nil {
@@ -79,6 +81,7 @@ func TestCommitAndLoad(t *testing.T) {
 	want := &store.Contents{
 		Jobs: []store.Job{full, bare}, Departed: []store.Departure{{"left", start, true}},
 		Totals: map[string][]byte{"words": []byte("2"), "created": []byte(`"x"`)}, Requests: map[int64]int{200: 5, 300: 1}, Learnt: []byte(`{"n":1}`),
+		Timings: map[string][]byte{"full": {1, 2, 0}},
 		Changes: []store.Change{{2, "full", "failed", start.Add(1), []byte(`{"api":"asr"}`)}, {3, "bare", "lost", start.Add(2), []byte("{}")}},
 	}
 	if diff := cmp.Diff(want, load(t, open(t, dir))); diff != "" {

@@ -24,7 +24,7 @@ type column struct {
 // The version of the schema, in SQLite's user_version and in the table meta. Opening
 // a database of an older version makes a new one of it (see rebuild).
 //
-//	1: without checksums, jobs.priority, learnt, changes and meta
+//	1: without checksums, jobs.priority, learnt, timings, changes and meta
 const schemaVersion = 2
 
 var (
@@ -46,6 +46,9 @@ var (
 		{name: "account", kind: "TEXT NOT NULL"}, {name: "unix_second", kind: "INTEGER NOT NULL"}, {name: "requests", kind: "INTEGER NOT NULL"},
 	}}
 	learnt  = table{"learnt", 1, []column{{name: "account", kind: "TEXT NOT NULL"}, {name: "value", kind: "TEXT NOT NULL"}}}
+	timings = table{"timings", 2, []column{
+		{name: "account", kind: "TEXT NOT NULL"}, {name: "request_id", kind: "TEXT NOT NULL"}, {name: "marks", kind: "BLOB NOT NULL"},
+	}}
 	changes = table{"changes", 2, []column{
 		{name: "account", kind: "TEXT NOT NULL"}, {name: "number", kind: "INTEGER NOT NULL"}, {name: "request_id", kind: "TEXT NOT NULL"},
 		{name: "state", kind: "TEXT NOT NULL"}, {name: "at", kind: "TEXT NOT NULL"}, {name: "job", kind: "TEXT NOT NULL"},
@@ -53,7 +56,7 @@ var (
 
 	// In the order in which they are made: with the first page lost, that is what
 	// tells where each of them begins.
-	tables = []*table{&meta, &jobs, &departed, &totals, &requests, &learnt, &changes}
+	tables = []*table{&meta, &jobs, &departed, &totals, &requests, &learnt, &timings, &changes}
 )
 
 func (t *table) names() (all, key string) {
@@ -110,6 +113,8 @@ func (t *table) checksum(values []any) int64 {
 			b = binary.BigEndian.AppendUint64(append(b, 'r'), math.Float64bits(v+0)) // SQLite has no -0
 		case string:
 			b = append(binary.AppendUvarint(append(b, 's'), uint64(len(v))), v...)
+		case []byte:
+			b = append(binary.AppendUvarint(append(b, 'b'), uint64(len(v))), v...)
 		}
 	}
 	return int64(crc32.Checksum(b, castagnoli))

@@ -59,6 +59,7 @@ type DeepAffects struct {
 	Retention     config.Duration `toml:"retention"`
 	JobMetrics    string          `toml:"job_metrics"`
 	MaxJobSeries  int             `toml:"max_job_series"`
+	KeepTimings   bool            `toml:"keep_timings"` // of no effect: there is no page
 
 	StateDirectory string `toml:"state_directory"`
 	WordPoints     bool   `toml:"word_points"`
@@ -218,7 +219,7 @@ func init() {
 			RequestsPerMinute: number(c.RequestsPerMinute), RequestsPerDay: c.RequestsPerDay,
 			Timeout: config.Duration(c.Timeout), MaxResponseSize: config.Size(c.MaxResponseSize), Concurrency: c.Concurrency,
 			NotFoundGrace: config.Duration(c.NotFoundGrace), MaxJobAge: config.Duration(c.MaxJobAge), Retention: config.Duration(c.Retention),
-			JobMetrics: c.JobMetrics, MaxJobSeries: c.MaxJobSeries,
+			JobMetrics: c.JobMetrics, MaxJobSeries: c.MaxJobSeries, KeepTimings: c.KeepTimings,
 			limit: maxChanges, RequestIDAs: "field", AdoptUnknownWebhooks: c.AdoptUnknownWebhooks,
 		}
 	})
