@@ -55,7 +55,7 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"--demo", "--config.file=x"}, "--demo: needs no configuration"},
 		{[]string{"--demo", "--once"}, "--demo: needs no configuration"},
 		{[]string{"--demo", "--web.telemetry-path=metrics"}, "--web.telemetry-path: must begin with a slash"},
-		{[]string{"--demo", "--web.telemetry-path=/"}, "--web.telemetry-path: / is the status page"},
+		{[]string{"--demo", "--web.telemetry-path=/"}, "--web.telemetry-path: / is a page for people"},
 		{[]string{"--config.check", "--config.file=/nonexistent"}, "/nonexistent"},
 	} {
 		err := run(parse(t, tt.args...), io.Discard, slog.New(slog.DiscardHandler))
@@ -99,9 +99,9 @@ func answer(status int, body string, header ...string) *http.Response {
 func show(t *testing.T, e *exporter, ids []string) map[string]string {
 	t.Helper()
 	shown := make(map[string]string)
-	paths := []string{"/metrics", "/", "/api/v1/jobs", "/api/v1/status", "/-/healthy", "/-/ready"}
+	paths := []string{"/metrics", "/", "/jobs", "/api/v1/jobs", "/api/v1/status", "/-/healthy", "/-/ready"}
 	for _, id := range ids {
-		paths = append(paths, "/api/v1/jobs/"+id)
+		paths = append(paths, "/api/v1/jobs/"+id, "/job?request_id="+id)
 	}
 	handler := e.handler()
 	for _, path := range paths {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
 )
 
 const program = "deepaffects_exporter"
@@ -77,8 +79,8 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return errors.New("--config.file: missing; give the configuration file, or --demo to try it without one")
 	case f.telemetryPath == "" || f.telemetryPath[0] != '/':
 		return errors.New("--web.telemetry-path: must begin with a slash")
-	case f.telemetryPath == "/":
-		return errors.New("--web.telemetry-path: / is the status page; choose another path")
+	case f.telemetryPath == "/", slices.Contains(statuspage.Paths, f.telemetryPath):
+		return fmt.Errorf("--web.telemetry-path: %s is a page for people; choose another path", f.telemetryPath)
 	}
 	if f.demo {
 		return demo(f, log)

@@ -149,7 +149,10 @@ func (e *exporter) handler() http.Handler {
 		EnableOpenMetrics:                   true,
 		EnableOpenMetricsTextCreatedSamples: true,
 	})))
-	mux.Handle("GET /{$}", statuspage.New(e.collector, e.flags.telemetryPath, version.Version))
+	pages := statuspage.New(e.collector, e.flags.telemetryPath, version.Version)
+	for _, path := range statuspage.Paths {
+		mux.Handle("GET "+path, pages)
+	}
 	mux.Handle(intake.WebhookPattern, intake.NewWebhooks(e.collector, e.log, ""))
 	mux.HandleFunc("GET /-/healthy", e.serveHealthy)
 	mux.HandleFunc("GET /-/ready", e.serveReady)

@@ -13,6 +13,9 @@ import (
 // functions are what the template writes values with.
 var functions = template.FuncMap{
 	"moment":   func(at, now time.Time, never string) moment { return moment{at, now, never} },
+	"date":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"clock":    clock,
+	"speaker":  speakerName,
 	"datetime": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"relative": func(t, now time.Time) string { return humanize.RelTime(t, now, "ago", "from now") },
 	"number":   func(v float64) string { return humanize.Commaf(math.Round(v*100) / 100) },
@@ -53,4 +56,16 @@ func duration(d time.Duration) string {
 		return "0 s"
 	}
 	return strings.Join(parts, " ")
+}
+
+// clock writes a place in a recording: "1.5 s", "2:03", "1:02:03".
+func clock(seconds float64) string {
+	switch whole := int(math.Round(seconds)); {
+	case seconds < 10:
+		return fmt.Sprintf("%.1f s", seconds)
+	case whole < 3600:
+		return fmt.Sprintf("%d:%02d", whole/60, whole%60)
+	default:
+		return fmt.Sprintf("%d:%02d:%02d", whole/3600, whole/60%60, whole%60)
+	}
 }

@@ -1,49 +1,77 @@
-// Package statuspage is the page that a person looks at: how the accounts do,
-// and which jobs need a look. It is rendered by the server, and needs no script
-// and nothing from elsewhere.
+// Package statuspage has the pages that a person looks at: how the accounts do,
+// which jobs need a look, and what is known of each. They are rendered by the
+// server, need nothing from elsewhere, and work without their little script.
 package statuspage
 
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed" // the page and its style
+	"embed"
 	"encoding/base64"
+	"errors"
 	"html/template"
 	"net/http"
+	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 )
 
-//go:embed page.html
-var html string
+//go:embed *.html
+var pages embed.FS
 
 //go:embed style.css
 var style string
 
-var page = template.Must(template.New("page").Funcs(functions).Parse(html))
+//go:embed script.js
+var script string
 
-// policy lets the page have its own style and an empty icon, and nothing else.
-var policy = func() string {
-	sum := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}()
+var templates = template.Must(template.New("pages").Funcs(functions).ParseFS(pages, "*.html"))
 
-// New returns a handler of the page, which is at / alone. The path of the
-// metrics and the version are shown on it.
+// policy lets the pages have their own style and script, ask this server, and have
+// an empty icon, and nothing else.
+var policy = "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) +
+	"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+// site is the pages of a collector.
+type site struct {
+	collector     *collector.Collector
+	telemetryPath string
+	version       string
+}
+
+// Paths are where a ServeMux is to serve the pages.
+var Paths = []string{"/{$}", "/jobs", "/job"}
+
+// New returns a handler of the pages. The path of the metrics and the version are
+// shown on them.
 func New(c *collector.Collector, telemetryPath string, version string) http.Handler {
+	s := &site{c, telemetryPath, version}
+	mux := http.NewServeMux()
+	mux.Handle("GET /{$}", serve("overview.html", s.overview))
+	mux.Handle("GET /jobs", serve("jobs.html", s.jobs))
+	mux.Handle("GET /job", serve("job.html", s.job))
+	return mux
+}
+
+// errNotFound says that what a page is about is not there.
+var errNotFound = errors.New("not found")
+
+// serve serves one page.
+func serve(name string, content func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path != "/":
-			http.NotFound(w, r)
-			return
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
-			return
+		status := http.StatusOK
+		data, err := content(r)
+		if errors.Is(err, errNotFound) {
+			status = http.StatusNotFound
 		}
 		var text bytes.Buffer
-		if err := page.Execute(&text, view(c, telemetryPath, version)); err != nil {
+		if err := templates.ExecuteTemplate(&text, name, data); err != nil {
 			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 			return
 		}
@@ -53,6 +81,18 @@ func New(c *collector.Collector, telemetryPath string, version string) http.Hand
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
 		_, _ = w.Write(text.Bytes()) // the reader may have gone
 	})
+}
+
+func (s *site) frame(title string, q query) frame {
+	for _, a := range s.collector.Accounts() {
+		q.Accounts = append(q.Accounts, a.Name())
+	}
+	q.States = register.States[:]
+	return frame{
+		Title: title, Style: template.CSS(style), Script: template.JS(script), At: time.Now(),
+		TelemetryPath: s.telemetryPath, Version: s.version, Query: q,
+	}
 }

@@ -21,14 +21,16 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 )
 
-func TestServesTheRootAlone(t *testing.T) {
+func TestServesItsPathsAlone(t *testing.T) {
 	c := watch(t, nil, config("a"))
 	for _, test := range []struct {
 		method, target string
 		status         int
 	}{
 		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/?x=y", 200}, {"POST", "/", 405}, {"DELETE", "/", 405},
-		{"GET", "/index.html", 404}, {"GET", "/x/", 404}, {"GET", "//", 404}, {"POST", "/x", 404},
+		{"GET", "/index.html", 404}, {"GET", "/x/", 404}, {"POST", "/x", 404},
+		{"GET", "/jobs", 200}, {"GET", "/jobs?account=none&state=x&after=y&q=z", 200}, {"GET", "/jobs/", 404},
+		{"GET", "/job", 404}, {"GET", "/job?request_id=x", 404}, {"GET", "/job?request_id=x&account=none", 404},
 	} {
 		w := get(c, test.method, test.target)
 		if w.Code != test.status {
@@ -42,7 +44,8 @@ func TestServesTheRootAlone(t *testing.T) {
 
 var (
 	styleElement = regexp.MustCompile(`(?s)<style>(.*?)</style>`)
-	active       = regexp.MustCompile(`(?i)<script|<iframe|\sstyle=|\son[a-z]+=|@import|url\(`)
+	script       = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+	active       = regexp.MustCompile(`(?i)<script|<iframe|<img|\sstyle=|\son[a-z]+=|@import|url\(`)
 	reference    = regexp.MustCompile(`(?:href|src|srcset|action|data)="([^"]*)"`)
 )
 
@@ -53,19 +56,27 @@ func TestNeedsNothingFromElsewhere(t *testing.T) {
 	if len(styles) != 1 {
 		t.Fatalf("%d styles", len(styles))
 	}
-	sum := sha256.Sum256([]byte(styles[0][1]))
+	scripts := script.FindAllStringSubmatch(page, -1)
+	if len(scripts) != 1 {
+		t.Fatalf("%d scripts", len(scripts))
+	}
+	hash := func(text string) string {
+		sum := sha256.Sum256([]byte(text))
+		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	}
 	for name, want := range map[string]string{
 		"Content-Type":           "text/html; charset=utf-8",
 		"X-Content-Type-Options": "nosniff",
 		"Referrer-Policy":        "no-referrer",
 		"Cache-Control":          "no-store",
-		"Content-Security-Policy": "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		"Content-Security-Policy": "default-src 'none'; style-src " + hash(styles[0][1]) + "; script-src " + hash(scripts[0][1]) +
+			"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 	} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
+	page = script.ReplaceAllString(page, "")
 	if found := active.FindString(page); found != "" {
 		t.Errorf("the page has %q", found)
 	}
@@ -73,7 +84,8 @@ func TestNeedsNothingFromElsewhere(t *testing.T) {
 	for _, match := range reference.FindAllStringSubmatch(page, -1) {
 		links = append(links, match[1])
 	}
-	if want := []string{"data:,", "/metrics", "/api/v1/status"}; !slices.Equal(links, want) {
+	states := []string{"/jobs?state=pending", "/jobs?state=running", "/jobs?state=completed", "/jobs?state=failed", "/jobs?state=lost"}
+	if want := append([]string{"data:,", "#main", "/", "/jobs", "/metrics", "/api/v1/status", "/jobs"}, states...); !slices.Equal(links, want) {
 		t.Errorf("links are %q, want %q", links, want)
 	}
 	for _, has := range []string{`<meta http-equiv="refresh" content="30">`, `<html lang="en">`, "deepaffects-monitor 1.2.3"} {
@@ -90,7 +102,7 @@ var (
 
 // text is what one reads on a page; a cell of a table ends with a bar.
 func text(page string) string {
-	page = styleElement.ReplaceAllString(page, "")
+	page = script.ReplaceAllString(styleElement.ReplaceAllString(page, ""), "")
 	page = regexp.MustCompile(`</t[hd]>`).ReplaceAllString(page, " |")
 	return space.ReplaceAllString(html.UnescapeString(tag.ReplaceAllString(page, " ")), " ")
 }
@@ -121,7 +133,7 @@ func TestShowsAccounts(t *testing.T) {
 			"f | – | failed | com.deepaffects.BadRequest | 30 seconds ago | 1 min 15 s |",
 			"r | – | running | 1 min 45 s | 30 seconds ago | due |",
 			"p | – | pending | 1 min 45 s | none yet | due |",
-			"c1 team=t | asr | 30 seconds ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 31 s |",
+			"c1 team= t | asr | 30 seconds ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 31 s |",
 			"c2 | – | 30 seconds ago | 1 min 15 s | – | – | – | – |",
 		} {
 			if !strings.Contains(text(alpha), want) {
@@ -143,7 +155,7 @@ func TestShowsAccounts(t *testing.T) {
 		for _, want := range []string{
 			`<meter aria-label="Quota used per minute" min="0" max="5" low="2.5" high="4.5" optimum="0" value="5">5 of 5</meter>`,
 			`<time datetime="2000-01-01T00:01:15Z" title="2000-01-01T00:01:15Z">30 seconds ago</time>`,
-			`<a href="/api/v1/jobs/c1?account=alpha">c1</a>`,
+			`<a href="/job?account=alpha&amp;request_id=c1"><bdi>c1</bdi></a>`,
 		} {
 			if !strings.Contains(alpha, want) {
 				t.Errorf("account alpha lacks %s", want)
@@ -185,7 +197,7 @@ func rows(page string) (failed, unfinished, completed []string) {
 	for i, heading := range []string{`<h3 id="failed-0">`, `<h3 id="unfinished-0">`, `<h3 id="completed-0">`} {
 		_, table, _ := strings.Cut(page, heading)
 		table, _, _ = strings.Cut(table[1:], "<h3")
-		for _, match := range regexp.MustCompile(`<th scope="row"><a [^>]*>([^<]*)</a>`).FindAllStringSubmatch(table, -1) {
+		for _, match := range regexp.MustCompile(`<th scope="row"><a [^>]*><bdi>([^<]*)</bdi></a>`).FindAllStringSubmatch(table, -1) {
 			tables[i] = append(tables[i], html.UnescapeString(match[1]))
 		}
 	}
@@ -247,7 +259,7 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 // What users and the API write comes out as text, and links lead to the job.
 func TestHostileJobs(t *testing.T) {
 	const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>`
-	ids := []string{evil, "javascript:alert(1)", "a/../b?c#d%2F", "{{.}}", "//evil.example", "ä b"}
+	ids := []string{evil, "javascript:alert(1)", "a/../b?c#d%2F&account=a", "{{.}}", "//evil.example", "ä b", "\u202eabc", strings.Repeat("x", 128)}
 	c := watch(t, nil, config("a"), config(evil))
 	for _, account := range []string{"a", evil} {
 		for _, id := range ids {
@@ -255,26 +267,28 @@ func TestHostileJobs(t *testing.T) {
 		}
 	}
 	page := get(c, "GET", "/").Body.String()
-	for _, not := range []string{"<script", "<img"} {
-		if strings.Contains(page, not) {
-			t.Errorf("the page has %s", not)
-		}
-	}
 	_, shown, _ := rows(page)
 	if diff := cmp.Diff(ids, shown); diff != "" {
 		t.Errorf("IDs (-want +got):\n%s", diff)
 	}
+	pages := map[string]string{"the overview": page, "the list": get(c, "GET", "/jobs?q="+url.QueryEscape(evil)+"&state="+url.QueryEscape(evil)).Body.String()}
 	var got, want []string
-	for _, match := range reference.FindAllStringSubmatch(page, -1) {
-		link, err := url.Parse(html.UnescapeString(match[1]))
+	for _, match := range regexp.MustCompile(`href="(/job\?[^"]*)"`).FindAllStringSubmatch(page, -1) {
+		target := html.UnescapeString(match[1])
+		link, err := url.Parse(target)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if id, found := strings.CutPrefix(link.Path, "/api/v1/jobs/"); found {
-			got = append(got, link.Scheme+link.Host+link.Query().Get("account")+" "+id)
-			if strings.Contains(strings.TrimPrefix(link.EscapedPath(), "/api/v1/jobs/"), "/") {
-				t.Errorf("a slash is not escaped in %s", match[1])
-			}
+		id := link.Query().Get("request_id")
+		got = append(got, link.Query().Get("account")+" "+id)
+		w := get(c, "GET", target)
+		pages[target] = w.Body.String()
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "<h1>Job <bdi>"+html.EscapeString(id)) && !strings.ContainsAny(id, `"'`) {
+			t.Errorf("%s: HTTP %d, another job", target, w.Code)
+		}
+		json := regexp.MustCompile(`href="/api/v1/jobs/([^"?]*)\?account=`).FindStringSubmatch(w.Body.String())
+		if json == nil || strings.Contains(json[1], "/") {
+			t.Errorf("%s: no link to the JSON, or a slash is not escaped: %q", target, json)
 		}
 	}
 	for _, account := range []string{"a", evil} {
@@ -285,6 +299,107 @@ func TestHostileJobs(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}
+	for name, page := range pages {
+		for _, not := range []string{"<script", "<img"} {
+			if strings.Contains(script.ReplaceAllString(page, ""), not) {
+				t.Errorf("%s has %s", name, not)
+			}
+		}
+	}
+}
+
+// The list finds jobs by a part of their ID, by state and by account, and goes on
+// to older ones.
+func TestList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := watch(t, vendor{"done-1": completed, "broken": failed}, unlimited("alpha"), config("beta"))
+		track(t, c, "alpha", jobs(numbered("many-", 150)...)...)
+		track(t, c, "alpha", jobs("done-1", "broken")...)
+		track(t, c, "beta", jobs("done-1")...)
+		if err := c.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		found := func(target string) (ids []string, more string) {
+			page := get(c, "GET", target).Body.String()
+			for _, match := range regexp.MustCompile(`<th scope="row"><a [^>]*><bdi>([^<]*)</bdi></a>`).FindAllStringSubmatch(page, -1) {
+				ids = append(ids, match[1])
+			}
+			if match := regexp.MustCompile(`href="([^"]*)" rel="next"`).FindStringSubmatch(page); match != nil {
+				more = html.UnescapeString(match[1])
+			}
+			return ids, more
+		}
+		for target, want := range map[string][]string{
+			"/jobs?q=done":                       {"done-1", "done-1"},
+			"/jobs?q=+done+&account=beta":        {"done-1"},
+			"/jobs?state=failed":                 {"broken"},
+			"/jobs?state=completed&account=beta": {"done-1"},
+			"/jobs?q=-149":                       {"many-149"},
+			"/jobs?q=nothing":                    nil,
+			"/jobs?account=gamma":                nil,
+		} {
+			if ids, more := found(target); !slices.Equal(ids, want) || more != "" {
+				t.Errorf("%s: %q, more %q; want %q", target, ids, more, want)
+			}
+		}
+		first, more := found("/jobs?q=many&account=alpha")
+		second, end := found(more)
+		if len(first) != 100 || first[0] != "many-149" || len(second) != 50 || second[49] != "many-00" || end != "" {
+			t.Errorf("pages of %d and %d jobs, more %q and %q", len(first), len(second), more, end)
+		}
+	})
+}
+
+// The page of a job tells its life and its result, with a picture of who speaks when.
+func TestJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := vendor{"c": running, "f": failed, "r": running}
+		c := watch(t, api, unlimited("a"))
+		track(t, c, "a", registration.Job{RequestID: "c", API: "asr", AudioSeconds: 90, SubmittedAt: time.Now().Add(-time.Hour), Labels: map[string]string{"team": "x"}})
+		track(t, c, "a", jobs("f", "r")...)
+		for range 2 {
+			<-time.After(time.Minute)
+			if err := c.Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			api["c"] = completed
+		}
+		for id, wants := range map[string][]string{
+			"c": {
+				"Job c completed", "API asr Registered by http Length given 1 min 30 s team x",
+				"Submitted 1999-12-31 23:00:00 UTC 1 hour ago", "Registered 2000-01-01 00:00:00 UTC 2 minutes ago",
+				"Last known to be unfinished 2000-01-01 00:01:00 UTC", "Found completed 2000-01-01 00:02:00 UTC now",
+				"Confidence 75.6 % Speakers 2 Words 2 Recording 1 min 31 s Speech 1 min 30 s Words a second 0.02 Overlapping words 0",
+				"2 speakers over 1 min 31 s. No pause of a second or more.",
+				"Speaker 0 | 1 min 30 s | 1 | 1 | 50.0 % |", "Confidence | 0.5 | 0.5 | 1 | 1 | 1 | 0.75 |",
+			},
+			"f": {"Job f failed : com.deepaffects.BadRequest", "Found failed"},
+			"r": {"Job r running", "Last answer 2000-01-01 00:02:00 UTC now", "Next request"},
+		} {
+			page := text(get(c, "GET", "/job?request_id="+id).Body.String())
+			for _, want := range wants {
+				if !strings.Contains(page, want) {
+					t.Errorf("job %s lacks %q: %s", id, want, page)
+				}
+			}
+			if strings.Contains(page, "spoken") {
+				t.Errorf("job %s shows what was said", id)
+			}
+		}
+		svg := regexp.MustCompile(`(?s)<svg role="img".*?</svg>`).FindString(get(c, "GET", "/job?request_id=c").Body.String())
+		for _, want := range []string{
+			`viewBox="0 0 1000 60"`,
+			`<path class="c2" d="M11.0 3h989.0v18H11.0z"/>`, // speaker 0, who talks most: 1 to 90.5 s
+			`<path class="c5" d="M0.0 27h5.5v18H0.0z"/>`,    // speaker 1: 0 to 0.5 s
+		} {
+			if !strings.Contains(svg, want) {
+				t.Errorf("the picture lacks %s: %s", want, svg)
+			}
+		}
+		if page := get(c, "GET", "/job?request_id=f").Body.String(); strings.Contains(page, `role="img"`) {
+			t.Error("a failed job has a picture")
+		}
+	})
 }
 
 // Every element is closed, every ID is there once, and what refers to one finds it.
@@ -295,53 +410,60 @@ func TestIsWellFormed(t *testing.T) {
 		if err := c.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		void := regexp.MustCompile(`<(meta|link)([^>]*)>`) // has no end in HTML
-		d := xml.NewDecoder(strings.NewReader(void.ReplaceAllString(get(c, "GET", "/").Body.String(), "<$1$2/>")))
-		d.Entity = xml.HTMLEntity
-		ids, labels := make(map[string]int), make(map[string]bool)
-		headings := 0
-		for {
-			token, err := d.Token()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			element, ok := token.(xml.StartElement)
-			if !ok {
-				continue
-			}
-			if element.Name.Local == "h1" {
-				headings++
-			}
-			scope := false
-			for _, attr := range element.Attr {
-				switch attr.Name.Local {
-				case "id":
-					ids[attr.Value]++
-				case "aria-labelledby":
-					labels[attr.Value] = true
-				case "scope":
-					scope = true
-				}
-			}
-			if element.Name.Local == "th" && !scope {
-				t.Error("a th has no scope")
-			}
-		}
-		for id, n := range ids {
-			if n > 1 {
-				t.Errorf("the ID %s is there %d times", id, n)
-			}
-		}
-		for id := range labels {
-			if ids[id] == 0 {
-				t.Errorf("nothing has the ID %s", id)
-			}
-		}
-		if headings != 1 || len(labels) < 8 {
-			t.Errorf("%d h1, %d labels", headings, len(labels))
+		for target, most := range map[string]int{"/": 8, "/jobs": 2, "/job?account=a&request_id=c": 3} {
+			wellFormed(t, get(c, "GET", target).Body.String(), most)
 		}
 	})
+}
+
+// wellFormed checks a page, which has so many labels at least.
+func wellFormed(t *testing.T, page string, fewest int) {
+	t.Helper()
+	d := xml.NewDecoder(strings.NewReader(script.ReplaceAllString(page, "")))
+	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	ids, labels := make(map[string]int), make(map[string]bool)
+	headings := 0
+	for {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		element, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		if element.Name.Local == "h1" {
+			headings++
+		}
+		scope := false
+		for _, attr := range element.Attr {
+			switch attr.Name.Local {
+			case "id":
+				ids[attr.Value]++
+			case "aria-labelledby", "aria-describedby", "for":
+				labels[attr.Value] = true
+			case "scope":
+				scope = true
+			}
+		}
+		if element.Name.Local == "th" && !scope {
+			t.Error("a th has no scope")
+		}
+	}
+	for id, n := range ids {
+		if n > 1 {
+			t.Errorf("the ID %s is there %d times", id, n)
+		}
+	}
+	for id := range labels {
+		if ids[id] == 0 {
+			t.Errorf("nothing has the ID %s", id)
+		}
+	}
+	if headings != 1 || len(labels) < fewest {
+		t.Errorf("%d h1, %d labels", headings, len(labels))
+	}
 }

@@ -3,6 +3,7 @@ package statuspage
 import (
 	"html/template"
 	"math"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -12,13 +13,28 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
-// document is what the page shows.
-type document struct {
+// frame is what is around the content of each page.
+type frame struct {
+	Title         string
 	Style         template.CSS
+	Script        template.JS
 	At            time.Time
 	TelemetryPath string
 	Version       string
-	Accounts      []account
+	Query         query
+}
+
+// query is what the search was given.
+type query struct {
+	Text, Account, State string
+	Accounts, States     []string // to choose from
+}
+
+// overview is the page at /.
+type overview struct {
+	Frame    frame
+	At       time.Time
+	Accounts []account
 }
 
 type account struct {
@@ -52,6 +68,7 @@ func (a account) UnfinishedJobs() int {
 type stateCount struct {
 	State string
 	Jobs  int
+	Link  string // to those jobs
 }
 
 // quota is one window of the quota.
@@ -86,26 +103,58 @@ type jobView struct {
 	NextPoll time.Time
 }
 
-func view(c *collector.Collector, telemetryPath, version string) document {
-	d := document{Style: template.CSS(style), TelemetryPath: telemetryPath, Version: version}
-	accounts := c.Accounts()
-	for _, a := range accounts {
-		link := func(id string) string { return "/api/v1/jobs/" + url.PathEscape(id) }
-		if len(accounts) > 1 {
-			link = func(id string) string {
-				return "/api/v1/jobs/" + url.PathEscape(id) + "?account=" + url.QueryEscape(a.Name())
-			}
-		}
-		d.Accounts = append(d.Accounts, viewOf(a, link))
-		d.At = d.Accounts[0].At
+// Bad and Good say how the job has ended.
+func (j jobView) Bad() bool  { return isFailed(j.State) }
+func (j jobView) Good() bool { return isCompleted(j.State) }
+
+// links are where an account's jobs are found.
+type links struct{ account string } // empty: there is only one
+
+func linksOf(accounts []*collector.Account, a *collector.Account) links {
+	if len(accounts) > 1 {
+		return links{a.Name()}
 	}
-	return d
+	return links{}
 }
 
-func viewOf(a *collector.Account, link func(id string) string) account {
+func (l links) values(name, value string) url.Values {
+	v := url.Values{name: {value}}
+	if l.account != "" {
+		v.Set("account", l.account)
+	}
+	return v
+}
+
+func (l links) job(id string) string { return "/job?" + l.values("request_id", id).Encode() }
+
+func (l links) json(id string) string {
+	link := "/api/v1/jobs/" + url.PathEscape(id)
+	if l.account != "" {
+		link += "?account=" + url.QueryEscape(l.account)
+	}
+	return link
+}
+
+// row is a job as a row of a table.
+func (l links) row(j register.Job, next, now time.Time) jobView {
+	return jobView{Job: j, Link: l.job(j.RequestID), Took: j.Age(now), NextPoll: next}
+}
+
+func (s *site) overview(*http.Request) (any, error) {
+	accounts := s.collector.Accounts()
+	o := overview{Frame: s.frame("DeepAffects jobs", query{})}
+	o.At = o.Frame.At
+	for _, a := range accounts {
+		o.Accounts = append(o.Accounts, viewOf(a, linksOf(accounts, a)))
+	}
+	return o, nil
+}
+
+func viewOf(a *collector.Account, to links) account {
 	v := account{Snapshot: a.Snapshot()}
 	for i, state := range register.States {
-		v.States = append(v.States, stateCount{state, v.Counts[i]})
+		link := "/jobs?" + to.values("state", state).Encode()
+		v.States = append(v.States, stateCount{state, v.Counts[i], link})
 	}
 	v.Quota = []quota{{"minute", v.Minute}, {"day", v.Day}}
 	// The other sources are not looked at: they come by themselves.
@@ -117,7 +166,7 @@ func viewOf(a *collector.Account, link func(id string) string) account {
 		for _, id := range ids {
 			// Since it was chosen, a job may have gone on or gone away.
 			if job, next, known := a.Job(id); known && belongs(job.State) {
-				rows = append(rows, jobView{Job: job, Link: link(id), Took: job.Age(v.At), NextPoll: next})
+				rows = append(rows, to.row(job, next, v.At))
 			}
 		}
 		return rows

@@ -1,0 +1,179 @@
+package statuspage
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+// The picture of a conversation has a lane for each speaker. Lengths are in the
+// units of the SVG, which is stretched to the width that there is.
+const (
+	pictureWidth = 1000.
+	laneHeight   = 24.
+	lanePadding  = 3.
+	longPause    = 1. // seconds of silence from which on it is shown
+)
+
+// picture is what the template draws.
+type picture struct {
+	Height   float64
+	Lanes    []lane
+	Pauses   string // a path
+	Overlaps string // a path
+	Times    []float64
+
+	Duration               float64 // seconds
+	PauseCount             int
+	LongestPause           float64 // seconds
+	OverlapCount           int
+	OverlapSeconds         float64
+	SpeakerCount           int
+	ConfidenceIsKnown      bool
+	Width, MarkTop, Bottom float64
+}
+
+type lane struct {
+	Speaker string
+	Marks   []marks
+}
+
+// marks are those of one colour in a lane.
+type marks struct {
+	Class string
+	Path  string
+}
+
+// A shade is a range of confidence that has one colour.
+type shade struct {
+	Class, Text string
+	From        float64
+}
+
+// shades are from the lowest to the highest. A confidence that is not known has
+// none of them.
+var shades = []shade{
+	{"c1", "below 50 %", 0}, {"c2", "50 to 70 %", .5}, {"c3", "70 to 85 %", .7}, {"c4", "85 to 95 %", .85}, {"c5", "95 % and more", .95},
+}
+
+const unknownShade = "c0"
+
+func shadeOf(confidence float64) string {
+	class := unknownShade
+	for _, s := range shades {
+		if confidence >= s.From {
+			class = s.Class
+		}
+	}
+	return class
+}
+
+// draw returns the picture of a conversation; nil without marks.
+func draw(all []transcript.Mark) *picture {
+	if len(all) == 0 {
+		return nil
+	}
+	p := &picture{Width: pictureWidth, MarkTop: lanePadding}
+	for _, m := range all {
+		p.Duration = max(p.Duration, m.End)
+		p.ConfidenceIsKnown = p.ConfidenceIsKnown || !math.IsNaN(m.Confidence)
+	}
+	scale := pictureWidth / max(p.Duration, 1e-3)
+
+	bySpeaker := make(map[int][]transcript.Mark)
+	for _, m := range all {
+		bySpeaker[m.Speaker] = append(bySpeaker[m.Speaker], m)
+	}
+	speakers := make([]int, 0, len(bySpeaker))
+	for s := range bySpeaker {
+		speakers = append(speakers, s)
+		if s >= 0 {
+			p.SpeakerCount++
+		}
+	}
+	slices.Sort(speakers)
+	for i, s := range speakers {
+		l := lane{Speaker: speakerName(s)}
+		paths := make(map[string]*strings.Builder)
+		for _, m := range bySpeaker[s] {
+			class := shadeOf(m.Confidence)
+			if paths[class] == nil {
+				paths[class] = new(strings.Builder)
+			}
+			// A word is at least a tick that can be seen.
+			bar(paths[class], m.Start*scale, max((m.End-m.Start)*scale, .6), float64(i)*laneHeight+lanePadding, laneHeight-2*lanePadding)
+		}
+		for _, class := range []string{unknownShade, "c1", "c2", "c3", "c4", "c5"} {
+			if path := paths[class]; path != nil {
+				l.Marks = append(l.Marks, marks{class, path.String()})
+			}
+		}
+		p.Lanes = append(p.Lanes, l)
+	}
+	p.Bottom = float64(len(p.Lanes)) * laneHeight
+	p.Height = p.Bottom + laneHeight/2
+	p.between(all, scale)
+	for i := range 5 {
+		p.Times = append(p.Times, p.Duration*float64(i)/4)
+	}
+	return p
+}
+
+// between finds where nobody talks, and where several speakers do at once.
+func (p *picture) between(all []transcript.Mark, scale float64) {
+	type edge struct {
+		at      float64
+		speaker int
+		step    int
+	}
+	var edges []edge
+	for _, m := range all {
+		edges = append(edges, edge{m.Start, m.Speaker, 1}, edge{m.End, m.Speaker, -1})
+	}
+	// What ends gives way to what begins at the same time.
+	slices.SortStableFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.step, b.step)) })
+	var pauses, overlaps strings.Builder
+	talking := make(map[int]int)
+	at := 0. // since then as many have talked
+	for _, e := range edges {
+		length := e.at - at
+		switch {
+		case len(talking) == 0 && length >= longPause:
+			bar(&pauses, at*scale, length*scale, 0, p.Bottom)
+			p.PauseCount++
+			p.LongestPause = max(p.LongestPause, length)
+		case len(talking) > 1 && length > 0:
+			bar(&overlaps, at*scale, max(length*scale, .6), p.Bottom+lanePadding, laneHeight/2-lanePadding)
+			p.OverlapSeconds += length
+		}
+		before := len(talking)
+		if talking[e.speaker] += e.step; talking[e.speaker] <= 0 {
+			delete(talking, e.speaker)
+		}
+		if before == 1 && len(talking) == 2 {
+			p.OverlapCount++
+		}
+		at = e.at
+	}
+	p.Pauses, p.Overlaps = pauses.String(), overlaps.String()
+}
+
+// bar adds a rectangle to a path.
+func bar(path *strings.Builder, x, width, y, height float64) {
+	fmt.Fprintf(path, "M%.1f %gh%.1fv%gH%.1fz", x, y, width, height, x)
+}
+
+// speakerName names speakers as the metrics do: by their talk time.
+func speakerName(index int) string {
+	switch {
+	case index < 0:
+		return "Speech"
+	case index >= transcript.MaxSpeakers:
+		return "Others"
+	}
+	return fmt.Sprintf("Speaker %d", index)
+}

@@ -1,0 +1,30 @@
+"use strict";
+// Brings the page up to date while somebody looks at it, in place, so that focus
+// and scrolling stay as they are. Without it, the page loads itself anew.
+(() => {
+	const stale = document.getElementById("stale");
+	const busy = () => {
+		const selection = getSelection();
+		return document.hidden || selection && !selection.isCollapsed || document.activeElement?.closest("form");
+	};
+	const key = (e) => e?.closest("main") && (e.id ? "#" + CSS.escape(e.id) : e.matches("a[href]") ? `a[href="${CSS.escape(e.getAttribute("href"))}"]` : null);
+	const update = async () => {
+		if (busy()) return;
+		try {
+			const answer = await fetch(location.href, { cache: "no-store" });
+			if (!answer.ok) throw new Error(answer.status);
+			const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+			if (busy()) return;
+			const focus = key(document.activeElement);
+			const scrolled = [...document.querySelectorAll(".scroll")].map((e) => e.scrollLeft);
+			for (const part of ["main", "#as-of"]) document.querySelector(part).replaceWith(next.querySelector(part));
+			document.querySelectorAll(".scroll").forEach((e, i) => { e.scrollLeft = scrolled[i] ?? 0; });
+			if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
+			stale.hidden = true;
+		} catch {
+			stale.hidden = false;
+		}
+	};
+	setInterval(update, 10000);
+	document.addEventListener("visibilitychange", update);
+})();
