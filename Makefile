@@ -39,6 +39,7 @@ lint: ## Check formatting, vet, and lint
 	go build -modfile=tools/go.mod -o .cache/staticcheck honnef.co/go/tools/cmd/staticcheck
 	.cache/staticcheck -tags e2e ./...
 	cd e2e/telegraf && go vet ./...
+	cd e2e/browser && go vet -tags e2e ./...
 	go build -modfile=tools/go.mod -o .cache/readme_linter github.com/influxdata/telegraf/tools/readme_linter
 	.cache/readme_linter plugins/inputs/deepaffects/README.md
 
@@ -47,6 +48,7 @@ e2e: build telegraf ## Test what was built, also against a real Prometheus (fetc
 	e2e/install.sh
 	e2e/telegraf.sh
 	go test -tags e2e -count=1 ./e2e
+	cd e2e/browser && go test -tags e2e -count=1 .
 
 CRASHES ?= 1000
 .PHONY: crash-test

@@ -1,14 +1,26 @@
 #!/usr/bin/env bash
-# Puts Debian's prometheus (the server and promtool) into .cache/prometheus,
-# without installing it: a package's scripts would start a service.
+# Brings what the end-to-end tests run against, from Debian's packages and npm.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ -x .cache/prometheus/usr/bin/promtool ] && exit 0
-mkdir -p .cache/download
-cd .cache/download
 # The lists may be missing or old on a fresh machine; only root can renew them.
-[ "$(id -u)" -ne 0 ] || apt-get update -qq
-apt-get download -qq prometheus
-dpkg-deb -x prometheus_*.deb ../prometheus
-cd .. && rm -r download
+lists() { [ "$(id -u)" -ne 0 ] || apt-get update -qq; }
+
+# prometheus (the server and promtool) is unpacked and not installed: a package's
+# scripts would start a service.
+if [ ! -x .cache/prometheus/usr/bin/promtool ]; then
+	lists
+	mkdir -p .cache/download
+	(cd .cache/download && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb ../prometheus)
+	rm -r .cache/download
+fi
+
+# Chromium needs its libraries where they belong.
+if ! command -v chromium >/dev/null; then
+	lists
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+fi
+
+# What looks at the pages as a screen reader does.
+[ -f .cache/npm/node_modules/axe-core/axe.min.js ] ||
+	npm install --silent --no-audit --no-fund --prefix .cache/npm axe-core@4.14.1

@@ -1,0 +1,346 @@
+//go:build e2e
+
+// Package browser looks at the pages in a real Chromium, as a person does.
+package browser
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+const (
+	binary      = "../../bin/deepaffects_exporter"
+	axe         = "../../.cache/npm/node_modules/axe-core/axe.min.js"
+	screenshots = "../../.cache/screenshots"
+	patience    = 90 * time.Second // until something that must come counts as missing
+)
+
+// demo starts the exporter on its simulator, and returns its URL and how to kill it.
+func demo(t *testing.T) (base string, kill func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	var output bytes.Buffer
+	p := exec.Command(binary, "--demo", "--web.listen-address="+address, "--log.level=error")
+	p.Stdout, p.Stderr = &output, &output
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill = sync.OnceFunc(func() {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	})
+	t.Cleanup(func() {
+		kill()
+		if t.Failed() {
+			t.Logf("the exporter wrote:\n%s", &output)
+		}
+	})
+	base = "http://" + address
+	await(t, "the exporter", func() bool {
+		resp, err := http.Get(base + "/-/ready")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err == nil
+	})
+	return base, kill
+}
+
+// A browser is a tab, and what went wrong in it.
+type browser struct {
+	context.Context
+	mu       sync.Mutex
+	troubles []string
+}
+
+func (b *browser) trouble(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.troubles = append(b.troubles, fmt.Sprintf(format, args...))
+}
+
+func open(t *testing.T) *browser {
+	t.Helper()
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.NoSandbox, // a test may run as root
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+	)
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	tab, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	b := &browser{Context: tab}
+	if err := chromedp.Do(tab); err != nil { // the browser lives as long as this context
+		t.Fatalf("starting Chromium: %v", err)
+	}
+	console := chromedp.Console(tab)
+	go func() {
+		for m, err := range console {
+			if err == nil && m.Type != chromedp.ConsoleLog && m.Type != chromedp.ConsoleDebug && m.Type != chromedp.ConsoleInfo {
+				b.trouble("%s: %s %s", m.Type, m.Text, m.URL)
+			}
+		}
+	}()
+	dialogs := chromedp.Events(tab, page.JavascriptDialogOpening)
+	go func() {
+		for e, err := range dialogs {
+			if err == nil {
+				b.trouble("a dialog opened: %s", e.Message)
+			}
+		}
+	}()
+	return b
+}
+
+func (b *browser) do(t *testing.T, what string, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(b, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// run returns what an action gives.
+func run[T any](t *testing.T, b *browser, what string, action chromedp.Action[T]) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(b, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, action)
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	return value
+}
+
+// eval returns the value of an expression in the page.
+func eval[T any](t *testing.T, b *browser, expression string) T {
+	t.Helper()
+	return run(t, b, expression, chromedp.Evaluate[T](expression))
+}
+
+// await waits until an expression is true in the page, whichever page it is by then.
+func (b *browser) await(t *testing.T, expression string) {
+	t.Helper()
+	await(t, expression, func() bool {
+		holds, err := chromedp.Run(b, chromedp.Evaluate[bool](expression))
+		return err == nil && holds
+	})
+}
+
+// shoot keeps a picture of the page, as wide as that.
+func (b *browser) shoot(t *testing.T, name string, width int64, scheme string) {
+	t.Helper()
+	if _, err := chromedp.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.do(t, "sizing", chromedp.EmulateViewport(width, 800))
+	png := run(t, b, "a screenshot of "+name, chromedp.FullScreenshot(100))
+	if over := eval[int](t, b, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
+		t.Errorf("%s is %d pixels wider than %d", name, over, width)
+	}
+	if err := os.MkdirAll(screenshots, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(screenshots, name+".png"), png, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// accessible checks the page as axe does, against WCAG 2.2 AA.
+func (b *browser) accessible(t *testing.T, name string) {
+	t.Helper()
+	library, err := os.ReadFile(axe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, "loading axe", chromedp.Evaluate[any](string(library), chromedp.EvalIgnoreExceptions))
+	found := run(t, b, "axe", chromedp.Evaluate[[]string](`axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then(r =>
+			r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html).slice(0, 3).join(" ")))`, chromedp.EvalAwaitPromise))
+	for _, violation := range found {
+		t.Errorf("%s: %s", name, violation)
+	}
+}
+
+// await waits until a condition holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %s", what, patience)
+		case <-ticker.C:
+		}
+	}
+}
+
+func register(t *testing.T, base string, jobs ...map[string]any) {
+	t.Helper()
+	body, err := json.Marshal(jobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post(base+"/api/v1/jobs", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("registering: HTTP %d", resp.StatusCode)
+	}
+}
+
+// quote is a string in JavaScript.
+func quote(s string) string {
+	text, _ := json.Marshal(s)
+	return string(text)
+}
+
+// One walk through the pages: they load, bring themselves up to date, find a job,
+// show it, and take whatever it is called for what it is.
+func TestPages(t *testing.T) {
+	base, _ := demo(t)
+	b := open(t)
+	b.do(t, "opening", chromedp.EmulateViewport(1200, 800), chromedp.Navigate(base))
+
+	// It shows, in place, what has happened since.
+	eval[bool](t, b, "window.loadedOnce = true")
+	register(t, base, map[string]any{"request_id": "has-come-since"})
+	b.await(t, `document.querySelector("main").textContent.includes("has-come-since")`)
+	b.await(t, `document.querySelectorAll("#completed-0 ~ * tbody tr").length > 5 && document.querySelectorAll("#failed-0 + * tbody tr").length > 2`)
+	if !eval[bool](t, b, "window.loadedOnce === true") {
+		t.Error("the page was loaded anew")
+	}
+	b.accessible(t, "the overview")
+	b.shoot(t, "overview", 1200, "light")
+	b.shoot(t, "overview-dark", 1200, "dark")
+	b.accessible(t, "the overview, dark")
+	b.shoot(t, "overview-narrow", 360, "light")
+	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
+
+	// What has the focus keeps it while the page is brought up to date.
+	eval[string](t, b, `document.querySelector('main a[href="/jobs?state=failed"]').focus(), window.asOf = document.querySelector("#as-of").textContent`)
+	b.await(t, `document.querySelector("#as-of").textContent !== window.asOf`)
+	if focus := eval[string](t, b, `document.activeElement.getAttribute("href")`); focus != "/jobs?state=failed" {
+		t.Errorf("the focus has gone to %q", focus)
+	}
+
+	// With the keyboard alone: to a job that has a conversation.
+	var jobs struct {
+		Jobs []struct {
+			RequestID  string `json:"request_id"`
+			Statistics struct {
+				Speakers int `json:"speakers"`
+				Words    int `json:"words"`
+			} `json:"statistics"`
+		} `json:"jobs"`
+	}
+	id := ""
+	await(t, "a conversation", func() bool {
+		resp, err := http.Get(base + "/api/v1/jobs?state=completed&limit=1000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(&jobs); err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range jobs.Jobs {
+			if j.Statistics.Speakers > 1 && j.Statistics.Words > 50 {
+				id = j.RequestID
+			}
+		}
+		return id != ""
+	})
+	b.do(t, "searching", chromedp.Focus("#search"), chromedp.KeyEvent(id[:13]+"\r"))
+	b.await(t, `location.pathname === "/jobs" && document.querySelectorAll("main tbody tr").length === 1`)
+	b.accessible(t, "the list")
+	b.do(t, "going to the job", chromedp.Focus("main tbody a"), chromedp.KeyEvent("\r"))
+	b.await(t, `location.pathname === "/job" && document.querySelectorAll('svg[role="img"] path').length > 2`)
+	if h1 := eval[string](t, b, `document.querySelector("h1").textContent`); h1 != "Job "+id {
+		t.Errorf("the page is about %q, not %s", h1, id)
+	}
+	b.accessible(t, "the job")
+	b.shoot(t, "job", 1200, "light")
+	b.shoot(t, "job-dark", 1200, "dark")
+	b.accessible(t, "the job, dark")
+	b.shoot(t, "job-narrow", 360, "dark")
+	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
+
+	// Filtered by state.
+	b.do(t, "failed jobs", chromedp.Navigate(base+"/"), chromedp.Click(`main a[href="/jobs?state=failed"]`))
+	b.await(t, `location.search === "?state=failed" && document.querySelectorAll("main tbody tr").length > 0 &&
+		[...document.querySelectorAll("main tbody tr")].every(row => row.children[2].textContent === "failed")`)
+
+	// Whatever a job is called.
+	hostile := []string{
+		`<img src=x onerror=alert(1)>`, `"><script>alert(1)</script>`, `' onmouseover='alert(1)`, `javascript:alert(1)`, `{{.}}`, `</title><b>`,
+		"אבג-1-דהו", "مكالمة 7", "../../etc/passwd", "a?b=c&d#e", strings.Repeat("W", 128),
+	}
+	for _, id := range hostile {
+		register(t, base, map[string]any{"request_id": id, "labels": map[string]string{"team": id, "language": `"><svg onload=alert(1)>`}})
+	}
+	b.do(t, "hostile jobs", chromedp.Navigate(base+"/jobs"))
+	for _, id := range hostile {
+		found := fmt.Sprintf(`[...document.querySelectorAll("main th a")].find(a => a.textContent === %s)`, quote(id))
+		if !eval[bool](t, b, "!!"+found) {
+			t.Errorf("%q is not in the list as it is called", id)
+			continue
+		}
+		eval[bool](t, b, found+".click() || true")
+		b.await(t, `location.pathname === "/job" && document.querySelector("h1")?.textContent === `+quote("Job "+id))
+		if n := eval[int](t, b, `document.querySelectorAll("main img, main script, main b, main svg[onload]").length`); n != 0 {
+			t.Errorf("%q has become markup", id)
+		}
+		if over := eval[int](t, b, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
+			t.Errorf("the page of %q is %d pixels too wide", id, over)
+		}
+		b.do(t, "back", chromedp.Navigate(base+"/jobs"))
+		b.await(t, `location.pathname === "/jobs"`)
+	}
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, trouble := range b.troubles {
+		t.Error(trouble)
+	}
+}
+
+// When the monitor does not answer any more, the page says that it is old.
+func TestStale(t *testing.T) {
+	base, kill := demo(t)
+	b := open(t)
+	b.do(t, "opening", chromedp.Navigate(base))
+	if !eval[bool](t, b, `document.querySelector("#stale").hidden`) {
+		t.Error("the page is said to be old from the beginning")
+	}
+	kill()
+	b.await(t, `!document.querySelector("#stale").hidden && document.querySelector("main").textContent.includes("demo")`)
+}
