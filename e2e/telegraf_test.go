@@ -5,7 +5,9 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -297,17 +299,40 @@ func TestTelegrafStopped(t *testing.T) {
 	})
 }
 
-// A reload with SIGHUP leaves nothing behind that the next instance would need.
+// The plugin takes webhooks and registrations at its service address, and a reload
+// with SIGHUP leaves nothing behind that the next instance would need.
 func TestTelegrafReloads(t *testing.T) {
 	sim := simulator.New(simulator.Options{Seed: 3, Key: "key"})
 	t.Cleanup(sim.Close)
 	id := sim.Submit(simulator.Job{Outcome: simulator.Failed, Duration: -1})
 	service := freeAddress(t)
-	f := newFace(t, true, "1s", fmt.Sprintf("url = %q\napi_key = \"key\"\nrequest_ids = [%q]\nservice_address = %q\nwebhook_token = \"token\"\nstate_directory = %q\n",
+	f := newFace(t, true, "1s", fmt.Sprintf("url = %q\napi_key = \"key\"\nrequest_ids = [%q]\nservice_address = %q\nwebhook_token = \"token\"\njobs_token = \"jobs\"\nstate_directory = %q\n",
 		serve(t, sim.ServeHTTP), id, service, filepath.Join(t.TempDir(), "state")))
 	p := f.start(t)
+	posted := sim.Submit(simulator.Job{Outcome: simulator.Completed, Duration: -1})
+	for _, post := range []struct{ path, token, body string }{
+		{"/webhook/token", "", `{"request_id":"hook","response":null}`},
+		{"/api/v1/jobs", "Bearer jobs", `{"request_id":"` + posted + `","api":"/audio/generic/api/v1/async/asr"}`},
+	} {
+		eventually(t, post.path, func() (string, bool) {
+			r, err := http.NewRequest(http.MethodPost, "http://"+service+post.path, strings.NewReader(post.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", post.token)
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				return err.Error(), false
+			}
+			resp.Body.Close()
+			return resp.Status, resp.StatusCode/100 == 2
+		})
+	}
 	for range 3 {
-		eventually(t, "the failure", func() (string, bool) { return p.output(), f.ends(t)[id] == "failed" })
+		eventually(t, "the ends", func() (string, bool) {
+			ends := f.ends(t)
+			return p.output(), ends[id] == "failed" && ends["hook"] == "completed" && ends[posted] == "completed"
+		})
 		started := strings.Count(p.output(), "Listening for registration and webhooks")
 		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
@@ -387,5 +412,61 @@ func TestTelegrafMistakes(t *testing.T) {
 	stop(t, p)
 	if strings.Contains(p.output(), "canary") || !strings.Contains(p.output(), " W! [inputs.deepaffects] state_directory is not set") {
 		t.Errorf("it logged:\n%s", p.output())
+	}
+}
+
+// By itself, the external plugin emits when it is asked through standard input, stays
+// when another signal comes, and ends in good order when its input does, or when it is
+// told to.
+func TestTelegrafPluginProcess(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "deepaffects.conf")
+	api := serve(t, simulator.New(simulator.Options{Key: "key"}).ServeHTTP)
+	text := fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nstate_directory = %q\n", api, filepath.Join(t.TempDir(), "state"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []string{"end of input", "SIGTERM"} {
+		p := &process{Cmd: exec.Command(external, "-config", config), done: make(chan struct{})}
+		p.Stdout, p.Stderr = p, p
+		input, err := p.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_ = p.Wait()
+			close(p.done)
+		}()
+		t.Cleanup(func() { _ = p.Process.Kill() })
+		for n := range 2 {
+			if _, err := input.Write([]byte("\n")); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "a gather", func() (string, bool) { return p.output(), strings.Count(p.output(), "api_ok=") > n })
+		}
+		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a warning", func() (string, bool) {
+			return p.output(), strings.Contains(p.output(), "W! A signal (hangup) is of no effect; set signal = \"STDIN\" in [[inputs.execd]]\n")
+		})
+		if end == "SIGTERM" {
+			err = p.Process.Signal(syscall.SIGTERM)
+		} else {
+			err = input.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-p.done:
+		case <-time.After(5 * time.Second): // after which Telegraf kills it
+			t.Fatalf("%s did not end it", end)
+		}
+		if code := p.ProcessState.ExitCode(); code != 0 {
+			t.Errorf("%s: exit code %d: %s", end, code, p.output())
+		}
 	}
 }
