@@ -63,6 +63,11 @@ reload-test: build ## Reload the exporter 10,000 times under load
 siege: build ## Besiege the exporter for a minute with bombs, slow connections and wrong tokens
 	SIEGE=60 go test -tags e2e -count=1 -timeout 0 -run TestSiege -v ./e2e
 
+.PHONY: telegraf-test
+telegraf-test: telegraf ## Kill a Telegraf with the plugin with -9, 30 times in each way to run it
+	e2e/telegraf.sh
+	KILLS=30 go test -tags e2e -count=1 -timeout 0 -run TestTelegrafKilled -v ./e2e
+
 .PHONY: damage-test
 damage-test: ## Flip a bit of every byte of a small register, and cut it off at each
 	TMPDIR=/dev/shm EVERY=1 go test -count=1 -timeout 0 -run 'TestFlippedBits|TestTruncation' -v ./internal/register/store

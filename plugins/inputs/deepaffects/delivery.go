@@ -46,7 +46,7 @@ type delivery struct {
 	late    string        // path of lateFile; empty: nothing outlives the process
 	log     telegraf.Logger
 
-	words map[uint64]int // how many words of a change have been emitted, by number
+	words map[uint64]int // how many words of a change offer has emitted, by number
 
 	wake   chan struct{} // something was acknowledged
 	worker sync.WaitGroup
@@ -190,6 +190,9 @@ func (d *delivery) note() {
 		numbers := d.acknowledged
 		d.acknowledged = nil
 		d.mu.Unlock()
+		if len(numbers) == 0 {
+			continue
+		}
 		err := d.account.Delivered(context.Background(), numbers...)
 		d.mu.Lock()
 		if err != nil { // which has been logged
