@@ -1,0 +1,256 @@
+// Package prometheus_test checks the rules without a Prometheus; make e2e tests them with one.
+package prometheus_test
+
+import (
+	"database/sql"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v2"
+	_ "modernc.org/sqlite"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
+)
+
+const runbookURL = "https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md#"
+
+// A rule is one of a file of rules.
+type rule struct {
+	Record, Alert, Expr string
+	Labels, Annotations map[string]string
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.FromSlash(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func rulesOf(t *testing.T, name string) (rules []rule) {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Name  string
+			Rules []rule
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, name)), &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range file.Groups {
+		rules = append(rules, g.Rules...)
+	}
+	if len(rules) == 0 {
+		t.Fatalf("%s: no rules", name)
+	}
+	return rules
+}
+
+// Every alert says what a person who is woken by it needs, and every runbook is for one.
+func TestAlerts(t *testing.T) {
+	sections := regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(read(t, "../../docs/runbooks.md"), -1)
+	var described []string
+	for _, s := range sections {
+		described = append(described, s[1])
+	}
+	var alerts []string
+	for _, r := range rulesOf(t, "deepaffects-alerts.yml") {
+		alerts = append(alerts, r.Alert)
+		if !strings.HasPrefix(r.Alert, "DeepAffects") {
+			t.Errorf("%s: its name does not begin with DeepAffects", r.Alert)
+		}
+		if s := r.Labels["severity"]; s != "critical" && s != "warning" {
+			t.Errorf("%s: severity %q", r.Alert, s)
+		}
+		for _, name := range []string{"summary", "description"} {
+			if r.Annotations[name] == "" {
+				t.Errorf("%s: no %s", r.Alert, name)
+			}
+		}
+		if got, want := r.Annotations["runbook_url"], runbookURL+strings.ToLower(r.Alert); got != want {
+			t.Errorf("%s: runbook_url %s, want %s", r.Alert, got, want)
+		}
+	}
+	if !slices.Equal(described, alerts) {
+		t.Errorf("docs/runbooks.md has the sections\n%v\nthe alerts, in their order, are\n%v", described, alerts)
+	}
+}
+
+// Every section of the runbooks has its parts.
+func TestRunbooks(t *testing.T) {
+	_, rest, _ := strings.Cut(read(t, "../../docs/runbooks.md"), "\n## ")
+	for section := range strings.SplitSeq(rest, "\n## ") {
+		name, text, _ := strings.Cut(section, "\n")
+		for _, part := range []string{"\n**Meaning.** ", "\n**Impact.** ", "\n**Diagnosis.** ", "\n**Mitigation.** ", "\n```promql\n"} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s lacks %q", name, strings.TrimSpace(part))
+			}
+		}
+	}
+}
+
+// What the runbooks ask of the register's file can be asked.
+func TestRunbooksSQL(t *testing.T) {
+	dir := t.TempDir()
+	register, err := store.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := register.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "register.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	statements := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(read(t, "../../docs/runbooks.md"), -1)
+	if len(statements) == 0 {
+		t.Error("no statements")
+	}
+	for _, s := range statements {
+		if _, err := db.Exec(s[1]); err != nil {
+			t.Errorf("%v:\n%s", err, s[1])
+		}
+	}
+}
+
+// A family is what docs/metrics.md says about a metric: the values of its labels,
+// nil where they can be any.
+type family map[string][]string
+
+var (
+	familyRow  = regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| (\\w+)[^|]*\\| ([^|]*) \\|")
+	labelInRow = regexp.MustCompile("`(\\w+)`(?: \\(([a-z0-9_, ]+)\\))?")
+)
+
+func catalogue(t *testing.T) map[string]family {
+	t.Helper()
+	families := make(map[string]family)
+	for _, row := range familyRow.FindAllStringSubmatch(read(t, "../../docs/metrics.md"), -1) {
+		f := make(family)
+		for _, l := range labelInRow.FindAllStringSubmatch(row[3], -1) {
+			f[l[1]] = nil
+			if strings.Contains(l[2], ", ") {
+				f[l[1]] = strings.Split(l[2], ", ")
+			}
+		}
+		families[row[1]] = f
+		switch row[2] {
+		case "histogram":
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				families[row[1]+suffix] = f
+			}
+		}
+	}
+	if len(families) < 50 {
+		t.Fatalf("docs/metrics.md has only %d metrics", len(families))
+	}
+	return families
+}
+
+var (
+	selector = regexp.MustCompile(`([\w:]*deepaffects_[\w:]+)(?:\{([^}]*)\})?`)
+	matcher  = regexp.MustCompile(`(\w+)(=~|!~|!=|=)"([^"]*)"`)
+)
+
+// The rules and the runbooks ask only for metrics, labels and values that there are.
+func TestNames(t *testing.T) {
+	families := catalogue(t)
+	rules := append(rulesOf(t, "deepaffects-recording.yml"), rulesOf(t, "deepaffects-alerts.yml")...)
+	recorded := make(map[string]bool)
+	texts := make(map[string]string)
+	for _, r := range rules {
+		if r.Record != "" {
+			recorded[r.Record] = true
+		}
+		texts[r.Record+r.Alert] = r.Expr
+	}
+	for _, q := range regexp.MustCompile("(?s)```promql\n(.*?)```").FindAllStringSubmatch(read(t, "../../docs/runbooks.md"), -1) {
+		texts["docs/runbooks.md: "+q[1]] = q[1]
+	}
+	used := make(map[string]bool)
+	for where, text := range texts {
+		for _, s := range selector.FindAllStringSubmatch(text, -1) {
+			name := s[1]
+			used[name] = true
+			if strings.Contains(name, ":") {
+				if !recorded[name] {
+					t.Errorf("%s: no rule records %s", where, name)
+				}
+				continue
+			}
+			f, known := families[name]
+			if !known {
+				t.Errorf("%s: there is no metric %s", where, name)
+			}
+			for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
+				values, known := f[m[1]]
+				if !known {
+					t.Errorf("%s: %s has no label %s", where, name, m[1])
+				}
+				for v := range strings.SplitSeq(m[3], "|") {
+					if values != nil && !slices.Contains(values, v) {
+						t.Errorf("%s: %s is never %q in %s", where, m[1], v, name)
+					}
+				}
+			}
+		}
+	}
+	for name := range recorded {
+		if !used[name] {
+			t.Errorf("nobody uses %s", name)
+		}
+	}
+}
+
+// For every alert there is a test in which it fires, and one in which it clears.
+func TestTests(t *testing.T) {
+	files, err := filepath.Glob(filepath.FromSlash("tests/*.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type expectation struct {
+		Alert  string `yaml:"alertname"`
+		Alerts []any  `yaml:"exp_alerts"`
+	}
+	fires, clears := make(map[string]int), make(map[string]int)
+	for _, file := range files {
+		var parsed struct {
+			Tests []struct {
+				Expectations []expectation `yaml:"alert_rule_test"`
+			}
+		}
+		if err := yaml.Unmarshal([]byte(read(t, file)), &parsed); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range parsed.Tests {
+			for i, e := range test.Expectations {
+				switch {
+				case len(e.Alerts) > 0:
+					fires[e.Alert]++
+				case i > 0 && slices.ContainsFunc(test.Expectations[:i], func(before expectation) bool {
+					return before.Alert == e.Alert && len(before.Alerts) > 0
+				}):
+					clears[e.Alert]++
+				}
+			}
+		}
+	}
+	for _, r := range rulesOf(t, "deepaffects-alerts.yml") {
+		if fires[r.Alert] == 0 {
+			t.Errorf("no test lets %s fire", r.Alert)
+		}
+		if clears[r.Alert] == 0 {
+			t.Errorf("no test lets %s clear", r.Alert)
+		}
+	}
+}
