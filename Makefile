@@ -85,6 +85,11 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/register
 
+.PHONY: dashboards
+dashboards: ## Write deploy/grafana from its generator (needs Node.js)
+	npm ci --prefix deploy/grafana/generate --no-audit --no-fund --loglevel=error
+	npm run --prefix deploy/grafana/generate --silent generate
+
 .PHONY: docs
 docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sample.conf and README from sample.conf
 	cp sample.conf plugins/inputs/deepaffects/sample.conf

@@ -1,0 +1,273 @@
+// Package grafana_test checks without a Grafana what Grafana loads; make e2e runs the queries.
+package grafana_test
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"modernc.org/sqlite"
+)
+
+// What a dashboard is checked for.
+type (
+	dashboard struct {
+		UID, Title, Description string
+		Tags                    []string
+		Links                   []link
+		Templating              struct{ List []variable }
+		Panels                  []panel
+	}
+	variable struct {
+		Name, Type string
+		Query      any
+		Datasource struct{ UID string }
+	}
+	panel struct {
+		ID                       int
+		Type, Title, Description string
+		Datasource               struct{ UID string }
+		FieldConfig              struct {
+			Defaults  struct{ Unit string }
+			Overrides []struct {
+				Properties []struct {
+					ID    string
+					Value any
+				}
+			}
+		}
+		Links   []link
+		Targets []target
+	}
+	target struct {
+		RefID, Expr, RawSQL string
+		Datasource          struct{ UID string }
+	}
+	link struct {
+		Type, URL string
+		Tags      []string
+	}
+)
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.FromSlash(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func dashboards(t *testing.T) map[string]dashboard {
+	t.Helper()
+	files, err := filepath.Glob(filepath.FromSlash("dashboards/*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]dashboard)
+	for _, file := range files {
+		var d dashboard
+		if err := json.Unmarshal(read(t, file), &d); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		all[filepath.Base(file)] = d
+	}
+	if len(all) != 4 {
+		t.Fatalf("%d dashboards", len(all))
+	}
+	return all
+}
+
+var (
+	metric        = regexp.MustCompile(`deepaffects_\w+`)
+	window        = regexp.MustCompile(`\[([^\]]*)\]`)
+	dashboardLink = regexp.MustCompile(`^/d/([\w-]+)\?`)
+	runbookLink   = regexp.MustCompile(`/docs/runbooks\.md#(\w+)$`)
+)
+
+// metrics are the names of docs/metrics.md.
+func metrics(t *testing.T) map[string]bool {
+	t.Helper()
+	names := make(map[string]bool)
+	for _, row := range regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| (\\w+)").FindAllStringSubmatch(string(read(t, "../../docs/metrics.md")), -1) {
+		names[row[1]] = true
+		if row[2] == "histogram" {
+			names[row[1]+"_bucket"], names[row[1]+"_sum"], names[row[1]+"_count"] = true, true, true
+		}
+	}
+	return names
+}
+
+// Every panel says what it shows and in what unit, asks the chosen data source for
+// metrics that there are, and links to what there is.
+func TestDashboards(t *testing.T) {
+	all, names := dashboards(t), metrics(t)
+	runbooks := strings.ToLower(string(read(t, "../../docs/runbooks.md")))
+	uids := make(map[string]bool)
+	for _, d := range all {
+		uids[d.UID] = true
+	}
+	linked := make(map[string]bool)
+	for file, d := range all {
+		if d.Title == "" || d.Description == "" || !slices.Contains(d.Tags, "deepaffects") {
+			t.Errorf("%s lacks its title, description or tag", file)
+		}
+		if !slices.ContainsFunc(d.Links, func(l link) bool { return l.Type == "dashboards" && slices.Contains(l.Tags, "deepaffects") }) ||
+			!slices.ContainsFunc(d.Links, func(l link) bool { return strings.HasSuffix(l.URL, "/docs/runbooks.md") }) {
+			t.Errorf("%s does not link to the other dashboards and the runbooks", file)
+		}
+		if vars := d.Templating.List; len(vars) < 2 || vars[0].Type != "datasource" || vars[0].Name != "datasource" || vars[1].Name != "account" {
+			t.Errorf("%s: variables %v", file, vars)
+		}
+		for _, v := range d.Templating.List[1:] {
+			if v.Datasource.UID != "${datasource}" {
+				t.Errorf("%s: variable %s asks %s", file, v.Name, v.Datasource.UID)
+			}
+		}
+		ids := make(map[int]bool)
+		for _, p := range d.Panels {
+			where := file + ": " + p.Title
+			if p.Title == "" || p.ID == 0 || ids[p.ID] {
+				t.Errorf("%s: no title, or not an ID of its own: %d", where, p.ID)
+			}
+			ids[p.ID] = true
+			if p.Type == "row" {
+				continue
+			}
+			if p.Description == "" || p.FieldConfig.Defaults.Unit == "" || p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
+				t.Errorf("%s lacks its description, its unit, the data source or a query", where)
+			}
+			for _, l := range p.Links {
+				m := runbookLink.FindStringSubmatch(l.URL)
+				if m == nil || !strings.Contains(runbooks, "\n## "+m[1]+"\n") {
+					t.Errorf("%s: there is no runbook %s", where, l.URL)
+				} else {
+					linked[m[1]] = true
+				}
+			}
+			for _, o := range p.FieldConfig.Overrides {
+				for _, property := range o.Properties {
+					if property.ID != "links" {
+						continue
+					}
+					url := property.Value.([]any)[0].(map[string]any)["url"].(string)
+					if m := dashboardLink.FindStringSubmatch(url); m == nil || !uids[m[1]] || !strings.Contains(url, "var-request_id=") {
+						t.Errorf("%s links to %s", where, url)
+					}
+				}
+			}
+			for _, q := range p.Targets {
+				if q.Datasource.UID != "${datasource}" || (q.Expr == "") == (q.RawSQL == "") {
+					t.Errorf("%s, query %s: %+v", where, q.RefID, q)
+				}
+				for _, name := range metric.FindAllString(q.Expr, -1) {
+					if !names[name] {
+						t.Errorf("%s: there is no metric %s", where, name)
+					}
+				}
+				for _, w := range window.FindAllStringSubmatch(q.Expr, -1) {
+					if w[1] != "$__rate_interval" && w[1] != "$__range" && p.Title != "Forecast" {
+						t.Errorf("%s: a window of %s", where, w[1])
+					}
+				}
+			}
+		}
+	}
+	for _, name := range regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(string(read(t, "../../docs/runbooks.md")), -1) {
+		if !linked[strings.ToLower(name[1])] {
+			t.Errorf("no panel links to the runbook of %s", name[1])
+		}
+	}
+}
+
+// schema has the measurements that Telegraf writes, as tables.
+const schema = `
+CREATE TABLE deepaffects (time TEXT, account TEXT, source TEXT, pending, running, completed, failed, lost, finished_completed, finished_failed, finished_lost,
+  registered, words, oldest_unfinished_age_seconds, poll_queue, quota_minute_limit, quota_minute_used, quota_day_limit, quota_day_used, api_ok, api_errors, webhooks, up);
+CREATE TABLE deepaffects_job (time TEXT, account TEXT, source TEXT, api TEXT, state TEXT, request_id TEXT, state_code INTEGER, age_seconds, error_code TEXT,
+  duration_seconds, detection_window_seconds, confidence, num_speakers, words, speech_seconds, transcript_seconds, speech_rate, word_confidence_mean,
+  word_confidence_min, word_duration_mean, word_duration_p90, word_gap_mean, word_gap_p90, word_gap_max, overlaps, dominant_speaker_ratio);
+CREATE TABLE deepaffects_speaker (time TEXT, account TEXT, source TEXT, speaker TEXT, request_id TEXT, talk_seconds, words, turns, confidence_mean);
+INSERT INTO deepaffects VALUES ('2026-11-24', 'a', 'h', 1, 1, 1, 1, 0, 1, 1, 0, 4, 9, 60, 1, 5, 1, 100, 7, 9, 0, 0, 1);
+INSERT INTO deepaffects_job VALUES ('2026-11-24', 'a', 'h', 'asr', 'completed', 'j', 2, 60, '', 60, 5, 0.9, 2, 9, 3, 5, 1.8, 0.9, 0.5, 0.2, 0.3, 0.1, 0.2, 0.5, 0, 0.6),
+  ('2026-11-24', 'a', 'h', 'asr', 'failed', 'f', 3, 60, 'code', 60, 5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+  ('2026-11-24', 'a', 'h', 'asr', 'lost', 'l', 4, 60, '', 60, 5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+  ('2026-11-24', 'a', 'h', 'asr', 'running', 'r', 1, 60, '', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO deepaffects_speaker VALUES ('2026-11-24', 'a', 'h', '0', 'j', 3, 9, 1, 0.9);
+`
+
+// last is an aggregate that SQLite lacks and InfluxDB has; which quantile it is does not matter here.
+type last struct{ value driver.Value }
+
+func (l *last) Step(_ *sqlite.FunctionContext, args []driver.Value) error {
+	l.value = args[0]
+	return nil
+}
+
+func (l *last) WindowInverse(*sqlite.FunctionContext, []driver.Value) error { return nil }
+
+func (l *last) WindowValue(*sqlite.FunctionContext) (driver.Value, error) { return l.value, nil }
+
+func (l *last) Final(*sqlite.FunctionContext) {}
+
+// The SQL for InfluxDB asks for measurements, tags and fields that Telegraf writes.
+// It keeps to what SQLite understands too, but for one function and Grafana's macros.
+func TestSQL(t *testing.T) {
+	sqlite.MustRegisterFunction("approx_percentile_cont", &sqlite.FunctionImpl{
+		NArgs: 2, MakeAggregate: func(sqlite.FunctionContext) (sqlite.AggregateFunction, error) { return &last{}, nil },
+	})
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1) // each would have a memory of its own
+	if _, err := db.Exec(schema); err != nil {
+		t.Fatal(err)
+	}
+	d := dashboards(t)["jobs-influxdb.json"]
+	queries := make(map[string]string)
+	for _, v := range d.Templating.List[1:] {
+		queries["variable "+v.Name] = v.Query.(string)
+	}
+	for _, p := range d.Panels {
+		for _, q := range p.Targets {
+			queries[p.Title] = q.RawSQL
+		}
+	}
+	for title, query := range queries {
+		for _, job := range []string{"j", "f"} {
+			filled := strings.NewReplacer(
+				"$__timeFilter(time)", "time > '2026'", "$__dateBin(time)", "time", "${account:singlequote}", "'a'", "${api:singlequote}", "'asr'",
+				"${request_id:singlequote}", "'"+job+"'", "now() - INTERVAL '7 days'", "'2026'", "now() - INTERVAL '1 day'", "'2026'",
+			).Replace(query)
+			if strings.Contains(filled, "$") {
+				t.Errorf("%s: a variable that is not one: %s", title, filled)
+			}
+			// SQLite takes a name in double quotes for text where there is no such column.
+			for _, quoted := range regexp.MustCompile(`"[^"]*"`).FindAllStringIndex(filled, -1) {
+				if !strings.HasSuffix(filled[:quoted[0]], " AS ") {
+					t.Errorf("%s: only a new name may be in double quotes: %s", title, filled)
+				}
+			}
+			rows, err := db.Query(filled)
+			if err != nil {
+				t.Errorf("%s: %v\n%s", title, err, filled)
+				break
+			}
+			found := rows.Next()
+			if err := rows.Close(); err != nil {
+				t.Error(err)
+			}
+			if !found && job == "j" {
+				t.Errorf("%s finds nothing:\n%s", title, filled)
+			}
+		}
+	}
+}

@@ -1,0 +1,221 @@
+// What the dashboards have in common.
+import * as common from '@grafana/grafana-foundation-sdk/common';
+import * as sdk from '@grafana/grafana-foundation-sdk/dashboard';
+import * as bargauge from '@grafana/grafana-foundation-sdk/bargauge';
+import * as heatmapPanel from '@grafana/grafana-foundation-sdk/heatmap';
+import * as statPanel from '@grafana/grafana-foundation-sdk/stat';
+import * as tablePanel from '@grafana/grafana-foundation-sdk/table';
+import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
+import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
+
+const runbooks = 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md';
+const metrics = 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/metrics.md';
+
+/** A dashboard whose panels ask the data source that its first variable names. */
+export function dashboard({ uid, title, description, datasource, variables = [], from = 'now-24h' }) {
+  const d = new sdk.DashboardBuilder(title)
+    .uid(uid)
+    .description(description)
+    .tags(['deepaffects'])
+    .time({ from, to: 'now' })
+    .refresh('1m')
+    .timezone('browser')
+    .editable()
+    .tooltip(sdk.DashboardCursorSync.Crosshair)
+    .link(new sdk.DashboardLinkBuilder('DeepAffects').type(sdk.DashboardLinkType.Dashboards).tags(['deepaffects']).keepTime(true).includeVars(true))
+    .link(
+      new sdk.DashboardLinkBuilder('Runbooks')
+        .type(sdk.DashboardLinkType.Link)
+        .url(runbooks)
+        .icon('doc')
+        .tooltip('What the alerts mean, and what to do')
+        .targetBlank(true),
+    )
+    .link(
+      new sdk.DashboardLinkBuilder('Metrics')
+        .type(sdk.DashboardLinkType.Link)
+        .url(metrics)
+        .icon('info')
+        .tooltip('What every metric means')
+        .targetBlank(true),
+    )
+    .withVariable(new sdk.DatasourceVariableBuilder('datasource').label('Data source').type(datasource));
+  variables.forEach((v) => d.withVariable(v));
+  return d;
+}
+
+/** A variable with the values that a query answers. */
+export function variable(name, label, query, datasource) {
+  return new sdk.QueryVariableBuilder(name)
+    .label(label)
+    .query(query)
+    .datasource(datasource)
+    .refresh(sdk.VariableRefresh.OnTimeRangeChanged)
+    .sort(sdk.VariableSort.AlphabeticalAsc);
+}
+
+/** One that chooses any number of its values, all at first. */
+export const choice = (name, label, query, datasource) =>
+  variable(name, label, query, datasource)
+    .multi(true)
+    .includeAll(true)
+    .current({ text: ['All'], value: ['$__all'] });
+
+export const row = (title) => new sdk.RowBuilder(title);
+
+/** A link from a panel to the section of an alert in the runbooks. */
+export const runbook = (alert) =>
+  new sdk.DashboardLinkBuilder(`Runbook: ${alert}`).type(sdk.DashboardLinkType.Link).url(`${runbooks}#${alert.toLowerCase()}`).targetBlank(true);
+
+/** What every panel has. Width and height are in the grid's units: 24 are a whole row. */
+function panel(builder, { title, description, unit, width = 12, height = 8, datasource = prometheus, targets, alerts = [] }) {
+  builder.title(title).description(description).datasource(datasource).span(width).height(height).links(alerts.map(runbook));
+  if (unit) builder.unit(unit);
+  targets.forEach((t) => builder.withTarget(t));
+  return builder;
+}
+
+const colours = {
+  completed: 'green',
+  failed: 'red',
+  lost: 'purple',
+  running: 'blue',
+  pending: 'yellow',
+};
+const colour = (value) => [{ id: 'color', value: { mode: 'fixed', fixedColor: value } }];
+
+const steps = (values) =>
+  new sdk.ThresholdsConfigBuilder().mode(sdk.ThresholdsMode.Absolute).steps(values.map(([value, color]) => ({ value, color })));
+
+/** Lines over time; stacked, or as bars, where asked. Thin data is not asked for more often than its interval. */
+export function lines(options) {
+  const p = panel(new timeseries.PanelBuilder(), options)
+    .lineWidth(1)
+    .fillOpacity(options.stack ? 30 : 5)
+    .showPoints(common.VisibilityMode.Auto)
+    .spanNulls(options.bars ? false : 3600_000)
+    .legend(new common.VizLegendOptionsBuilder().displayMode(common.LegendDisplayMode.List).placement(common.LegendPlacement.Bottom).showLegend(true))
+    .tooltip(new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi).sort(common.SortOrder.Descending));
+  if (options.min !== undefined) p.min(options.min);
+  if (options.max !== undefined) p.max(options.max);
+  if (options.interval) p.interval(options.interval);
+  if (options.bars) p.drawStyle(common.GraphDrawStyle.Bars).fillOpacity(70);
+  if (options.stack) p.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal));
+  for (const [name, value] of Object.entries(colours)) p.overrideByRegexp(`(^|.* )${name}$`, colour(value));
+  return p;
+}
+
+/** One number, the last of its query. */
+export function stat(options) {
+  const p = panel(new statPanel.PanelBuilder(), { width: 4, height: 4, ...options })
+    .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']))
+    .colorMode(common.BigValueColorMode.Value)
+    .graphMode(common.BigValueGraphMode.None)
+    .noValue(options.none ?? '–')
+    .thresholds(steps(options.thresholds ?? [[null, 'text']]))
+    .colorScheme(new sdk.FieldColorBuilder().mode(sdk.FieldColorModeId.Thresholds));
+  if (options.decimals !== undefined) p.decimals(options.decimals);
+  return p;
+}
+
+/** A bar for each series of an instant query. */
+export function bars(options) {
+  const p = panel(new bargauge.PanelBuilder(), options)
+    .orientation(common.VizOrientation.Horizontal)
+    .displayMode(common.BarGaugeDisplayMode.Basic)
+    .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']).values(options.values ?? false))
+    .thresholds(steps(options.thresholds ?? [[null, 'blue']]))
+    .min(0);
+  if (options.max !== undefined) p.max(options.max);
+  return p;
+}
+
+/** A distribution over time: a colour for how many, at a height for how much. */
+export function heatmap(options) {
+  return panel(new heatmapPanel.PanelBuilder(), options)
+    .interval(options.interval ?? '5m')
+    .calculate(options.calculate ?? false)
+    .cellGap(1)
+    .color(new heatmapPanel.HeatmapColorOptionsBuilder().mode(heatmapPanel.HeatmapColorMode.Scheme).scheme('Oranges').exponent(0.5).steps(64))
+    .filterValues(new heatmapPanel.FilterValueRangeBuilder().le(1e-9))
+    .yAxis(new heatmapPanel.YAxisConfigBuilder().unit(options.unit).axisPlacement(common.AxisPlacement.Left))
+    .rowsFrame(new heatmapPanel.RowsHeatmapOptionsBuilder().layout(common.HeatmapCellLayout.Auto))
+    .cellValues(new heatmapPanel.CellValuesBuilder().unit('short'))
+    .tooltip(new heatmapPanel.HeatmapTooltipBuilder().mode(common.TooltipDisplayMode.Single).yHistogram(true))
+    .showLegend();
+}
+
+/** A table of instant queries. Columns: {field: {title, unit, link, hide, width}}, in their order. */
+export function table(options) {
+  const p = panel(new tablePanel.PanelBuilder(), options);
+  const entries = Object.entries(options.columns);
+  if (options.targets.length > 1) p.withTransformation({ id: 'joinByField', options: { byField: options.join, mode: 'outer' } });
+  p.withTransformation({
+    id: 'organize',
+    options: {
+      excludeByName: Object.fromEntries(['Time', ...(options.exclude ?? [])].map((name) => [name, true])),
+      indexByName: Object.fromEntries(entries.map(([field], i) => [field, i])),
+      renameByName: Object.fromEntries(entries.map(([field, c]) => [field, c.title])),
+    },
+  });
+  for (const [, c] of entries) {
+    const properties = [];
+    if (c.unit) properties.push({ id: 'unit', value: c.unit });
+    if (c.width) properties.push({ id: 'custom.width', value: c.width });
+    if (c.link) properties.push({ id: 'links', value: [{ title: c.link.title, url: c.link.url, targetBlank: false }] });
+    if (properties.length) p.overrideByName(c.title, properties);
+  }
+  if (options.sort) p.sortBy([new common.TableSortByFieldStateBuilder().displayName(options.sort).desc(true)]);
+  return p;
+}
+
+// Prometheus
+
+export const prometheus = { type: 'prometheus', uid: '${datasource}' };
+
+/** A range query. */
+export const query = (refId, expr, legend = '__auto') =>
+  new DataqueryBuilder().datasource(prometheus).refId(refId).expr(expr).legendFormat(legend).range();
+
+/** An instant query. */
+export const instant = (refId, expr, legend = '__auto') =>
+  new DataqueryBuilder().datasource(prometheus).refId(refId).expr(expr).legendFormat(legend).instant();
+
+export const rows = (refId, expr) => new DataqueryBuilder().datasource(prometheus).refId(refId).expr(expr).format(PromQueryFormat.Table).instant();
+
+/** One that a heatmap shows. */
+export const buckets = (refId, expr) =>
+  new DataqueryBuilder().datasource(prometheus).refId(refId).expr(expr).legendFormat('{{le}}').format(PromQueryFormat.Heatmap).range();
+
+const selector = (more) => `{account=~"$account"${more ? `, ${more}` : ''}}`;
+
+/** Series of the chosen accounts. */
+export const series = (name, more) => `deepaffects_${name}${selector(more)}`;
+
+/** The same, whichever replica shows them. */
+export const one = (name, more) => `max without (instance, pod) (${series(name, more)})`;
+
+/** By how much a counter grew, for each value of the labels. */
+export const grown = (by, name, more, range = '$__rate_interval') => `sum by (${by}) (increase(${series(name, more)}[${range}]))`;
+
+// Of histograms: the classic one where it was scraped, else the native one.
+
+export const quantile = (q, name, more, range = '$__rate_interval') =>
+  `histogram_quantile(${q}, sum by (le) (rate(${series(`${name}_bucket`, more)}[${range}])))\n` +
+  `or on () histogram_quantile(${q}, sum(rate(${series(name, more)}[${range}])))`;
+
+export const mean = (name, more, range = '$__rate_interval') =>
+  `sum(rate(${series(`${name}_sum`, more)}[${range}])) / sum(rate(${series(`${name}_count`, more)}[${range}]))\n` +
+  `or on () histogram_sum(sum(rate(${series(name, more)}[${range}]))) / histogram_count(sum(rate(${series(name, more)}[${range}])))`;
+
+export const distribution = (name, more) =>
+  `sum by (le) (increase(${series(`${name}_bucket`, more)}[$__rate_interval]))\n` + `or on () sum(increase(${series(name, more)}[$__rate_interval]))`;
+
+/** Quantiles as lines, with the jobs that exemplars name as dots. */
+export const quantiles = (name, more) => [
+  query('A', quantile(0.5, name, more), 'half').exemplar(true),
+  query('B', quantile(0.9, name, more), '9 of 10'),
+  query('C', quantile(0.99, name, more), '99 of 100'),
+];
+
+export const account = () => choice('account', 'Account', 'label_values(deepaffects_up, account)', prometheus).allValue('.*');

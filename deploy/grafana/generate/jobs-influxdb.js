@@ -1,0 +1,431 @@
+// Jobs, from what Telegraf writes to InfluxDB 3 (SQL).
+import { bars, choice, dashboard, heatmap, lines, row, stat, table, variable } from './dashboard.js';
+
+const influxdb = { type: 'influxdb', uid: '${datasource}' };
+
+const sql = (refId, format, rawSql) => ({
+  build: () => ({
+    refId,
+    datasource: influxdb,
+    format,
+    resultFormat: format,
+    rawQuery: true,
+    rawSql,
+    query: rawSql,
+    editorMode: 'code',
+    dataset: 'iox',
+  }),
+});
+const series = (refId, text) => sql(refId, 'time_series', text);
+const rows = (refId, text) => sql(refId, 'table', text);
+const range = '$__timeFilter(time) AND account IN (${account:singlequote})';
+
+const gauge = (...columns) =>
+  `SELECT $__dateBin(time) AS time, account, ${columns.map((c) => `AVG(${c}) AS ${c}`).join(', ')}\nFROM deepaffects\nWHERE ${range}\nGROUP BY 1, account\nORDER BY 1`;
+const ended = (aggregates, where) =>
+  `SELECT $__dateBin(time) AS time, ${aggregates}\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote}) AND ${where}\nGROUP BY 1\nORDER BY 1`;
+const quantilesOf = (column) =>
+  ended(
+    `approx_percentile_cont(${column}, 0.5) AS half, approx_percentile_cont(${column}, 0.9) AS "9 of 10", approx_percentile_cont(${column}, 0.99) AS "99 of 100"`,
+    `state = 'completed'`,
+  );
+const count = (state) => `SELECT COUNT(*) AS jobs\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote}) AND state = '${state}'`;
+
+const jobLink = {
+  title: 'This job',
+  url: '/d/deepaffects-jobs-influxdb?${__url_time_range}&${datasource:queryparam}&${account:queryparam}&${api:queryparam}&var-request_id=${__value.raw}',
+};
+
+export function jobsInfluxDB() {
+  const d = dashboard({
+    uid: 'deepaffects-jobs-influxdb',
+    title: 'DeepAffects / Jobs (InfluxDB)',
+    description:
+      'Which jobs run, which failed and why, how long they take, and what is known of one of them: from what Telegraf writes to InfluxDB 3, asked in SQL.',
+    datasource: 'influxdb',
+    variables: [
+      choice('account', 'Account', "SELECT DISTINCT account FROM deepaffects WHERE time > now() - INTERVAL '7 days'", influxdb),
+      choice('api', 'API', "SELECT DISTINCT api FROM deepaffects_job WHERE time > now() - INTERVAL '7 days'", influxdb),
+      variable(
+        'request_id',
+        'Job',
+        "SELECT DISTINCT request_id FROM deepaffects_job WHERE time > now() - INTERVAL '1 day' ORDER BY request_id LIMIT 1000",
+        influxdb,
+      ).description('The job of the last row'),
+    ],
+  });
+  const put = (...panels) => panels.forEach((p) => d.withPanel(p));
+  const on = (options) => ({ datasource: influxdb, ...options });
+
+  d.withRow(row('Now'));
+  put(
+    stat(
+      on({
+        title: 'Unfinished',
+        unit: 'short',
+        description: 'Jobs that are pending or running.',
+        targets: [
+          series(
+            'A',
+            `SELECT $__dateBin(time) AS time, account, MAX(pending + running) AS unfinished\nFROM deepaffects\nWHERE ${range}\nGROUP BY 1, account\nORDER BY 1`,
+          ),
+        ],
+      }),
+    ),
+    stat(
+      on({
+        title: 'Completed',
+        unit: 'short',
+        description: 'Jobs that completed in the time range.',
+        thresholds: [[null, 'green']],
+        targets: [rows('A', count('completed'))],
+      }),
+    ),
+    stat(
+      on({
+        title: 'Failed',
+        unit: 'short',
+        description: 'Jobs that failed in the time range.',
+        thresholds: [
+          [null, 'green'],
+          [1, 'red'],
+        ],
+        alerts: ['DeepAffectsJobFailed'],
+        targets: [rows('A', count('failed'))],
+      }),
+    ),
+    stat(
+      on({
+        title: 'Lost',
+        unit: 'short',
+        description: 'Jobs that were given up in the time range.',
+        thresholds: [
+          [null, 'green'],
+          [1, 'purple'],
+        ],
+        alerts: ['DeepAffectsJobLost'],
+        targets: [rows('A', count('lost'))],
+      }),
+    ),
+    stat(
+      on({
+        title: 'Oldest unfinished',
+        unit: 's',
+        description: 'Age of the oldest job that has not ended.',
+        thresholds: [
+          [null, 'green'],
+          [3600, 'orange'],
+          [14400, 'red'],
+        ],
+        alerts: ['DeepAffectsJobStuck'],
+        targets: [series('A', gauge('oldest_unfinished_age_seconds'))],
+      }),
+    ),
+    stat(
+      on({
+        title: 'Left today',
+        unit: 'short',
+        description: "Requests left of the day's quota. Only where it is limited: else the field is not there.",
+        thresholds: [
+          [null, 'red'],
+          [1, 'orange'],
+          [20, 'green'],
+        ],
+        alerts: ['DeepAffectsDayQuotaRunsOut'],
+        targets: [
+          series(
+            'A',
+            `SELECT $__dateBin(time) AS time, account, MIN(quota_day_limit - quota_day_used) AS "left"\nFROM deepaffects\nWHERE ${range}\nGROUP BY 1, account\nORDER BY 1`,
+          ),
+        ],
+      }),
+    ),
+  );
+
+  d.withRow(row('What runs'));
+  put(
+    lines(
+      on({
+        title: 'Jobs in the register',
+        unit: 'short',
+        stack: true,
+        min: 0,
+        description: 'Jobs by state. Those that have ended leave when their retention is over.',
+        targets: [series('A', gauge('pending', 'running', 'completed', 'failed', 'lost'))],
+      }),
+    ),
+    lines(
+      on({
+        title: 'Ended',
+        unit: 'short',
+        bars: true,
+        stack: true,
+        min: 0,
+        interval: '1m',
+        description: 'Jobs that were seen to end, in each interval.',
+        alerts: ['DeepAffectsNothingFinishes'],
+        targets: [
+          series(
+            'A',
+            `SELECT $__dateBin(time) AS time, state, COUNT(*) AS jobs\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote}) AND state IN ('completed', 'failed', 'lost')\nGROUP BY 1, state\nORDER BY 1`,
+          ),
+        ],
+      }),
+    ),
+    lines(
+      on({
+        title: 'Backlog',
+        unit: 'short',
+        min: 0,
+        description: 'Unfinished jobs that would be asked about now if the quota allowed.',
+        alerts: ['DeepAffectsDayQuotaRunsOut'],
+        targets: [series('A', gauge('poll_queue'))],
+      }),
+    ),
+    lines(
+      on({
+        title: 'Age of the oldest unfinished job',
+        unit: 's',
+        min: 0,
+        description: 'One line that only climbs: a job that is stuck.',
+        alerts: ['DeepAffectsJobStuck'],
+        targets: [series('A', gauge('oldest_unfinished_age_seconds'))],
+      }),
+    ),
+    lines(
+      on({
+        title: 'Quota of the day',
+        unit: 'short',
+        min: 0,
+        description: 'Requests that were sent within the day, and the limit. Only where there is one: else the field is not there.',
+        alerts: ['DeepAffectsDayQuotaRunsOut', 'DeepAffectsQuotaRefused'],
+        targets: [series('A', gauge('quota_day_used', 'quota_day_limit'))],
+      }),
+    ),
+    lines(
+      on({
+        title: 'API answers',
+        unit: 'short',
+        min: 0,
+        description: '1 while the last request was answered as it should be.',
+        max: 1,
+        alerts: ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused'],
+        targets: [series('A', gauge('up'))],
+      }),
+    ),
+    table(
+      on({
+        title: 'Unfinished for longest',
+        unit: 's',
+        width: 24,
+        alerts: ['DeepAffectsJobStuck'],
+        description: 'Jobs that were not seen to end in the time range. The job opens below.',
+        targets: [
+          rows(
+            'A',
+            `SELECT request_id, account, api, MAX(time) AS last_change, MAX(age_seconds) AS age_then\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote})\nGROUP BY request_id, account, api\nHAVING MAX(state_code) < 2\nORDER BY last_change\nLIMIT 50`,
+          ),
+        ],
+        columns: {
+          request_id: { title: 'Job', width: 320, link: jobLink },
+          account: { title: 'Account' },
+          api: { title: 'API' },
+          last_change: { title: 'Last change' },
+          age_then: { title: 'Age then', unit: 's' },
+        },
+      }),
+    ),
+  );
+
+  d.withRow(row('What failed, and why'));
+  put(
+    bars(
+      on({
+        title: 'Failed, by API and error code',
+        unit: 'short',
+        description: 'Jobs that failed in the time range.',
+        alerts: ['DeepAffectsFailureRatioHigh'],
+        values: true,
+        targets: [
+          rows(
+            'A',
+            `SELECT api || ': ' || error_code AS "why", COUNT(*) AS jobs\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote}) AND state = 'failed'\nGROUP BY api, error_code\nORDER BY jobs DESC\nLIMIT 20`,
+          ),
+        ],
+      }),
+    ),
+    lines(
+      on({
+        title: 'Failed and lost',
+        unit: 'short',
+        bars: true,
+        min: 0,
+        interval: '1m',
+        description: 'Jobs that failed or were given up, in each interval.',
+        alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
+        targets: [
+          series(
+            'A',
+            `SELECT $__dateBin(time) AS time, account, state, COUNT(*) AS jobs\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote}) AND state IN ('failed', 'lost')\nGROUP BY 1, account, state\nORDER BY 1`,
+          ),
+        ],
+      }),
+    ),
+    table(
+      on({
+        title: 'Failed and lost, the newest first',
+        unit: 'short',
+        width: 24,
+        alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
+        description: 'The last 50 jobs that failed or were given up. The job opens below.',
+        targets: [
+          rows(
+            'A',
+            `SELECT request_id, account, api, state, error_code, time AS ended, age_seconds AS age\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote}) AND state IN ('failed', 'lost')\nORDER BY ended DESC\nLIMIT 50`,
+          ),
+        ],
+        columns: {
+          request_id: { title: 'Job', width: 320, link: jobLink },
+          account: { title: 'Account' },
+          api: { title: 'API' },
+          state: { title: 'State' },
+          error_code: { title: 'Error code', width: 280 },
+          ended: { title: 'Ended' },
+          age: { title: 'Took', unit: 's' },
+        },
+      }),
+    ),
+  );
+
+  d.withRow(row('How long they take, and how good they are'));
+  put(
+    heatmap(
+      on({
+        title: 'Durations of completed jobs',
+        unit: 's',
+        calculate: true,
+        description: 'From when a job was submitted, or else first seen, until its end was seen.',
+        alerts: ['DeepAffectsJobsSlow'],
+        targets: [
+          series(
+            'A',
+            `SELECT time, duration_seconds\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote}) AND state = 'completed'\nORDER BY time`,
+          ),
+        ],
+      }),
+    ),
+    lines(
+      on({
+        title: 'Durations of completed jobs, quantiles',
+        unit: 's',
+        min: 0,
+        interval: '5m',
+        description: 'Half, nine of ten and 99 of 100 jobs took at most so long.',
+        alerts: ['DeepAffectsJobsSlow'],
+        targets: [series('A', quantilesOf('duration_seconds'))],
+      }),
+    ),
+    lines(
+      on({
+        title: 'Detection windows, quantiles',
+        unit: 's',
+        min: 0,
+        interval: '5m',
+        description: 'Half, nine of ten and 99 of 100 ends were seen at most so long after the last look before. They grow when the quota is short.',
+        alerts: ['DeepAffectsDayQuotaRunsOut'],
+        targets: [series('A', quantilesOf('detection_window_seconds'))],
+      }),
+    ),
+    lines(
+      on({
+        title: 'Confidence of results',
+        unit: 'percentunit',
+        min: 0,
+        max: 1,
+        interval: '5m',
+        description: 'Mean and lowest confidence of the results in each interval.',
+        alerts: ['DeepAffectsConfidenceFell'],
+        targets: [series('A', ended('AVG(confidence) AS mean, MIN(confidence) AS lowest', `state = 'completed'`))],
+      }),
+    ),
+  );
+
+  d.withRow(row('One job: $request_id'));
+  put(
+    table(
+      on({
+        title: 'Its life',
+        unit: 'short',
+        width: 24,
+        height: 6,
+        description: 'Each change of its state that was observed.',
+        alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobStuck'],
+        targets: [
+          rows(
+            'A',
+            `SELECT time AS changed, account, api, state, age_seconds AS age, error_code, duration_seconds AS took, detection_window_seconds AS give_or_take\nFROM deepaffects_job\nWHERE $__timeFilter(time) AND request_id = \${request_id:singlequote}\nORDER BY changed`,
+          ),
+        ],
+        columns: {
+          changed: { title: 'When' },
+          state: { title: 'State' },
+          age: { title: 'Age', unit: 's' },
+          error_code: { title: 'Error code', width: 280 },
+          took: { title: 'Took', unit: 's' },
+          give_or_take: { title: 'Of that, at most unseen', unit: 's' },
+          account: { title: 'Account' },
+          api: { title: 'API' },
+        },
+      }),
+    ),
+    table(
+      on({
+        title: 'Its result',
+        unit: 'short',
+        width: 24,
+        height: 5,
+        description: 'Statistics of its result; never a word of it.',
+        alerts: ['DeepAffectsConfidenceFell'],
+        targets: [
+          rows(
+            'A',
+            `SELECT confidence, num_speakers, words, speech_seconds, transcript_seconds, speech_rate, word_confidence_mean, word_confidence_min, word_duration_p90, word_gap_p90, word_gap_max, overlaps, dominant_speaker_ratio\nFROM deepaffects_job\nWHERE $__timeFilter(time) AND request_id = \${request_id:singlequote} AND state = 'completed'`,
+          ),
+        ],
+        columns: {
+          confidence: { title: 'Confidence', unit: 'percentunit' },
+          num_speakers: { title: 'Speakers' },
+          words: { title: 'Words' },
+          speech_seconds: { title: 'Speech', unit: 's' },
+          transcript_seconds: { title: 'Recording', unit: 's' },
+          speech_rate: { title: 'Words a second' },
+          word_confidence_mean: { title: 'Words’ confidence', unit: 'percentunit' },
+          word_confidence_min: { title: 'Lowest', unit: 'percentunit' },
+          word_duration_p90: { title: '9 of 10 words take at most', unit: 's' },
+          word_gap_p90: { title: '9 of 10 pauses take at most', unit: 's' },
+          word_gap_max: { title: 'Longest pause', unit: 's' },
+          overlaps: { title: 'Overlaps' },
+          dominant_speaker_ratio: { title: 'Dominant speaker', unit: 'percentunit' },
+        },
+      }),
+    ),
+    bars(
+      on({
+        title: 'Talk time',
+        unit: 's',
+        width: 24,
+        height: 6,
+        description: 'Time that each speaker talks.',
+        values: true,
+        alerts: ['DeepAffectsConfidenceFell'],
+        targets: [
+          rows(
+            'A',
+            `SELECT 'Speaker ' || speaker AS who, MAX(talk_seconds) AS talk\nFROM deepaffects_speaker\nWHERE $__timeFilter(time) AND request_id = \${request_id:singlequote}\nGROUP BY speaker\nORDER BY talk DESC`,
+          ),
+        ],
+      }),
+    ),
+  );
+  return d;
+}

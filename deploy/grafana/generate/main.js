@@ -1,0 +1,32 @@
+// Writes what is generated, or with --check says what is not current and exits with 1.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+
+import { api } from './api.js';
+import { jobs } from './jobs.js';
+import { jobsInfluxDB } from './jobs-influxdb.js';
+import { transcripts } from './transcripts.js';
+
+const folder = new URL('../', import.meta.url);
+
+const json = (builder) => {
+  const dashboard = builder.build();
+  dashboard.panels.forEach((panel, i) => (panel.id = i + 1)); // links to a panel need it
+  return JSON.stringify(dashboard, null, 2) + '\n';
+};
+
+const files = {
+  'dashboards/jobs.json': json(jobs()),
+  'dashboards/transcripts.json': json(transcripts()),
+  'dashboards/api.json': json(api()),
+  'dashboards/jobs-influxdb.json': json(jobsInfluxDB()),
+};
+
+for (const [name, text] of Object.entries(files)) {
+  const file = new URL(name, folder);
+  if (!process.argv.includes('--check')) {
+    writeFileSync(file, text);
+  } else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
+    console.error(`deploy/grafana/${name} is not current; write it anew with: make dashboards`);
+    process.exitCode = 1;
+  }
+}

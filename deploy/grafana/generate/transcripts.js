@@ -1,0 +1,209 @@
+// Transcripts: whether they are any good, and how people talk in them.
+import {
+  account,
+  buckets,
+  dashboard,
+  distribution,
+  grown,
+  heatmap,
+  instant,
+  lines,
+  mean,
+  quantiles,
+  query,
+  row,
+  series,
+  stat,
+  table,
+  rows,
+} from './dashboard.js';
+
+const pair = (heading, unit, name, description, { max, alerts } = {}) => [
+  heatmap({ title: heading, unit, description, alerts, targets: [buckets('A', distribution(name))] }),
+  lines({
+    title: `${heading}, quantiles`,
+    unit,
+    min: 0,
+    max,
+    interval: '5m',
+    alerts,
+    description: `${description} Half, nine of ten and 99 of 100 are at most so high.`,
+    targets: quantiles(name),
+  }),
+];
+
+export function transcripts() {
+  const d = dashboard({
+    uid: 'deepaffects-transcripts',
+    title: 'DeepAffects / Transcripts',
+    description: 'Confidence, speakers, speech rate, pauses and talk time of the results of finished jobs. Never a word of them.',
+    datasource: 'prometheus',
+    variables: [account()],
+    from: 'now-7d',
+  });
+  const put = (...panels) => panels.forEach((p) => d.withPanel(p));
+
+  d.withRow(row('In the time range'));
+  put(
+    stat({
+      title: 'Results',
+      unit: 'short',
+      decimals: 0,
+      description: 'Results with a confidence, of jobs that ended in the time range.',
+      targets: [
+        instant(
+          'A',
+          `sum(increase(${series('transcript_confidence_ratio_count')}[$__range]))\nor on () histogram_count(sum(increase(${series('transcript_confidence_ratio')}[$__range])))`,
+        ),
+      ],
+    }),
+    stat({
+      title: 'Mean confidence',
+      unit: 'percentunit',
+      decimals: 1,
+      description: 'Mean confidence of the results.',
+      alerts: ['DeepAffectsConfidenceFell'],
+      thresholds: [
+        [null, 'red'],
+        [0.6, 'orange'],
+        [0.8, 'green'],
+      ],
+      targets: [instant('A', mean('transcript_confidence_ratio', '', '$__range'))],
+    }),
+    stat({
+      title: 'Confidence of at most 0.7',
+      unit: 'percentunit',
+      decimals: 1,
+      description: 'Share of the results with a confidence of at most 0.7.',
+      alerts: ['DeepAffectsConfidenceFell'],
+      thresholds: [
+        [null, 'green'],
+        [0.1, 'orange'],
+        [0.3, 'red'],
+      ],
+      targets: [
+        instant(
+          'A',
+          `sum(increase(${series('transcript_confidence_ratio_bucket', 'le="0.7"')}[$__range])) / sum(increase(${series('transcript_confidence_ratio_count')}[$__range]))\nor on () histogram_fraction(0, 0.7, sum(increase(${series('transcript_confidence_ratio')}[$__range])))`,
+        ),
+      ],
+    }),
+    stat({
+      title: 'Words',
+      unit: 'short',
+      decimals: 0,
+      description: 'Words in the transcripts of jobs that ended in the time range.',
+      targets: [instant('A', `sum(increase(${series('words_total')}[$__range]))`)],
+    }),
+    stat({
+      title: 'Speech',
+      unit: 's',
+      decimals: 1,
+      description: 'Sum of the durations of all words, else segments, of jobs that ended in the time range.',
+      targets: [instant('A', `sum(increase(${series('speech_seconds_total')}[$__range]))`)],
+    }),
+    stat({
+      title: 'Faults in the data',
+      unit: 'short',
+      decimals: 0,
+      description: 'Figures of results that were left out of the statistics since they cannot be, or words out of order.',
+      thresholds: [
+        [null, 'green'],
+        [0.5, 'orange'],
+      ],
+      targets: [instant('A', `sum(increase(${series('word_anomalies_total')}[$__range]))`)],
+    }),
+  );
+
+  d.withRow(row('Confidence'));
+  put(
+    ...pair('Confidence of results', 'percentunit', 'transcript_confidence_ratio', 'Confidence of each result.', {
+      max: 1,
+      alerts: ['DeepAffectsConfidenceFell'],
+    }),
+  );
+  put(...pair('Confidence of words', 'percentunit', 'word_confidence_ratio', 'Confidence of each word.', { max: 1 }));
+  put(
+    table({
+      title: 'Least certain results',
+      unit: 'percentunit',
+      width: 24,
+      alerts: ['DeepAffectsConfidenceFell'],
+      description: 'The 20 results with the lowest confidence, of the jobs with series of their own. The job opens in the dashboard Jobs.',
+      targets: [
+        rows(
+          'A',
+          `bottomk(20,\n  max by (account, request_id) (${series('job_confidence_ratio')})\n  * on (account, request_id) group_left (api) max by (account, request_id, api) (${series('job_info')})\n)`,
+        ),
+      ],
+      columns: {
+        request_id: {
+          title: 'Job',
+          width: 320,
+          link: {
+            title: 'This job',
+            url: '/d/deepaffects-jobs?${__url_time_range}&${datasource:queryparam}&var-account=${__data.fields.Account}&var-request_id=${__value.raw}',
+          },
+        },
+        account: { title: 'Account' },
+        api: { title: 'API' },
+        Value: { title: 'Confidence', unit: 'percentunit' },
+      },
+    }),
+  );
+
+  d.withRow(row('Speakers'));
+  put(...pair('Speakers', 'short', 'transcript_speakers', 'Number of speakers in each result.'));
+  put(
+    ...pair(
+      'Share of the dominant speaker',
+      'percentunit',
+      'dominant_speaker_talk_ratio',
+      'Share of the talk time of the one who talks most, in each result.',
+      { max: 1 },
+    ),
+  );
+
+  d.withRow(row('Speech'));
+  put(
+    ...pair('Speech rate', 'suffix: words/s', 'transcript_speech_rate_words_per_second', 'Words for each second of a transcript, pauses included.'),
+  );
+  put(...pair('Durations of words', 's', 'word_duration_seconds', 'Duration of each word.'));
+  put(...pair('Pauses', 's', 'word_gap_seconds', 'Silence from the end of a word to the start of the next; 0 where they overlap.'));
+  put(
+    lines({
+      title: 'Words',
+      unit: 'short',
+      bars: true,
+      min: 0,
+      interval: '5m',
+      description: 'Words in the transcripts of jobs that ended, in each interval.',
+      targets: [query('A', grown('account', 'words_total'), '{{account}}')],
+    }),
+    lines({
+      title: 'Overlaps',
+      unit: 'percentunit',
+      min: 0,
+      interval: '5m',
+      description: 'Share of the words that start before the word before them has ended: people talk at once.',
+      targets: [
+        query(
+          'A',
+          `sum by (account) (rate(${series('word_overlaps_total')}[$__rate_interval])) / sum by (account) (rate(${series('words_total')}[$__rate_interval]))`,
+          '{{account}}',
+        ),
+      ],
+    }),
+    lines({
+      title: 'Faults in the data',
+      unit: 'short',
+      bars: true,
+      min: 0,
+      interval: '5m',
+      width: 24,
+      description: 'Figures of results that were left out of the statistics since they cannot be, or words out of order.',
+      targets: [query('A', grown('reason', 'word_anomalies_total'), '{{reason}}')],
+    }),
+  );
+  return d;
+}
