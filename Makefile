@@ -86,7 +86,7 @@ bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/register
 
 .PHONY: dashboards
-dashboards: ## Write deploy/grafana from its generator (needs Node.js)
+dashboards: ## Write deploy/grafana from its generator and from the rules in deploy/prometheus (needs Node.js)
 	npm ci --prefix deploy/grafana/generate --no-audit --no-fund --loglevel=error
 	npm run --prefix deploy/grafana/generate --silent generate
 

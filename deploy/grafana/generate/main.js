@@ -1,6 +1,7 @@
 // Writes what is generated, or with --check says what is not current and exits with 1.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
+import { alerting } from './alerting.js';
 import { api } from './api.js';
 import { jobs } from './jobs.js';
 import { jobsInfluxDB } from './jobs-influxdb.js';
@@ -19,6 +20,7 @@ const files = {
   'dashboards/transcripts.json': json(transcripts()),
   'dashboards/api.json': json(api()),
   'dashboards/jobs-influxdb.json': json(jobsInfluxDB()),
+  'provisioning/alerting/rules.yml': alerting(new URL('../prometheus/', folder)),
 };
 
 for (const [name, text] of Object.entries(files)) {
