@@ -6,12 +6,12 @@ cd "$(dirname "$0")/.."
 # The lists may be missing or old on a fresh machine; only root can renew them.
 lists() { [ "$(id -u)" -ne 0 ] || apt-get update -qq; }
 
-# prometheus (the server and promtool) is unpacked and not installed: a package's
-# scripts would start a service.
-if [ ! -x .cache/prometheus/usr/bin/promtool ]; then
+# prometheus (the server and promtool) and prometheus-alertmanager are unpacked and
+# not installed: a package's scripts would start a service.
+if [ ! -x .cache/prometheus/usr/bin/promtool ] || [ ! -x .cache/prometheus/usr/bin/prometheus-alertmanager ]; then
 	lists
 	mkdir -p .cache/download
-	(cd .cache/download && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb ../prometheus)
+	(cd .cache/download && apt-get download -qq prometheus prometheus-alertmanager && for package in *.deb; do dpkg-deb -x "$package" ../prometheus; done)
 	rm -r .cache/download
 fi
 
@@ -21,6 +21,8 @@ if ! command -v chromium >/dev/null; then
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
 fi
 
-# What looks at the pages as a screen reader does.
+# What looks at the pages as a screen reader does, and what writes the dashboards.
 [ -f .cache/npm/node_modules/axe-core/axe.min.js ] ||
 	npm install --silent --no-audit --no-fund --prefix .cache/npm axe-core@4.14.1
+[ -d deploy/grafana/generate/node_modules/yaml ] ||
+	npm ci --silent --no-audit --no-fund --prefix deploy/grafana/generate

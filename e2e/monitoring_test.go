@@ -1,0 +1,385 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.yaml.in/yaml/v2"
+)
+
+const (
+	rulesDir   = "../deploy/prometheus/"
+	grafanaDir = "../deploy/grafana/"
+)
+
+// run runs a program to its end, which must be a good one.
+func run(t *testing.T, dir, program string, args ...string) {
+	t.Helper()
+	if strings.HasPrefix(program, "..") {
+		path, err := filepath.Abs(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program = path
+	}
+	command := exec.Command(program, args...)
+	command.Dir = dir
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", command, err, out)
+	}
+}
+
+// promtool finds nothing wrong with the rules, and their tests pass; the example
+// of a configuration for Alertmanager is valid.
+func TestRules(t *testing.T) {
+	run(t, rulesDir, debian+"promtool", "check", "rules", "--lint=all", "--lint-fatal", "deepaffects-recording.yml", "deepaffects-alerts.yml")
+	run(t, rulesDir, debian+"amtool", "check-config", "alertmanager.yml")
+	tests, err := filepath.Glob(rulesDir + "tests/*.yml")
+	if err != nil || len(tests) == 0 {
+		t.Fatalf("no tests of the rules: %v", err)
+	}
+	for _, test := range tests {
+		t.Run(filepath.Base(test), func(t *testing.T) {
+			t.Parallel()
+			run(t, filepath.Dir(test), debian+"promtool", "test", "rules", filepath.Base(test))
+		})
+	}
+}
+
+// What is generated for Grafana is current.
+func TestGenerated(t *testing.T) {
+	run(t, grafanaDir+"generate", "node", "main.js", "--check")
+}
+
+// A rule is one of a file of rules.
+type rule struct {
+	Record, Alert, Expr string
+}
+
+func readRules(t *testing.T, file string) (rules []rule) {
+	t.Helper()
+	var parsed struct {
+		Groups []struct{ Rules []rule }
+	}
+	readYAML(t, rulesDir+file, &parsed)
+	for _, g := range parsed.Groups {
+		rules = append(rules, g.Rules...)
+	}
+	return rules
+}
+
+func readYAML(t *testing.T, file string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = yaml.Unmarshal(text, into)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An alert is one as Alertmanager sends it.
+type alert struct {
+	Status              string
+	Labels, Annotations map[string]string
+}
+
+// A real Prometheus scrapes the demo and evaluates the rules, and a real
+// Alertmanager tells of the failed job. Every panel's query of every dashboard, and
+// every alert's expression, finds its data there.
+func TestMonitoring(t *testing.T) {
+	exporter, alertmanager, prometheus := freeAddress(t), freeAddress(t), freeAddress(t)
+	start(t, binary, "--demo", "--web.listen-address="+exporter)
+
+	var mu sync.Mutex
+	var received []alert
+	receiver := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var message struct{ Alerts []alert }
+		if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
+			t.Errorf("what Alertmanager sent: %v", err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		received = append(received, message.Alerts...)
+	})
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	// The example's routes, but at once and to this test.
+	example, err := os.ReadFile(rulesDir + "alertmanager.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(`(group_wait|group_interval): \w+`).ReplaceAllString(string(example), "$1: 1s")
+	text = strings.ReplaceAll(text, "http://localhost:9999", receiver)
+	// Debian's looks for its templates in /usr/share: give it the one it came with.
+	unpacked, err := filepath.Abs(debian + "..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, "/usr/bin/unshare", "--mount", "sh", "-c", `mount --bind "$0/share" /usr/share && exec "$0/bin/prometheus-alertmanager" "$@"`, unpacked,
+		"--config.file="+write("alertmanager.yml", text), "--storage.path="+filepath.Join(dir, "alertmanager"),
+		"--web.listen-address="+alertmanager, "--cluster.listen-address=")
+
+	// The example's rules, but without waiting five minutes for the slow ones.
+	recording, err := os.ReadFile(rulesDir + "deepaffects-recording.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts, err := filepath.Abs(rulesDir + "deepaffects-alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf(`
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [%q, %q]
+alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}
+scrape_configs: [{job_name: deepaffects, static_configs: [{targets: [%q]}]}]
+`, write("recording.yml", strings.ReplaceAll(string(recording), "interval: 5m", "interval: 1s")), alerts, alertmanager, exporter)
+	start(t, debian+"prometheus", "--config.file="+write("prometheus.yml", config), "--storage.tsdb.path="+filepath.Join(dir, "prometheus"),
+		"--web.listen-address="+prometheus)
+	base := "http://" + prometheus
+
+	t.Run("a failed job is told", func(t *testing.T) {
+		eventually(t, "the alert", func() (string, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			i := slices.IndexFunc(received, func(a alert) bool { return a.Labels["alertname"] == "DeepAffectsJobFailed" })
+			if i < 0 {
+				return fmt.Sprintf("received: %v", received), false
+			}
+			told := received[i]
+			id := told.Labels["request_id"]
+			job, err := get("http://"+exporter+"/api/v1/jobs/"+url.PathEscape(id), "application/json")
+			if err != nil || id == "" || !strings.Contains(job, `"failed"`) {
+				t.Errorf("the alert is about %q, of which the exporter says: %v %s", id, err, job)
+			}
+			if told.Status != "firing" || told.Labels["severity"] != "warning" || told.Labels["api"] == "" || told.Labels["team"] == "" ||
+				!strings.Contains(told.Annotations["description"], id) || !strings.HasSuffix(told.Annotations["runbook_url"], "#deepaffectsjobfailed") {
+				t.Errorf("the alert: %+v", told)
+			}
+			return "", true
+		})
+	})
+	t.Run("dashboards", func(t *testing.T) { testDashboards(t, base, exporter) })
+	t.Run("expressions", func(t *testing.T) { testExpressions(t, base) })
+	t.Run("runbooks", func(t *testing.T) { testRunbooks(t, base) })
+}
+
+// values asks a Prometheus and returns how many series have a value that is a number.
+func values(base, expression string) (int, error) {
+	body, err := get(base+"/api/v1/query?query="+url.QueryEscape(expression), "application/json")
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Data struct {
+			Result []struct{ Value [2]any }
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, r := range answer.Data.Result {
+		if r.Value[1] != "NaN" {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// testDashboards runs every query of every dashboard for Prometheus, its variables
+// filled in, until it finds data.
+func testDashboards(t *testing.T, base, exporter string) {
+	files, err := filepath.Glob(grafanaDir + "dashboards/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := 0
+	for _, file := range files {
+		var dashboard struct {
+			Title      string
+			Templating struct {
+				List []struct {
+					Name, Type string
+					Query      any
+				}
+			}
+			Panels []struct {
+				Title   string
+				Targets []struct{ RefID, Expr string }
+			}
+		}
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(text, &dashboard)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range dashboard.Templating.List {
+			query, _ := v.Query.(string)
+			if match := labelValues.FindStringSubmatch(query); match != nil {
+				found(t, base, fill(match[1], ".*"), dashboard.Title+": variable "+v.Name)
+			}
+		}
+		for _, p := range dashboard.Panels {
+			for _, target := range p.Targets {
+				if target.Expr == "" {
+					continue // SQL
+				}
+				queries++
+				what := fmt.Sprintf("%s: %s, query %s", dashboard.Title, p.Title, target.RefID)
+				if !strings.Contains(target.Expr, "$request_id") {
+					found(t, base, fill(target.Expr, ".*"), what)
+					continue
+				}
+				// Some job has what the panel shows: not every job has ended, or words.
+				eventually(t, what, func() (string, bool) {
+					jobs, err := requestIDs(exporter)
+					if err != nil {
+						return err.Error(), false
+					}
+					for _, id := range jobs {
+						if n, err := values(base, fill(target.Expr, id)); err != nil {
+							t.Fatalf("%s: %v", what, err)
+						} else if n > 0 {
+							return "", true
+						}
+					}
+					return fmt.Sprintf("nothing for any of %d jobs", len(jobs)), false
+				})
+			}
+		}
+	}
+	if queries < 50 {
+		t.Errorf("only %d queries", queries)
+	}
+	t.Logf("%d queries", queries)
+}
+
+var labelValues = regexp.MustCompile(`^label_values\((.*), \w+\)$`)
+
+// fill fills in the variables of a dashboard.
+func fill(expression, requestID string) string {
+	return strings.NewReplacer("$request_id", requestID, "$account", ".*", "$api", ".*", "$__rate_interval", "1m", "$__range", "5m").Replace(expression)
+}
+
+func requestIDs(exporter string) (ids []string, err error) {
+	body, err := get("http://"+exporter+"/api/v1/jobs?limit=1000", "application/json")
+	if err != nil {
+		return nil, err
+	}
+	for _, match := range regexp.MustCompile(`"request_id":\s*"([^"]+)"`).FindAllStringSubmatch(body, -1) {
+		ids = append(ids, match[1])
+	}
+	return ids, nil
+}
+
+// found waits until an expression has data.
+func found(t *testing.T, base, expression, what string) {
+	t.Helper()
+	eventually(t, what, func() (string, bool) {
+		n, err := values(base, expression)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", what, err, expression)
+		}
+		return fmt.Sprintf("%d series: %s", n, expression), n > 0
+	})
+}
+
+var (
+	selector  = regexp.MustCompile(`[\w:]*deepaffects_[\w:]+(\{[^}]*\})?`)
+	histogram = regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| histogram")
+)
+
+// testExpressions evaluates every alert, as Prometheus and as Grafana have it, and
+// looks for the series that it is about: one that is not there would never fire.
+func testExpressions(t *testing.T, base string) {
+	catalogue, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	native := make(map[string]bool) // such series only a Prometheus 3 has
+	for _, match := range histogram.FindAllStringSubmatch(string(catalogue), -1) {
+		native[match[1]] = true
+	}
+	rules := append(readRules(t, "deepaffects-recording.yml"), readRules(t, "deepaffects-alerts.yml")...)
+	for _, r := range rules {
+		for _, s := range selector.FindAllString(r.Expr, -1) {
+			if name, _, _ := strings.Cut(s, "{"); !native[name] {
+				found(t, base, s, r.Record+r.Alert+": "+s)
+			}
+		}
+		if _, err := query(base, r.Expr); err != nil {
+			t.Errorf("%s%s: %v", r.Record, r.Alert, err)
+		}
+	}
+	var provisioned struct {
+		Groups []struct {
+			Rules []struct {
+				Title string
+				Data  []struct {
+					RefID string `yaml:"refId"`
+					Model struct{ Expr string }
+				}
+			}
+		}
+	}
+	readYAML(t, grafanaDir+"provisioning/alerting/rules.yml", &provisioned)
+	for _, g := range provisioned.Groups {
+		for _, r := range g.Rules {
+			inGrafana, err := query(base, r.Data[0].Model.Expr)
+			if err != nil {
+				t.Errorf("%s in Grafana: %v", r.Title, err)
+			}
+			if r.Title == "DeepAffectsJobFailed" && inGrafana == 0 {
+				t.Errorf("%s does not fire in Grafana", r.Title)
+			}
+		}
+	}
+	for _, quiet := range []string{"DeepAffectsExporterGone", "DeepAffectsAPIKeyRefused", "DeepAffectsStoreFailing", "DeepAffectsConfigReloadFailed", "DeepAffectsNothingFinishes"} {
+		if n, err := query(base, fmt.Sprintf("ALERTS{alertname=%q}", quiet)); n > 0 || err != nil {
+			t.Errorf("%s: %d, %v", quiet, n, err)
+		}
+	}
+}
+
+var promQL = regexp.MustCompile("(?s)```promql\n(.*?)```")
+
+// testRunbooks runs the queries of the runbooks.
+func testRunbooks(t *testing.T, base string) {
+	text, err := os.ReadFile("../docs/runbooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := promQL.FindAllStringSubmatch(string(text), -1)
+	if len(queries) < 20 {
+		t.Errorf("only %d queries", len(queries))
+	}
+	for _, q := range queries {
+		if _, err := query(base, q[1]); err != nil {
+			t.Errorf("%v\n%s", err, q[1])
+		}
+	}
+}
