@@ -325,6 +325,9 @@ func TestRefusedKey(t *testing.T) {
 		if asked := len(m.api.Log()) - before; asked != 0 || strings.Count(m.logs.String(), "The API key cannot be read") != 1 {
 			t.Errorf("%d requests without a key; log:\n%s", asked, m.logs)
 		}
+		if m.account.Snapshot().Up {
+			t.Error("up without a key")
+		}
 	})
 }
 

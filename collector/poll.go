@@ -285,9 +285,10 @@ func (a *Account) keyFailed(err error) {
 	}
 }
 
-// up says whether the last request was answered as the API should.
+// up says whether the last request was answered as the API should; without a key
+// there can be no next one.
 func (c *condition) up() (up bool, lastSuccess time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.asked && (c.outcome == jobstatus.OK || c.outcome == jobstatus.NotFound), c.lastSuccess
+	return c.asked && c.keyError == "" && (c.outcome == jobstatus.OK || c.outcome == jobstatus.NotFound), c.lastSuccess
 }

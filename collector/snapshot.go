@@ -22,7 +22,7 @@ type Snapshot struct {
 	NextPolls []time.Time
 	Due       int // unfinished jobs that would be asked about now if the quota allowed
 
-	Up          bool      // the last request was answered as the API should
+	Up          bool      // the last request was answered as the API should, and there is a key for the next
 	LastSuccess time.Time // zero: never
 	Minute, Day schedule.Usage
 
