@@ -46,6 +46,28 @@ func idleExporter(t *testing.T, args ...string) *exporter {
 	return newExporter(parse(t, args...), c, slog.New(slog.DiscardHandler))
 }
 
+func TestHealthCheck(t *testing.T) {
+	healthy := httptest.NewServer(idleExporter(t).handler())
+	defer healthy.Close()
+	stuck := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "the poller has not moved", http.StatusServiceUnavailable)
+	}))
+	defer stuck.Close()
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	for _, tt := range []struct{ url, want string }{
+		{healthy.URL + "/-/healthy", ""},
+		{stuck.URL + "/-/healthy", "not healthy: 503 Service Unavailable: the poller has not moved"},
+		{gone.URL + "/-/healthy", "connection refused"},
+		{"localhost:9891", "unsupported protocol scheme"},
+	} {
+		err := run(parse(t, "--web.health-check="+tt.url), io.Discard, slog.New(slog.DiscardHandler))
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fmt.Sprint(err), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.url, err, tt.want)
+		}
+	}
+}
+
 func TestWrongFlags(t *testing.T) {
 	for _, tt := range []struct {
 		args []string

@@ -37,6 +37,7 @@ type flags struct {
 	telemetryPath   string
 	enableLifecycle bool
 	enablePprof     bool
+	healthCheck     string
 	web             *web.FlagConfig
 	log             *promslog.Config
 }
@@ -51,6 +52,7 @@ func newApp(f *flags) *kingpin.Application {
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
 	app.Flag("web.enable-lifecycle", "Enable reload by an HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.enable-pprof", "Serve Go profiles under /debug/pprof/.").BoolVar(&f.enablePprof)
+	app.Flag("web.health-check", "Ask the exporter that runs at URL, such as http://localhost:9891/-/healthy, whether it is healthy, and exit: with 0 if it is. For containers, which have nothing else to ask with.").PlaceHolder("URL").StringVar(&f.healthCheck)
 	f.web = webflag.AddFlags(app, ":9891")
 	f.log = new(promslog.Config)
 	promslogflag.AddFlags(app, f.log)
@@ -72,6 +74,9 @@ func main() {
 
 // run does what the flags say. An error has been told to nobody yet.
 func run(f *flags, stdout io.Writer, log *slog.Logger) error {
+	if f.healthCheck != "" {
+		return checkHealth(f.healthCheck)
+	}
 	switch {
 	case f.demo && (f.configFile != "" || f.once || f.check):
 		return errors.New("--demo: needs no configuration and runs until it is stopped; leave --config.file, --config.check and --once out")
