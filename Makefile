@@ -16,11 +16,11 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build bin/deepaffects_exporter
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/deepaffects_exporter ./cmd/exporter
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/deepaffects_exporter ./cmd/exporter
 
 .PHONY: telegraf
 telegraf: ## Build bin/telegraf-deepaffects, the plugin for Telegraf's inputs.execd
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/telegraf-deepaffects ./cmd/telegraf-deepaffects
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/telegraf-deepaffects ./cmd/telegraf-deepaffects
 
 .PHONY: run
 run: build ## Run the exporter on its embedded simulator: no key, no configuration
@@ -95,6 +95,10 @@ docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sampl
 	cp sample.conf plugins/inputs/deepaffects/sample.conf
 	go build -modfile=tools/go.mod -o tools/readme_config_includer/generator github.com/influxdata/telegraf/tools/readme_config_includer
 	go generate ./...
+
+.PHONY: image-test
+image-test: ## Build the Dockerfile and run the image, without a container engine (needs root)
+	deploy/image/test.sh
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -1,0 +1,24 @@
+# The exporter alone: no shell, no user but a number, nothing to update but itself.
+# docker build --build-arg VERSION=$(git describe --tags --always) -t deepaffects-exporter .
+FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+WORKDIR /src
+COPY . .
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG TARGETOS
+ARG TARGETARCH
+RUN GOOS=$TARGETOS GOARCH=$TARGETARCH make build VERSION=$VERSION REVISION=$REVISION && mkdir -p /image/data
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /src/bin/deepaffects_exporter /bin/
+# A volume that is new takes its owner from here.
+COPY --from=build --chown=65532:65532 /image/data /data
+USER 65532:65532
+VOLUME /data
+EXPOSE 9891
+# With other flags for the port, TLS or a password, give the same URL with those; or
+# leave it out: Kubernetes does not look at it.
+HEALTHCHECK --start-period=1m CMD ["/bin/deepaffects_exporter", "--web.health-check=http://localhost:9891/-/healthy"]
+ENTRYPOINT ["/bin/deepaffects_exporter"]
+CMD ["--config.file=/etc/deepaffects/exporter.toml", "--storage.path=/data"]

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Makes .cache/debian, a Debian of its own for the tests of the packages and the image,
+# and beside it .cache/debian-tools, with what runs it. Nothing is installed on this
+# machine. Needs root, and Debian's package lists.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD/.cache/debian tools=$PWD/.cache/debian-tools
+[ "$(id -u)" -eq 0 ] || { echo 'this needs root, for a Debian of its own' >&2; exit 1; }
+[ ! -e "$root.done" ] || exit 0
+
+rm -rf "$root" "$tools"
+mkdir -p "$tools/lib"
+apt-get update -qq
+cd "$tools"
+apt-get download -qq mmdebstrap systemd-container \
+  buildah golang-github-containers-common golang-github-containers-image libassuan0 libdevmapper1.02.1 libgpgme11 libsubid4 uidmap
+for deb in *.deb; do dpkg-deb -x "$deb" .; done
+rm ./*.deb
+cp -a {usr/,}lib/x86_64-linux-gnu/*.so* lib/
+perl usr/bin/mmdebstrap --mode=root --variant=essential --format=directory --dpkgopt=force-unsafe-io \
+  --include=systemd,systemd-sysv,procps,ca-certificates,curl,lintian,make,rpm bookworm "$root" /etc/apt/sources.list.d/debian.sources
+touch "$root.done"
