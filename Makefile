@@ -96,6 +96,19 @@ docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sampl
 	go build -modfile=tools/go.mod -o tools/readme_config_includer/generator github.com/influxdata/telegraf/tools/readme_config_includer
 	go generate ./...
 
+ARCH ?= $(shell go env GOARCH)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+.PHONY: packages
+packages: export GOARCH := $(ARCH)
+packages: build ## Pack a deb and an rpm below .cache/packages (ARCH=arm64: for such a machine)
+	cd deploy/packages && GOARCH= go build -o ../../.cache/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	ARCH=$(ARCH) VERSION=$(VERSION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) deploy/packages/build.sh
+
+.PHONY: package-test
+package-test: packages ## Pack again and compare; install, run, upgrade and purge the packages in a Debian of their own (needs root)
+	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) deploy/packages/test-reproducible.sh
+	deploy/packages/test.sh
+
 .PHONY: image-test
 image-test: ## Build the Dockerfile and run the image, without a container engine (needs root)
 	deploy/image/test.sh

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Packs bin/deepaffects_exporter into a deb and an rpm in .cache/packages/$ARCH. `make
+# packages` sets the variables. Equal sources give equal packages.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+: "${VERSION:?}" "${SOURCE_DATE_EPOCH:?}" "${ARCH:?}"
+
+# v1.2.3 is 1.2.3, what comes 4 commits later 1.2.3+4.gabc; what comes before the
+# first release is older than all of them.
+PACKAGE_VERSION=$(sed -E 's/^v//; s/-/+/; s/-/./g' <<<"$VERSION")
+[[ $VERSION = v[0-9]* ]] || PACKAGE_VERSION=0.0.0~git$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).${VERSION//-/.}
+export PACKAGE_VERSION
+
+stage=.cache/package # as nfpm.yaml has it
+out=.cache/packages/$ARCH
+rm -rf $stage "$out"
+mkdir -p $stage "$out"
+cp bin/deepaffects_exporter $stage
+# The manual page and the completions are the program's own words; where it is for
+# another machine, one that runs here says them.
+program=bin/deepaffects_exporter
+if ! $program --version >/dev/null 2>&1; then
+  program=.cache/deepaffects_exporter
+  GOARCH=$(go env GOHOSTARCH) CGO_ENABLED=0 go build -o $program ./cmd/exporter
+fi
+$program --completion-script-bash >$stage/completion.bash
+$program --completion-script-zsh >$stage/completion.zsh
+# The library's heading is of several lines, and its name says nothing to whatis.
+{
+  cat <<EOF
+.TH DEEPAFFECTS_EXPORTER 1 "$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%d)" "deepaffects_exporter $PACKAGE_VERSION"
+.SH "NAME"
+deepaffects_exporter \- show the jobs of the DeepAffects speech API to Prometheus
+EOF
+  $program --help-man | sed -n '/^\.SH "SYNOPSIS"/,$p' | sed -E 's/(^|[ (])--/\1\\-\\-/g; s/fB--/fB\\-\\-/g'
+  cat deploy/packages/man.roff
+} | gzip -9n >$stage/deepaffects_exporter.1.gz
+gzip -9n <CHANGELOG.md >$stage/changelog.gz
+gzip -9n >$stage/changelog.Debian.gz <<EOF
+deepaffects-exporter ($PACKAGE_VERSION-1) unstable; urgency=medium
+
+  * What changed is in changelog.gz beside this file.
+
+ -- $(sed -n 's/^maintainer: //p' deploy/packages/nfpm.yaml)  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
+EOF
+
+for packager in deb rpm; do
+  .cache/nfpm package --config deploy/packages/nfpm.yaml --packager $packager --target "$out"
+done

@@ -1,0 +1,166 @@
+#!/bin/bash
+# The test of the packages, inside the Debian that test.sh makes.
+set -euo pipefail
+cd /test
+name=deepaffects-exporter
+base=http://127.0.0.1:9891
+trap 'echo "FAIL: line $LINENO: $BASH_COMMAND"; journalctl --no-pager -u $name | tail -n 20' ERR
+
+step() { echo "--- $*"; }
+fail() { echo "FAIL: $*"; exit 1; }
+# Waits for a page to have a line; a start takes some time, but not this long.
+await() {
+  local page
+  for _ in {1..100}; do
+    page=$(curl -fsS "$base$1" 2>&1) && grep -q -- "$2" <<<"$page" && return
+    sleep 0.2
+  done
+  fail "$1 lacks $2: $(head -c 500 <<<"$page")"
+}
+# Waits for the journal to have a line.
+logged() {
+  for _ in {1..50}; do
+    journalctl --no-pager -u $name | grep -m 1 -- "$1" && return
+    sleep 0.2
+  done
+  fail "the journal lacks $1"
+}
+# What is on the disk, without what others keep about packages.
+files() { find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /test -o -path /var/lib/dpkg -o -path /var/log -o -path /var/lib/systemd -o -path /var/lib/rpm -o -path /var/cache/man \) -prune -o -print | sort; }
+
+deb=$(echo ${name}_*.deb) rpm=$(echo $name-*.rpm)
+
+step 'lintian finds nothing'
+lintian --allow-root --fail-on error,warning,info --suppress-tags-from-file <(grep -v '^#' <<'EOF'
+# A static binary is the point of it.
+statically-linked-binary
+# There is no Debian bug for a package that is not part of Debian.
+initial-upload-closes-no-bugs
+# The configuration may hold tokens.
+non-standard-file-perm
+# nfpm says the licence to those who look at the control file, too.
+unknown-field
+EOF
+) "$deb"
+
+step 'installed: files, user, directories; nothing is started'
+files >/tmp/before
+dpkg -i "$deb"
+id $name
+[ "$(stat -c '%U:%G %a' /etc/deepaffects/exporter.toml)" = "root:$name 640" ] || fail 'owner of the configuration'
+! systemctl is-enabled $name || fail 'enabled without being asked'
+! systemctl is-active $name || fail 'started without being asked'
+(set +u; COMP_WORDS=(deepaffects_exporter --storage) COMP_CWORD=1; source /usr/share/bash-completion/completions/deepaffects_exporter; _deepaffects_exporter_bash_autocomplete; [ "${COMPREPLY[*]}" = --storage.path ]) || fail 'completion'
+sed 's|/run/credentials.*/key|/etc/hostname|' /etc/deepaffects/exporter.toml >/tmp/any-key.toml
+deepaffects_exporter --config.file=/tmp/any-key.toml --config.check
+systemd-analyze verify $name.service
+systemd-analyze security --no-pager --threshold=20 $name.service | tail -n 1
+
+step 'without a key it does not start, and says so'
+! systemctl start $name || fail 'started without a key'
+logged 'Failed to set up credentials'
+systemctl stop $name
+
+step 'runs under its restrictions'
+install -m 600 <(echo very-secret-key) /etc/deepaffects/key
+echo 'ARGS="--web.listen-address=127.0.0.1:9891"' >/etc/default/$name
+# An API that is not there: nothing here reaches the vendor.
+sed -i 's|^  api_key_file|  url = "http://127.0.0.1:9"\n&|' /etc/deepaffects/exporter.toml
+systemctl enable --now $name
+await /-/ready ready
+await /-/healthy healthy
+await /metrics '^process_start_time_seconds '
+await /metrics '^deepaffects_up{account="default"} 0'
+pid=$(systemctl show -P MainPID $name)
+for line in 'NoNewPrivs:.1' 'Seccomp:.2' 'CapBnd:.0000000000000000' "Uid:.$(id -u $name)"; do
+  grep -q "^$line" /proc/$pid/status || fail "not confined: $line"
+done
+! nsenter -t $pid -m touch /etc/x 2>/dev/null || fail 'it could write /etc'
+[ "$(stat -c %U:%a /var/lib/$name /var/lib/$name/register.db | xargs)" = "$name:750 $name:600" ] || fail 'owner or mode of the state'
+
+step 'remembers over restart and kill -9'
+curl -fsS -d '{"request_id":"kept","api":"asr"}' $base/api/v1/jobs
+systemctl restart $name
+await /api/v1/jobs/kept '"kept"'
+kill -9 "$(systemctl show -P MainPID $name)"
+await /-/ready ready
+await /api/v1/jobs/kept '"kept"'
+
+step 'reloads; goes on with the old configuration when the new one is wrong'
+sed -i 's|^  api_key_file|  request_ids = ["reloaded"]\n&|' /etc/deepaffects/exporter.toml
+systemctl reload $name
+await /api/v1/jobs/reloaded '"reloaded"'
+cp /etc/deepaffects/exporter.toml /tmp/good
+echo '  nonsense = 1' >>/etc/deepaffects/exporter.toml
+systemctl reload $name
+await /metrics '^deepaffects_config_last_reload_successful 0'
+await /api/v1/jobs/reloaded '"reloaded"'
+logged 'nonsense: no such option'
+cp /tmp/good /etc/deepaffects/exporter.toml
+systemctl reload $name
+await /metrics '^deepaffects_config_last_reload_successful 1'
+
+step 'a drop-in as in operations.md: a group, a second key, a low port'
+systemd-sysusers - <<<'g calls'
+install -D -m 640 -g calls <(echo from-a-file) /srv/calls/today.ids
+install -m 600 <(echo other-secret-key) /etc/deepaffects/other.key
+mkdir -p /etc/systemd/system/$name.service.d
+cat >/etc/systemd/system/$name.service.d/override.conf <<'EOF'
+[Service]
+SupplementaryGroups=calls
+LoadCredential=other:/etc/deepaffects/other.key
+AmbientCapabilities=CAP_NET_BIND_SERVICE
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE
+PrivateUsers=no
+EOF
+cat >>/etc/deepaffects/exporter.toml <<'EOF'
+[[inputs.deepaffects]]
+  account = "other"
+  url = "http://127.0.0.1:9"
+  api_key_file = "/run/credentials/deepaffects-exporter.service/other"
+  request_id_files = ["/srv/calls/*.ids"]
+  service_address = "127.0.0.1:80"
+  webhook_token = "token"
+EOF
+systemctl daemon-reload
+systemctl restart $name
+await '/api/v1/jobs/from-a-file?account=other' '"from-a-file"'
+[ "$(curl -s -o /dev/null -w '%{http_code}' -d x http://127.0.0.1/webhook/token)" = 400 ] || fail 'the low port'
+rm -r /etc/systemd/system/$name.service.d /etc/deepaffects/other.key /srv/calls
+cp /tmp/good /etc/deepaffects/exporter.toml
+systemctl daemon-reload
+systemctl restart $name
+await /-/ready ready
+
+step 'upgraded: runs on, with its state and its edited configuration'
+pid=$(systemctl show -P MainPID $name)
+dpkg -i "$deb"
+[ "$(systemctl show -P MainPID $name)" != "$pid" ] || fail 'not restarted'
+cmp /tmp/good /etc/deepaffects/exporter.toml
+await /api/v1/jobs/kept '"kept"'
+! journalctl --no-pager -u $name | grep very-secret-key || fail 'the key is in the journal'
+! grep -rq very-secret-key /var/lib/$name || fail 'the key is in the state'
+
+step 'removed: stopped, state and configuration stay'
+dpkg -r $name
+! systemctl is-active $name || fail 'still active'
+[ -s /var/lib/$name/register.db ] && [ -s /etc/deepaffects/key ]
+
+step 'purged: nothing is left but the user'
+dpkg -P $name
+files >/tmp/after
+diff <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/before) <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/after)
+
+step 'the rpm: installed, run, verified and removed'
+rpm -qp --requires --scripts -i "$rpm"
+rpm -i --nodeps --force-debian "$rpm"
+rpm -qlv $name
+rpm -V --nodeps $name || [ "$(rpm -V --nodeps $name | grep -v exporter.toml)" = '' ]
+install -m 600 <(echo very-secret-key) /etc/deepaffects/key
+sed -i 's|^  api_key_file|  url = "http://127.0.0.1:9"\n&|' /etc/deepaffects/exporter.toml
+systemctl enable --now $name
+await /-/ready ready
+rpm -e --nodeps $name
+! systemctl is-active $name || fail 'still active'
+[ -s /etc/deepaffects/exporter.toml.rpmsave ] || fail 'the edited configuration is gone'
+step PASS
