@@ -96,6 +96,13 @@ docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sampl
 	go build -modfile=tools/go.mod -o tools/readme_config_includer/generator github.com/influxdata/telegraf/tools/readme_config_includer
 	go generate ./...
 
+.PHONY: deploy-test
+deploy-test: build ## Check the Dockerfile, the compose files and the unit
+	@set -o pipefail; systemd-analyze security --offline=true --threshold=20 --no-pager deploy/systemd/deepaffects-exporter.service | tail -n 1
+	@for module in deploy/compose; do \
+	  (cd $$module && go vet ./... && go test -count=1 ./...) || exit 1; \
+	done
+
 ARCH ?= $(shell go env GOARCH)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 .PHONY: packages

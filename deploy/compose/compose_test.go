@@ -1,0 +1,179 @@
+// Package compose checks the compose files in this directory and the Dockerfile with
+// the parsers that docker itself has.
+package compose
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+)
+
+func load(t *testing.T, files ...string) *types.Project {
+	t.Helper()
+	options, err := cli.NewProjectOptions(files, cli.WithResolvedPaths(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project
+}
+
+func TestCompose(t *testing.T) {
+	project := load(t, "compose.yaml")
+	if names, want := project.ServiceNames(), []string{"alertmanager", "exporter", "grafana", "prometheus"}; !slices.Equal(names, want) {
+		t.Errorf("the services are %q, want %q", names, want)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, service := range project.Services {
+		for _, volume := range service.Volumes {
+			if volume.Type != types.VolumeTypeBind {
+				continue
+			}
+			if _, err := os.Stat(volume.Source); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if !volume.ReadOnly {
+				t.Errorf("%s: %s is writable in there", name, volume.Source)
+			}
+		}
+		for _, port := range service.Ports {
+			if port.HostIP != "127.0.0.1" {
+				t.Errorf("%s: port %s is open to others", name, port.Published)
+			}
+		}
+	}
+	if context := project.Services["exporter"].Build.Context; context != filepath.Dir(filepath.Dir(here)) {
+		t.Errorf("the exporter is built from %s", context)
+	}
+	if target := project.Services["exporter"].Secrets[0].Source; project.Secrets[target].File != filepath.Join(here, "key") {
+		t.Errorf("the key is in %s", project.Secrets[target].File)
+	}
+}
+
+// The demo needs neither key nor configuration, and the exporter takes its flags.
+func TestDemo(t *testing.T) {
+	project := load(t, "compose.yaml", "compose.demo.yaml")
+	exporter := project.Services["exporter"]
+	if len(exporter.Secrets) != 0 || len(project.Secrets) != 0 {
+		t.Errorf("the demo wants secrets: %v", project.Secrets)
+	}
+	if !slices.Contains(exporter.Command, "--demo") || slices.ContainsFunc(exporter.Command, func(arg string) bool { return strings.HasPrefix(arg, "--config.file") }) {
+		t.Errorf("the demo's command is %q", exporter.Command)
+	}
+}
+
+// The exporter takes the configuration, which reads the key where compose puts it.
+func TestConfiguration(t *testing.T) {
+	project := load(t, "compose.yaml")
+	text, err := os.ReadFile("exporter.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := "/run/secrets/" + project.Services["exporter"].Secrets[0].Source
+	if !strings.Contains(string(text), `"`+secret+`"`) {
+		t.Fatalf("the configuration does not read %s", secret)
+	}
+	dir := t.TempDir()
+	key, file := filepath.Join(dir, "key"), filepath.Join(dir, "exporter.toml")
+	if err := os.WriteFile(key, []byte("key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), secret, key)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(binary, "--config.file="+file, "--config.check").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+const binary = "../../bin/deepaffects_exporter"
+
+// images answers for a registry, which the checks of a Dockerfile need nothing of but
+// that the base image is there.
+type images struct{}
+
+func (images) ResolveImageConfig(_ context.Context, ref string, _ sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	return ref, "", []byte(`{"os":"linux","architecture":"amd64"}`), nil
+}
+
+func dockerfile(t *testing.T) ([]byte, dockerfile2llb.ConvertOpt) {
+	t.Helper()
+	text, err := os.ReadFile("../../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := llb.NewSourceMap(nil, "Dockerfile", "Dockerfile", text)
+	source.Definition = new(llb.Definition)
+	capabilities := pb.Caps.CapSet(pb.Caps.All())
+	return text, dockerfile2llb.ConvertOpt{
+		MetaResolver: images{},
+		SourceMap:    source,
+		LLBCaps:      &capabilities,
+	}
+}
+
+// What `docker build --check` finds: nothing.
+func TestDockerfileChecks(t *testing.T) {
+	text, options := dockerfile(t)
+	results, err := dockerfile2llb.DockerfileLint(t.Context(), text, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if results.Error != nil {
+		t.Error(results.Error.Message)
+	}
+	for _, warning := range results.Warnings {
+		t.Errorf("%s: %s", warning.RuleName, warning.Detail)
+	}
+}
+
+// The image runs the exporter as nobody in particular, and its health check and flags
+// are ones that the exporter has.
+func TestImage(t *testing.T) {
+	text, options := dockerfile(t)
+	result, err := dockerfile2llb.Dockerfile2LLB(t.Context(), text, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := result.Image.Config
+	if config.User != "65532:65532" {
+		t.Errorf("it runs as %q", config.User)
+	}
+	if _, ok := config.ExposedPorts["9891/tcp"]; !ok {
+		t.Errorf("it exposes %v", config.ExposedPorts)
+	}
+	if _, ok := config.Volumes["/data"]; !ok || !slices.Contains(config.Cmd, "--storage.path=/data") {
+		t.Errorf("volumes %v, flags %q", config.Volumes, config.Cmd)
+	}
+	health := config.Healthcheck.Test
+	if len(health) < 3 || health[0] != "CMD" || health[1] != config.Entrypoint[0] {
+		t.Fatalf("the health check is %q", health)
+	}
+	help, err := exec.Command(binary, "--help-long").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, arg := range append(slices.Clone(config.Cmd), health[2:]...) {
+		if name, _, _ := strings.Cut(arg, "="); !strings.Contains(string(help), name+"=") {
+			t.Errorf("the exporter has no %s", name)
+		}
+	}
+}
