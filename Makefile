@@ -97,9 +97,9 @@ docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sampl
 	go generate ./...
 
 .PHONY: deploy-test
-deploy-test: build ## Check the Dockerfile, the compose files and the unit
+deploy-test: build ## Check the Dockerfile, the compose files, the Kubernetes manifests and the unit
 	@set -o pipefail; systemd-analyze security --offline=true --threshold=20 --no-pager deploy/systemd/deepaffects-exporter.service | tail -n 1
-	@for module in deploy/compose; do \
+	@for module in deploy/compose deploy/kubernetes; do \
 	  (cd $$module && go vet ./... && go test -count=1 ./...) || exit 1; \
 	done
 

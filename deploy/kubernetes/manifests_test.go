@@ -1,0 +1,227 @@
+// Package kubernetes checks the manifests in this directory against the schemas of
+// Kubernetes and of the Prometheus Operator, against the restricted Pod Security
+// Standard, and against each other.
+package kubernetes
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/kubectl-validate/pkg/openapiclient"
+	"sigs.k8s.io/kubectl-validate/pkg/validator"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// operator is the module that has the Prometheus Operator's schemas, in files.
+const operator = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+
+// manifests are the resources of the kustomization, and the Secret that its comment
+// asks for, as YAML.
+func manifests(t *testing.T) [][]byte {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]byte
+	for _, resource := range resources.Resources() {
+		text, err := resource.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text)
+	}
+	secret, err := os.ReadFile("secret.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(all, secret)
+}
+
+func newValidator(t *testing.T) *validator.Validator {
+	t.Helper()
+	out, err := exec.Command("go", "mod", "download", "-json", operator).Output()
+	if err != nil {
+		t.Fatalf("fetching the Prometheus Operator's schemas: %v\n%s", err, out)
+	}
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	versions := openapiclient.HardcodedBuiltinVersions
+	v, err := validator.New(openapiclient.NewComposite(
+		openapiclient.NewHardcodedBuiltins(versions[len(versions)-1]),
+		openapiclient.NewLocalCRDFiles(os.DirFS(filepath.Join(module.Dir, "example/prometheus-operator-crd"))),
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// parsed returns the valid manifests by kind.
+func parsed(t *testing.T) map[string]*unstructured.Unstructured {
+	t.Helper()
+	v := newValidator(t)
+	all := make(map[string]*unstructured.Unstructured)
+	for _, text := range manifests(t) {
+		_, object, err := v.Parse(text)
+		if err == nil {
+			err = v.Validate(object)
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		all[object.GetKind()] = object
+	}
+	return all
+}
+
+func convert[T any](t *testing.T, object *unstructured.Unstructured) *T {
+	t.Helper()
+	to := new(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, to, true); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func TestManifests(t *testing.T) {
+	all := parsed(t)
+	var kinds []string
+	for kind := range all {
+		kinds = append(kinds, kind)
+	}
+	slices.Sort(kinds)
+	if want := []string{"ConfigMap", "NetworkPolicy", "Secret", "Service", "ServiceMonitor", "StatefulSet"}; !slices.Equal(kinds, want) {
+		t.Fatalf("the manifests are %q, want %q", kinds, want)
+	}
+	set := convert[appsv1.StatefulSet](t, all["StatefulSet"])
+	config := convert[corev1.ConfigMap](t, all["ConfigMap"])
+	secret := convert[corev1.Secret](t, all["Secret"])
+	service := convert[corev1.Service](t, all["Service"])
+	network := convert[networkingv1.NetworkPolicy](t, all["NetworkPolicy"])
+
+	t.Run("restricted", func(t *testing.T) {
+		evaluator, err := policy.NewEvaluator(policy.DefaultChecks())
+		if err != nil {
+			t.Fatal(err)
+		}
+		level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+		result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &set.Spec.Template.ObjectMeta, &set.Spec.Template.Spec))
+		if !result.Allowed {
+			t.Errorf("not allowed: %s", result.ForbiddenDetail())
+		}
+	})
+
+	t.Run("refer to each other", func(t *testing.T) {
+		pod := labels.Set(set.Spec.Template.Labels)
+		for what, selector := range map[string]map[string]string{
+			"StatefulSet":   set.Spec.Selector.MatchLabels,
+			"Service":       service.Spec.Selector,
+			"NetworkPolicy": network.Spec.PodSelector.MatchLabels,
+		} {
+			if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(pod) {
+				t.Errorf("%s selects %v, and the pod has %v", what, selector, pod)
+			}
+		}
+		monitored, _, err := unstructured.NestedStringMap(all["ServiceMonitor"].Object, "spec", "selector", "matchLabels")
+		if err != nil || len(monitored) == 0 || !labels.SelectorFromSet(monitored).Matches(labels.Set(service.Labels)) {
+			t.Errorf("the ServiceMonitor selects %v (%v), and the Service has %v", monitored, err, service.Labels)
+		}
+		if set.Spec.ServiceName != service.Name {
+			t.Errorf("the StatefulSet's service is %s", set.Spec.ServiceName)
+		}
+
+		container := set.Spec.Template.Spec.Containers[0]
+		var ports, servicePorts []string
+		for _, port := range container.Ports {
+			ports = append(ports, port.Name)
+		}
+		for _, port := range service.Spec.Ports {
+			servicePorts = append(servicePorts, port.Name)
+			if !slices.Contains(ports, port.TargetPort.StrVal) {
+				t.Errorf("the Service's port %s leads to %s, which the pod lacks", port.Name, port.TargetPort.StrVal)
+			}
+		}
+		for _, rule := range network.Spec.Ingress {
+			for _, port := range rule.Ports {
+				if !slices.Contains(ports, port.Port.StrVal) {
+					t.Errorf("the NetworkPolicy lets %s in, which the pod lacks", port.Port.StrVal)
+				}
+			}
+		}
+		endpoints, _, _ := unstructured.NestedSlice(all["ServiceMonitor"].Object, "spec", "endpoints")
+		for _, endpoint := range endpoints {
+			if port := endpoint.(map[string]any)["port"].(string); !slices.Contains(servicePorts, port) {
+				t.Errorf("the ServiceMonitor scrapes %s, which the Service lacks", port)
+			}
+		}
+		for _, probe := range []*corev1.Probe{container.StartupProbe, container.ReadinessProbe, container.LivenessProbe} {
+			if !slices.Contains(ports, probe.HTTPGet.Port.StrVal) {
+				t.Errorf("a probe asks %s, which the pod lacks", probe.HTTPGet.Port.StrVal)
+			}
+		}
+
+		mounts := make(map[string]string)
+		for _, mount := range container.VolumeMounts {
+			mounts[mount.Name] = mount.MountPath
+		}
+		volumes := map[string]bool{set.Spec.VolumeClaimTemplates[0].Name: true}
+		for _, volume := range set.Spec.Template.Spec.Volumes {
+			volumes[volume.Name] = true
+			if volume.ConfigMap != nil && volume.ConfigMap.Name != config.Name || volume.Secret != nil && volume.Secret.SecretName != secret.Name {
+				t.Errorf("volume %s is of nothing that is here", volume.Name)
+			}
+		}
+		for name := range mounts {
+			if !volumes[name] {
+				t.Errorf("mount %s has no volume", name)
+			}
+		}
+		for _, arg := range []string{"--config.file=" + mounts["config"] + "/exporter.toml", "--storage.path=" + mounts["data"]} {
+			if !slices.Contains(container.Args, arg) {
+				t.Errorf("the arguments lack %s: %q", arg, container.Args)
+			}
+		}
+		if key := mounts["secret"] + "/key"; secret.StringData["key"] == "" || !strings.Contains(config.Data["exporter.toml"], `api_key_file = "`+key+`"`) {
+			t.Errorf("the configuration does not read %s", key)
+		}
+	})
+}
+
+// The configuration in the ConfigMap is one that the exporter takes.
+func TestConfiguration(t *testing.T) {
+	config := convert[corev1.ConfigMap](t, parsed(t)["ConfigMap"])
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, []byte("key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What is a comment for those who want it must be right, too.
+	text := strings.ReplaceAll(config.Data["exporter.toml"], "/etc/deepaffects/secret/key", key)
+	text = strings.ReplaceAll(text, `  # `, `  `)
+	file := filepath.Join(dir, "exporter.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := exec.Command("../../bin/deepaffects_exporter", "--config.file="+file, "--config.check")
+	check.Env = append(os.Environ(), "DEEPAFFECTS_WEBHOOK_TOKEN=token")
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
