@@ -90,6 +90,10 @@ dashboards: ## Write deploy/grafana from its generator and from the rules in dep
 	npm ci --prefix deploy/grafana/generate --no-audit --no-fund --loglevel=error
 	npm run --prefix deploy/grafana/generate --silent generate
 
+.PHONY: size
+size: build ## Measure what a large register costs in memory and on disk
+	e2e/size.sh
+
 .PHONY: docs
 docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sample.conf and README from sample.conf
 	cp sample.conf plugins/inputs/deepaffects/sample.conf
