@@ -159,7 +159,7 @@ func (c *change) track(from registration.Source, reg registration.Job, now time.
 		Source:       from,
 		Labels:       c.r.labels(reg.Labels),
 		AudioSeconds: reg.AudioSeconds,
-		Priority:     1,
+		Priority:     cmp.Or(reg.Priority, 1),
 		FirstSeen:    now,
 		SubmittedAt:  reg.SubmittedAt,
 		sequence:     c.sequence,

@@ -17,6 +17,7 @@ type entry struct {
 	RequestID    string            `json:"request_id"`
 	API          string            `json:"api"`
 	AudioSeconds float64           `json:"audio_seconds"`
+	Priority     float64           `json:"priority"`
 	SubmittedAt  string            `json:"submitted_at"`
 	Labels       map[string]string `json:"labels"`
 	Account      string            `json:"account"`
@@ -27,6 +28,7 @@ func (e *entry) job() (Job, error) {
 		RequestID:    e.RequestID,
 		API:          APIName(e.API),
 		AudioSeconds: e.AudioSeconds,
+		Priority:     e.Priority,
 		Labels:       e.Labels,
 		Account:      e.Account,
 	}
@@ -156,7 +158,7 @@ func jsonError(err error) error {
 		// within labels, whose names are content.
 		for name := range semantic.JSONPointer.Tokens() {
 			switch name {
-			case "request_id", "api", "audio_seconds", "submitted_at", "labels", "account":
+			case "request_id", "api", "audio_seconds", "priority", "submitted_at", "labels", "account":
 				return fmt.Errorf("%s has a value of the wrong type", name)
 			}
 		}

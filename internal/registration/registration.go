@@ -40,6 +40,9 @@ type Job struct {
 	API string
 	// AudioSeconds is the length of the recording; 0 where it is not known.
 	AudioSeconds float64
+	// Priority is how much sooner its end is wanted to be known than that of others:
+	// what a second of delay weighs. 0 where it is not said, which means 1.
+	Priority float64
 	// SubmittedAt is when the job was submitted; zero where it is not known.
 	SubmittedAt time.Time
 	// Labels are what the user wants to find the job by; nil where there are none.
@@ -57,9 +60,11 @@ const (
 	MaxLabelLength     = 256      // bytes of a name or of a value
 	MaxEntryBytes      = 64 << 10 // of a line
 	maxAudioSeconds    = 1e7      // 115 days
-	maxAccountLength   = 128      // bytes
-	maxAPINameLength   = 64       // bytes
-	otherAPI           = "other"  // an API name that cannot be a label
+	minPriority        = 0.01
+	maxPriority        = 100
+	maxAccountLength   = 128     // bytes
+	maxAPINameLength   = 64      // bytes
+	otherAPI           = "other" // an API name that cannot be a label
 	asyncPathSegment   = "/async/"
 	maxAPIInputBytes   = 1024
 )
@@ -110,6 +115,9 @@ func APIName(api string) string {
 func (j *Job) check() error {
 	if err := CheckRequestID(j.RequestID); err != nil {
 		return err
+	}
+	if j.Priority != 0 && !(j.Priority >= minPriority && j.Priority <= maxPriority) {
+		return fmt.Errorf("priority is not between %v and %d", minPriority, maxPriority)
 	}
 	if math.IsNaN(j.AudioSeconds) || j.AudioSeconds < 0 || j.AudioSeconds > maxAudioSeconds {
 		return fmt.Errorf("audio_seconds is not between 0 and %.0f", float64(maxAudioSeconds))
