@@ -105,8 +105,8 @@ type Account struct {
 	settings atomic.Pointer[settings]
 
 	register *register.Register
-	ledger   *schedule.Ledger
-	queue    *schedule.Queue
+	schedule *schedule.Scheduler
+	ledger   *schedule.Ledger // its quota
 	api      condition
 	sources  sources
 	wake     chan struct{} // something changed that the poller waits for
@@ -114,6 +114,7 @@ type Account struct {
 	begun    time.Time
 
 	unwritable  atomic.Bool  // the register could not be written the last time
+	learntKept  time.Time    // when the register was last given what was learnt
 	flushed     time.Time    // when the poller last saw to it that what was counted is stored
 	webhookSeen atomic.Int64 // when the last webhook came, Unix nanoseconds; 0: none yet
 
@@ -130,17 +131,30 @@ func newAccount(s *settings, options Options, r *register.Register) *Account {
 		log:      options.Logger.With("account", s.config.Account),
 		now:      options.Now,
 		register: r,
-		ledger:   schedule.NewLedger(s.limits),
-		queue:    schedule.NewQueue(),
+		schedule: schedule.New(s.limits, now, schedule.Parts{}),
 		wake:     make(chan struct{}, 1),
 		begun:    time.Now(),
 	}
+	a.ledger = a.schedule.Ledger()
 	a.settings.Store(s)
+	a.learntKept = now
+	if state := r.Learnt(); state != nil {
+		if err := a.schedule.Recall(state); err != nil {
+			a.log.Warn("What was learnt of how long jobs take is of no use any more; it is learnt anew", "err", err)
+		}
+	}
 	a.ledger.Restore(r.Requests(), s.config.Timeout, now)
 	for j := range r.Unfinished() {
-		a.queue.Add(j.RequestID, j.Start(), now)
+		a.schedule.Add(scheduled(&j), now)
 	}
 	return a
+}
+
+// scheduled is a job as the scheduler sees it.
+func scheduled(j *register.Job) schedule.Job {
+	return schedule.Job{
+		RequestID: j.RequestID, API: j.API, AudioSeconds: j.AudioSeconds, Weight: j.Priority, Start: j.Start(), Seen: j.LastObserved,
+	}
 }
 
 // Name is the account's name.
@@ -171,15 +185,26 @@ func (a *Account) stop(ctx context.Context) {
 	}
 	a.abandon()
 	<-ended
+	a.keepLearnt()
 	_ = a.stored(a.register.Flush())
 	a.settings.Load().close()
+}
+
+// keepLearnt lets the register keep what the scheduler has learnt.
+func (a *Account) keepLearnt() {
+	state, err := a.schedule.Learnt()
+	if err != nil {
+		a.log.Error("What was learnt of how long jobs take cannot be kept", "err", err)
+		return
+	}
+	a.register.SetLearnt(state)
 }
 
 // reload takes other settings; nothing in it can fail.
 func (a *Account) reload(s *settings) {
 	old := a.settings.Swap(s)
 	a.register.SetOptions(s.registerOptions())
-	a.ledger.SetLimits(s.limits)
+	a.schedule.SetLimits(s.limits)
 	a.sources.reload(a, old.config, s.config)
 	old.close()
 	a.api.forgive()
@@ -203,7 +228,7 @@ func (a *Account) Track(ctx context.Context, from registration.Source, jobs []re
 		return 0, 0, fmt.Errorf("registering jobs: %w", err)
 	}
 	for _, j := range fresh {
-		a.queue.Add(j.RequestID, j.Start(), now)
+		a.schedule.Add(scheduled(&j), now)
 	}
 	if len(fresh) > 0 {
 		a.nudge()
@@ -220,7 +245,7 @@ func (a *Account) Untrack(ctx context.Context, requestID string) error {
 	if a.stored(err) != nil {
 		return fmt.Errorf("stopping to track a job: %w", err)
 	}
-	a.queue.Remove(requestID)
+	a.schedule.Remove(requestID)
 	if !known {
 		return ErrUnknownJob
 	}
@@ -247,8 +272,12 @@ func (a *Account) observe(ctx context.Context, o register.Observation) (register
 	if a.stored(err) != nil {
 		return effect, fmt.Errorf("keeping an observation: %w", err)
 	}
-	if !effect.Known || effect.Job.State.Ended() {
-		a.queue.Remove(o.RequestID)
+	switch {
+	case effect.Known && !effect.Job.State.Ended():
+	case effect.Known && o.State != register.Lost:
+		a.schedule.Ended(o.RequestID, o.At)
+	default:
+		a.schedule.Remove(o.RequestID)
 	}
 	if !effect.Changed {
 		return effect, nil

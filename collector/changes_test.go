@@ -19,7 +19,7 @@ func TestChanges(t *testing.T) {
 			m := start(t, simulator.Options{Seed: 1, Key: "key"}, config(func(c *collector.Config) { c.WordPoints = words }), collector.Options{MaxChanges: 100})
 			defer m.stop()
 			m.track(t, m.api.Submit(simulator.Job{RequestID: "polled", Outcome: simulator.Completed, Duration: time.Minute}))
-			pass(time.Second)
+			pass(50 * time.Second) // it is asked about once at least, and runs
 			hook := `{"request_id":"hook","response":{"words":[{"start":0,"end":1},{"start":2,"end":3}]}}`
 			if _, err := m.account.Webhook(t.Context(), io.NopCloser(strings.NewReader(hook)), false); err != nil {
 				t.Fatal(err)

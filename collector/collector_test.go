@@ -161,7 +161,8 @@ func TestQuotaFor30Days(t *testing.T) {
 		if c := m.api.Counters(); c.RateLimited+c.OverQuota > 0 {
 			t.Errorf("%d refusals", c.RateLimited+c.OverQuota)
 		}
-		if len(seen) < 30*90 {
+		// It keeps some for a day with more jobs, and wastes none on jobs that have just begun.
+		if len(seen) < 30*40 {
 			t.Errorf("only %d requests in 30 days", len(seen))
 		}
 		s := m.account.Snapshot()
@@ -404,8 +405,8 @@ func TestUnknownStatesAreCounted(t *testing.T) {
 		defer m.stop()
 		m.api.SetBody("a", http.StatusOK, []byte(`{"status":"Archived"}`))
 		m.track(t, "a")
-		pass(time.Second)
-		if s := m.account.Snapshot(); s.Totals.APIUnknownStates != 1 || m.state("a") != "pending" || !s.Up {
+		pass(time.Minute)
+		if s := m.account.Snapshot(); s.Totals.APIUnknownStates == 0 || m.state("a") != "pending" || !s.Up {
 			t.Errorf("%d unknown states, the job is %s, up %v", s.Totals.APIUnknownStates, m.state("a"), s.Up)
 		}
 	})
@@ -481,6 +482,10 @@ func TestReload(t *testing.T) {
 		// What stays keeps its jobs, its quota and its counters.
 		second := config(func(c *collector.Config) { c.Account = "second" })
 		changed.RequestsPerDay = 12
+		used := m.account.Snapshot().Day.Used
+		if used == 0 {
+			t.Fatal("nothing was asked in an hour")
+		}
 		if err := m.Reload(t.Context(), []collector.Config{second, changed}); err != nil {
 			t.Fatal(err)
 		}
@@ -489,7 +494,7 @@ func TestReload(t *testing.T) {
 		if len(accounts) != 2 || accounts[0].Name() != "second" || accounts[1] != m.account {
 			t.Fatalf("accounts %v", accounts)
 		}
-		if s := m.account.Snapshot(); m.state("a") != "running" || m.state("b") == "" || s.Day.Used != 12 || s.Totals.APIRequests[jobstatus.OK] < 10 {
+		if s := m.account.Snapshot(); m.state("a") != "running" || m.state("b") == "" || s.Day.Limit != 12 || s.Day.Used < used || s.Totals.APIRequests[jobstatus.OK] < 2 {
 			t.Errorf("a is %s, b is %s, quota %+v, requests %v", m.state("a"), m.state("b"), s.Day, s.Totals.APIRequests)
 		}
 		if _, err := m.Account(""); err == nil {
@@ -568,7 +573,11 @@ func TestStop(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := start(t, simulator.Options{Key: "key", Fault: func(*http.Request) simulator.Fault { return simulator.Fault{Delay: tt.latency} }},
 					config(nil), collector.Options{})
-				m.track(t, m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Stuck}))
+				m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Stuck})
+				// It should have ended long ago, so that it is asked about at once.
+				if _, _, err := m.account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}); err != nil {
+					t.Fatal(err)
+				}
 				pass(time.Second)
 				begin := time.Now()
 				m.stop()

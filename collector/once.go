@@ -58,6 +58,7 @@ func (a *Account) once(ctx context.Context) int64 {
 			a.log.Warn("Not all jobs were asked about: the quota or the API does not allow more now", "jobs_left", len(jobs)-i)
 			break
 		}
+		a.schedule.Take(job.RequestID)
 		a.requests.Go(func() {
 			if a.ask(ctx, s, key, job.RequestID) {
 				answered.Add(1)

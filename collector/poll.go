@@ -56,11 +56,18 @@ func (a *Account) tidy(ctx context.Context) {
 		a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
 	}
 	_ = a.stored(a.register.Sweep(ctx, now)) // it is tried again with the next tidying
+	if now.Sub(a.learntKept) >= learntInterval {
+		a.learntKept = now
+		a.keepLearnt()
+	}
 	if now.Sub(a.flushed) >= longestIdle {
 		a.flushed = now
 		_ = a.stored(a.register.Flush())
 	}
 }
+
+// learntInterval is how often what was learnt is kept: as much is lost with a crash.
+const learntInterval = 10 * time.Minute
 
 func (a *Account) healthy() error {
 	if idle := time.Since(a.begun) - time.Duration(a.moved.Load()); idle > stuckAfter {
@@ -84,16 +91,9 @@ func (a *Account) next() (ask func(context.Context), at time.Time) {
 	if !at.IsZero() || alone && a.ledger.UnderWay() > 0 {
 		return nil, at
 	}
-	if jobs, at := a.queue.Due(now); jobs == 0 {
+	id, ok, at := a.schedule.Next(now)
+	if !ok {
 		return nil, at
-	}
-	if ok, at := a.ledger.Reserve(now); !ok {
-		return nil, at
-	}
-	id, ok := a.queue.Next(now)
-	if !ok { // it was removed meanwhile
-		a.ledger.Release()
-		return nil, now
 	}
 	return func(ctx context.Context) { a.ask(ctx, s, key, id) }, time.Time{}
 }
@@ -106,7 +106,7 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 	if block := s.limits.Block(); block > 0 {
 		if a.stored(a.register.Request(ctx, begin, block)) != nil {
 			a.ledger.Release()
-			a.queue.Unanswered(id, begin, 0)
+			a.schedule.Unanswered(id, begin, 0)
 			return false
 		}
 	}
@@ -115,7 +115,7 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 	a.ledger.Answered(now)
 	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
 		// We broke it off ourselves: that says nothing about the API.
-		a.queue.Unanswered(id, now, 0)
+		a.schedule.Unanswered(id, now, 0)
 		return false
 	}
 	a.register.Count(func(c *register.Counts) {
@@ -129,25 +129,33 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 		a.log.Warn("The API answered with a state that is not known; the job stays as it is", "request_id", id)
 	}
 	delay := a.api.apply(a, id, answer, key, now)
+	// What the scheduler is told at the end is of no effect when the job has ended.
 	switch {
 	case answer.Outcome == jobstatus.NotFound:
-		since := a.register.Missing(id, now)
-		if now.Sub(since) > s.config.NotFoundGrace {
+		missing := now.Sub(a.register.Missing(id, now))
+		if missing > s.config.NotFoundGrace {
 			a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
 		}
-	case answer.Outcome == jobstatus.OK && answer.State != jobstatus.Unknown:
-		a.observe(ctx, register.Observation{
+		// Nothing was learnt of how long it takes: it may have been registered too early.
+		a.schedule.Unanswered(id, now, max(delay, min(missing/2, longestMissing)))
+		return true
+	case answer.Outcome != jobstatus.OK:
+		a.schedule.Unanswered(id, now, delay)
+		return false
+	case answer.State != jobstatus.Unknown:
+		if _, err := a.observe(ctx, register.Observation{
 			RequestID: id, At: now, State: stateOf[answer.State], ErrorCode: answer.ErrorCode, Result: answer.Result,
-		})
+		}); err != nil {
+			a.schedule.Unanswered(id, now, delay)
+			return true
+		}
 	}
-	// Either is of no effect when the job has ended.
-	if answered = answer.Outcome == jobstatus.OK || answer.Outcome == jobstatus.NotFound; answered {
-		a.queue.Asked(id, now, delay)
-	} else {
-		a.queue.Unanswered(id, now, delay)
-	}
-	return answered
+	a.schedule.Running(id, now, delay)
+	return true
 }
+
+// longestMissing is how long a job that the API does not know is let be at most.
+const longestMissing = 30 * time.Minute
 
 var stateOf = map[jobstatus.State]register.State{
 	jobstatus.Running:   register.Running,
@@ -164,6 +172,8 @@ type consequence struct {
 	pause, longest time.Duration
 	// patience is how many such outcomes in a row only concern the jobs.
 	patience int
+	// quota says that the scheduler knows how long the account waits.
+	quota bool
 }
 
 // consequences say for each outcome who waits and how long. A delay that the
@@ -176,8 +186,8 @@ var consequences = [len(jobstatus.Outcomes)]consequence{
 	// Until then, or until there is another key.
 	jobstatus.Unauthorized: {pause: 5 * time.Minute, longest: time.Hour},
 	// Somebody else may be using the same key.
-	jobstatus.RateLimited: {pause: time.Minute, longest: 15 * time.Minute},
-	jobstatus.OverQuota:   {pause: 15 * time.Minute, longest: time.Hour},
+	jobstatus.RateLimited: {quota: true},
+	jobstatus.OverQuota:   {quota: true},
 	// The API or the way to it is down; each try may cost a request of the quota.
 	jobstatus.ServerError: {pause: 10 * time.Second, longest: 15 * time.Minute},
 	jobstatus.Timeout:     {pause: 10 * time.Second, longest: 15 * time.Minute},
@@ -246,12 +256,16 @@ func (c *condition) apply(a *Account, id string, answer jobstatus.Answer, key st
 	}
 	what := consequences[answer.Outcome]
 	switch {
-	case what.pause == 0 || c.inARow <= what.patience:
+	case !what.quota && what.pause == 0 || c.inARow <= what.patience:
 		a.log.Warn("The API's answer about a job was of no use", "request_id", id, "outcome", answer.Outcome.String(), "err", answer.Err)
 	case now.Before(c.until):
 		// Requests that were under way together are one failure.
 	default:
-		pause := max(min(what.pause<<min(c.steps, 16), what.longest), answer.RetryAfter)
+		pause := min(what.pause<<min(c.steps, 16), what.longest)
+		if what.quota {
+			pause = a.schedule.Refused(id, now, answer.Outcome == jobstatus.OverQuota).Sub(now)
+		}
+		pause = max(pause, answer.RetryAfter)
 		c.until = now.Add(pause)
 		c.steps++
 		c.alone = recovery

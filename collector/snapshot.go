@@ -25,6 +25,7 @@ type Snapshot struct {
 	Up          bool      // the last request was answered as the API should, and there is a key for the next
 	LastSuccess time.Time // zero: never
 	Minute, Day schedule.Usage
+	Pricing     schedule.Pricing
 
 	WebhookReceived time.Time // when the last webhook came that could be read; zero: none yet
 
@@ -46,10 +47,11 @@ func (a *Account) Snapshot() Snapshot {
 	s.NextPolls = make([]time.Time, len(s.Jobs))
 	for i := range s.Jobs {
 		if !s.Jobs[i].State.Ended() {
-			s.NextPolls[i] = a.queue.NextPoll(s.Jobs[i].RequestID)
+			s.NextPolls[i] = a.schedule.NextPoll(s.Jobs[i].RequestID, now)
 		}
 	}
-	s.Due, _ = a.queue.Due(now)
+	s.Due = a.schedule.Due(now)
+	s.Pricing = a.schedule.Pricing(now)
 	s.Up, s.LastSuccess = a.api.up()
 	if seen := a.webhookSeen.Load(); seen != 0 {
 		s.WebhookReceived = time.Unix(0, seen)
@@ -76,7 +78,7 @@ func (s *Snapshot) Requests() (ok, failed uint64) {
 func (a *Account) Job(requestID string) (job register.Job, next time.Time, known bool) {
 	job, known = a.register.Job(requestID)
 	if known && !job.State.Ended() {
-		next = a.queue.NextPoll(requestID)
+		next = a.schedule.NextPoll(requestID, a.now())
 	}
 	return job, next, known
 }

@@ -65,6 +65,31 @@ var api = []*family{
 		account: usage(func(u schedule.Usage) float64 { return seconds(u.Resets) }),
 	},
 	{
+		name: "quota_left_requests", kind: kindGauge, labels: []label{windowLabel},
+		help:    "Number of requests to the API that may still be sent within the window; +Inf where it is unlimited.",
+		account: usage(func(u schedule.Usage) float64 { return max(u.Limit-u.Used, 0) }),
+	},
+	{
+		name: "quota_share_ratio", kind: kindGauge,
+		help:    "Part of the minute's quota that is used, from 0 to 1: below 1 after the API refused requests within the quota, as somebody else seems to spend it too.",
+		account: func(e *emitter, s *collector.Snapshot) { e.value(s.Pricing.Sharing) },
+	},
+	{
+		name: "poll_price_seconds", kind: kindGauge,
+		help:    "What a request must be worth to be sent, in seconds of expected delay until the end of a job is seen: high where the quota is scarce.",
+		account: func(e *emitter, s *collector.Snapshot) { e.value(s.Pricing.Price) },
+	},
+	{
+		name: "forecast_jobs", kind: kindGauge,
+		help:    "Number of jobs that are expected to arrive and to be asked about until the day's quota begins anew, or within 24 hours where it has no fixed reset; 0 without a day's quota.",
+		account: func(e *emitter, s *collector.Snapshot) { e.value(s.Pricing.Coming) },
+	},
+	{
+		name: "forecast_requests_per_job", kind: kindGauge,
+		help:    "Number of requests that each of the jobs to come is expected to get at the present price; 0 without a day's quota.",
+		account: func(e *emitter, s *collector.Snapshot) { e.value(s.Pricing.PerJob) },
+	},
+	{
 		name: "poll_queue_jobs", kind: kindGauge,
 		help:    "Number of unfinished jobs that would be asked about now if the quota allowed.",
 		account: func(e *emitter, s *collector.Snapshot) { e.value(float64(s.Due)) },

@@ -71,6 +71,11 @@ var contract = []struct {
 	{"quota_limit_requests", "GAUGE", "window", 2},
 	{"quota_used_requests", "GAUGE", "window", 2},
 	{"quota_reset_timestamp_seconds", "GAUGE", "window", 2},
+	{"quota_left_requests", "GAUGE", "window", 2},
+	{"quota_share_ratio", "GAUGE", "", 1},
+	{"poll_price_seconds", "GAUGE", "", 1},
+	{"forecast_jobs", "GAUGE", "", 1},
+	{"forecast_requests_per_job", "GAUGE", "", 1},
 	{"poll_queue_jobs", "GAUGE", "", 1},
 	{"webhook_requests_total", "COUNTER", "outcome", 8},
 	{"webhook_last_received_timestamp_seconds", "GAUGE", "", 1},
@@ -171,7 +176,7 @@ func TestFirstScrape(t *testing.T) {
 		if got := len(families[want.name].GetMetric()); got != series {
 			t.Errorf("%s has %d series, want %d", want.name, got, series)
 		}
-		if slices.Contains(ofProcess, want.name) || want.name == "quota_limit_requests" {
+		if slices.Contains(ofProcess, want.name) || want.name == "quota_limit_requests" || want.name == "quota_left_requests" {
 			continue
 		}
 		for _, m := range families[want.name].GetMetric() {
@@ -258,6 +263,7 @@ func TestAccount(t *testing.T) {
 	s.Minute = schedule.Usage{Limit: 5, Used: 2.5, Resets: after(26)}
 	s.Day = schedule.Usage{Limit: math.Inf(1), Used: 27, Resets: after(28)}
 	s.SourceSuccess = map[registration.Source]time.Time{registration.URL: after(29)}
+	s.Pricing = schedule.Pricing{Price: 30, Coming: 31, PerJob: 32, Sharing: 33}
 	registry := of(t, s)
 
 	var nonzero []string
@@ -281,6 +287,8 @@ func TestAccount(t *testing.T) {
 		"api_requests_total ok 15",
 		"api_requests_total too_large 16",
 		"api_unknown_states_total 17",
+		"forecast_jobs 31",
+		"forecast_requests_per_job 32",
 		"jobs pending 1",
 		"jobs_evicted_total limit 7",
 		"jobs_evicted_total retention 6",
@@ -290,11 +298,15 @@ func TestAccount(t *testing.T) {
 		"jobs_registered_total file 1",
 		"jobs_registered_total url 2",
 		"oldest_unfinished_job_age_seconds 60",
+		"poll_price_seconds 30",
 		"poll_queue_jobs 23",
+		"quota_left_requests day +Inf",
+		"quota_left_requests minute 2.5",
 		"quota_limit_requests day +Inf",
 		"quota_limit_requests minute 5",
 		"quota_reset_timestamp_seconds day 1.000000028e+09",
 		"quota_reset_timestamp_seconds minute 1.000000026e+09",
+		"quota_share_ratio 33",
 		"quota_used_requests day 27",
 		"quota_used_requests minute 2.5",
 		"source_errors_total file 20",

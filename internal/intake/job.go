@@ -22,6 +22,7 @@ type job struct {
 	LastObserved moment            `json:"last_observed,omitzero"`
 	FinishedAt   moment            `json:"finished_at,omitzero"`
 	NextPoll     moment            `json:"next_poll,omitzero"`
+	NextPollWhy  string            `json:"next_poll_why,omitzero"`
 
 	AgeSeconds             float64  `json:"age_seconds"`
 	DurationSeconds        *float64 `json:"duration_seconds,omitzero"`

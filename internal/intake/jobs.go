@@ -71,7 +71,11 @@ func (in *intake) show(_ http.ResponseWriter, r *http.Request) (int, any, error)
 	if !known {
 		return 0, nil, errUnknownJob
 	}
-	return http.StatusOK, jobOf(account.Name(), &j, next, time.Now()), nil
+	shown := jobOf(account.Name(), &j, next, time.Now())
+	if why, waits := account.Explain(j.RequestID); waits && !j.State.Ended() {
+		shown.NextPollWhy = why.String()
+	}
+	return http.StatusOK, shown, nil
 }
 
 // untrack stops tracking a job.

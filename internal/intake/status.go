@@ -25,8 +25,10 @@ type accountStatus struct {
 	LastSuccess moment           `json:"last_success,omitzero"`
 	Jobs        map[string]int   `json:"jobs"` // by state
 	Oldest      float64          `json:"oldest_unfinished_age_seconds"`
-	Due         int              `json:"due"`   // jobs that would be asked about now if the quota allowed
-	Quota       map[string]quota `json:"quota"` // by window
+	Due         int              `json:"due"`           // jobs that would be asked about now if the quota allowed
+	Quota       map[string]quota `json:"quota"`         // by window
+	Price       float64          `json:"price_seconds"` // what a request must be worth, in seconds of expected delay
+	Forecast    forecast         `json:"forecast"`
 	NextPolls   []poll           `json:"next_polls"`
 	Sources     []sourceStatus   `json:"sources"`
 }
@@ -39,9 +41,16 @@ type quota struct {
 	ResetsAt moment   `json:"resets_at,omitzero"`
 }
 
+// forecast is what is expected of the day's quota.
+type forecast struct {
+	Jobs           float64 `json:"jobs"` // until it begins anew, or within 24 hours
+	RequestsPerJob float64 `json:"requests_per_job"`
+}
+
 type poll struct {
 	RequestID string `json:"request_id"`
 	At        moment `json:"at"`
+	Why       string `json:"why"`
 }
 
 type sourceStatus struct {
@@ -69,13 +78,15 @@ func accountOf(account *collector.Account) accountStatus {
 		Oldest:      snapshot.OldestUnfinished.Seconds(),
 		Due:         snapshot.Due,
 		Quota:       map[string]quota{"minute": quotaOf(snapshot.Minute), "day": quotaOf(snapshot.Day)},
+		Price:       snapshot.Pricing.Price,
+		Forecast:    forecast{snapshot.Pricing.Coming, snapshot.Pricing.PerJob},
 		NextPolls:   []poll{},
 	}
 	for i, state := range register.States {
 		s.Jobs[state] = snapshot.Counts[i]
 	}
 	for _, p := range account.NextPolls(shownPolls) {
-		s.NextPolls = append(s.NextPolls, poll{p.RequestID, momentOf(p.At)})
+		s.NextPolls = append(s.NextPolls, poll{p.RequestID, momentOf(p.At), p.Reason.String()})
 	}
 	// The other sources are not looked at: they come by themselves.
 	for _, from := range []registration.Source{registration.Config, registration.File, registration.URL} {

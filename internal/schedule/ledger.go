@@ -20,6 +20,7 @@ import (
 // Limits are a quota: how many requests the API accepts in a time.
 type Limits struct {
 	PerMinute  float64 // in any 60 seconds; a fraction below 1 is one request in 60/PerMinute seconds, above 1 it is dropped; 0: unlimited
+	Burst      int     // at once, where the API takes fewer than a minute's; 0: as many as in a minute
 	PerDay     int     // in any 24 hours, or from one reset to the next; 0: unlimited
 	DayResets  DayReset
 	Concurrent int // requests under way at once
@@ -94,6 +95,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	limits   Limits
 	underWay int
+	share    float64 // of the minute's quota that is used; the rest is somebody else's
 	minute   window
 	day      window
 }
@@ -121,7 +123,7 @@ const maxEntries = 4096
 
 // NewLedger returns a ledger with an empty log.
 func NewLedger(limits Limits) *Ledger {
-	l := new(Ledger)
+	l := &Ledger{share: 1}
 	l.SetLimits(limits)
 	return l
 }
@@ -130,14 +132,40 @@ func NewLedger(limits Limits) *Ledger {
 func (l *Ledger) SetLimits(limits Limits) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.share = 1
+	l.setLimits(limits)
+}
+
+// SetShare says what part of the minute's quota may be used, above 0 and at most 1.
+func (l *Ledger) SetShare(share float64, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if share != l.share {
+		l.minute.expire(now)
+		l.share = share
+		l.setLimits(l.limits)
+	}
+}
+
+func (l *Ledger) setLimits(limits Limits) {
 	l.limits = limits
 	l.minute.limit, l.minute.vendor = int(limits.PerMinute), time.Minute
 	if 0 < limits.PerMinute && limits.PerMinute < 1 {
 		l.minute.limit, l.minute.vendor = 1, time.Duration(float64(time.Minute)/limits.PerMinute)
 	}
+	if limits.Burst > 0 && limits.PerMinute > 0 {
+		// What a token bucket of this size lets through, and any window of this length.
+		l.minute.limit, l.minute.vendor = limits.Burst, time.Duration(float64(limits.Burst)*float64(time.Minute)/limits.PerMinute)
+	}
+	if l.share < 1 && l.minute.limit > 0 {
+		// The same share of what is let through at once, and of the rate.
+		rate := float64(l.minute.limit) / l.minute.vendor.Seconds() * l.share
+		l.minute.limit = max(int(float64(l.minute.limit)*l.share), 1)
+		l.minute.vendor = time.Duration(float64(l.minute.limit) / rate * float64(time.Second))
+	}
 	l.day.limit, l.day.vendor, l.day.reset = limits.PerDay, 24*time.Hour, limits.DayResets
 	for _, w := range []*window{&l.minute, &l.day} {
-		w.length = w.vendor + w.vendor/driftMargin + secondMargin
+		w.length = w.vendor + w.vendor/driftMargin + min(secondMargin, w.vendor/60)
 	}
 }
 
@@ -274,8 +302,98 @@ func (l *Ledger) Usage(now time.Time) (minute, day Usage) {
 		return u
 	}
 	minute, day = of(&l.minute), of(&l.day)
-	if perMinute := l.limits.PerMinute; 0 < perMinute && perMinute < 1 {
-		minute.Limit, minute.Used = perMinute, minute.Used*perMinute
+	switch perMinute := l.limits.PerMinute; {
+	case 0 < perMinute && perMinute < 1:
+		minute.Limit, minute.Used = perMinute, min(minute.Used, 1)*perMinute
+	case perMinute > 0 && l.share < 1:
+		minute.Limit = math.Floor(perMinute)
 	}
 	return minute, day
+}
+
+// outlook is what may be spent of the day's quota, and when.
+func (l *Ledger) outlook(now time.Time) outlook {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := &l.day
+	w.expire(now)
+	o := outlook{limit: float64(w.limit), left: float64(w.limit - w.answered - l.underWay), horizon: 24}
+	if w.limit == 0 {
+		return o
+	}
+	o.left = max(o.left, 0)
+	begin := now.Truncate(time.Hour) // hours of every zone begin with those of UTC, or so
+	o.hour = now.Sub(begin).Hours()
+	if w.reset.zone == nil {
+		for _, e := range w.entries {
+			if i := int(e.last.Add(w.length).Sub(begin).Hours()); i >= 0 && i < len(o.frees) {
+				o.frees[i] += float64(e.requests)
+			}
+		}
+		return o
+	}
+	last, next := w.reset.last(now)
+	o.horizon = next.Sub(begin).Hours()
+	o.morning = last.Add(morningHours * time.Hour).Sub(begin).Hours()
+	o.early = math.Floor(morningShare*o.limit) - (o.limit - o.left)
+	return o
+}
+
+// dayResets is when the day's quota begins anew at a fixed time; zero without one.
+func (l *Ledger) dayResets(now time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.limits.PerDay == 0 || l.day.reset.zone == nil {
+		return time.Time{}
+	}
+	return l.day.frees(now)
+}
+
+// filled is how much of the minute's window is used beside the request reserved
+// last, 0 to 1 (NaN: it has no limit), and when more of it is free.
+func (l *Ledger) filled(now time.Time) (part float64, free time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := &l.minute
+	if w.limit == 0 {
+		return math.NaN(), time.Time{}
+	}
+	w.expire(now)
+	if w.answered > 0 {
+		free = w.frees(now)
+	}
+	return float64(w.answered+l.underWay-1) / float64(w.limit), free
+}
+
+// morning is until when nothing more may be spent of a day that begins at a fixed
+// time, because the morning's share is: zero where that is not so.
+func (l *Ledger) morning(now time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := &l.day
+	w.expire(now)
+	if w.limit == 0 || w.reset.zone == nil || float64(w.answered+l.underWay) < morningMost*float64(w.limit) {
+		return time.Time{}
+	}
+	last, _ := w.reset.last(now)
+	if noon := last.Add(morningHours * time.Hour); noon.After(now) {
+		return now.Add(noon.Sub(now))
+	}
+	return time.Time{}
+}
+
+// limited says whether the minute has a limit.
+func (l *Ledger) limited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.minute.limit > 0
+}
+
+// clone is a ledger with the same log and nothing under way.
+func (l *Ledger) clone() *Ledger {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &Ledger{limits: l.limits, share: l.share, minute: l.minute, day: l.day}
+	c.minute.entries, c.day.entries = slices.Clone(l.minute.entries), slices.Clone(l.day.entries)
+	return c
 }

@@ -128,11 +128,11 @@ func TestShowsAccounts(t *testing.T) {
 			"pending | 1 | running | 1 | completed | 2 | failed | 1 | lost | 0 |",
 			"Per minute: 5 of 5 used, 0 left; more 31 seconds from now",
 			"Per day: 5 of 100 used, 95 left; more 1 day from now",
-			"Jobs due now 2 Oldest unfinished job 1 min 45 s",
+			"Jobs due now ", "What a request must be worth, in seconds of expected delay ", "Oldest unfinished job 1 min 45 s",
 			"config | 30 seconds ago | 0 |",
 			"f | – | failed | com.deepaffects.BadRequest | 30 seconds ago | 1 min 15 s |",
-			"r | – | running | 1 min 45 s | 30 seconds ago | due |",
-			"p | – | pending | 1 min 45 s | none yet | due |",
+			"r | – | running | 1 min 45 s | 30 seconds ago | ",
+			"p | – | pending | 1 min 45 s | none yet | ", "likely to have ended",
 			"c1 team= t | asr | 30 seconds ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 31 s |",
 			"c2 | – | 30 seconds ago | 1 min 15 s | – | – | – | – |",
 		} {
@@ -142,7 +142,7 @@ func TestShowsAccounts(t *testing.T) {
 		}
 		for _, want := range []string{
 			"beta Not asked yet. Last success: never .",
-			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 Oldest unfinished job none",
+			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 What a request must be worth, in seconds of expected delay 0.1 Oldest unfinished job none",
 			"Latest failed and lost jobs None. Unfinished jobs, the oldest first None. Recently completed jobs None.",
 		} {
 			if !strings.Contains(text(beta), want) {

@@ -101,6 +101,7 @@ type jobView struct {
 	Link     string // to all that is known of it
 	Took     time.Duration
 	NextPoll time.Time
+	Why      string // it is asked about then
 }
 
 // Bad and Good say how the job has ended.
@@ -166,7 +167,11 @@ func viewOf(a *collector.Account, to links) account {
 		for _, id := range ids {
 			// Since it was chosen, a job may have gone on or gone away.
 			if job, next, known := a.Job(id); known && belongs(job.State) {
-				rows = append(rows, to.row(job, next, v.At))
+				row := to.row(job, next, v.At)
+				if why, waits := a.Explain(id); waits {
+					row.Why = why.String()
+				}
+				rows = append(rows, row)
 			}
 		}
 		return rows

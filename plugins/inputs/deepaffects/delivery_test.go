@@ -383,7 +383,7 @@ func TestKeyChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, input, api, true)
 		defer p.stop()
-		pass(time.Second)
+		pass(time.Minute)
 		rotations.Add(1)
 		pass(time.Hour)
 		if first, second := <-keys, <-keys; first != "key-0" || second != "key-1" {

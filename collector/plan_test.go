@@ -1,0 +1,120 @@
+package collector_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+)
+
+// Thirty days on the free plan, with jobs in office hours, some of which never
+// end, and a restart every few hours: nothing is refused, every end is seen, soon in
+// the mean, and never is so much spent in the morning that nothing is left for the
+// evening. What was learnt outlives the restarts.
+func TestFreePlanFor30Days(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		vendor := simulator.New(simulator.Options{Seed: 9, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100, Latency: simulator.Latency{Median: time.Second, P99: 8 * time.Second}})
+		defer vendor.Close()
+		r := rand.New(rand.NewPCG(1, 1))
+		var logged logs
+		var m *monitor
+		begin := time.Now()
+		open := func() {
+			c, err := collector.New([]collector.Config{config(func(c *collector.Config) {
+				c.RequestsPerMinute, c.RequestsPerDay, c.Retention = 5, 100, 2000*time.Hour
+			})}, collector.Options{Transport: vendor.Transport(), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = &monitor{Collector: c, account: c.Accounts()[0], api: vendor, logs: &logged}
+			m.Start()
+		}
+		open()
+		ends := make(map[string]time.Time)
+		stuck := make(map[string]time.Time)
+		for hour := range 30 * 24 {
+			if hour%5 == 4 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // as good as killed
+				m.Stop(ctx)
+				cancel()
+				pass(time.Minute)
+				open()
+			}
+			hourEnds := begin.Add(time.Duration(hour+1) * time.Hour)
+			jobs := 0
+			if h := hour % 24; h >= 8 && h < 18 {
+				jobs = 1 + r.IntN(4) // 25 a day
+			}
+			for i := range jobs {
+				pass(time.Until(hourEnds) / time.Duration(jobs-i+1))
+				job := simulator.Job{RequestID: fmt.Sprintf("%d-%d", hour, i), Outcome: simulator.Completed, Duration: time.Duration(float64(4*time.Minute) * (0.8 + 0.4*r.Float64()))}
+				if r.IntN(40) == 0 {
+					job.Outcome = simulator.Stuck
+					stuck[job.RequestID] = time.Now()
+				} else {
+					ends[job.RequestID] = time.Now().Add(job.Duration)
+				}
+				vendor.Submit(job)
+				if _, _, err := m.account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: job.RequestID, API: "asr"}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pass(time.Until(hourEnds))
+		}
+		var late time.Duration
+		for id, end := range ends {
+			j, _, known := m.account.Job(id)
+			if !known || j.State.String() != "completed" {
+				t.Errorf("%s is %s", id, m.state(id))
+				continue
+			}
+			late += j.FinishedAt.Sub(end)
+		}
+		if mean := late / time.Duration(len(ends)); mean > 2*time.Minute {
+			t.Errorf("ends are seen %s late in the mean", mean)
+		}
+		// A job that never ends is asked about until it is given up.
+		asked := make(map[string]int)
+		byDay := make(map[int]int) // until 10:00
+		seen := vendor.Log()
+		for _, q := range seen {
+			asked[q.RequestID]++
+			if at := q.At.Sub(begin); at%(24*time.Hour) < 10*time.Hour {
+				byDay[int(at/(24*time.Hour))]++
+			}
+		}
+		for id := range stuck {
+			if asked[id] < 4 {
+				t.Errorf("%s, which never ends, was asked about %d times", id, asked[id])
+			}
+		}
+		for day, n := range byDay {
+			if n > 60 {
+				t.Errorf("%d requests until 10:00 on day %d", n, day)
+			}
+		}
+		if most := mostWithin(seen, 24*time.Hour); most > 100 {
+			t.Errorf("%d requests within 24 hours", most)
+		}
+		if c := vendor.Counters(); c.RateLimited+c.OverQuota > 0 {
+			t.Errorf("%d refusals", c.RateLimited+c.OverQuota)
+		}
+		m.track(t, vendor.Submit(simulator.Job{RequestID: "last", API: "asr", Outcome: simulator.Stuck}))
+		if why, ok := m.account.Explain("last"); !ok || why.Expected < 2*time.Minute || why.Expected > 8*time.Minute {
+			t.Errorf("a job is expected to take %s", why.Expected)
+		}
+		if strings.Contains(logged.String(), "is of no use") || strings.Contains(logged.String(), "level=ERROR") {
+			t.Errorf("log:\n%s", &logged)
+		}
+		m.Stop(t.Context())
+	})
+}

@@ -1,0 +1,228 @@
+package schedule
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// A Reason is why a job is asked about when it is.
+type Reason struct {
+	At       time.Time     // when it is due; not after now where it is
+	Expected time.Duration // how long jobs like it take, the median
+	Chance   float64       // how likely it has ended by now, unseen, 0 to 1
+	Worth    float64       // what a request about it is worth now, seconds of expected delay
+	Price    float64       // what a request must be worth
+	Overdue  bool          // it is asked about whatever the price
+	UnderWay bool          // it is being asked about
+	Held     bool          // it is not asked about before At, since the last answer said so or was of no use
+}
+
+// A Poll is a request that is to be sent.
+type Poll struct {
+	RequestID string
+	Reason
+}
+
+// String says it in a sentence.
+func (r Reason) String() string {
+	chance := fmt.Sprintf("%.0f %% likely to have ended", 100*r.Chance)
+	switch {
+	case r.UnderWay:
+		return "it is being asked about"
+	case r.Held:
+		return "the last answer asks to wait, or was of no use"
+	case r.Overdue:
+		return chance + ": it is asked about whatever else is to be done, as soon as the quota allows"
+	case r.Worth >= r.Price:
+		return fmt.Sprintf("%s: a request is worth %.3g s of expected delay, and one must be worth %.3g s", chance, r.Worth, r.Price)
+	}
+	return fmt.Sprintf("%s, jobs like it take %s: a request is worth %.3g s of expected delay yet, and one must be worth %.3g s",
+		chance, r.Expected.Round(time.Second), r.Worth, r.Price)
+}
+
+// reason explains a job, whose rank is known.
+func (s *Scheduler) reason(j *job, rank int, now time.Time, price float64) Reason {
+	t := s.seconds(now)
+	factor := s.factor(j.api, rank)
+	j.law.refresh()
+	standing := j.standing(t, factor)
+	silent := j.api.silent() * -math.Expm1(-standing.hazard)
+	r := Reason{
+		At:       now,
+		Expected: time.Duration(math.Exp(min(j.law.median(float64(j.lnAudio)), 20)) * float64(time.Second)),
+		Chance:   silent / (silent + math.Exp(-standing.hazard)),
+		Worth:    standing.worth, Price: price, Overdue: standing.overdue, UnderWay: j.underWay,
+	}
+	switch {
+	case j.underWay:
+	case j.notBefore > t:
+		r.At, r.Held = s.time(j.notBefore), true
+	case !standing.isDue(price):
+		r.At = s.time(j.due(t, factor, price))
+	}
+	return r
+}
+
+// priceNow is what a request must be worth now.
+func (s *Scheduler) priceNow() float64 {
+	if s.ledger.limited() {
+		return s.price.now(0)
+	}
+	return s.price.now(math.NaN())
+}
+
+// Explain says why and when a job is asked about; ok is false where it is not known.
+func (s *Scheduler) Explain(id string, now time.Time) (r Reason, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	if j == nil {
+		return Reason{}, false
+	}
+	return s.reason(j, j.api.rank(j), now, s.priceNow()), true
+}
+
+// NextPoll is when a job is due: zero when it is not known.
+func (s *Scheduler) NextPoll(id string, now time.Time) time.Time {
+	r, _ := s.Explain(id, now)
+	return r.At
+}
+
+// NextPolls returns the first n polls in the order in which they are to be sent,
+// those that are due before those that wait. Jobs that are being asked about are
+// not among them.
+func (s *Scheduler) NextPolls(now time.Time, n int) []Poll {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var polls []Poll
+	price := s.priceNow()
+	for _, a := range s.apis {
+		rank := -1
+		for _, j := range a.jobs {
+			if j.gone {
+				continue
+			}
+			if rank++; j.underWay {
+				continue
+			}
+			r := s.reason(j, rank, now, price)
+			polls = append(polls, Poll{j.id, r})
+		}
+	}
+	slices.SortFunc(polls, func(a, b Poll) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.RequestID, b.RequestID))
+	})
+	return polls[:min(n, len(polls))]
+}
+
+// Due is how many jobs would be asked about now if the quota allowed.
+func (s *Scheduler) Due(now time.Time) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.scanned) > time.Duration(len(s.jobs))*scanInterval {
+		s.scan(now, s.priceNow())
+	}
+	return s.due
+}
+
+// Pricing is what requests cost at present.
+type Pricing struct {
+	Price   float64 // what a request must be worth, seconds of expected delay
+	Coming  float64 // jobs expected until the day's quota begins anew, or in 24 hours; 0 without one
+	PerJob  float64 // requests that each of them is expected to get
+	Sharing float64 // part of the minute's quota that is used; the rest is somebody else's
+}
+
+// Pricing returns what requests cost at present.
+func (s *Scheduler) Pricing(now time.Time) Pricing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.updatePrice(now)
+	return Pricing{s.priceNow(), s.price.coming, s.price.arrival, s.sharing.share}
+}
+
+// A Planned poll is one of the coming, if the job still runs until then.
+type Planned struct {
+	Poll           // as things will stand then
+	Needed float64 // how likely that is, as far as known now, 0 to 1
+}
+
+// Plan returns the polls of the coming time, at most so many, and the usage of
+// the day's quota after them: what would be sent if no job ended and none came. It
+// changes nothing.
+func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls []Planned, day Usage) {
+	s.mu.Lock()
+	plan := s.clone()
+	s.mu.Unlock()
+	chances := make(map[string]float64)
+	for t := now; len(polls) < most; {
+		id, ok, at := plan.Next(t)
+		if !ok {
+			if at.IsZero() || at.Sub(now) > length {
+				break
+			}
+			t = later(t, at)
+			continue
+		}
+		j := plan.jobs[id]
+		r := plan.reason(j, j.api.rank(j), t, plan.priceNow())
+		r.At, r.UnderWay = t, false
+		chance, known := chances[id]
+		if !known {
+			chance = 1
+		}
+		polls = append(polls, Planned{Poll{id, r}, chance})
+		chances[id] = chance * (1 - r.Chance)
+		plan.ledger.Answered(t)
+		plan.Running(id, t, 0)
+	}
+	_, day = plan.ledger.Usage(now.Add(length))
+	return polls, day
+}
+
+// later is at, or a moment after t where that is later.
+func later(t, at time.Time) time.Time {
+	if soon := t.Add(time.Millisecond); at.Before(soon) {
+		return soon
+	}
+	return at
+}
+
+// clone is a scheduler with the same jobs and quota that learns nothing.
+func (s *Scheduler) clone() *Scheduler {
+	c := &Scheduler{
+		ledger: s.ledger.clone(), without: s.without, epoch: s.epoch, clockIn: s.clockIn,
+		jobs:  make(map[string]*job, len(s.jobs)),
+		price: s.price, forecast: s.forecast, sharing: s.sharing,
+	}
+	c.without.Learning = true
+	for i, l := range s.pool { // refresh writes to laws
+		law := *l
+		c.pool[i] = &law
+	}
+	for _, a := range s.apis {
+		copied := *a
+		copied.jobs, copied.gone = nil, 0
+		for i, l := range a.laws {
+			law := *l
+			copied.laws[i] = &law
+		}
+		for _, j := range a.jobs {
+			if j.gone {
+				continue
+			}
+			k := *j
+			k.api, k.underWay, k.law = &copied, false, copied.laws[0]
+			if j.law == a.laws[1] {
+				k.law = copied.laws[1]
+			}
+			copied.jobs = append(copied.jobs, &k)
+			c.jobs[k.id] = &k
+		}
+		c.apis = append(c.apis, &copied)
+	}
+	return c
+}

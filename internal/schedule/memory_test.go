@@ -1,0 +1,36 @@
+package schedule_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+// A job costs less than 200 bytes, beside its ID.
+func TestMemory(t *testing.T) {
+	const jobs = 100_000
+	ids := make([]string, jobs)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("0b6c1a44-0000-4000-8000-%012d", i)
+	}
+	used := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := used()
+	s := schedule.New(schedule.Limits{}, start, schedule.Parts{})
+	for _, id := range ids {
+		s.Add(schedule.Job{RequestID: id, API: "asr", Start: start}, start)
+	}
+	each := (used() - before) / jobs
+	t.Logf("%d bytes a job", each)
+	if each >= 200 {
+		t.Errorf("%d bytes a job", each)
+	}
+	runtime.KeepAlive(s)
+	runtime.KeepAlive(ids)
+}

@@ -1,0 +1,451 @@
+package schedule_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+// A back end is jobs that end at a time; zero: never.
+type backEnd map[string]time.Time
+
+// work lets a scheduler ask until a time, with answers that come at once, and
+// returns when it asked about whom.
+func (b backEnd) work(t *testing.T, s *schedule.Scheduler, from, until time.Time) (asked map[string][]time.Time) {
+	t.Helper()
+	asked = make(map[string][]time.Time)
+	for now := from; now.Before(until); {
+		id, ok, next := s.Next(now)
+		if !ok {
+			if next.IsZero() {
+				return asked
+			}
+			if !next.After(now) {
+				next = now.Add(time.Millisecond)
+			}
+			now = next
+			continue
+		}
+		asked[id] = append(asked[id], now)
+		s.Ledger().Answered(now)
+		if end := b[id]; !end.IsZero() && !end.After(now) {
+			s.Ended(id, now)
+		} else {
+			s.Running(id, now, 0)
+		}
+	}
+	return asked
+}
+
+// Whatever happens in whatever order, the quota is never exceeded, a job that has
+// ended or gone is never asked about, and none is asked about twice at once.
+func TestAnySequenceOfEvents(t *testing.T) {
+	for seed := range uint64(8) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		limits := schedule.Limits{PerMinute: 6, PerDay: 150, Concurrent: 3}
+		if seed%2 == 1 {
+			limits.DayResets, _ = schedule.ParseDayReset("00:00")
+		}
+		s := schedule.New(limits, start, schedule.Parts{})
+		now := start
+		var sent []time.Time
+		var underWay, ended []string
+		known := 0
+		for range 6_000 {
+			now = now.Add(time.Duration(r.ExpFloat64() * float64(8*time.Second)))
+			id := fmt.Sprint(r.IntN(max(known, 1)))
+			switch r.IntN(10) {
+			case 0:
+				id = fmt.Sprint(known)
+				known++
+				s.Add(schedule.Job{RequestID: id, API: fmt.Sprint("api", r.IntN(3)), AudioSeconds: float64(r.IntN(2) * 300), Start: now.Add(-time.Duration(r.IntN(100)) * time.Second)}, now)
+			case 1:
+				if known > 0 && !slices.Contains(underWay, id) {
+					s.Ended(id, now) // by webhook
+					ended = append(ended, id)
+				}
+			case 2:
+				if known > 0 && r.IntN(20) == 0 {
+					s.Remove(id)
+					ended = append(ended, id)
+				}
+			case 3, 4, 5:
+				if len(underWay) == 0 {
+					continue
+				}
+				id, underWay = underWay[0], underWay[1:]
+				s.Ledger().Answered(now)
+				switch r.IntN(8) {
+				case 0:
+					s.Ended(id, now)
+					ended = append(ended, id)
+				case 1:
+					s.Unanswered(id, now, 0)
+				case 2:
+					if r.IntN(10) == 0 {
+						s.Refused(id, now, r.IntN(2) == 0)
+					} else {
+						s.Unanswered(id, now, time.Minute)
+					}
+				default:
+					s.Running(id, now, 0)
+				}
+			default:
+				id, ok, _ := s.Next(now)
+				if !ok {
+					continue
+				}
+				if slices.Contains(ended, id) {
+					t.Fatalf("%s was asked about after its end", id)
+				}
+				if slices.Contains(underWay, id) {
+					t.Fatalf("%s is asked about twice at once", id)
+				}
+				underWay = append(underWay, id)
+				sent = append(sent, now)
+			}
+		}
+		if len(sent) < 50 {
+			t.Errorf("seed %d: only %d requests", seed, len(sent))
+		}
+		if most := mostWithin(slices.Clone(sent), time.Minute); most > 6 {
+			t.Errorf("seed %d: %d requests within a minute", seed, most)
+		}
+		if seed%2 == 0 {
+			if most := mostWithin(slices.Clone(sent), 24*time.Hour); most > 150 {
+				t.Errorf("seed %d: %d requests within 24 hours", seed, most)
+			}
+			continue
+		}
+		days := make(map[string]int)
+		for _, at := range sent {
+			if days[at.Format(time.DateOnly)]++; days[at.Format(time.DateOnly)] > 150 {
+				t.Errorf("seed %d: more than 150 requests on %s", seed, at)
+			}
+		}
+	}
+}
+
+// No job starves: with far more jobs than the quota can serve, some of which
+// never end, each is asked about within the bound that the scheduler names.
+func TestNobodyStarves(t *testing.T) {
+	const jobs, perMinute = 300, 5.0
+	s := schedule.New(schedule.Limits{PerMinute: perMinute}, start, schedule.Parts{})
+	b := make(backEnd)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range jobs {
+		id := fmt.Sprint(i)
+		s.Add(schedule.Job{RequestID: id, API: "asr", Start: start}, start)
+		if i%3 > 0 {
+			b[id] = at(time.Duration(r.ExpFloat64() * float64(20*time.Minute)))
+		}
+	}
+	until := at(96 * time.Hour)
+	asked := b.work(t, s, start, until)
+	// Sixteen requests for each job that may be overdue.
+	wait := time.Duration(16 * jobs / perMinute * float64(time.Minute))
+	for i := range jobs {
+		times := asked[fmt.Sprint(i)]
+		if len(times) == 0 {
+			t.Fatalf("job %d was never asked about", i)
+		}
+		if !b[fmt.Sprint(i)].IsZero() {
+			if end := b[fmt.Sprint(i)]; times[len(times)-1].Before(end) {
+				t.Errorf("the end of job %d was never seen", i)
+			}
+			continue
+		}
+		last := start
+		for _, now := range append(times, until) {
+			if bound := 3*last.Sub(start) + 20*time.Minute + wait; now.Sub(last) > bound {
+				t.Errorf("job %d was not asked about from %s to %s", i, last.Sub(start), now.Sub(start))
+			}
+			last = now
+		}
+	}
+}
+
+// What jobs are like is learnt: with the same number of requests, the ends of
+// later ones are seen sooner than those of the first ones.
+func TestItLearns(t *testing.T) {
+	s := schedule.New(schedule.Limits{PerMinute: 3}, start, schedule.Parts{})
+	b := make(backEnd)
+	var first, last time.Duration
+	const each = 60
+	for i := range 10 * each {
+		now := at(time.Duration(i) * 3 * time.Minute)
+		id := fmt.Sprint(i)
+		b[id] = now.Add(10*time.Minute + time.Duration(i%20)*time.Second)
+		s.Add(schedule.Job{RequestID: id, API: "asr", Start: now}, now)
+		for id, times := range b.work(t, s, now, now.Add(3*time.Minute)) {
+			if seen := times[len(times)-1]; !seen.Before(b[id]) {
+				switch {
+				case i < each:
+					first += seen.Sub(b[id])
+				case i >= 9*each:
+					last += seen.Sub(b[id])
+				}
+			}
+		}
+	}
+	if last > first/2 {
+		t.Errorf("the first %d ends were seen %s late together, the last %d %s", each, first, each, last)
+	}
+}
+
+// A request about a job of more weight is worth more.
+func TestWeight(t *testing.T) {
+	s := schedule.New(schedule.Limits{PerMinute: 1}, start, schedule.Parts{})
+	s.Add(schedule.Job{RequestID: "light", Start: start}, start)
+	s.Add(schedule.Job{RequestID: "heavy", Weight: 3, Start: start}, start)
+	now := at(5 * time.Minute)
+	if id, ok, _ := s.Next(now); id != "heavy" || !ok {
+		t.Errorf("the first is %q", id)
+	}
+	light, _ := s.Explain("light", now)
+	heavy, _ := s.Explain("heavy", now)
+	if ratio := heavy.Worth / light.Worth; ratio < 2 || ratio > 5 {
+		t.Errorf("they are worth %v and %v", light.Worth, heavy.Worth)
+	}
+}
+
+// Somebody else spends the quota: each refusal means a pause and a lower rate,
+// which comes back.
+func TestRefused(t *testing.T) {
+	s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
+	for i := range 50 {
+		s.Add(schedule.Job{RequestID: fmt.Sprint(i), Start: at(-time.Hour)}, start)
+	}
+	now, pauses := start, []time.Duration{}
+	for range 3 {
+		id, ok, _ := s.Next(now)
+		if !ok {
+			t.Fatal("nothing to ask")
+		}
+		s.Ledger().Answered(now)
+		until := s.Refused(id, now, false)
+		if _, ok, at := s.Next(now.Add(time.Second)); ok || !at.Equal(until) {
+			t.Errorf("asked in a pause (%v), or look again at %s, not %s", ok, at, until)
+		}
+		pauses = append(pauses, until.Sub(now))
+		now = until
+	}
+	if !slices.IsSorted(pauses) || pauses[2] <= pauses[0] {
+		t.Errorf("the pauses are %s", pauses)
+	}
+	low := s.Pricing(now).Sharing
+	if low > 0.5 {
+		t.Errorf("after three refusals, %v of the quota is used", low)
+	}
+	make(backEnd).work(t, s, now, now.Add(3*time.Hour))
+	if high := s.Pricing(now.Add(3 * time.Hour)).Sharing; high != 1 {
+		t.Errorf("hours later %v of the quota is used, after %v", high, low)
+	}
+	// The day's quota is gone: it is not asked about before the reset.
+	day, _ := schedule.ParseDayReset("18:30")
+	s = schedule.New(schedule.Limits{PerDay: 50, DayResets: day}, start, schedule.Parts{})
+	s.Add(schedule.Job{RequestID: "a", Start: at(-24 * time.Hour)}, start)
+	id, _, _ := s.Next(at(10 * time.Minute))
+	if until := s.Refused(id, at(10*time.Minute), true); until.Before(at(30*time.Minute)) || until.After(at(32*time.Minute)) {
+		t.Errorf("with a reset at %s, nothing is asked until %s", at(30*time.Minute), until)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
+	s.Add(schedule.Job{RequestID: "new", AudioSeconds: 600, Start: start}, start)
+	s.Add(schedule.Job{RequestID: "old", Start: at(-48 * time.Hour)}, start)
+	s.Add(schedule.Job{RequestID: "asked", Start: at(-49 * time.Hour)}, start)
+	s.Take("asked")
+	s.Add(schedule.Job{RequestID: "held", Start: at(-48 * time.Hour)}, start)
+	s.Take("held")
+	s.Unanswered("held", start, time.Hour)
+	for id, want := range map[string]struct {
+		at   time.Duration
+		text string
+	}{
+		"new":   {-1, "jobs like it take 3m0s"},
+		"old":   {0, "whatever else is to be done"},
+		"asked": {0, "being asked about"},
+		"held":  {time.Hour, "asks to wait"},
+	} {
+		r, ok := s.Explain(id, start)
+		if !ok || !strings.Contains(r.String(), want.text) {
+			t.Errorf("%s: %v, %s", id, ok, r)
+		}
+		if got := r.At.Sub(start); want.at >= 0 && got != want.at || want.at < 0 && got <= 0 {
+			t.Errorf("%s is due in %s", id, got)
+		}
+	}
+	if _, ok := s.Explain("unknown", start); ok || !s.NextPoll("unknown", start).IsZero() {
+		t.Error("an unknown job is explained")
+	}
+	var order []string
+	for _, p := range s.NextPolls(start, 5) {
+		order = append(order, p.RequestID)
+	}
+	if want := []string{"old", "new", "held"}; !slices.Equal(order, want) {
+		t.Errorf("the next polls are %q, want %q", order, want)
+	}
+	if n := len(s.NextPolls(start, 2)); n != 2 {
+		t.Errorf("%d polls, want 2", n)
+	}
+	if due := s.Due(start); due != 1 {
+		t.Errorf("%d jobs are due", due)
+	}
+}
+
+// A plan asks as the scheduler would, changes nothing, and keeps the quota.
+func TestPlan(t *testing.T) {
+	s := schedule.New(schedule.Limits{PerMinute: 5, PerDay: 40}, start, schedule.Parts{})
+	for i := range 8 {
+		s.Add(schedule.Job{RequestID: fmt.Sprint(i), AudioSeconds: 300, Start: at(-time.Duration(i) * time.Minute)}, start)
+	}
+	polls, day := s.Plan(start, 24*time.Hour, 1000)
+	again, _ := s.Plan(start, 24*time.Hour, 1000)
+	if len(polls) == 0 || len(polls) > 40 || !slices.Equal(polls, again) {
+		t.Errorf("%d polls planned, then %d", len(polls), len(again))
+	}
+	if int(day.Used) != len(polls) {
+		t.Errorf("%v of the day's quota is used after %d polls", day.Used, len(polls))
+	}
+	needed := make(map[string]float64)
+	for i, p := range polls {
+		if i > 0 && p.At.Before(polls[i-1].At) {
+			t.Error("the polls are not in order")
+		}
+		if before, known := needed[p.RequestID]; known && p.Needed > before || !known && p.Needed != 1 {
+			t.Errorf("%s is needed with %v, before with %v", p.RequestID, p.Needed, before)
+		}
+		needed[p.RequestID] = p.Needed
+	}
+	if _, usage := s.Ledger().Usage(start); usage.Used != 0 {
+		t.Errorf("planning used %v", usage.Used)
+	}
+	first := make(backEnd).work(t, s, start, polls[0].At.Add(time.Millisecond))
+	if len(first[polls[0].RequestID]) != 1 {
+		t.Errorf("planned was %+v, asked %v", polls[0], first)
+	}
+}
+
+// What was learnt outlives a restart; what is damaged or old is refused and
+// changes nothing.
+func TestLearnt(t *testing.T) {
+	learn := func() *schedule.Scheduler {
+		s := schedule.New(schedule.Limits{PerMinute: 20}, start, schedule.Parts{})
+		b := make(backEnd)
+		for i := range 200 {
+			id := fmt.Sprint(i)
+			now := at(time.Duration(i) * time.Minute)
+			b[id] = now.Add(20 * time.Minute)
+			s.Add(schedule.Job{RequestID: id, API: fmt.Sprint("api", i%2), Start: now}, now)
+			b.work(t, s, now, now.Add(time.Minute))
+		}
+		return s
+	}
+	before := learn()
+	state, err := before.Learnt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(state) > 64<<10 {
+		t.Errorf("%d bytes for two APIs", len(state))
+	}
+	later := at(300 * time.Minute)
+	expected := func(s *schedule.Scheduler) time.Duration {
+		s.Add(schedule.Job{RequestID: "new", API: "api1", Start: later}, later)
+		r, _ := s.Explain("new", later)
+		return r.Expected
+	}
+	fresh := func() *schedule.Scheduler {
+		return schedule.New(schedule.Limits{PerMinute: 20}, later, schedule.Parts{})
+	}
+	after := fresh()
+	if err := after.Recall(state); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := expected(after), expected(before); math.Abs(got.Seconds()/want.Seconds()-1) > 0.01 || want < 15*time.Minute || want > 25*time.Minute {
+		t.Errorf("a job is expected to take %s after the restart, %s before", got, want)
+	}
+	again, err := after.Learnt()
+	if err != nil || len(again) == 0 {
+		t.Fatal(err)
+	}
+	unlearnt := expected(fresh())
+	text := string(state)
+	for name, damaged := range map[string]string{
+		"empty":           "",
+		"not JSON":        "what",
+		"cut off":         text[:len(text)/2],
+		"another version": strings.Replace(text, `"version":1`, `"version":99`, 1),
+		"too short a law": strings.Replace(text, `"shape":[`, `"shape":[1,`, 1),
+		"below zero":      strings.Replace(text, `"ends":`, `"ends":-`, 1),
+		"absurd":          strings.Replace(text, `"location":[`, `"location":[1e300,`, 1),
+	} {
+		s := fresh()
+		if err := s.Recall([]byte(damaged)); err == nil {
+			t.Errorf("%s: it was taken", name)
+		}
+		if got := expected(s); got != unlearnt {
+			t.Errorf("%s: a job is expected to take %s, without any state %s", name, got, unlearnt)
+		}
+	}
+}
+
+// However many names of APIs there are, what is learnt stays bounded.
+func TestLearntIsBounded(t *testing.T) {
+	s := schedule.New(schedule.Limits{}, start, schedule.Parts{})
+	for i := range 1000 {
+		id := fmt.Sprint(i)
+		s.Add(schedule.Job{RequestID: id, API: id, AudioSeconds: float64(i%2) * 60, Start: start}, start)
+		s.Take(id)
+		s.Running(id, at(time.Minute), 0)
+		s.Ended(id, at(time.Hour))
+	}
+	state, err := s.Learnt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(state) > 512<<10 {
+		t.Errorf("%d bytes", len(state))
+	}
+	if err := schedule.New(schedule.Limits{}, start, schedule.Parts{}).Recall(state); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkDecision(b *testing.B) {
+	for _, jobs := range []int{1_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(jobs), func(b *testing.B) {
+			// A quota that every job is asked within about 10 minutes with.
+			s := schedule.New(schedule.Limits{PerMinute: float64(jobs) / 10, Burst: max(jobs/600, 1)}, start, schedule.Parts{})
+			r := rand.New(rand.NewPCG(1, 1))
+			for i := range jobs {
+				s.Add(schedule.Job{
+					RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%12), AudioSeconds: float64(i%3) * 300,
+					Start: at(-time.Duration(r.IntN(3600)) * time.Second),
+				}, start)
+			}
+			now, decided := start, 0
+			b.ResetTimer()
+			for decided < b.N {
+				id, ok, next := s.Next(now)
+				if !ok {
+					if now = now.Add(time.Millisecond); next.After(now) {
+						now = next
+					}
+					continue
+				}
+				decided++
+				s.Ledger().Answered(now)
+				s.Running(id, now, 0)
+			}
+		})
+	}
+}
