@@ -33,6 +33,7 @@ type flags struct {
 	check           bool
 	demo            bool
 	once            bool
+	plan            bool
 	storagePath     string
 	telemetryPath   string
 	enableLifecycle bool
@@ -48,6 +49,7 @@ func newApp(f *flags) *kingpin.Application {
 	app.Flag("config.check", "Read the configuration, say what is wrong with it or that it is valid, and exit.").BoolVar(&f.check)
 	app.Flag("demo", "Watch lively jobs of a simulated API inside this process: needs no configuration and no key.").BoolVar(&f.demo)
 	app.Flag("once", "Ask once about every unfinished job, within the quota, print the metrics and exit.").BoolVar(&f.once)
+	app.Flag("plan", "Print which job would be asked about when in the next 24 hours, why, and what that leaves of the quota; calls nothing.").BoolVar(&f.plan)
 	app.Flag("storage.path", "Directory where the register lives, with all that must outlive the process. (default data/; with --demo and --once: none, it is kept in memory)").PlaceHolder("DIR").StringVar(&f.storagePath)
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
 	app.Flag("web.enable-lifecycle", "Enable reload by an HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
@@ -78,8 +80,10 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return checkHealth(f.healthCheck)
 	}
 	switch {
-	case f.demo && (f.configFile != "" || f.once || f.check):
-		return errors.New("--demo: needs no configuration and runs until it is stopped; leave --config.file, --config.check and --once out")
+	case f.demo && (f.configFile != "" || f.once || f.check || f.plan):
+		return errors.New("--demo: needs no configuration and runs until it is stopped; leave --config.file, --config.check, --once and --plan out")
+	case f.once && f.plan:
+		return errors.New("--plan: calls nothing, which --once does; leave one of them out")
 	case !f.demo && f.configFile == "":
 		return errors.New("--config.file: missing; give the configuration file, or --demo to try it without one")
 	case f.telemetryPath == "" || f.telemetryPath[0] != '/':
@@ -112,8 +116,11 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if f.once {
+	switch {
+	case f.once:
 		return once(c, stdout)
+	case f.plan:
+		return plan(c, stdout)
 	}
 	return serve(f, file.Accounts, c, log)
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+)
+
+// A plan names the jobs of the register, says why they are asked about, and asks
+// nothing.
+func TestPlan(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the API was called") }))
+	defer api.Close()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(config, []byte(fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\n", api.URL)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := configfile.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := collector.New(file.Accounts, collector.Options{StateDirectory: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	account, err := c.Account("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs := []registration.Job{{RequestID: "fresh", AudioSeconds: 600}, {RequestID: "old", SubmittedAt: time.Now().Add(-20 * time.Hour)}}
+	if _, _, err := account.Track(t.Context(), registration.HTTP, jobs); err != nil {
+		t.Fatal(err)
+	}
+	c.Stop(t.Context())
+	var stdout bytes.Buffer
+	if err := run(parse(t, "--plan", "--config.file="+config, "--storage.path="+dir), &stdout, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	out := stdout.String()
+	for _, want := range []string{"Account default: the next 24 hours", "  fresh  ", "  old  ", "100 %", "likely to have ended", "left of the day's quota after them: ", " of 100"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the plan lacks %q:\n%s", want, out)
+		}
+	}
+	if old, fresh := strings.Index(out, "  old  "), strings.Index(out, "  fresh  "); old > fresh {
+		t.Errorf("the old job comes later:\n%s", out)
+	}
+}
