@@ -83,7 +83,7 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 
 .PHONY: bench
 bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/register
+	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/register ./internal/schedule
 
 .PHONY: dashboards
 dashboards: ## Write deploy/grafana from its generator and from the rules in deploy/prometheus (needs Node.js)
@@ -93,6 +93,12 @@ dashboards: ## Write deploy/grafana from its generator and from the rules in dep
 .PHONY: size
 size: build ## Measure what a large register costs in memory and on disk
 	e2e/size.sh
+
+TRACES ?= ../shared/traces
+OUT ?= /dev/null
+.PHONY: bench-schedule
+bench-schedule: ## Run the scheduler over the traces in TRACES, in virtual time; results as JSON to OUT
+	@go run ./cmd/bench-schedule -out $(OUT) $(TRACES)
 
 .PHONY: docs
 docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sample.conf and README from sample.conf

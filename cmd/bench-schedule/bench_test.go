@@ -1,0 +1,138 @@
+package main
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+// madeUp returns made-up traces by name.
+func madeUp(t *testing.T) map[string]*trace {
+	t.Helper()
+	dir := t.TempDir()
+	if err := generate(dir, 1); err != nil {
+		t.Fatal(err)
+	}
+	traces, err := readTraces(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := make(map[string]*trace)
+	for _, tr := range traces {
+		byName[strings.TrimSuffix(tr.name, ".1")] = tr
+	}
+	return byName
+}
+
+// The scheduler over every kind of made-up trace: nothing is refused but where
+// others spend the same quota, and then little; and no part is worth less than
+// nothing, over some of them together.
+func TestTraces(t *testing.T) {
+	whole := make(map[string]result)
+	traces := madeUp(t)
+	for name, tr := range traces {
+		r := run(tr, newOurs(tr.budget, schedule.Parts{}, false))
+		whole[name] = r
+		if most := r.Requests / 20; len(tr.budget.Shadow) == 0 && r.Refusals > 0 || r.Refusals > most {
+			t.Errorf("%s: %d of %d requests were refused", name, r.Refusals, r.Requests)
+		}
+		if r.Detected < 9*(r.Detected+r.Undetected)/10 || r.Detected == 0 {
+			t.Errorf("%s: %d ends were seen, %d not", name, r.Detected, r.Undetected)
+		}
+		if r.SpentBy10 > 0.4 && tr.budget.DailyCap > 0 {
+			t.Errorf("%s: %.0f %% of the day's quota was spent by 10:00", name, 100*r.SpentBy10)
+		}
+	}
+	for _, part := range []string{"learning", "drift", "rank", "pacing", "hints", "hooks"} {
+		var ratio means
+		for _, name := range []string{"capbind", "rate20stuck", "fifo", "slowdown", "hooks50", "manyapiscap"} {
+			tr := traces[name]
+			p, reduced := policyFor(tr, options{without: part})
+			ratio.add(run(reduced, p).MeanS / whole[name].MeanS)
+		}
+		if ratio.mean() < 1 {
+			t.Errorf("without %s the mean delay is %.2f times that with it", part, ratio.mean())
+		}
+	}
+}
+
+// Every webhook more is worth having, in each trace that has any.
+func TestWebhooksNeverHurt(t *testing.T) {
+	for name, tr := range madeUp(t) {
+		if !strings.HasPrefix(name, "hooks") {
+			continue
+		}
+		with := run(tr, newOurs(tr.budget, schedule.Parts{}, false)).MeanS
+		p, reduced := policyFor(tr, options{without: "hooks"})
+		if without := run(reduced, p).MeanS; with > without {
+			t.Errorf("%s: %.1f s with webhooks, %.1f s without", name, with, without)
+		}
+	}
+}
+
+func TestServer(t *testing.T) {
+	type request struct {
+		t    float64
+		want verdict
+	}
+	for name, test := range map[string]struct {
+		budget   budget
+		requests []request
+	}{
+		"token bucket": {budget{RatePerS: 0.1, Burst: 2}, []request{{0, accepted}, {0, accepted}, {9, tooFast}, {10, accepted}, {11, tooFast}, {100, accepted}, {100, accepted}, {100, tooFast}}},
+		"window":       {budget{RatePerS: 0.1, Burst: 2, WindowS: 20}, []request{{0, accepted}, {15, accepted}, {19, tooFast}, {20, accepted}, {34, tooFast}, {35, accepted}}},
+		"cap":          {budget{DailyCap: 2}, []request{{0, accepted}, {1, accepted}, {2, overCap}, {86_399, overCap}, {86_400, accepted}}},
+		"shared":       {budget{RatePerS: 0.1, Burst: 1, Shadow: []float64{0, 10}}, []request{{0, tooFast}, {9.5, tooFast}, {10, tooFast}, {20, accepted}}},
+		"no limit":     {budget{}, []request{{0, accepted}, {0, accepted}}},
+	} {
+		s := newServer(test.budget)
+		for i, r := range test.requests {
+			if got := s.request(r.t); got != r.want {
+				t.Errorf("%s: request %d at %v s: %v, want %v", name, i, r.t, got, r.want)
+			}
+		}
+	}
+}
+
+// Traces may say little, and be compressed; without a reference there is a table too.
+func TestBench(t *testing.T) {
+	dir := t.TempDir()
+	file, err := os.Create(filepath.Join(dir, "small.jsonl.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := gzip.NewWriter(file)
+	_, err = w.Write([]byte(`{"budget":{"rate_per_s":0.05}}` + "\n" + `{"id":"late","t":500,"fin":600}` + "\n" + `{"t":0,"fin":100.5,"other":1}` + "\n" + `{"id":"never","t":5}` + "\n"))
+	if err != nil || w.Close() != nil || file.Close() != nil {
+		t.Fatal("the trace could not be written")
+	}
+	out := filepath.Join(dir, "out.json")
+	for name, reference := range map[string]string{"none": "", "of another trace": `{"x":{"lower_bound_mean_s":1}}`, "its own": `{"small":{"lower_bound_mean_s":1,"eta":{"mean_s":50}}}`} {
+		if reference != "" {
+			if err := os.WriteFile(filepath.Join(dir, "reference.json"), []byte(reference), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := bench(dir, options{out: out}); err != nil {
+			t.Fatalf("reference %s: %v", name, err)
+		}
+		var results map[string]result
+		data, err := os.ReadFile(out)
+		if err != nil || json.Unmarshal(data, &results) != nil {
+			t.Fatalf("reference %s: %s", name, data)
+		}
+		r := results["small"]
+		if r.Detected != 2 || r.Undetected != 0 || r.Refusals != 0 || r.MeanS <= 0 || r.MaxS < r.P95S || math.IsNaN(r.MeanS) {
+			t.Errorf("reference %s: %+v", name, r)
+		}
+	}
+	if err := bench(t.TempDir(), options{}); err == nil || !strings.Contains(err.Error(), "no trace") {
+		t.Errorf("an empty folder: %v", err)
+	}
+}
