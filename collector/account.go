@@ -118,6 +118,8 @@ type Account struct {
 	flushed     time.Time    // when the poller last saw to it that what was counted is stored
 	webhookSeen atomic.Int64 // when the last webhook came, Unix nanoseconds; 0: none yet
 
+	untried atomic.Bool // nothing was asked of the API yet
+
 	cancel   context.CancelFunc // ends the poller and the sources
 	abandon  context.CancelFunc // ends the requests under way
 	requests sync.WaitGroup
@@ -143,17 +145,29 @@ func newAccount(s *settings, options Options, r *register.Register) *Account {
 			a.log.Warn("What was learnt of how long jobs take is of no use any more; it is learnt anew", "err", err)
 		}
 	}
-	a.ledger.Restore(r.Requests(), s.config.Timeout, now)
+	requests := r.Requests()
+	a.ledger.Restore(requests, s.config.Timeout, now)
+	// A process that is started again and again must not spend the quota on this.
+	tried := false
+	for second := range requests {
+		tried = tried || now.Sub(time.Unix(second, 0)) < triedFor
+	}
+	a.untried.Store(!tried)
 	for j := range r.Unfinished() {
-		a.schedule.Add(scheduled(&j), now)
+		a.schedule.Add(a.scheduled(&j, false), now)
 	}
 	return a
 }
 
-// scheduled is a job as the scheduler sees it.
-func scheduled(j *register.Job) schedule.Job {
+// triedFor is how long it is known, over restarts, that the API was asked.
+const triedFor = 10 * time.Minute
+
+// scheduled is a job as the scheduler sees it. The first of all is asked about at
+// once: whether the key is right, and the API can be reached, is worth a request.
+func (a *Account) scheduled(j *register.Job, ageUnknown bool) schedule.Job {
 	return schedule.Job{
 		RequestID: j.RequestID, API: j.API, AudioSeconds: j.AudioSeconds, Weight: j.Priority, Start: j.Start(), Seen: j.LastObserved,
+		AgeUnknown: ageUnknown && j.SubmittedAt.IsZero(), AtOnce: a.untried.CompareAndSwap(true, false),
 	}
 }
 
@@ -227,8 +241,10 @@ func (a *Account) Track(ctx context.Context, from registration.Source, jobs []re
 	if a.stored(err) != nil {
 		return 0, 0, fmt.Errorf("registering jobs: %w", err)
 	}
+	// What a source has when it is first looked at may have been there for long.
+	ageUnknown := a.sources.firstLook(from)
 	for _, j := range fresh {
-		a.schedule.Add(scheduled(&j), now)
+		a.schedule.Add(a.scheduled(&j, ageUnknown), now)
 	}
 	if len(fresh) > 0 {
 		a.nudge()

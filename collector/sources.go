@@ -48,6 +48,8 @@ func (w *worker) stop() {
 
 func (s *sources) start(ctx context.Context, a *Account) {
 	s.running = ctx
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lastSuccess = make(map[registration.Source]time.Time)
 	s.looked = make(map[registration.Source]chan struct{})
 	config := a.settings.Load().config
@@ -146,6 +148,26 @@ func (s *sources) lookedAt(from registration.Source, sound bool, now time.Time) 
 	case <-looked:
 	default:
 		close(looked)
+	}
+}
+
+// firstLook says whether what a source names now may be older than this process:
+// IDs of the configuration, and what it has when it is first looked at.
+func (s *sources) firstLook(from registration.Source) bool {
+	if from == registration.Config {
+		return true
+	}
+	s.mu.Lock()
+	looked, waiting := s.looked[from]
+	s.mu.Unlock()
+	if !waiting {
+		return false
+	}
+	select {
+	case <-looked:
+		return false
+	default:
+		return true
 	}
 }
 

@@ -16,6 +16,7 @@ type Reason struct {
 	Worth    float64       // what a request about it is worth now, seconds of expected delay
 	Price    float64       // what a request must be worth
 	Overdue  bool          // it is asked about whatever the price
+	AtOnce   bool          // it is so because nobody has looked at it yet
 	UnderWay bool          // it is being asked about
 	Held     bool          // it is not asked about before At, since the last answer said so or was of no use
 }
@@ -34,6 +35,8 @@ func (r Reason) String() string {
 		return "it is being asked about"
 	case r.Held:
 		return "the last answer asks to wait, or was of no use"
+	case r.AtOnce:
+		return "nobody knows how long it has run, or whether the API answers: it is looked at once, as soon as the quota allows"
 	case r.Overdue:
 		return chance + ": it is asked about whatever else is to be done, as soon as the quota allows"
 	case r.Worth >= r.Price:
@@ -55,6 +58,7 @@ func (s *Scheduler) reason(j *job, rank int, now time.Time, price float64) Reaso
 		Expected: time.Duration(math.Exp(min(j.law.median(float64(j.lnAudio)), 20)) * float64(time.Second)),
 		Chance:   silent / (silent + math.Exp(-standing.hazard)),
 		Worth:    standing.worth, Price: price, Overdue: standing.overdue, UnderWay: j.underWay,
+		AtOnce: j.atOnce && j.seen < j.start,
 	}
 	switch {
 	case j.underWay:

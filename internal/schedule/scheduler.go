@@ -16,6 +16,11 @@ type Job struct {
 	Weight       float64   // what a second of its delay counts, beside other jobs; 0: 1
 	Start        time.Time // when its life began
 	Seen         time.Time // when it was last seen running; zero: never
+	// AgeUnknown says that its life may have begun, and ended, long before Start: it
+	// is asked about at once, and nothing is learnt from it.
+	AgeUnknown bool
+	// AtOnce says that it is asked about at once for another reason.
+	AtOnce bool
 }
 
 // Parts are parts of the policy that can be left out, to measure what they are
@@ -67,6 +72,8 @@ type job struct {
 	lnAudio   float32 // logarithm of the audio's length by typicalAudio
 	weight    float32
 	underWay  bool // a request is
+	atOnce    bool // it is asked about at once, as long as it was never seen
+	unknown   bool // nobody knows how old it is
 	gone      bool
 }
 
@@ -152,6 +159,7 @@ func (s *Scheduler) Add(given Job, now time.Time) {
 	j := &job{
 		id: given.RequestID, api: a, law: a.laws[0],
 		start: s.seconds(given.Start), weight: float32(cmp.Or(given.Weight, 1)), notBefore: math.Inf(-1),
+		atOnce: given.AtOnce || given.AgeUnknown, unknown: given.AgeUnknown,
 	}
 	j.seen = j.start - 1
 	if !given.Seen.IsZero() {
@@ -254,7 +262,7 @@ func (s *Scheduler) Ended(id string, at time.Time) {
 
 // learn takes in what was seen of a job.
 func (s *Scheduler) learn(j *job, t float64, ended bool) {
-	if s.without.Learning {
+	if s.without.Learning || j.unknown {
 		return
 	}
 	o := outcome{from: math.Inf(-1), to: math.Log(max(t-j.start, 1e-3)), ended: ended, exact: ended && !j.underWay}

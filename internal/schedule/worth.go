@@ -62,7 +62,7 @@ func (j *job) standing(t, factor float64) standing {
 	return standing{
 		worth:   worth(x, l.hazard(to+0.5)*factor/age, silent, float64(j.weight)),
 		hazard:  x,
-		overdue: x >= surely-math.Log(silent) || age > longestGap/silent*max(j.seen-j.start, 2*math.Exp(median)),
+		overdue: j.atOnce && j.seen < j.start || x >= surely-math.Log(silent) || age > longestGap/silent*max(j.seen-j.start, 2*math.Exp(median)),
 	}
 }
 
