@@ -112,15 +112,15 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	if storage == "" && !f.once {
 		storage = defaultStorage
 	}
+	if f.plan {
+		return plan(file.Accounts, storage, stdout, log)
+	}
 	c, err := collector.New(file.Accounts, collector.Options{Logger: log, StateDirectory: storage})
 	if err != nil {
 		return err
 	}
-	switch {
-	case f.once:
+	if f.once {
 		return once(c, stdout)
-	case f.plan:
-		return plan(c, stdout)
 	}
 	return serve(f, file.Accounts, c, log)
 }

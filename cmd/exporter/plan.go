@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
+	"os"
 	"text/tabwriter"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
 )
 
 // How far a plan goes.
@@ -18,8 +21,21 @@ const (
 )
 
 // plan prints which job would be asked about when, and what of the quota that
-// leaves. It asks nothing of anybody: the jobs are those that the register has.
-func plan(c *collector.Collector, stdout io.Writer) error {
+// leaves. It asks nothing of anybody: the jobs are those that the register has,
+// which a running exporter may be using meanwhile.
+func plan(accounts []collector.Config, storage string, stdout io.Writer, log *slog.Logger) error {
+	dir, err := os.MkdirTemp("", program)
+	if err != nil {
+		return fmt.Errorf("making the plan: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := store.Copy(storage, dir); err != nil {
+		return fmt.Errorf("making the plan: %w", err)
+	}
+	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: dir})
+	if err != nil {
+		return err
+	}
 	defer c.Stop(context.Background())
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, a := range c.Accounts() {

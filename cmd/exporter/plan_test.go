@@ -43,7 +43,7 @@ func TestPlan(t *testing.T) {
 	if _, _, err := account.Track(t.Context(), registration.HTTP, jobs); err != nil {
 		t.Fatal(err)
 	}
-	c.Stop(t.Context())
+	defer c.Stop(t.Context()) // it goes on meanwhile
 	var stdout bytes.Buffer
 	if err := run(parse(t, "--plan", "--config.file="+config, "--storage.path="+dir), &stdout, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
