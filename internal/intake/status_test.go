@@ -13,7 +13,7 @@ func TestStatus(t *testing.T) {
 	const idle = `"jobs":{"pending":0,"running":0,"completed":0,"failed":0,"lost":0},"oldest_unfinished_age_seconds":0,"due":"?","price_seconds":"?","forecast":"?","next_polls":[]`
 	synctest.Test(t, func(t *testing.T) {
 		limited, unlimited := collector.DefaultConfig(), collector.DefaultConfig()
-		limited.Account, limited.APIKey = "a", key
+		limited.Account, limited.APIKey, limited.Concurrency = "a", key, 1 // what is learnt depends on the order
 		unlimited.Account, unlimited.APIKey = "b", key
 		unlimited.RequestsPerMinute, unlimited.RequestsPerDay = 0, 0
 		m := watchConfigs(t, vendor{"c": completed, "f": failed, "r1": running, "r2": running}, []collector.Config{limited, unlimited})

@@ -55,7 +55,7 @@ func (s *site) job(r *http.Request) (any, error) {
 		return page, errNotFound
 	}
 	to := linksOf(accounts, a)
-	view := to.row(j, next, page.Frame.At)
+	view := waiting(a, to.row(j, next, page.Frame.At))
 	page.Frame.Title = id + " – DeepAffects jobs"
 	page.Account, page.Job, page.JSON = a.Name(), &view, to.json(id)
 	page.Life = life(&j, next)

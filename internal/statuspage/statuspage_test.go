@@ -128,7 +128,7 @@ func TestShowsAccounts(t *testing.T) {
 			"pending | 1 | running | 1 | completed | 2 | failed | 1 | lost | 0 |",
 			"Per minute: 5 of 5 used, 0 left; more 31 seconds from now",
 			"Per day: 5 of 100 used, 95 left; more 1 day from now",
-			"Jobs due now ", "What a request must be worth, in seconds of expected delay ", "Oldest unfinished job 1 min 45 s",
+			"Jobs due now ", "Price of a request ", "s of expected delay Forecast until more ", "Oldest unfinished job 1 min 45 s",
 			"config | 30 seconds ago | 0 |",
 			"f | – | failed | com.deepaffects.BadRequest | 30 seconds ago | 1 min 15 s |",
 			"r | – | running | 1 min 45 s | 30 seconds ago | ",
@@ -142,7 +142,7 @@ func TestShowsAccounts(t *testing.T) {
 		}
 		for _, want := range []string{
 			"beta Not asked yet. Last success: never .",
-			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 What a request must be worth, in seconds of expected delay 0.1 Oldest unfinished job none",
+			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 Price of a request 0.1 s of expected delay Oldest unfinished job none",
 			"Latest failed and lost jobs None. Unfinished jobs, the oldest first None. Recently completed jobs None.",
 		} {
 			if !strings.Contains(text(beta), want) {
@@ -374,7 +374,7 @@ func TestJob(t *testing.T) {
 				"Speaker 0 | 1 min 30 s | 1 | 1 | 50.0 % |", "Confidence | 0.5 | 0.5 | 1 | 1 | 1 | 0.75 |",
 			},
 			"f": {"Job f failed : com.deepaffects.BadRequest", "Found failed"},
-			"r": {"Job r running", "Last answer 2000-01-01 00:02:00 UTC now", "Next request"},
+			"r": {"Job r running", "Last answer 2000-01-01 00:02:00 UTC now", "Next request", "% likely to have ended"},
 		} {
 			page := text(get(c, "GET", "/job?request_id="+id).Body.String())
 			for _, want := range wants {

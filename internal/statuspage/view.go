@@ -141,6 +141,14 @@ func (l links) row(j register.Job, next, now time.Time) jobView {
 	return jobView{Job: j, Link: l.job(j.RequestID), Took: j.Age(now), NextPoll: next}
 }
 
+// waiting is the row with why the job is asked about when it is.
+func waiting(a *collector.Account, row jobView) jobView {
+	if why, waits := a.Explain(row.RequestID); waits {
+		row.Why = why.String()
+	}
+	return row
+}
+
 func (s *site) overview(*http.Request) (any, error) {
 	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs", query{})}
@@ -167,11 +175,7 @@ func viewOf(a *collector.Account, to links) account {
 		for _, id := range ids {
 			// Since it was chosen, a job may have gone on or gone away.
 			if job, next, known := a.Job(id); known && belongs(job.State) {
-				row := to.row(job, next, v.At)
-				if why, waits := a.Explain(id); waits {
-					row.Why = why.String()
-				}
-				rows = append(rows, row)
+				rows = append(rows, waiting(a, to.row(job, next, v.At)))
 			}
 		}
 		return rows
