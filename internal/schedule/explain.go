@@ -71,11 +71,12 @@ func (s *Scheduler) reason(j *job, rank int, now time.Time, price float64) Reaso
 }
 
 // priceNow is what a request must be worth now.
-func (s *Scheduler) priceNow() float64 {
+func (s *Scheduler) priceNow(now time.Time) float64 {
+	pace := s.ledger.pace(now, 1)
 	if s.ledger.limited() {
-		return s.price.now(0)
+		return s.price.now(0, pace)
 	}
-	return s.price.now(math.NaN())
+	return s.price.now(math.NaN(), pace)
 }
 
 // Explain says why and when a job is asked about; ok is false where it is not known.
@@ -86,7 +87,7 @@ func (s *Scheduler) Explain(id string, now time.Time) (r Reason, ok bool) {
 	if j == nil {
 		return Reason{}, false
 	}
-	return s.reason(j, j.api.rank(j), now, s.priceNow()), true
+	return s.reason(j, j.api.rank(j), now, s.priceNow(now)), true
 }
 
 // NextPoll is when a job is due: zero when it is not known.
@@ -102,7 +103,7 @@ func (s *Scheduler) NextPolls(now time.Time, n int) []Poll {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var polls []Poll
-	price := s.priceNow()
+	price := s.priceNow(now)
 	for _, a := range s.apis {
 		rank := -1
 		for _, j := range a.jobs {
@@ -127,7 +128,7 @@ func (s *Scheduler) Due(now time.Time) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Sub(s.scanned) > time.Duration(len(s.jobs))*scanInterval {
-		s.scan(now, s.priceNow())
+		s.scan(now, s.priceNow(now))
 	}
 	return s.due
 }
@@ -145,7 +146,7 @@ func (s *Scheduler) Pricing(now time.Time) Pricing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.updatePrice(now)
-	return Pricing{s.priceNow(), s.price.coming, s.price.arrival, s.sharing.share}
+	return Pricing{s.priceNow(now), s.price.coming, s.price.arrival, s.sharing.share}
 }
 
 // A Planned poll is one of the coming, if the job still runs until then.
@@ -172,7 +173,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 			continue
 		}
 		j := plan.jobs[id]
-		r := plan.reason(j, j.api.rank(j), t, plan.priceNow())
+		r := plan.reason(j, j.api.rank(j), t, plan.priceNow(t))
 		r.At, r.UnderWay = t, false
 		chance, known := chances[id]
 		if !known {

@@ -365,6 +365,19 @@ func (l *Ledger) filled(now time.Time) (part float64, free time.Time) {
 	return float64(w.answered+l.underWay-1) / float64(w.limit), free
 }
 
+// pace is how many requests the last minute has had, with so many more, by those
+// that it would have if the day's quota were spent evenly; 0 where that has no limit.
+func (l *Ledger) pace(now time.Time, more int) float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.day.limit == 0 {
+		return 0
+	}
+	l.minute.expire(now)
+	perMinute := float64(l.day.limit) / (24 * 60) * l.minute.length.Minutes()
+	return float64(l.minute.answered+l.underWay+more) / perMinute
+}
+
 // morning is until when nothing more may be spent of a day that begins at a fixed
 // time, because the morning's share is: zero where that is not so.
 func (l *Ledger) morning(now time.Time) time.Time {

@@ -44,12 +44,22 @@ const (
 	requestSpread = 0.7 // variance of a job's number of requests, by its mean
 )
 
-// now is the price, with a part of the minute's quota used (NaN: it has no limit).
-func (p *price) now(used float64) float64 {
-	if math.IsNaN(used) {
-		return max(p.perDay, leastUnlimited)
+// freePace is how much of what an even spending of the day's quota would be costs
+// nothing: a plan that is much larger than what there is to ask about is there to be
+// used, whatever may still come.
+const freePace = 0.1
+
+// now is the price, with a part of the minute's quota used (NaN: it has no limit),
+// at a pace (see Ledger.pace).
+func (p *price) now(used, pace float64) float64 {
+	perDay := p.perDay
+	if pace <= freePace {
+		perDay = 0
 	}
-	return max(p.perDay, leastWorth, typicalShare*p.typical*used)
+	if math.IsNaN(used) {
+		return max(perDay, leastUnlimited)
+	}
+	return max(perDay, leastWorth, typicalShare*p.typical*used)
 }
 
 // spent notes what a request was worth.

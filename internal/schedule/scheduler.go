@@ -431,7 +431,7 @@ func (s *Scheduler) Next(now time.Time) (id string, ok bool, at time.Time) {
 func (s *Scheduler) choose(now time.Time) (j *job, worth float64, at time.Time) {
 	s.updatePrice(now)
 	used, free := s.ledger.filled(now)
-	price := s.price.now(used)
+	price := s.price.now(used, s.ledger.pace(now, 0))
 	fresh := s.scanned.Add(time.Duration(len(s.jobs)) * scanInterval)
 	if s.scanned.IsZero() || !now.Before(fresh) || len(s.candidates) == 0 && s.seconds(now) >= s.wake {
 		s.scan(now, price)

@@ -447,3 +447,27 @@ func BenchmarkDecision(b *testing.B) {
 		})
 	}
 }
+
+// A plan that is far larger than what there is to ask about is used: a few jobs are
+// not held back on the first day because many might still come. A small plan is
+// held back.
+func TestLargePlanIsUsed(t *testing.T) {
+	for _, tt := range []struct{ perDay, fewest, most int }{ // requests in ten minutes
+		{100_000, 30, 75}, // a tenth of an even spending
+		{100, 0, 5},
+	} {
+		s := schedule.New(schedule.Limits{PerMinute: 600, PerDay: tt.perDay}, start, schedule.Parts{})
+		b := make(backEnd)
+		for i := range 3 {
+			b[fmt.Sprint(i)] = time.Time{}
+			s.Add(schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start}, start)
+		}
+		n := 0
+		for _, times := range b.work(t, s, start, start.Add(10*time.Minute)) {
+			n += len(times)
+		}
+		if n < tt.fewest || n > tt.most {
+			t.Errorf("%d a day: %d requests in ten minutes", tt.perDay, n)
+		}
+	}
+}
