@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -118,7 +119,7 @@ type Account struct {
 	flushed     time.Time    // when the poller last saw to it that what was counted is stored
 	webhookSeen atomic.Int64 // when the last webhook came, Unix nanoseconds; 0: none yet
 
-	untried atomic.Bool // nothing was asked of the API yet
+	trials atomic.Int64 // jobs that were to be asked about at once, as the first ones are
 
 	cancel   context.CancelFunc // ends the poller and the sources
 	abandon  context.CancelFunc // ends the requests under way
@@ -145,30 +146,29 @@ func newAccount(s *settings, options Options, r *register.Register) *Account {
 			a.log.Warn("What was learnt of how long jobs take is of no use any more; it is learnt anew", "err", err)
 		}
 	}
-	requests := r.Requests()
-	a.ledger.Restore(requests, s.config.Timeout, now)
-	// A process that is started again and again must not spend the quota on this.
-	tried := false
-	for second := range requests {
-		tried = tried || now.Sub(time.Unix(second, 0)) < triedFor
-	}
-	a.untried.Store(!tried)
+	a.ledger.Restore(r.Requests(), s.config.Timeout, now)
 	for j := range r.Unfinished() {
-		a.schedule.Add(a.scheduled(&j, false), now)
+		a.schedule.Add(scheduled(&j), now)
 	}
 	return a
 }
 
-// triedFor is how long it is known, over restarts, that the API was asked.
-const triedFor = 10 * time.Minute
-
-// scheduled is a job as the scheduler sees it. The first of all is asked about at
-// once: whether the key is right, and the API can be reached, is worth a request.
-func (a *Account) scheduled(j *register.Job, ageUnknown bool) schedule.Job {
+// scheduled is a job as the scheduler sees it.
+func scheduled(j *register.Job) schedule.Job {
 	return schedule.Job{
 		RequestID: j.RequestID, API: j.API, AudioSeconds: j.AudioSeconds, Weight: j.Priority, Start: j.Start(), Seen: j.LastObserved,
-		AgeUnknown: ageUnknown && j.SubmittedAt.IsZero(), AtOnce: a.untried.CompareAndSwap(true, false),
 	}
+}
+
+// trial is the part of the day's quota that new jobs are asked about at once with:
+// whoever tries the monitor out sees that it works, and that the key is right.
+const trial = 1. / 20
+
+// onTrial says whether a new job is one of the first that the API is asked about.
+func (a *Account) onTrial(now time.Time) bool {
+	_, day := a.ledger.Usage(now)
+	part := trial * day.Limit
+	return !math.IsInf(part, 1) && day.Used < part && float64(a.trials.Add(1)) <= part
 }
 
 // Name is the account's name.
@@ -244,7 +244,10 @@ func (a *Account) Track(ctx context.Context, from registration.Source, jobs []re
 	// What a source has when it is first looked at may have been there for long.
 	ageUnknown := a.sources.firstLook(from)
 	for _, j := range fresh {
-		a.schedule.Add(a.scheduled(&j, ageUnknown), now)
+		job := scheduled(&j)
+		job.AgeUnknown = ageUnknown && j.SubmittedAt.IsZero()
+		job.AtOnce = !job.AgeUnknown && a.onTrial(now)
+		a.schedule.Add(job, now)
 	}
 	if len(fresh) > 0 {
 		a.nudge()

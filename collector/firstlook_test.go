@@ -1,6 +1,7 @@
 package collector_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,12 +9,12 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
-// On the default plan, what may have ended long ago is looked at once, and so is
-// the very first job, which tells whether the key is right; others wait until that
+// On the default plan, what may have ended long ago is looked at once, and so are
+// the first jobs of all, which show whether the key is right; others wait until that
 // is worth a request, also after a restart.
 func TestFirstLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +66,7 @@ func TestFirstLook(t *testing.T) {
 		if _, _, known := m.account.Job("appended"); !known {
 			t.Error("what is appended is not tracked")
 		}
-		want("at first", done(), "configured", "in-the-file")
+		want("at first", done(), "configured", "in-the-file", "just-submitted", "appended", "posted")
 
 		m, done = begin() // soon after
 		m.track(t, "another")
@@ -73,19 +74,15 @@ func TestFirstLook(t *testing.T) {
 		want("after a restart", done())
 	})
 
-	// With nothing but one job, that is asked about.
 	synctest.Test(t, func(t *testing.T) {
-		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 5, 100 }), collector.Options{})
+		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 60, 100 }), collector.Options{})
 		defer m.stop()
-		for _, id := range []string{"first", "second"} {
-			m.api.Submit(simulator.Job{RequestID: id, Outcome: simulator.Stuck})
-			if _, _, err := m.account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: id}}); err != nil {
-				t.Fatal(err)
-			}
-			pass(5 * time.Second)
+		for i := range 20 {
+			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck}))
 		}
-		if asked := m.api.Log(); len(asked) != 1 || asked[0].RequestID != "first" || m.state("first") != "running" || m.state("second") != "pending" {
-			t.Errorf("asked %+v; the first is %s, the second %s", asked, m.state("first"), m.state("second"))
+		pass(10 * time.Second)
+		if asked := m.api.Log(); len(asked) != 5 || m.account.Snapshot().Counts[register.Running] != 5 {
+			t.Errorf("asked about %d of 20 new jobs at once", len(asked))
 		}
 	})
 }

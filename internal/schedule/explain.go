@@ -36,7 +36,7 @@ func (r Reason) String() string {
 	case r.Held:
 		return "the last answer asks to wait, or was of no use"
 	case r.AtOnce:
-		return "nobody knows how long it has run, or whether the API answers: it is looked at once, as soon as the quota allows"
+		return "it is one of the first, or nobody knows how long it has run: it is looked at once, as soon as the quota allows"
 	case r.Overdue:
 		return chance + ": it is asked about whatever else is to be done, as soon as the quota allows"
 	case r.Worth >= r.Price:
