@@ -119,7 +119,7 @@ type Account struct {
 	flushed     time.Time    // when the poller last saw to it that what was counted is stored
 	webhookSeen atomic.Int64 // when the last webhook came, Unix nanoseconds; 0: none yet
 
-	trials atomic.Int64 // jobs that were to be asked about at once, as the first ones are
+	trials atomic.Int64 // how many new jobs are still asked about at once, as the first ones are
 
 	cancel   context.CancelFunc // ends the poller and the sources
 	abandon  context.CancelFunc // ends the requests under way
@@ -147,6 +147,9 @@ func newAccount(s *settings, options Options, r *register.Register) *Account {
 		}
 	}
 	a.ledger.Restore(r.Requests(), s.config.Timeout, now)
+	if _, day := a.ledger.Usage(now); !math.IsInf(day.Limit, 1) {
+		a.trials.Store(int64(trial*day.Limit - day.Used))
+	}
 	for j := range r.Unfinished() {
 		a.schedule.Add(scheduled(&j), now)
 	}
@@ -160,16 +163,10 @@ func scheduled(j *register.Job) schedule.Job {
 	}
 }
 
-// trial is the part of the day's quota that new jobs are asked about at once with:
-// whoever tries the monitor out sees that it works, and that the key is right.
+// trial is the part of a day's quota, less what was used before, that the first new
+// jobs are asked about at once with: whoever tries the monitor out sees that it works,
+// and that the key is right.
 const trial = 1. / 20
-
-// onTrial says whether a new job is one of the first that the API is asked about.
-func (a *Account) onTrial(now time.Time) bool {
-	_, day := a.ledger.Usage(now)
-	part := trial * day.Limit
-	return !math.IsInf(part, 1) && day.Used < part && float64(a.trials.Add(1)) <= part
-}
 
 // Name is the account's name.
 func (a *Account) Name() string { return a.name }
@@ -246,7 +243,7 @@ func (a *Account) Track(ctx context.Context, from registration.Source, jobs []re
 	for _, j := range fresh {
 		job := scheduled(&j)
 		job.AgeUnknown = ageUnknown && j.SubmittedAt.IsZero()
-		job.AtOnce = !job.AgeUnknown && a.onTrial(now)
+		job.AtOnce = !job.AgeUnknown && a.trials.Add(-1) >= 0
 		a.schedule.Add(job, now)
 	}
 	if len(fresh) > 0 {

@@ -61,6 +61,7 @@ func TestFirstLook(t *testing.T) {
 		m, done := begin()
 		pass(10 * time.Second)
 		write("in-the-file\n{\"request_id\":\"just-submitted\"}\nappended\n")
+		pass(10 * time.Second)
 		m.track(t, "posted")
 		pass(10 * time.Second)
 		if _, _, known := m.account.Job("appended"); !known {

@@ -28,7 +28,7 @@ func webhookURL(f *flags, token string) string {
 func demo(f *flags, log *slog.Logger) error {
 	options := simulator.DemoOptions()
 	options.Key = "demo"
-	options.RequestsPerMinute, options.RequestsPerDay = 300, 5_000_000
+	options.RequestsPerMinute, options.RequestsPerDay = 300, 1_500_000
 	api := simulator.New(options)
 	defer api.Close()
 
