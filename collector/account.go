@@ -151,7 +151,9 @@ func newAccount(s *settings, options Options, r *register.Register) *Account {
 		a.trials.Store(int64(trial*day.Limit - day.Used))
 	}
 	for j := range r.Unfinished() {
-		a.schedule.Add(scheduled(&j), now)
+		job := scheduled(&j)
+		job.AtOnce = j.LastObserved.IsZero() && a.trials.Add(-1) >= 0
+		a.schedule.Add(job, now)
 	}
 	return a
 }
