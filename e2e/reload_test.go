@@ -31,7 +31,7 @@ func TestReloads(t *testing.T) {
 	}
 	service := net.JoinHostPort("127.0.0.2", port)
 	write := func(n int) (sound bool) {
-		text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\nwebhook_token = \"token\"\nmax_job_series = 10\n"
+		text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\nwebhook_token = \"token\"\nmax_job_series = 10\nconcurrency = 2\n"
 		if n%4 == 0 {
 			text += fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"guest\"\nurl = %q\napi_key = \"other\"\nwebhook_token = \"guest\"\nservice_address = %q\n", api, service)
 		}
