@@ -153,7 +153,7 @@ func lifetime(s scrape, _ telegraf.Metric) float64 {
 type payload []byte
 
 func (p payload) RoundTrip(r *http.Request) (*http.Response, error) {
-	time.Sleep(250 * time.Millisecond)
+	<-time.After(250 * time.Millisecond)
 	return &http.Response{StatusCode: 200, Header: make(http.Header), Request: r, Body: io.NopCloser(strings.NewReader(string(p)))}, nil
 }
 
@@ -171,7 +171,7 @@ func (p payload) inTelegraf(t *testing.T, requestID string, asked time.Duration)
 		if err := plugin.Start(acc); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(asked)
+		<-time.After(asked)
 		synctest.Wait()
 		if err := plugin.Gather(acc); err != nil {
 			t.Fatal(err)
@@ -204,7 +204,7 @@ func (p payload) inPrometheus(t *testing.T, requestID string) (s scrape, asked t
 		}
 		monitor.Start()
 		for ok, failed := uint64(0), uint64(0); ok+failed == 0; asked += time.Second {
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			synctest.Wait()
 			snapshot := monitor.Accounts()[0].Snapshot()
 			ok, failed = snapshot.Requests()

@@ -50,7 +50,7 @@ func begin(t *testing.T, options string, change func(*DeepAffects)) *pipeline {
 
 // pass lets virtual time pass.
 func pass(d time.Duration) {
-	time.Sleep(d)
+	<-time.After(d)
 	synctest.Wait()
 }
 

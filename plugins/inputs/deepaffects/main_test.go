@@ -86,7 +86,7 @@ func start(t *testing.T, input *models.RunningInput, api http.RoundTripper, acce
 // polled waits until the API has been asked.
 func (p *pipeline) polled() {
 	for {
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		s := p.plugin.account.Snapshot()
 		if ok, failed := s.Requests(); ok+failed > 0 {
@@ -132,7 +132,7 @@ func named(metrics []telegraf.Metric, name string) (found []telegraf.Metric) {
 type answers string
 
 func (dir answers) RoundTrip(r *http.Request) (*http.Response, error) {
-	time.Sleep(250 * time.Millisecond)
+	<-time.After(250 * time.Millisecond)
 	id := r.URL.Query().Get("request_id")
 	status, name := http.StatusOK, filepath.Join(string(dir), id+".json")
 	if others, _ := filepath.Glob(filepath.Join(string(dir), id+".[0-9]*.json")); len(others) > 0 {
