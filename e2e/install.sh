@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Brings what the end-to-end tests run against, from Debian's packages and npm.
+# Brings what the end-to-end tests run against: Debian's packages, npm's, and a
+# Prometheus 3 built from its sources.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +15,15 @@ if [ ! -x .cache/prometheus/usr/bin/promtool ] || [ ! -x .cache/prometheus/usr/b
 	(cd .cache/download && apt-get download -qq prometheus prometheus-alertmanager && for package in *.deb; do dpkg-deb -x "$package" ../prometheus; done)
 	rm -r .cache/download
 fi
+
+# Prometheus 3 is in no Debian of today: built, without what discovers targets in
+# clouds, which is most of it.
+prometheus3=v0.316.0
+if [ ! -x ".cache/prometheus3/$prometheus3/promtool" ]; then
+	GOBIN=$PWD/.cache/prometheus3/$prometheus3 CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' -tags remove_all_sd \
+		"github.com/prometheus/prometheus/cmd/prometheus@$prometheus3" "github.com/prometheus/prometheus/cmd/promtool@$prometheus3"
+fi
+ln -sfn "$prometheus3" .cache/prometheus3/current
 
 # Chromium needs its libraries where they belong.
 if ! command -v chromium >/dev/null; then

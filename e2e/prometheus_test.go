@@ -5,42 +5,83 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 )
 
-// query asks a Prometheus and returns how many series answer.
-func query(base, expression string) (int, error) {
-	body, err := get(base+"/api/v1/query?query="+url.QueryEscape(expression), "application/json")
-	if err != nil {
-		return 0, err
+// A server is a Prometheus and which histograms it keeps.
+type server struct {
+	name   string
+	bin    string // the folder of prometheus and promtool
+	native bool   // native histograms and created timestamps, and no classic histograms
+}
+
+// The two that differ most: the oldest that the rules are for, with classic
+// histograms, and a Prometheus 3 that keeps only the native ones.
+var servers = []server{
+	{"Prometheus 2", debian, false},
+	{"Prometheus 3", "../.cache/prometheus3/current/", true},
+}
+
+// prometheus starts one that scrapes the exporter each second, with more
+// configuration, and returns its URL.
+func prometheus(t *testing.T, s server, exporter, more string) string {
+	t.Helper()
+	dir, address := t.TempDir(), freeAddress(t)
+	config := filepath.Join(dir, "prometheus.yml")
+	features, scrape := "exemplar-storage", ""
+	if s.native {
+		features += ",created-timestamp-zero-ingestion"
+		scrape = "scrape_native_histograms: true"
 	}
-	var answer struct {
-		Data struct {
-			Result []json.RawMessage `json:"result"`
-		} `json:"data"`
+	text := fmt.Sprintf(`%s
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+scrape_configs:
+- job_name: deepaffects
+  static_configs: [{targets: [%q]}]
+  %s
+`, more, exporter, scrape)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	err = json.Unmarshal([]byte(body), &answer)
-	return len(answer.Data.Result), err
+	start(t, s.bin+"prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--enable-feature="+features)
+	return "http://" + address
+}
+
+// ask asks a Prometheus of its API, and decodes what it says into data.
+func ask(base, path string, values url.Values, data any) error {
+	body, err := get(base+"/api/v1/"+path+"?"+values.Encode(), "application/json")
+	if err == nil {
+		err = json.Unmarshal([]byte(body), &struct{ Data any }{data})
+	}
+	return err
+}
+
+// A series is what a query found of one: its value or its histogram, or those of a
+// range. Each is a time and what there was.
+type series struct {
+	Value, Histogram   [2]any
+	Values, Histograms [][2]any
+}
+
+// query asks a Prometheus and returns the series that answer.
+func query(base, expression string) ([]series, error) {
+	var data struct{ Result []series }
+	err := ask(base, "query", url.Values{"query": {expression}}, &data)
+	return data.Result, err
 }
 
 // A real Prometheus scrapes the demo, and the questions of docs/metrics.md and
 // more find an answer in it.
 func TestPrometheus(t *testing.T) {
-	exporter, address := freeAddress(t), freeAddress(t)
-	start(t, binary, "--demo", "--web.listen-address="+exporter)
-	dir := t.TempDir()
-	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: deepaffects\n  static_configs: [{targets: [%q]}]\n", exporter)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	start(t, debian+"prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--enable-feature=exemplar-storage")
-	base := "http://" + address
-	for _, expression := range []string{
+	both := []string{
 		`up{job="deepaffects"} == 1`,
 		`deepaffects_up == 1`,
 		`deepaffects_jobs{state="completed"} > 0`,
@@ -52,30 +93,147 @@ func TestPrometheus(t *testing.T) {
 		`deepaffects_job_speakers > 0`,
 		`deepaffects_job_word_gap_seconds{quantile="0.9"} >= 0`,
 		`deepaffects_job_speaker_talk_seconds > 0`,
-		`histogram_quantile(0.9, sum by (le) (rate(deepaffects_job_duration_seconds_bucket[1m]))) > 0`,
-		`histogram_quantile(0.5, sum by (le) (rate(deepaffects_word_duration_seconds_bucket[1m]))) > 0`,
 		`deepaffects_quota_limit_requests{window="day"} - deepaffects_quota_used_requests > 0`,
 		`rate(deepaffects_api_requests_total{outcome="ok"}[1m]) > 0`,
 		`deepaffects_jobs_finished_total{result="lost"} > 0`,
 		`deepaffects_exporter_build_info`,
-	} {
-		eventually(t, expression, func() (string, bool) {
-			n, err := query(base, expression)
-			return fmt.Sprintf("%d series, %v", n, err), err == nil && n > 0
+	}
+	classic := []string{
+		`histogram_quantile(0.9, sum by (le) (rate(deepaffects_job_duration_seconds_bucket[1m]))) > 0`,
+		`histogram_quantile(0.5, sum by (le) (rate(deepaffects_word_duration_seconds_bucket[1m]))) > 0`,
+	}
+	native := []string{
+		`histogram_quantile(0.9, sum(rate(deepaffects_job_duration_seconds[1m]))) > 0`,
+		`histogram_quantile(0.5, sum(rate(deepaffects_word_duration_seconds[1m]))) > 0`,
+	}
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			exporter := freeAddress(t)
+			start(t, binary, "--demo", "--web.listen-address="+exporter)
+			if s.native { // created timestamps show what had ended before the first scrape
+				eventually(t, "the first ends", func() (string, bool) {
+					metrics, err := get("http://"+exporter+"/metrics", "text/plain")
+					return fmt.Sprint(err), err == nil && firstEnds.MatchString(metrics)
+				})
+			}
+			base := prometheus(t, s, exporter, "")
+			here, elsewhere := classic, native
+			if s.native {
+				here, elsewhere = native, classic
+			}
+			for _, expression := range append(here, both...) {
+				eventually(t, expression, func() (string, bool) {
+					found, err := query(base, expression)
+					return fmt.Sprintf("%d series, %v", len(found), err), len(found) > 0
+				})
+			}
+			for _, expression := range elsewhere {
+				if found, err := query(base, expression); err != nil || len(found) > 0 {
+					t.Errorf("%s: %d series, %v", expression, len(found), err)
+				}
+			}
+			t.Run("exemplars", func(t *testing.T) { testExemplars(t, base) })
+			if s.native {
+				t.Run("native histograms", func(t *testing.T) { testNativeHistograms(t, base) })
+				t.Run("created timestamps", func(t *testing.T) { testCreatedTimestamps(t, base, exporter) })
+			}
 		})
 	}
+}
+
+var firstEnds = regexp.MustCompile(`(?m)^deepaffects_jobs_finished_total\{[^}]*result="completed"[^}]*\} [1-9]`)
+
+// testExemplars looks for the job behind a duration.
+func testExemplars(t *testing.T, base string) {
 	eventually(t, "exemplars", func() (string, bool) {
-		body, err := get(base+"/api/v1/query_exemplars?query=deepaffects_job_duration_seconds_bucket&start=0&end=9999999999", "application/json")
-		var answer struct {
-			Data []struct {
-				Exemplars []struct {
-					Labels map[string]string `json:"labels"`
-				} `json:"exemplars"`
-			} `json:"data"`
+		var found []struct {
+			Exemplars []struct{ Labels map[string]string }
 		}
-		if err == nil {
-			err = json.Unmarshal([]byte(body), &answer)
+		err := ask(base, "query_exemplars", url.Values{"query": {`{__name__=~"deepaffects_job_duration_seconds(_bucket)?"}`}, "start": {"0"}, "end": {"9999999999"}}, &found)
+		for _, series := range found {
+			for _, exemplar := range series.Exemplars {
+				if exemplar.Labels["request_id"] == "" {
+					t.Fatalf("an exemplar without its job: %v", exemplar)
+				}
+			}
 		}
-		return fmt.Sprintf("%v %s", err, body), err == nil && len(answer.Data) > 0 && answer.Data[0].Exemplars[0].Labels["request_id"] != ""
+		return fmt.Sprint(err), len(found) > 0
 	})
+}
+
+// testNativeHistograms looks at the buckets: each at most 10 % wide, and together
+// they hold all.
+func testNativeHistograms(t *testing.T, base string) {
+	found, err := query(base, `sum(deepaffects_word_duration_seconds)`)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%d series, %v", len(found), err)
+	}
+	histogram, _ := found[0].Histogram[1].(map[string]any)
+	number := func(v any) float64 {
+		text, _ := v.(string)
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Fatalf("%v in %v", v, histogram)
+		}
+		return n
+	}
+	buckets, _ := histogram["buckets"].([]any)
+	if len(buckets) < 20 {
+		t.Errorf("%d buckets", len(buckets))
+	}
+	sum := 0.
+	for _, b := range buckets {
+		bucket, _ := b.([]any)
+		sum += number(bucket[3])
+		if low, high := number(bucket[1]), number(bucket[2]); low > 0 && high/low > 1.1 {
+			t.Errorf("a bucket from %v to %v", low, high)
+		}
+	}
+	if count := number(histogram["count"]); count == 0 || sum != count {
+		t.Errorf("%v values, %v in buckets", count, sum)
+	}
+}
+
+// testCreatedTimestamps looks for the 0 that a counter began with, when it began:
+// without it, whatever ended before the first scrape would be in no rate.
+func testCreatedTimestamps(t *testing.T, base, exporter string) {
+	text, err := get("http://"+exporter+"/metrics", "application/openmetrics-text; version=1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for counter, samples := range map[string]func(series) [][2]any{
+		"jobs_finished_total":  func(s series) [][2]any { return s.Values },
+		"job_duration_seconds": func(s series) [][2]any { return s.Histograms },
+	} {
+		name := "deepaffects_" + strings.TrimSuffix(counter, "_total") + "_created"
+		match := regexp.MustCompile(`(?m)^` + name + `\{[^}]*result="completed"[^}]*\} (\S+)$`).FindStringSubmatch(text)
+		if match == nil {
+			t.Fatalf("no %s in OpenMetrics", name)
+		}
+		created, err := strconv.ParseFloat(match[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := query(base, `deepaffects_`+counter+`{result="completed"}[1h]`)
+		if err != nil || len(found) != 1 || len(samples(found[0])) < 2 {
+			t.Fatalf("%s: %v, %v", counter, found, err)
+		}
+		first, second := samples(found[0])[0], samples(found[0])[1]
+		if at, _ := first[0].(float64); count(first[1]) != "0" || math.Abs(at-created) > 0.001 {
+			t.Errorf("the first sample of %s is %v at %v, not 0 at %v", counter, first[1], first[0], created)
+		}
+		if count(second[1]) == "0" {
+			t.Errorf("nothing was in %s at the first scrape", counter)
+		}
+	}
+}
+
+// count is how many a sample has counted: of a counter its value, of a histogram its
+// count.
+func count(sample any) any {
+	if histogram, ok := sample.(map[string]any); ok {
+		return histogram["count"]
+	}
+	return sample
 }
