@@ -24,6 +24,7 @@ import (
 const (
 	binary   = "../bin/deepaffects_exporter"
 	debian   = "../.cache/prometheus/usr/bin/"
+	newest   = "../.cache/prometheus3/current/"
 	patience = 60 * time.Second // until something that must come counts as missing
 )
 

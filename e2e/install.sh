@@ -25,10 +25,10 @@ if [ ! -x ".cache/prometheus3/$prometheus3/promtool" ]; then
 fi
 ln -sfn "$prometheus3" .cache/prometheus3/current
 
-# Chromium needs its libraries where they belong.
-if ! command -v chromium >/dev/null; then
+# Chromium needs its libraries where they belong; ip is for a network of the tests' own.
+if ! command -v chromium >/dev/null || ! command -v ip >/dev/null; then
 	lists
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium iproute2 >/dev/null
 fi
 
 # What looks at the pages as a screen reader does, and what writes the dashboards.

@@ -22,6 +22,10 @@ import (
 const (
 	rulesDir   = "../deploy/prometheus/"
 	grafanaDir = "../deploy/grafana/"
+
+	// A script that runs Debian's Alertmanager. It looks for its templates in
+	// /usr/share: give it the one it came with.
+	alertmanager = `exec unshare --mount sh -c 'mount --bind "$0/share" /usr/share && exec "$0/bin/prometheus-alertmanager" "$@"' "$unpacked" "$@"` + "\n"
 )
 
 // run runs a program to its end, which must be a good one.
@@ -101,6 +105,7 @@ type alert struct {
 // Alertmanager tells of the failed job. Every panel's query of every dashboard, and
 // every alert's expression, finds its data there.
 func TestMonitoring(t *testing.T) {
+	t.Parallel()
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
@@ -110,7 +115,7 @@ func TestMonitoring(t *testing.T) {
 }
 
 func testMonitoring(t *testing.T, s server) {
-	exporter, alertmanager := freeAddress(t), freeAddress(t)
+	exporter, address := freeAddress(t), freeAddress(t)
 	start(t, binary, "--demo", "--web.listen-address="+exporter)
 
 	var mu sync.Mutex
@@ -140,14 +145,13 @@ func testMonitoring(t *testing.T, s server) {
 	}
 	text := regexp.MustCompile(`(group_wait|group_interval): \w+`).ReplaceAllString(string(example), "$1: 1s")
 	text = strings.ReplaceAll(text, "http://localhost:9999", receiver)
-	// Debian's looks for its templates in /usr/share: give it the one it came with.
 	unpacked, err := filepath.Abs(debian + "..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	start(t, "/usr/bin/unshare", "--mount", "sh", "-c", `mount --bind "$0/share" /usr/share && exec "$0/bin/prometheus-alertmanager" "$@"`, unpacked,
+	start(t, "/bin/sh", "-c", "unpacked=$0\n"+alertmanager, unpacked,
 		"--config.file="+write("alertmanager.yml", text), "--storage.path="+filepath.Join(dir, "alertmanager"),
-		"--web.listen-address="+alertmanager, "--cluster.listen-address=")
+		"--web.listen-address="+address, "--cluster.listen-address=")
 
 	// The example's rules, but without waiting five minutes for the slow ones.
 	recording, err := os.ReadFile(rulesDir + "deepaffects-recording.yml")
@@ -161,7 +165,7 @@ func testMonitoring(t *testing.T, s server) {
 	base := prometheus(t, s, exporter, fmt.Sprintf(`
 rule_files: [%q, %q]
 alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}`,
-		write("recording.yml", strings.ReplaceAll(string(recording), "interval: 5m", "interval: 1s")), alerts, alertmanager))
+		write("recording.yml", strings.ReplaceAll(string(recording), "interval: 5m", "interval: 1s")), alerts, address))
 
 	t.Run("a failed job is told", func(t *testing.T) {
 		eventually(t, "the alert", func() (string, bool) {

@@ -26,7 +26,7 @@ type server struct {
 // histograms, and a Prometheus 3 that keeps only the native ones.
 var servers = []server{
 	{"Prometheus 2", debian, false},
-	{"Prometheus 3", "../.cache/prometheus3/current/", true},
+	{"Prometheus 3", newest, true},
 }
 
 // prometheus starts one that scrapes the exporter each second, with more
@@ -81,6 +81,7 @@ func query(base, expression string) ([]series, error) {
 // A real Prometheus scrapes the demo, and the questions of docs/metrics.md and
 // more find an answer in it.
 func TestPrometheus(t *testing.T) {
+	t.Parallel()
 	both := []string{
 		`up{job="deepaffects"} == 1`,
 		`deepaffects_up == 1`,

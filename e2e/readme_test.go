@@ -1,0 +1,98 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var toAnAlert = regexp.MustCompile("(?s)becomes an alert.*?```sh\n(.*?)```")
+
+// The README's way from zero to an alert, word for word: each line in a terminal of
+// its own, in a copy of the checkout, on the ports that it names. The receiver is
+// where the example of a configuration for Alertmanager says.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := toAnAlert.FindSubmatch(readme)
+	if match == nil {
+		t.Fatal("the README has no commands for an alert")
+	}
+	commands := strings.Split(strings.TrimSpace(string(match[1])), "\n")
+
+	checkout, path := t.TempDir(), t.TempDir()
+	run(t, "..", "/bin/sh", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, checkout)
+	absolute := func(name string) string {
+		name, err := filepath.Abs(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	if err := os.Symlink(absolute(newest+"prometheus"), filepath.Join(path, "prometheus")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "alertmanager"), []byte("#!/bin/sh\nunpacked="+absolute(debian+"..")+"\n"+alertmanager), 0o700); err != nil {
+		t.Fatal(err)
+	}
+
+	// The ports are free in a network of its own, which this thread has and whatever it
+	// starts. It ends with the test.
+	runtime.LockOSThread()
+	if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
+		t.Fatalf("making a network: %v; this test needs root", err)
+	}
+	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:9999")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan alert, 1)
+	receiver := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var message struct{ Alerts []alert }
+		if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
+			t.Errorf("what Alertmanager sent: %v", err)
+		}
+		for _, a := range message.Alerts {
+			if a.Labels["alertname"] == "DeepAffectsJobFailed" {
+				select {
+				case told <- a:
+				default: // one is enough
+				}
+			}
+		}
+	})}
+	go receiver.Serve(l)
+	t.Cleanup(func() { receiver.Close() })
+
+	for _, command := range commands {
+		// As the first of its processes: the rest ends with it.
+		start(t, "/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
+			fmt.Sprintf("cd %s && export PATH=%s:$PATH && %s", checkout, path, command))
+	}
+	select {
+	case a := <-told:
+		if a.Labels["request_id"] == "" || a.Labels["api"] == "" || a.Labels["error_code"] == "" || !strings.Contains(a.Annotations["runbook_url"], "runbooks.md#deepaffectsjobfailed") {
+			t.Errorf("the alert lacks what the README promises: %+v", a)
+		}
+	case <-time.After(3 * time.Minute):
+		t.Error("no alert within the three minutes that the README promises")
+	}
+}
