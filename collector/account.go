@@ -114,10 +114,10 @@ type Account struct {
 	moved    atomic.Int64  // when the poller last moved, nanoseconds of elapsed time
 	begun    time.Time
 
-	unwritable  atomic.Bool  // the register could not be written the last time
-	learntKept  time.Time    // when the register was last given what was learnt
-	flushed     time.Time    // when the poller last saw to it that what was counted is stored
-	webhookSeen atomic.Int64 // when the last webhook came, Unix nanoseconds; 0: none yet
+	unwritable  atomic.Pointer[error] // why the register could not be written the last time; nil: it could
+	learntKept  time.Time             // when the register was last given what was learnt
+	flushed     time.Time             // when the poller last saw to it that what was counted is stored
+	webhookSeen atomic.Int64          // when the last webhook came, Unix nanoseconds; 0: none yet
 
 	trials atomic.Int64 // how many new jobs are still asked about at once, as the first ones are
 
@@ -275,9 +275,9 @@ func (a *Account) Untrack(ctx context.Context, requestID string) error {
 func (a *Account) stored(err error) error {
 	switch {
 	case errors.Is(err, register.ErrClosed): // we are stopping
-	case err != nil && !a.unwritable.Swap(true):
+	case err != nil && a.unwritable.Swap(&err) == nil:
 		a.log.Error("The register cannot be written; what comes in is refused, and nothing is asked, until it can", "err", err)
-	case err == nil && a.unwritable.Swap(false):
+	case err == nil && a.unwritable.Swap(nil) != nil:
 		a.log.Info("The register can be written again")
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -306,16 +307,16 @@ func TestRefusedKey(t *testing.T) {
 		if n := m.api.Counters().Unauthorized; n < 2 || n > 40+16 {
 			t.Errorf("%d requests with a refused key in 5 hours", n)
 		}
-		if m.account.Snapshot().Up {
-			t.Error("up with a refused key")
+		if s := m.account.Snapshot(); s.Up || s.Trouble == nil || s.Trouble.Outcome != jobstatus.Unauthorized || s.Trouble.Until.Sub(s.At) > time.Hour {
+			t.Errorf("with a refused key: up %v, trouble %+v", s.Up, s.Trouble)
 		}
 		if err := os.WriteFile(path, []byte("right-one\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		m.api.SetKey("right-one")
 		pass(time.Minute)
-		if s := m.account.Snapshot(); !s.Up || s.Counts[register.Completed] != 100 {
-			t.Errorf("up %v, %v a minute after the key was replaced", s.Up, s.Counts)
+		if s := m.account.Snapshot(); !s.Up || s.Trouble != nil || s.Counts[register.Completed] != 100 {
+			t.Errorf("up %v, trouble %+v, %v a minute after the key was replaced", s.Up, s.Trouble, s.Counts)
 		}
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
@@ -326,8 +327,8 @@ func TestRefusedKey(t *testing.T) {
 		if asked := len(m.api.Log()) - before; asked != 0 || strings.Count(m.logs.String(), "The API key cannot be read") != 1 {
 			t.Errorf("%d requests without a key; log:\n%s", asked, m.logs)
 		}
-		if m.account.Snapshot().Up {
-			t.Error("up without a key")
+		if s := m.account.Snapshot(); s.Up || s.Trouble == nil || s.Trouble.Outcome != jobstatus.OK || !errors.Is(s.Trouble.Err, fs.ErrNotExist) {
+			t.Errorf("without a key: up %v, trouble %+v", s.Up, s.Trouble)
 		}
 	})
 }
@@ -434,6 +435,9 @@ func TestSources(t *testing.T) {
 		}
 		if s.SourceSuccess[registration.Config].IsZero() {
 			t.Error("the configuration was never read with success")
+		}
+		if problem := s.SourceProblems[registration.File]; len(s.SourceProblems) != 1 || problem.At.IsZero() || !strings.Contains(fmt.Sprint(problem.Err), path+":3") {
+			t.Errorf("problems with sources: %v", s.SourceProblems)
 		}
 	})
 }

@@ -201,6 +201,7 @@ var consequences = [len(jobstatus.Outcomes)]consequence{
 type condition struct {
 	mu          sync.Mutex
 	outcome     jobstatus.Outcome // of the last request
+	err         error             // of the last request
 	asked       bool              // there was one
 	outage      bool              // a pause was needed, and no request has gone well since
 	lastSuccess time.Time
@@ -209,7 +210,7 @@ type condition struct {
 	alone       int // requests that are still to go well alone
 	until       time.Time
 	refusedKey  string // the key that the pause is about
-	keyError    string // why the key could not be read
+	keyError    error  // why the key could not be read
 }
 
 // recovery is how many requests must go well after a pause, each asked alone,
@@ -221,7 +222,7 @@ const recovery = 10
 func (c *condition) pausedUntil(now time.Time, key string) (until time.Time, alone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keyError = ""
+	c.keyError = nil
 	if c.refusedKey != "" && c.refusedKey != key {
 		c.steps, c.alone, c.until, c.refusedKey = 0, 0, time.Time{}, ""
 	}
@@ -242,7 +243,7 @@ func (c *condition) apply(a *Account, id string, answer jobstatus.Answer, key st
 	if answer.Outcome != before || !c.asked {
 		c.inARow = 0
 	}
-	c.outcome, c.asked = answer.Outcome, true
+	c.outcome, c.err, c.asked = answer.Outcome, answer.Err, true
 	c.inARow++
 	if answer.Outcome == jobstatus.OK || answer.Outcome == jobstatus.NotFound {
 		c.lastSuccess = now
@@ -293,16 +294,25 @@ func (a *Account) keyFailed(err error) {
 	c := &a.api
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if text := err.Error(); text != c.keyError {
-		c.keyError = text
+	if c.keyError == nil || err.Error() != c.keyError.Error() {
+		c.keyError = err
 		a.log.Error("The API key cannot be read; nothing is asked until it can", "err", err)
 	}
 }
 
-// up says whether the last request was answered as the API should; without a key
-// there can be no next one.
-func (c *condition) up() (up bool, lastSuccess time.Time) {
+// state says whether the last request was answered as the API should, and if not,
+// why; without a key there can be no next one.
+func (c *condition) state() (up bool, lastSuccess time.Time, trouble *Trouble) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.asked && c.keyError == "" && (c.outcome == jobstatus.OK || c.outcome == jobstatus.NotFound), c.lastSuccess
+	switch {
+	case c.keyError != nil:
+		trouble = &Trouble{Err: c.keyError}
+	case !c.asked:
+	case c.outcome == jobstatus.OK || c.outcome == jobstatus.NotFound:
+		up = true
+	default:
+		trouble = &Trouble{Outcome: c.outcome, Err: c.err, Until: c.until}
+	}
+	return up, c.lastSuccess, trouble
 }

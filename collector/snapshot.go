@@ -24,12 +24,29 @@ type Snapshot struct {
 
 	Up          bool      // the last request was answered as the API should, and there is a key for the next
 	LastSuccess time.Time // zero: never
+	Trouble     *Trouble  // why it is not up; nil: it is, or was not asked yet
 	Minute, Day schedule.Usage
 	Pricing     schedule.Pricing
 
 	WebhookReceived time.Time // when the last webhook came that could be read; zero: none yet
 
-	SourceSuccess map[registration.Source]time.Time // when each source was last looked at without a problem
+	SourceSuccess  map[registration.Source]time.Time     // when each source was last looked at without a problem
+	SourceProblems map[registration.Source]SourceProblem // the last one of each source; others have had none
+
+	StoreError error // why the register cannot be written; nil: the last attempt went well
+}
+
+// Trouble is why the API is not asked, or does not answer as it should.
+type Trouble struct {
+	Outcome jobstatus.Outcome // of the last request; OK: the key cannot be read
+	Err     error             // has neither the key nor the answer's content
+	Until   time.Time         // when the API may be asked again; zero: nothing is waited for
+}
+
+// A SourceProblem is what was wrong with a source of request IDs.
+type SourceProblem struct {
+	At  time.Time
+	Err error
 }
 
 // Snapshot returns the account as it is now.
@@ -42,7 +59,10 @@ func (a *Account) Snapshot() Snapshot {
 		At:            now,
 		JobMetrics:    config.JobMetrics,
 		JobLabels:     config.JobLabels,
-		SourceSuccess: a.sources.successes(),
+	}
+	s.SourceSuccess, s.SourceProblems = a.sources.state()
+	if err := a.unwritable.Load(); err != nil {
+		s.StoreError = *err
 	}
 	s.NextPolls = make([]time.Time, len(s.Jobs))
 	for i := range s.Jobs {
@@ -52,7 +72,7 @@ func (a *Account) Snapshot() Snapshot {
 	}
 	s.Due = a.schedule.Due(now)
 	s.Pricing = a.schedule.Pricing(now)
-	s.Up, s.LastSuccess = a.api.up()
+	s.Up, s.LastSuccess, s.Trouble = a.api.state()
 	if seen := a.webhookSeen.Load(); seen != 0 {
 		s.WebhookReceived = time.Unix(0, seen)
 	}

@@ -25,6 +25,7 @@ type sources struct {
 
 	mu          sync.Mutex
 	lastSuccess map[registration.Source]time.Time
+	lastProblem map[registration.Source]SourceProblem
 	looked      map[registration.Source]chan struct{} // those that start began with: closed after the first look
 }
 
@@ -51,6 +52,7 @@ func (s *sources) start(ctx context.Context, a *Account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastSuccess = make(map[registration.Source]time.Time)
+	s.lastProblem = make(map[registration.Source]SourceProblem)
 	s.looked = make(map[registration.Source]chan struct{})
 	config := a.settings.Load().config
 	s.looked[registration.Config] = make(chan struct{})
@@ -128,8 +130,11 @@ func (s *sources) handler(a *Account) source.Handler {
 	}
 }
 
-// sourceProblem counts and logs what is wrong with a source.
+// sourceProblem counts, keeps and logs what is wrong with a source.
 func (a *Account) sourceProblem(from registration.Source, n int, err error) {
+	a.sources.mu.Lock()
+	a.sources.lastProblem[from] = SourceProblem{a.now(), err}
+	a.sources.mu.Unlock()
 	a.register.Count(func(c *register.Counts) { c.SourceErrors[from] += uint64(n) })
 	a.log.Warn("A source of request IDs has a problem", "source", string(from), "err", err)
 }
@@ -183,9 +188,10 @@ func (s *sources) wait(ctx context.Context) error {
 	return nil
 }
 
-// successes returns when each source was last looked at without a problem.
-func (s *sources) successes() map[registration.Source]time.Time {
+// state returns when each source was last looked at without a problem, and its last
+// problem.
+func (s *sources) state() (map[registration.Source]time.Time, map[registration.Source]SourceProblem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.lastSuccess)
+	return maps.Clone(s.lastSuccess), maps.Clone(s.lastProblem)
 }
