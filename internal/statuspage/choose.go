@@ -1,23 +1,33 @@
 package statuspage
 
 import (
+	"cmp"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 )
 
-// shown is how many jobs a table of the page has.
-const shown = 20
+// How many jobs a table of the overview has.
+const (
+	shown     = 10
+	nextPolls = 5 // of those, the requests to come
+)
 
 func isFailed(s register.State) bool     { return s == register.Failed || s == register.Lost }
 func isUnfinished(s register.State) bool { return !s.Ended() }
 func isCompleted(s register.State) bool  { return s == register.Completed }
 
-// choose returns the IDs of the jobs to show: those that failed or were lost
-// last, those that have been unfinished for longest, and those that completed last.
-func choose(a *collector.Account) (failed, unfinished, completed []string) {
+// chosen are the IDs of the jobs to show: those that failed or were lost last, those
+// that have been unfinished for longest, and those that completed last.
+type chosen struct{ failed, unfinished, completed []string }
+
+// choose looks at each job: it chooses those to show, and adds up how they failed.
+func choose(a *collector.Account, now time.Time) (chosen, failures) {
+	sum := failures{codes: make(map[string]int)}
 	latest := func(x, y time.Time) bool { return x.After(y) }
 	// They are offered the newest first: of two that began at once, the older one
 	// comes later.
@@ -27,6 +37,7 @@ func choose(a *collector.Account) (failed, unfinished, completed []string) {
 	a.Jobs(func(j *register.Job) bool {
 		switch {
 		case isFailed(j.State):
+			sum.add(j, now)
 			f.offer(j.FinishedAt, j.RequestID)
 		case isUnfinished(j.State):
 			u.offer(j.Start(), j.RequestID)
@@ -35,7 +46,59 @@ func choose(a *collector.Account) (failed, unfinished, completed []string) {
 		}
 		return false
 	}, "", 1)
-	return f.ids(), u.ids(), c.ids()
+	return chosen{f.ids(), u.ids(), c.ids()}, sum
+}
+
+// failures are how jobs failed, of those in the register.
+type failures struct {
+	Failed, Lost recent
+	codes        map[string]int // failed jobs by error code
+}
+
+// recent is what has happened within the last hour, and when last.
+type recent struct {
+	Jobs int
+	Last time.Time
+}
+
+func (f *failures) add(j *register.Job, now time.Time) {
+	what := &f.Failed
+	if j.State == register.Lost {
+		what = &f.Lost
+	} else {
+		f.codes[j.ErrorCode]++
+	}
+	if now.Sub(j.FinishedAt) < time.Hour {
+		what.Jobs++
+	}
+	if j.FinishedAt.After(what.Last) {
+		what.Last = j.FinishedAt
+	}
+}
+
+// A cause is an error code, and how many jobs failed with it.
+type cause struct {
+	Code string
+	Jobs int
+	Link string // to those jobs
+}
+
+// mostCauses is how many error codes the page tells apart.
+const mostCauses = 5
+
+// causes are the most frequent error codes, and how many jobs failed with others.
+func (f *failures) causes(to links) (most []cause, others int) {
+	codes := slices.SortedFunc(maps.Keys(f.codes), func(a, b string) int {
+		return cmp.Or(cmp.Compare(f.codes[b], f.codes[a]), strings.Compare(a, b))
+	})
+	for i, code := range codes {
+		if i >= mostCauses {
+			others += f.codes[code]
+			continue
+		}
+		most = append(most, cause{code, f.codes[code], to.failed(code)})
+	}
+	return most, others
 }
 
 // A shortlist keeps the first jobs, by a time, of all that it is offered.

@@ -28,19 +28,21 @@ type accountJobs struct {
 }
 
 // jobs lists the jobs whose ID has the text q in it, of one account or all, in one
-// state or any; of one account also those older than the job with the ID after.
+// state or any, with one error_code or any; of one account also those older than the
+// job with the ID after.
 func (s *site) jobs(r *http.Request) (any, error) {
 	values := r.URL.Query()
-	q := query{Text: strings.TrimSpace(values.Get("q")), Account: values.Get("account"), State: values.Get("state")}
+	q := query{Text: strings.TrimSpace(values.Get("q")), Account: values.Get("account"), State: values.Get("state"), ErrorCode: values.Get("error_code")}
 	state := register.State(slices.Index(register.States[:], q.State))
 	if state < 0 {
 		q.State = ""
 	}
 	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs", q), Query: q}
 	match := func(j *register.Job) bool {
-		return (q.State == "" || j.State == state) && strings.Contains(j.RequestID, q.Text)
+		return (q.State == "" || j.State == state) && (q.ErrorCode == "" || j.ErrorCode == q.ErrorCode) && strings.Contains(j.RequestID, q.Text)
 	}
 	accounts := s.collector.Accounts()
+	var called []string // links to the jobs that are called so
 	for _, a := range accounts {
 		if q.Account != "" && a.Name() != q.Account {
 			continue
@@ -49,7 +51,16 @@ func (s *site) jobs(r *http.Request) (any, error) {
 		if q.Account != "" || len(accounts) == 1 {
 			after = values.Get("after")
 		}
-		page.Lists = append(page.Lists, list(a, linksOf(accounts, a), match, after, q, page.Frame.At))
+		to := linksOf(accounts, a)
+		if l := list(a, to, match, after, q, page.Frame.At); len(l.Jobs) > 0 {
+			page.Lists = append(page.Lists, l)
+		}
+		if _, _, known := a.Job(q.Text); known {
+			called = append(called, to.job(q.Text))
+		}
+	}
+	if len(called) == 1 && q.State == "" && q.ErrorCode == "" {
+		return redirect(called[0]), nil
 	}
 	return page, nil
 }
@@ -65,7 +76,7 @@ func list(a *collector.Account, to links, match func(*register.Job) bool, after 
 	}
 	if len(found) > listed {
 		v := to.values("after", found[listed-1].RequestID)
-		for name, value := range map[string]string{"q": q.Text, "state": q.State} {
+		for name, value := range map[string]string{"q": q.Text, "state": q.State, "error_code": q.ErrorCode} {
 			if value != "" {
 				v.Set(name, value)
 			}

@@ -26,15 +26,14 @@ type picture struct {
 	Pauses   string // a path
 	Overlaps string // a path
 	Times    []float64
+	Shades   []shadeShare // of which there is something, the lowest first
 
-	Duration               float64 // seconds
-	PauseCount             int
-	LongestPause           float64 // seconds
-	OverlapCount           int
-	OverlapSeconds         float64
-	SpeakerCount           int
-	ConfidenceIsKnown      bool
-	Width, MarkTop, Bottom float64
+	Duration       float64 // seconds
+	PauseCount     int
+	LongestPause   float64 // seconds
+	OverlapCount   int
+	OverlapSeconds float64
+	Width, Bottom  float64
 }
 
 type lane struct {
@@ -48,28 +47,42 @@ type marks struct {
 	Path  string
 }
 
-// A shade is a range of confidence that has one colour.
+// A shade is a range of confidence that has one colour, and one height: it can be told
+// without seeing colours.
 type shade struct {
 	Class, Text string
 	From        float64
+	Height      float64 // of its marks
 }
 
-// shades are from the lowest to the highest. A confidence that is not known has
-// none of them.
-var shades = []shade{
-	{"c1", "below 50 %", 0}, {"c2", "50 to 70 %", .5}, {"c3", "70 to 85 %", .7}, {"c4", "85 to 95 %", .85}, {"c5", "95 % and more", .95},
+const markHeight = laneHeight - 2*lanePadding
+
+// shades begin with the one of a confidence that is not known, and go on from the
+// lowest to the highest.
+var shades = [...]shade{
+	{"c0", "not known", math.NaN(), markHeight},
+	{"c1", "below 50 %", 0, 8}, {"c2", "50 to 70 %", .5, 10.5}, {"c3", "70 to 85 %", .7, 13},
+	{"c4", "85 to 95 %", .85, 15.5}, {"c5", "95 % and more", .95, markHeight},
 }
 
-const unknownShade = "c0"
-
-func shadeOf(confidence float64) string {
-	class := unknownShade
-	for _, s := range shades {
+// shadeOf returns the index of a confidence's shade.
+func shadeOf(confidence float64) int {
+	of := 0
+	for i, s := range shades {
 		if confidence >= s.From {
-			class = s.Class
+			of = i
 		}
 	}
-	return class
+	return of
+}
+
+// Top is where a mark begins, from the top of where it may be.
+func (s shade) Top() float64 { return markHeight - s.Height }
+
+// shadeShare is how much of the speech has a shade.
+type shadeShare struct {
+	shade
+	Share float64 // 0 to 1
 }
 
 // draw returns the picture of a conversation; nil without marks.
@@ -77,11 +90,11 @@ func draw(all []transcript.Mark) *picture {
 	if len(all) == 0 {
 		return nil
 	}
-	p := &picture{Width: pictureWidth, MarkTop: lanePadding}
+	p := &picture{Width: pictureWidth}
 	for _, m := range all {
 		p.Duration = max(p.Duration, m.End)
-		p.ConfidenceIsKnown = p.ConfidenceIsKnown || !math.IsNaN(m.Confidence)
 	}
+	p.Shades = shares(all)
 	scale := pictureWidth / max(p.Duration, 1e-3)
 
 	bySpeaker := make(map[int][]transcript.Mark)
@@ -91,25 +104,21 @@ func draw(all []transcript.Mark) *picture {
 	speakers := make([]int, 0, len(bySpeaker))
 	for s := range bySpeaker {
 		speakers = append(speakers, s)
-		if s >= 0 {
-			p.SpeakerCount++
-		}
 	}
 	slices.Sort(speakers)
 	for i, s := range speakers {
 		l := lane{Speaker: speakerName(s)}
-		paths := make(map[string]*strings.Builder)
+		var paths [len(shades)]strings.Builder
+		bottom := float64(i+1)*laneHeight - lanePadding
 		for _, m := range bySpeaker[s] {
-			class := shadeOf(m.Confidence)
-			if paths[class] == nil {
-				paths[class] = new(strings.Builder)
-			}
+			of := shadeOf(m.Confidence)
+			height := shades[of].Height
 			// A word is at least a tick that can be seen.
-			bar(paths[class], m.Start*scale, max((m.End-m.Start)*scale, .6), float64(i)*laneHeight+lanePadding, laneHeight-2*lanePadding)
+			bar(&paths[of], m.Start*scale, max((m.End-m.Start)*scale, .6), bottom-height, height)
 		}
-		for _, class := range []string{unknownShade, "c1", "c2", "c3", "c4", "c5"} {
-			if path := paths[class]; path != nil {
-				l.Marks = append(l.Marks, marks{class, path.String()})
+		for of := range paths {
+			if paths[of].Len() > 0 {
+				l.Marks = append(l.Marks, marks{shades[of].Class, paths[of].String()})
 			}
 		}
 		p.Lanes = append(p.Lanes, l)
@@ -121,6 +130,24 @@ func draw(all []transcript.Mark) *picture {
 		p.Times = append(p.Times, p.Duration*float64(i)/4)
 	}
 	return p
+}
+
+// shares are how much of the speech has each shade, of those that there are.
+func shares(all []transcript.Mark) (shares []shadeShare) {
+	var lengths [len(shades)]float64
+	total := 0.
+	for _, m := range all {
+		length := max(m.End-m.Start, 1e-3) // also what takes no time is there
+		lengths[shadeOf(m.Confidence)] += length
+		total += length
+	}
+	for i := range shades {
+		i = (i + 1) % len(shades) // the one that is not known comes last
+		if lengths[i] > 0 {
+			shares = append(shares, shadeShare{shades[i], lengths[i] / total})
+		}
+	}
+	return shares
 }
 
 // between finds where nobody talks, and where several speakers do at once.

@@ -47,8 +47,8 @@ func TestDraw(t *testing.T) {
 			if got := strings.Join(classes, " "); got != tt.classes {
 				t.Errorf("shades %s, want %s", got, tt.classes)
 			}
-			if p.PauseCount != tt.pauses || p.OverlapCount != tt.overlaps || p.SpeakerCount != tt.speakers || p.LongestPause != tt.longest || p.OverlapSeconds != tt.together {
-				t.Errorf("%d pauses, %d overlaps, %d speakers, the longest pause %v, together %v", p.PauseCount, p.OverlapCount, p.SpeakerCount, p.LongestPause, p.OverlapSeconds)
+			if p.PauseCount != tt.pauses || p.OverlapCount != tt.overlaps || p.LongestPause != tt.longest || p.OverlapSeconds != tt.together {
+				t.Errorf("%d pauses, %d overlaps, the longest pause %v, together %v", p.PauseCount, p.OverlapCount, p.LongestPause, p.OverlapSeconds)
 			}
 			if strings.Count(p.Pauses, "M") != tt.pauses || (p.Overlaps == "") != (tt.overlaps == 0) {
 				t.Errorf("pauses %q, overlaps %q", p.Pauses, p.Overlaps)

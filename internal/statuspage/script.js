@@ -11,8 +11,8 @@
 	const update = async () => {
 		if (busy()) return;
 		try {
-			const answer = await fetch(location.href, { cache: "no-store" });
-			if (!answer.ok) throw new Error(answer.status);
+			const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(9000) });
+			if (!answer.ok && answer.status !== 404) throw new Error(answer.status); // a job may have gone
 			const next = new DOMParser().parseFromString(await answer.text(), "text/html");
 			if (busy()) return;
 			const focus = key(document.activeElement);
@@ -20,6 +20,7 @@
 			for (const part of ["main", "#as-of"]) document.querySelector(part).replaceWith(next.querySelector(part));
 			document.querySelectorAll(".scroll").forEach((e, i) => { e.scrollLeft = scrolled[i] ?? 0; });
 			if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
+			document.title = next.title;
 			stale.hidden = true;
 		} catch {
 			stale.hidden = false;

@@ -62,17 +62,24 @@ func New(c *collector.Collector, telemetryPath string, version string) http.Hand
 // errNotFound says that what a page is about is not there.
 var errNotFound = errors.New("not found")
 
+// redirect is another page, instead of one's content.
+type redirect string
+
 // serve serves one page.
 func serve(name string, content func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status := http.StatusOK
 		data, err := content(r)
+		if to, elsewhere := data.(redirect); elsewhere {
+			http.Redirect(w, r, string(to), http.StatusSeeOther)
+			return
+		}
 		if errors.Is(err, errNotFound) {
 			status = http.StatusNotFound
 		}
 		var text bytes.Buffer
 		if err := templates.ExecuteTemplate(&text, name, data); err != nil {
-			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+			http.Error(w, "The page cannot be written: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
 		h := w.Header()

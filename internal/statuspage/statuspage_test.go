@@ -2,12 +2,18 @@ package statuspage_test
 
 import (
 	"crypto/sha256"
+	"database/sql"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
+	"fmt"
 	"html"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -124,17 +130,21 @@ func TestShowsAccounts(t *testing.T) {
 			t.Fatal("there is one account")
 		}
 		for _, want := range []string{
-			"Account alpha Up : the API answers. Last success: 30 seconds ago .",
-			"pending | 1 | running | 1 | completed | 2 | failed | 1 | lost | 0 |",
-			"Per minute: 5 of 5 used, 0 left; more 31 seconds from now",
-			"Per day: 5 of 100 used, 95 left; more 1 day from now",
-			"Jobs due now ", "Price of a request ", "s of expected delay Forecast until more ", "Oldest unfinished job 1 min 45 s",
-			"config | 30 seconds ago | 0 |",
-			"f | – | failed | com.deepaffects.BadRequest | 30 seconds ago | 1 min 15 s |",
-			"r | – | running | 1 min 45 s | 30 seconds ago | ",
-			"p | – | pending | 1 min 45 s | none yet | ", "likely to have ended",
-			"c1 team= t | asr | 30 seconds ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 31 s |",
-			"c2 | – | 30 seconds ago | 1 min 15 s | – | – | – | – |",
+			"Needs a look alpha : 1 job has failed within the last hour . The last one 30 s ago . What to do (DeepAffectsJobFailed)",
+			"alpha | Up : the API answers | 2 | 1 | 5 of 100 | beta | Not asked yet | 0 | 0 | no limit |",
+			"Account alpha Up : the API answers. Last success: 30 s ago .",
+			"pending | 1 | running | 1 | completed | 2 | failed | 1 | lost | 0 | Oldest unfinished job: 1 min 45 s.",
+			"Per minute: 5 of 5 used, 0 left; more in 31 s",
+			"Per day: 5 of 100 used, 95 left; more in 1 d (2000-01-02 00:02 UTC)",
+			"Jobs due now ", "A request must save ",
+			"http | 5 | – | 0 |",
+			"Failed with com.deepaffects.BadRequest : 1.",
+			"f | – | failed | com.deepaffects.BadRequest | 30 s ago 00:01:15 UTC | 1 min 15 s |",
+			"Job | API | When | Why | p | – | due | not looked at yet | r | – | in ",
+			"r | – | running | 1 min 45 s | 30 s ago | in ",
+			"p | – | pending | 1 min 45 s | none yet | due | not looked at yet |",
+			"c1 team= t | asr | 30 s ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 31 s |",
+			"c2 | – | 30 s ago | 1 min 15 s | – | – | – | – |",
 		} {
 			if !strings.Contains(text(alpha), want) {
 				t.Errorf("account alpha lacks %q", want)
@@ -142,8 +152,8 @@ func TestShowsAccounts(t *testing.T) {
 		}
 		for _, want := range []string{
 			"beta Not asked yet. Last success: never .",
-			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 Price of a request 0.1 s of expected delay Oldest unfinished job none",
-			"Latest failed and lost jobs None. Unfinished jobs, the oldest first None. Recently completed jobs None.",
+			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 A request must save 0.1 s of delay Sources of request IDs None yet. ",
+			"There is no job yet. Name request IDs in the configuration",
 		} {
 			if !strings.Contains(text(beta), want) {
 				t.Errorf("account beta lacks %q", want)
@@ -153,8 +163,17 @@ func TestShowsAccounts(t *testing.T) {
 			t.Logf("the page reads: %s", text(page))
 		}
 		for _, want := range []string{
-			`<meter aria-label="Quota used per minute" min="0" max="5" low="2.5" high="4.5" optimum="0" value="5">5 of 5</meter>`,
-			`<time datetime="2000-01-01T00:01:15Z" title="2000-01-01T00:01:15Z">30 seconds ago</time>`,
+			`Forecast: jobs to come \d+ Forecast: requests for each \d\.\d A request`,
+			`in \d min( \d+ s)? \| \d+ % likely to have ended, jobs like it take \d+ s \|`,
+		} {
+			if !regexp.MustCompile(want).MatchString(text(alpha)) {
+				t.Errorf("account alpha has nothing like %s", want)
+			}
+		}
+		for _, want := range []string{
+			`<meter aria-label="Quota used per minute" min="0" max="5" value="5">5 of 5</meter>`, // as it should be
+			`<meter aria-label="Quota used per day" min="0" max="100" low="50" high="90" optimum="0" value="5">5 of 100</meter>`,
+			`<time datetime="2000-01-01T00:01:15Z" title="2000-01-01 00:01:15 UTC">30 s ago</time>`,
 			`<a href="/job?account=alpha&amp;request_id=c1"><bdi>c1</bdi></a>`,
 		} {
 			if !strings.Contains(alpha, want) {
@@ -172,23 +191,150 @@ func TestShowsAccounts(t *testing.T) {
 	})
 }
 
-func TestShowsThatTheAPIIsDown(t *testing.T) {
-	c := watch(t, refusing{}, unlimited("a"))
-	track(t, c, "a", jobs("x")...)
-	if err := c.Once(t.Context()); err != collector.ErrNothingAsked {
-		t.Fatal(err)
+// What an operator who was woken looks for is at the top, says whose trouble it is,
+// and leads to what to do about it.
+func TestNeedsALook(t *testing.T) {
+	answers := func(status int, body string) http.RoundTripper {
+		return roundTripper(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}, nil
+		})
 	}
-	want := "Down : the API did not answer as it should. Last success: never ."
-	if page := text(get(c, "GET", "/").Body.String()); !strings.Contains(page, want) {
-		t.Errorf("the page lacks %q: %s", want, page)
+	for _, tt := range []struct {
+		name   string
+		api    http.RoundTripper
+		change func(*collector.Config)
+		passes time.Duration // between two rounds
+		want   string        // what the section says
+		alert  string        // whose runbook it links to
+	}{
+		{"nothing", vendor{"x": running}, nil, 0, "Nothing.", ""},
+		{"a refused key", answers(401, ""), nil, 0, "The API refuses our key : the API answered HTTP 401 . Asked again in 5 min .", "DeepAffectsAPIKeyRefused"},
+		{"a key that is not there", vendor{}, func(c *collector.Config) {
+			c.Key = func() (string, error) { return "", errors.New("the secret store is sealed") }
+		}, 0,
+			"The API key cannot be read : the secret store is sealed .", "DeepAffectsAPIKeyRefused"},
+		{"too many requests", answers(429, ""), nil, 0, "The API refuses our requests as too many at once : the API answered HTTP 429 . Asked again in ", "DeepAffectsQuotaRefused"},
+		{"the vendor's failure", answers(503, ""), nil, 0, "The API itself fails : the API answered HTTP 503 . Asked again in 10 s .", "DeepAffectsAPIDown"},
+		{"no network", roundTripper(func(*http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("no route to host")}
+		}), nil, 0, "The API cannot be reached from here : asking the API: dial tcp: no route to host . Asked again in 10 s .", "DeepAffectsAPIDown"},
+		{"something in between", answers(200, "<html>"), nil, 0, "What answers does not answer as the API does : ", "DeepAffectsAPIDown"},
+		{"a day's quota", vendor{"x": running}, func(c *collector.Config) { c.RequestsPerDay = 1 }, 2 * time.Hour,
+			"The day's quota is used up, and 1 job waits for it . Asked again in 22 h 1 min .", "DeepAffectsDayQuotaRunsOut"},
+		{"a source", vendor{"x": running}, func(c *collector.Config) { c.RequestIDURLs = []string{"http://127.0.0.1:1/ids"} }, 0,
+			"Request IDs by url do not come as they should : http://127.0.0.1:1/ids: ", "DeepAffectsSourceFailing"},
+		{"a failed job", vendor{"x": failed}, nil, 0, "1 job has failed within the last hour . The last one now .", "DeepAffectsJobFailed"},
+		{"a lost job", vendor{}, nil, 20 * time.Minute, "1 job was lost within the last hour . The last one now .", "DeepAffectsJobLost"},
+		{"a job that failed long ago", vendor{"x": failed}, nil, 2 * time.Hour, "Nothing.", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := unlimited("a")
+				if tt.change != nil {
+					tt.change(&c)
+				}
+				m := watch(t, tt.api, c)
+				track(t, m, "a", jobs("x")...)
+				_ = m.Once(t.Context()) // nothing may be asked
+				if tt.passes > 0 {
+					<-time.After(tt.passes)
+					_ = m.Once(t.Context())
+				}
+				page := get(m, "GET", "/").Body.String()
+				_, section, _ := strings.Cut(page, `<h2 id="problems">`)
+				section, _, _ = strings.Cut(section, "<section")
+				if got := text(section); !strings.Contains(got, tt.want) {
+					t.Errorf("it says %q, want %q", got, tt.want)
+				}
+				links := regexp.MustCompile(`href="[^"]*runbooks\.md#([^"]*)"`).FindAllStringSubmatch(section, -1)
+				if tt.alert == "" {
+					if len(links) > 0 || !strings.Contains(page, "<title>DeepAffects jobs<") {
+						t.Errorf("runbooks %v, or the title tells of a problem", links)
+					}
+					return
+				}
+				if len(links) != 1 || links[0][1] != strings.ToLower(tt.alert) || !strings.Contains(page, "<title>(1) DeepAffects jobs<") {
+					t.Errorf("runbooks %v, want one of %s; or the title does not tell", links, tt.alert)
+				}
+				book, err := os.ReadFile("../../docs/runbooks.md")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(string(book), "\n## "+tt.alert+"\n") {
+					t.Errorf("%s has no runbook", tt.alert)
+				}
+			})
+		})
 	}
 }
 
-// refusing is an API that refuses the key.
-type refusing struct{}
+// roundTripper is an API that answers everything in one way.
+type roundTripper func(*http.Request) (*http.Response, error)
 
-func (refusing) RoundTrip(*http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: http.StatusUnauthorized, Body: io.NopCloser(strings.NewReader(""))}, nil
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A register that cannot be written is a problem for as long as it cannot.
+func TestStoreFails(t *testing.T) {
+	dir := t.TempDir()
+	c, err := collector.New([]collector.Config{config("a")}, collector.Options{Transport: vendor{}, StateDirectory: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Stop(t.Context())
+	db, err := sql.Open("sqlite", filepath.Join(dir, "register.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	a := c.Accounts()[0]
+	const problem = "The register cannot be written: what comes in is refused, and nothing is asked, until it can : "
+	for i, step := range []struct {
+		statement string
+		fails     bool
+	}{
+		{"CREATE TRIGGER broken BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'no more'); END", true},
+		{"DROP TRIGGER broken", false},
+	} {
+		if _, err := db.Exec(step.statement); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := a.Track(t.Context(), registration.HTTP, jobs(fmt.Sprint(i)))
+		page := text(get(c, "GET", "/").Body.String())
+		if (err != nil) != step.fails || strings.Contains(page, problem) != step.fails || strings.Contains(page, "no more") != step.fails {
+			t.Errorf("after %s: %v; the page reads: %s", step.statement, err, page)
+		}
+	}
+}
+
+// How jobs failed is added up, the most frequent error code first; each leads to its jobs.
+func TestCauses(t *testing.T) {
+	api := vendor{}
+	c := watch(t, api, unlimited("a"))
+	for code := range 7 {
+		for n := range 7 - code {
+			id := fmt.Sprintf("job-%d-%d", code, n)
+			api[id] = strings.Replace(failed, "BadRequest", fmt.Sprint("Code", code), 1)
+			track(t, c, "a", jobs(id)...)
+		}
+	}
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page := get(c, "GET", "/").Body.String()
+	want := "Failed with com.deepaffects.Code0 : 7, com.deepaffects.Code1 : 6, com.deepaffects.Code2 : 5, com.deepaffects.Code3 : 4, com.deepaffects.Code4 : 3, others: 3."
+	if !strings.Contains(text(page), want) {
+		t.Errorf("the page lacks %q: %s", want, text(page))
+	}
+	const link = "/jobs?error_code=com.deepaffects.Code1&state=failed"
+	if !strings.Contains(page, html.EscapeString(link)) {
+		t.Errorf("no link to %s", link)
+	}
+	if list := get(c, "GET", link).Body.String(); strings.Count(list, "<bdi>job-1-") != 6 || strings.Count(list, "<bdi>job-") != 6 {
+		t.Errorf("not the jobs with that code: %s", text(list))
+	}
+	if job := get(c, "GET", "/job?request_id=job-1-0").Body.String(); !strings.Contains(job, html.EscapeString(link)) || !strings.Contains(job, "runbooks.md#deepaffectsjobfailed") {
+		t.Error("a failed job does not lead to those that failed alike, or not to what to do")
+	}
 }
 
 // rows returns the IDs in each table of jobs.
@@ -242,16 +388,18 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 		page := get(c, "GET", "/").Body.String()
 		gotFailed, gotUnfinished, gotCompleted := rows(page)
 		for name, table := range map[string]struct{ got, want []string }{
-			"failed":     {gotFailed, wantFailed[:20]},
-			"unfinished": {gotUnfinished, runs[:20]},
-			"completed":  {gotCompleted, wantCompleted[:20]},
+			"failed":     {gotFailed, wantFailed[:10]},
+			"unfinished": {gotUnfinished, runs[:10]},
+			"completed":  {gotCompleted, wantCompleted[:10]},
 		} {
 			if diff := cmp.Diff(table.want, table.got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}
 		}
-		if !strings.Contains(text(page), "20 of 25.") {
-			t.Error("the page does not say that there are more")
+		for _, want := range []string{"The latest 10 of 26.", "The oldest 10 of 25.", "Failed with com.deepaffects.BadRequest : 25."} {
+			if !strings.Contains(text(page), want) {
+				t.Errorf("the page lacks %q", want)
+			}
 		}
 	})
 }
@@ -283,7 +431,7 @@ func TestHostileJobs(t *testing.T) {
 		got = append(got, link.Query().Get("account")+" "+id)
 		w := get(c, "GET", target)
 		pages[target] = w.Body.String()
-		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "<h1>Job <bdi>"+html.EscapeString(id)) && !strings.ContainsAny(id, `"'`) {
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `<h1>Job <bdi class="whole">`+html.EscapeString(id)) && !strings.ContainsAny(id, `"'`) {
 			t.Errorf("%s: HTTP %d, another job", target, w.Code)
 		}
 		json := regexp.MustCompile(`href="/api/v1/jobs/([^"?]*)\?account=`).FindStringSubmatch(w.Body.String())
@@ -296,6 +444,9 @@ func TestHostileJobs(t *testing.T) {
 			want = append(want, account+" "+id)
 		}
 	}
+	slices.Sort(want)
+	slices.Sort(got)
+	got = slices.Compact(got) // a job may be in two tables
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}
@@ -342,6 +493,15 @@ func TestList(t *testing.T) {
 				t.Errorf("%s: %q, more %q; want %q", target, ids, more, want)
 			}
 		}
+		// Whoever has the whole ID wants to see that job.
+		for target, want := range map[string]string{
+			"/jobs?q=broken": "/job?account=alpha&request_id=broken", "/jobs?q=done-1&account=beta": "/job?account=beta&request_id=done-1",
+			"/jobs?q=done-1": "", "/jobs?q=broken&state=failed": "",
+		} {
+			if got := get(c, "GET", target).Header().Get("Location"); got != want {
+				t.Errorf("%s leads to %q, want %q", target, got, want)
+			}
+		}
 		first, more := found("/jobs?q=many&account=alpha")
 		second, end := found(more)
 		if len(first) != 100 || first[0] != "many-149" || len(second) != 50 || second[49] != "many-00" || end != "" {
@@ -367,14 +527,15 @@ func TestJob(t *testing.T) {
 		for id, wants := range map[string][]string{
 			"c": {
 				"Job c completed", "API asr Registered by http Length given 1 min 30 s team x",
-				"Submitted 1999-12-31 23:00:00 UTC 1 hour ago", "Registered 2000-01-01 00:00:00 UTC 2 minutes ago",
+				"Submitted 1999-12-31 23:00:00 UTC 1 h 2 min ago", "Registered 2000-01-01 00:00:00 UTC 2 min ago, 1 h later",
 				"Last known to be unfinished 2000-01-01 00:01:00 UTC", "Found completed 2000-01-01 00:02:00 UTC now",
 				"Confidence 75.6 % Speakers 2 Words 2 Recording 1 min 31 s Speech 1 min 30 s Words a second 0.02 Overlapping words 0",
 				"2 speakers over 1 min 31 s. No pause of a second or more.",
-				"Speaker 0 | 1 min 30 s | 1 | 1 | 50.0 % |", "Confidence | 0.5 | 0.5 | 1 | 1 | 1 | 0.75 |",
+				"Speaker 0 | 1 min 30 s | 1 | 1 | 50.0 % |", "It took 1 h 2 min, or up to 1 min less.", "Confidence, and its part of the speech: 50 to 70 %: 99.4 % 95 % and more: 0.6 %",
+				"Confidence | 50.0 % | 50.0 % | 100.0 % | 100.0 % | 100.0 % | 75.0 % |", "Length | 0.5 s | 0.5 s | 89.5 s | 89.5 s | 89.5 s | 45 s |",
 			},
-			"f": {"Job f failed : com.deepaffects.BadRequest", "Found failed"},
-			"r": {"Job r running", "Last answer 2000-01-01 00:02:00 UTC now", "Next request", "% likely to have ended"},
+			"f": {"Job f failed : com.deepaffects.BadRequest – jobs that failed alike – what to do", "Found failed", "It took 1 min, or up to 1 min less."},
+			"r": {"Job r running", "Last answer 2000-01-01 00:02:00 UTC now", "Next request", "It is 2 min old. ", "A request about it would save 0 s of expected delay; it is asked about when that is 0.1 s."},
 		} {
 			page := text(get(c, "GET", "/job?request_id="+id).Body.String())
 			for _, want := range wants {
@@ -389,8 +550,8 @@ func TestJob(t *testing.T) {
 		svg := regexp.MustCompile(`(?s)<svg role="img".*?</svg>`).FindString(get(c, "GET", "/job?request_id=c").Body.String())
 		for _, want := range []string{
 			`viewBox="0 0 1000 60"`,
-			`<path class="c2" d="M11.0 3h989.0v18H11.0z"/>`, // speaker 0, who talks most: 1 to 90.5 s
-			`<path class="c5" d="M0.0 27h5.5v18H0.0z"/>`,    // speaker 1: 0 to 0.5 s
+			`<path class="c2" d="M11.0 10.5h989.0v10.5H11.0z"/>`, // speaker 0, who talks most: 1 to 90.5 s
+			`<path class="c5" d="M0.0 27h5.5v18H0.0z"/>`,         // speaker 1: 0 to 0.5 s
 		} {
 			if !strings.Contains(svg, want) {
 				t.Errorf("the picture lacks %s: %s", want, svg)
@@ -410,7 +571,7 @@ func TestIsWellFormed(t *testing.T) {
 		if err := c.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for target, most := range map[string]int{"/": 8, "/jobs": 2, "/job?account=a&request_id=c": 3} {
+		for target, most := range map[string]int{"/": 8, "/jobs": 1, "/job?account=a&request_id=c": 3} {
 			wellFormed(t, get(c, "GET", target).Body.String(), most)
 		}
 	})

@@ -1,10 +1,12 @@
 package statuspage
 
 import (
+	"fmt"
 	"html/template"
 	"math"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
@@ -27,43 +29,50 @@ type frame struct {
 // query is what the search was given.
 type query struct {
 	Text, Account, State string
+	ErrorCode            string   // of failed jobs; only links ask for it
 	Accounts, States     []string // to choose from
 }
 
 // overview is the page at /.
 type overview struct {
 	Frame    frame
-	At       time.Time
 	Accounts []account
+	Problems int
 }
 
 type account struct {
 	collector.Snapshot
-	States  []stateCount
-	Quota   []quota
-	Sources []sourceView
+	Problems []problem
+	States   []stateCount
+	Quota    []quota
+	Sources  []sourceView
 
+	Failures    failures
+	Causes      []cause
+	OtherCauses int // jobs that failed with other error codes
+
+	Next                          []jobView
 	Failed, Unfinished, Completed []jobView
 }
 
-// InTrouble says whether the API was asked and did not answer as it should.
-// Before the first request there is nothing to say.
-func (a account) InTrouble() bool {
-	if a.Up {
-		return false
-	}
-	for _, n := range a.Totals.APIRequests {
-		if n > 0 {
-			return true
-		}
-	}
-	return false
+// TroubleText says why the API is down, where it is.
+func (a account) TroubleText() string {
+	return inside(troubles[a.Trouble.Outcome].Text)
 }
+
+// inside is a sentence's text as it is within another.
+func inside(text string) string { return strings.ToLower(text[:1]) + text[1:] }
 
 // UnfinishedJobs is how many there are, of which the page shows some.
 func (a account) UnfinishedJobs() int {
 	return a.Counts[register.Pending] + a.Counts[register.Running]
 }
+
+// FailedJobs is how many failed or were lost, of which the page shows some.
+func (a account) FailedJobs() int { return a.Counts[register.Failed] + a.Counts[register.Lost] }
+
+// Empty says that there has been no job yet.
+func (a account) Empty() bool { return a.Counts == [len(register.States)]int{} }
 
 type stateCount struct {
 	State string
@@ -75,6 +84,15 @@ type stateCount struct {
 type quota struct {
 	Window string
 	schedule.Usage
+}
+
+// perMinute is the minute's quota. A fraction of a request is one in a longer time.
+func perMinute(u schedule.Usage) quota {
+	if u.Limit >= 1 {
+		return quota{"minute", u}
+	}
+	window := duration(time.Duration(float64(time.Minute) / u.Limit))
+	return quota{window, schedule.Usage{Limit: 1, Used: math.Round(u.Used / u.Limit), Resets: u.Resets}}
 }
 
 // Unlimited says that there is no limit to measure by.
@@ -89,10 +107,32 @@ func (q quota) Low() float64 { return q.Limit / 2 }
 // High is from where on hardly anything is left.
 func (q quota) High() float64 { return q.Limit * 0.9 }
 
+// sourceView is where request IDs come from.
 type sourceView struct {
 	Source      registration.Source
+	Jobs        int // registered by it, ever
 	LastSuccess time.Time
-	Errors      uint64
+	Errors      int
+	Problem     *collector.SourceProblem // the last one; nil: none since the start
+	Failing     bool                     // nothing has gone well since that
+}
+
+// sourcesOf are the sources that have been of any use, or should have been.
+func sourcesOf(s *collector.Snapshot) (views []sourceView) {
+	for _, from := range registration.Sources {
+		v := sourceView{Source: from, Jobs: int(s.Totals.Registered[from]), LastSuccess: s.SourceSuccess[from], Errors: int(s.Totals.SourceErrors[from])}
+		if from == registration.Webhook {
+			v.LastSuccess = s.WebhookReceived
+		}
+		if p, found := s.SourceProblems[from]; found {
+			v.Problem, v.Failing = &p, p.At.After(v.LastSuccess)
+		}
+		// The configuration is always read, whether it names a job or not.
+		if v.Jobs > 0 || v.Errors > 0 || from != registration.Config && !v.LastSuccess.IsZero() {
+			views = append(views, v)
+		}
+	}
+	return views
 }
 
 // jobView is a job as a row of a table.
@@ -128,6 +168,13 @@ func (l links) values(name, value string) url.Values {
 
 func (l links) job(id string) string { return "/job?" + l.values("request_id", id).Encode() }
 
+// failed are the jobs that failed with an error code.
+func (l links) failed(code string) string {
+	v := l.values("state", register.Failed.String())
+	v.Set("error_code", code)
+	return "/jobs?" + v.Encode()
+}
+
 func (l links) json(id string) string {
 	link := "/api/v1/jobs/" + url.PathEscape(id)
 	if l.account != "" {
@@ -141,20 +188,39 @@ func (l links) row(j register.Job, next, now time.Time) jobView {
 	return jobView{Job: j, Link: l.job(j.RequestID), Took: j.Age(now), NextPoll: next}
 }
 
-// waiting is the row with why the job is asked about when it is.
-func waiting(a *collector.Account, row jobView) jobView {
-	if why, waits := a.Explain(row.RequestID); waits {
-		row.Why = why.String()
+// why says in a few words why a job is asked about when it is.
+func why(r schedule.Reason) string {
+	switch {
+	case r.UnderWay:
+		return "being asked about"
+	case r.Held:
+		return "the last answer asks to wait, or was of no use"
+	case r.AtOnce:
+		return "not looked at yet"
 	}
-	return row
+	chance := fmt.Sprintf("%.0f %% likely to have ended", 100*r.Chance)
+	switch {
+	case r.Chance < .005:
+		chance = "hardly likely to have ended"
+	case r.Chance > .995:
+		chance = "almost certain to have ended"
+	}
+	if r.Overdue || r.Worth >= r.Price {
+		return chance
+	}
+	return chance + ", jobs like it take " + duration(r.Expected)
 }
 
 func (s *site) overview(*http.Request) (any, error) {
 	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs", query{})}
-	o.At = o.Frame.At
 	for _, a := range accounts {
-		o.Accounts = append(o.Accounts, viewOf(a, linksOf(accounts, a)))
+		v := viewOf(a, linksOf(accounts, a))
+		o.Accounts = append(o.Accounts, v)
+		o.Problems += len(v.Problems)
+	}
+	if o.Problems > 0 {
+		o.Frame.Title = fmt.Sprintf("(%d) %s", o.Problems, o.Frame.Title)
 	}
 	return o, nil
 }
@@ -165,23 +231,34 @@ func viewOf(a *collector.Account, to links) account {
 		link := "/jobs?" + to.values("state", state).Encode()
 		v.States = append(v.States, stateCount{state, v.Counts[i], link})
 	}
-	v.Quota = []quota{{"minute", v.Minute}, {"day", v.Day}}
-	// The other sources are not looked at: they come by themselves.
-	for _, from := range []registration.Source{registration.Config, registration.File, registration.URL} {
-		v.Sources = append(v.Sources, sourceView{from, v.SourceSuccess[from], v.Totals.SourceErrors[from]})
-	}
-	failed, unfinished, completed := choose(a)
+	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
+	v.Sources = sourcesOf(&v.Snapshot)
+	jobs, failures := choose(a, v.At)
+	v.Failures = failures
+	v.Causes, v.OtherCauses = failures.causes(to)
+	v.Problems = problemsOf(&v.Snapshot, v.Sources, failures)
 	rows := func(ids []string, belongs func(register.State) bool) (rows []jobView) {
 		for _, id := range ids {
 			// Since it was chosen, a job may have gone on or gone away.
 			if job, next, known := a.Job(id); known && belongs(job.State) {
-				rows = append(rows, waiting(a, to.row(job, next, v.At)))
+				row := to.row(job, next, v.At)
+				if reason, waits := a.Explain(id); waits {
+					row.Why = why(reason)
+				}
+				rows = append(rows, row)
 			}
 		}
 		return rows
 	}
-	v.Failed = rows(failed, isFailed)
-	v.Unfinished = rows(unfinished, isUnfinished)
-	v.Completed = rows(completed, isCompleted)
+	v.Failed = rows(jobs.failed, isFailed)
+	v.Unfinished = rows(jobs.unfinished, isUnfinished)
+	v.Completed = rows(jobs.completed, isCompleted)
+	for _, poll := range a.NextPolls(nextPolls) {
+		if job, _, known := a.Job(poll.RequestID); known && isUnfinished(job.State) {
+			row := to.row(job, poll.At, v.At)
+			row.Why = why(poll.Reason)
+			v.Next = append(v.Next, row)
+		}
+	}
 	return v
 }
