@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -170,6 +171,62 @@ func (b *browser) shoot(t *testing.T, name string, width int64, scheme string) {
 	}
 }
 
+// beside checks that nothing must be scrolled to the side to be read.
+func (b *browser) beside(t *testing.T, name string) {
+	t.Helper()
+	for _, region := range eval[[]string](t, b, `[...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-labelledby"))`) {
+		t.Errorf("%s: %s is wider than the screen", name, region)
+	}
+}
+
+// isTable checks that a screen reader is told of a table as of one, however it is laid
+// out: with these columns, and all of them in each other row.
+func (b *browser) isTable(t *testing.T, name string, columns ...string) {
+	t.Helper()
+	tree, err := chromedp.Call(b, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(v *accessibility.Value) (text string) {
+		if v != nil {
+			_ = json.Unmarshal(v.Value, &text)
+		}
+		return text
+	}
+	nodes := make(map[accessibility.NodeID]*accessibility.Node)
+	for _, n := range tree.Nodes {
+		nodes[n.NodeID] = n
+	}
+	var found []string
+	rows, headers, cells := 0, 0, 0
+	var walk func(*accessibility.Node)
+	walk = func(n *accessibility.Node) {
+		switch text(n.Role) {
+		case "columnheader":
+			found = append(found, text(n.Name))
+		case "row":
+			rows++
+		case "rowheader":
+			headers++
+		case "cell":
+			cells++
+		}
+		for _, id := range n.ChildIDs {
+			if child := nodes[id]; child != nil {
+				walk(child)
+			}
+		}
+	}
+	for _, n := range tree.Nodes {
+		if text(n.Role) == "table" && text(n.Name) == name {
+			walk(n)
+		}
+	}
+	if !slices.Equal(found, columns) || rows < 2 || headers != rows-1 || cells != headers*(len(columns)-1) {
+		t.Errorf("%q is a table with columns %q, %d rows, %d row headers, %d cells", name, found, rows, headers, cells)
+	}
+}
+
 // accessible checks the page as axe does, against WCAG 2.2 AA.
 func (b *browser) accessible(t *testing.T, name string) {
 	t.Helper()
@@ -234,7 +291,7 @@ func TestPages(t *testing.T) {
 	eval[bool](t, b, "window.loadedOnce = true")
 	register(t, base, map[string]any{"request_id": "has-come-since"})
 	b.await(t, `document.querySelector("main").textContent.includes("has-come-since")`)
-	b.await(t, `document.querySelectorAll("#completed-0 ~ * tbody tr").length > 5 && document.querySelectorAll("#failed-0 + * tbody tr").length > 2`)
+	b.await(t, `document.querySelectorAll('[aria-labelledby="completed-0"] tbody tr').length > 5 && document.querySelectorAll('[aria-labelledby="failed-0"] tbody tr').length > 2`)
 	if !eval[bool](t, b, "window.loadedOnce === true") {
 		t.Error("the page was loaded anew")
 	}
@@ -243,6 +300,9 @@ func TestPages(t *testing.T) {
 	b.shoot(t, "overview-dark", 1200, "dark")
 	b.accessible(t, "the overview, dark")
 	b.shoot(t, "overview-narrow", 360, "light")
+	b.accessible(t, "the overview, narrow")
+	b.beside(t, "the overview")
+	b.isTable(t, "Latest failed and lost jobs", "Job", "API", "State", "Error code", "Ended", "Took")
 	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
 
 	// What has the focus keeps it while the page is brought up to date.
@@ -292,6 +352,13 @@ func TestPages(t *testing.T) {
 	b.shoot(t, "job-dark", 1200, "dark")
 	b.accessible(t, "the job, dark")
 	b.shoot(t, "job-narrow", 360, "dark")
+	b.beside(t, "the job")
+	// A click on the ID selects all of it, to be copied.
+	b.do(t, "clicking the ID", chromedp.Click("h1 bdi"))
+	if selected := eval[string](t, b, `getSelection().toString()`); selected != id {
+		t.Errorf("a click on the ID selects %q", selected)
+	}
+	eval[bool](t, b, `getSelection().removeAllRanges() || true`)
 	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
 
 	// Filtered by state.

@@ -16,6 +16,7 @@ const (
 	pictureWidth = 1000.
 	laneHeight   = 24.
 	lanePadding  = 3.
+	hair         = .2 // a gap that nobody sees: what is on both sides of it is one
 	longPause    = 1. // seconds of silence from which on it is shown
 )
 
@@ -40,6 +41,9 @@ type lane struct {
 	Speaker string
 	Marks   []marks
 }
+
+// span is from where to where something is drawn.
+type span struct{ from, to float64 }
 
 // marks are those of one colour in a lane.
 type marks struct {
@@ -108,17 +112,26 @@ func draw(all []transcript.Mark) *picture {
 	slices.Sort(speakers)
 	for i, s := range speakers {
 		l := lane{Speaker: speakerName(s)}
-		var paths [len(shades)]strings.Builder
-		bottom := float64(i+1)*laneHeight - lanePadding
+		var spans [len(shades)][]span
 		for _, m := range bySpeaker[s] {
-			of := shadeOf(m.Confidence)
-			height := shades[of].Height
+			of := &spans[shadeOf(m.Confidence)]
 			// A word is at least a tick that can be seen.
-			bar(&paths[of], m.Start*scale, max((m.End-m.Start)*scale, .6), bottom-height, height)
+			from := m.Start * scale
+			to := max(m.End*scale, from+.6)
+			if n := len(*of); n > 0 && from < (*of)[n-1].to+hair {
+				(*of)[n-1].to = max((*of)[n-1].to, to)
+				continue
+			}
+			*of = append(*of, span{from, to})
 		}
-		for of := range paths {
-			if paths[of].Len() > 0 {
-				l.Marks = append(l.Marks, marks{shades[of].Class, paths[of].String()})
+		bottom := float64(i+1)*laneHeight - lanePadding
+		for of, spans := range spans {
+			var path strings.Builder
+			for _, s := range spans {
+				bar(&path, s.from, s.to-s.from, bottom-shades[of].Height, shades[of].Height)
+			}
+			if spans != nil {
+				l.Marks = append(l.Marks, marks{shades[of].Class, path.String()})
 			}
 		}
 		p.Lanes = append(p.Lanes, l)

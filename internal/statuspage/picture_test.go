@@ -59,3 +59,17 @@ func TestDraw(t *testing.T) {
 		t.Error("a picture of nothing")
 	}
 }
+
+// What nobody could tell apart is drawn as one, so that a long conversation is not a
+// large page.
+func TestDrawLong(t *testing.T) {
+	var marks []transcript.Mark
+	for i := range 4000 {
+		start := float64(i)
+		marks = append(marks, transcript.Mark{Start: start, End: start + .5, Confidence: .9, Speaker: 0})
+	}
+	marks = append(marks, transcript.Mark{Start: 5000, End: 5001, Confidence: .9, Speaker: 0})
+	if got := draw(marks).Lanes[0].Marks; len(got) != 1 || strings.Count(got[0].Path, "M") != 2 {
+		t.Errorf("%d colours, %d bars", len(got), strings.Count(got[0].Path, "M"))
+	}
+}

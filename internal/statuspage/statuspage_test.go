@@ -163,7 +163,7 @@ func TestShowsAccounts(t *testing.T) {
 			t.Logf("the page reads: %s", text(page))
 		}
 		for _, want := range []string{
-			`Forecast: jobs to come \d+ Forecast: requests for each \d\.\d A request`,
+			`Forecast: jobs to come \d+ Forecast: requests each \d\.\d A request`,
 			`in \d min( \d+ s)? \| \d+ % likely to have ended, jobs like it take \d+ s \|`,
 		} {
 			if !regexp.MustCompile(want).MatchString(text(alpha)) {
