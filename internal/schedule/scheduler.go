@@ -448,6 +448,11 @@ func (s *Scheduler) choose(now time.Time) (j *job, worth float64, at time.Time) 
 				break
 			}
 			s.candidates = s.candidates[1:]
+			if c.overdue {
+				// At any price; what it would be worth grows without bound, and
+				// is none for others to be measured by.
+				return c.job, price, now
+			}
 			return c.job, c.worth, now
 		}
 		s.candidates = s.candidates[1:]

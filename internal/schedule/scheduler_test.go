@@ -197,6 +197,38 @@ func TestItLearns(t *testing.T) {
 	}
 }
 
+// A request about a job that must have ended long ago is worth any price, and says
+// nothing of what others are worth: they are asked about as often as without it.
+func TestOverdueHoldNobodyBack(t *testing.T) {
+	looks := func(alsoOverdue bool) int {
+		s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
+		s.Add(schedule.Job{RequestID: "young", Start: start}, start)
+		if alsoOverdue {
+			s.Add(schedule.Job{RequestID: "overdue", Start: start.AddDate(-1, 0, 0)}, start)
+		}
+		looks := 0
+		for now, until := start, at(10*time.Minute); now.Before(until); {
+			id, ok, next := s.Next(now)
+			switch {
+			case !ok:
+				now = next
+				continue
+			case id == "young":
+				looks++
+				s.Running(id, now, 0)
+			default:
+				s.Unanswered(id, now, time.Minute) // the API does not know it
+			}
+			s.Ledger().Answered(now)
+		}
+		return looks
+	}
+	alone, beside := looks(false), looks(true)
+	if beside < alone*9/10 {
+		t.Errorf("%d looks beside a job that is overdue, %d without", beside, alone)
+	}
+}
+
 // A request about a job of more weight is worth more.
 func TestWeight(t *testing.T) {
 	s := schedule.New(schedule.Limits{PerMinute: 1}, start, schedule.Parts{})
