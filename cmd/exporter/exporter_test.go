@@ -78,6 +78,13 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"--demo", "--once"}, "--demo: needs no configuration"},
 		{[]string{"--demo", "--web.telemetry-path=metrics"}, "--web.telemetry-path: must begin with a slash"},
 		{[]string{"--demo", "--web.telemetry-path=/"}, "--web.telemetry-path: / is a page for people"},
+		{[]string{"--demo", "--web.telemetry-path=/jobs"}, "--web.telemetry-path: /jobs is a page for people"},
+		{[]string{"--demo", "--web.telemetry-path=/-/healthy"}, "--web.telemetry-path: /-/ has another use"},
+		{[]string{"--demo", "--web.telemetry-path=/api/v1/jobs"}, "--web.telemetry-path: /api/ has another use"},
+		{[]string{"--demo", "--web.telemetry-path=/webhook/metrics"}, "--web.telemetry-path: /webhook/ has another use"},
+		{[]string{"--demo", "--web.telemetry-path=/debug/pprof/"}, "--web.telemetry-path: /debug/ has another use"},
+		{[]string{"--demo", "--web.telemetry-path=/{metrics}"}, "--web.telemetry-path: must be a plain path"},
+		{[]string{"--demo", "--web.telemetry-path=//metrics"}, "--web.telemetry-path: must be a plain path"},
 		{[]string{"--config.check", "--config.file=/nonexistent"}, "/nonexistent"},
 	} {
 		err := run(parse(t, tt.args...), io.Discard, slog.New(slog.DiscardHandler))

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -86,10 +88,9 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return errors.New("--plan: calls nothing, which --once does; leave one of them out")
 	case !f.demo && f.configFile == "":
 		return errors.New("--config.file: missing; give the configuration file, or --demo to try it without one")
-	case f.telemetryPath == "" || f.telemetryPath[0] != '/':
-		return errors.New("--web.telemetry-path: must begin with a slash")
-	case f.telemetryPath == "/", slices.Contains(statuspage.Paths, f.telemetryPath):
-		return fmt.Errorf("--web.telemetry-path: %s is a page for people; choose another path", f.telemetryPath)
+	}
+	if err := checkTelemetryPath(f.telemetryPath); err != nil {
+		return fmt.Errorf("--web.telemetry-path: %w", err)
 	}
 	if f.demo {
 		return demo(f, log)
@@ -123,4 +124,26 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return once(c, stdout)
 	}
 	return serve(f, file.Accounts, c, log)
+}
+
+// ownPaths are what the exporter serves under, now or with another flag, beside
+// the metrics and the pages.
+var ownPaths = []string{"/-/", "/api/", "/debug/", "/webhook/"}
+
+// checkTelemetryPath says what a ServeMux would say in a panic, or not at all.
+func checkTelemetryPath(telemetry string) error {
+	switch {
+	case telemetry == "" || telemetry[0] != '/':
+		return errors.New("must begin with a slash")
+	case telemetry == "/", slices.Contains(statuspage.Paths, telemetry):
+		return fmt.Errorf("%s is a page for people; choose another path", telemetry)
+	case path.Clean(telemetry) != strings.TrimSuffix(telemetry, "/") || strings.ContainsAny(telemetry, "{} \t?#%"):
+		return errors.New("must be a plain path such as /metrics")
+	}
+	for _, own := range ownPaths {
+		if strings.HasPrefix(telemetry, own) {
+			return fmt.Errorf("%s has another use; choose another path", own)
+		}
+	}
+	return nil
 }
