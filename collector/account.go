@@ -30,15 +30,22 @@ type settings struct {
 	maxChanges int
 }
 
-// prepare does everything about one account's configuration that can fail.
-func prepare(config Config, options Options) (*settings, error) {
-	s := &settings{config: config, key: config.Key, maxChanges: options.MaxChanges}
+// prepare does everything about one account's configuration that can fail, and
+// that Validate has not told of.
+func prepare(config Config, options Options) (s *settings, mistakes []error) {
+	s = &settings{config: config, key: config.Key, maxChanges: options.MaxChanges}
+	mistake := func(err error) {
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("account %q: %w", config.Account, err))
+		}
+	}
 	switch {
 	case s.key != nil:
-	case config.APIKeyFile != "":
+	case config.APIKeyFile != "" && config.APIKey == "":
 		file, err := jobstatus.NewKeyFile(config.APIKeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("api_key_file: %w; put the key into the file", err)
+			mistake(fmt.Errorf("api_key_file: %w; put the key into the file", err))
+			break
 		}
 		s.key = file.Key
 	default:
@@ -51,9 +58,7 @@ func prepare(config Config, options Options) (*settings, error) {
 		InsecureSkipVerify: config.InsecureSkipVerify,
 		HTTPProxyURL:       config.HTTPProxyURL,
 	})
-	if err != nil {
-		return nil, err
-	}
+	mistake(err)
 	s.web = &http.Client{Transport: transport}
 	api := options.Transport
 	if api == nil {
@@ -63,25 +68,20 @@ func prepare(config Config, options Options) (*settings, error) {
 		URL: config.URL, Timeout: config.Timeout, MaxResponseSize: config.MaxResponseSize, Transport: api,
 		Timings: config.timings(),
 	})
-	if err != nil {
-		return nil, err
-	}
-	resets, err := schedule.ParseDayReset(config.DayResetsAt)
-	if err != nil {
-		return nil, fmt.Errorf("day_resets_at: %w", err)
-	}
+	mistake(err)
+	resets, _ := schedule.ParseDayReset(config.DayResetsAt) // Validate tells of its error
 	s.limits = schedule.Limits{
 		PerMinute: config.RequestsPerMinute, PerDay: config.RequestsPerDay,
 		DayResets: resets, Concurrent: config.Concurrency,
 	}
 	// Only to see whether they would do.
 	if _, err := source.NewFiles(config.RequestIDFiles, 0, source.Handler{}); err != nil {
-		return nil, fmt.Errorf("request_id_files: %w", err)
+		mistake(fmt.Errorf("request_id_files: %w", err))
 	}
 	if _, err := source.NewURLs(config.RequestIDURLs, s.web, config.RefreshInterval, source.Handler{}); err != nil {
-		return nil, fmt.Errorf("request_id_urls: %w", err)
+		mistake(fmt.Errorf("request_id_urls: %w", err))
 	}
-	return s, nil
+	return s, mistakes
 }
 
 func (s *settings) close() {

@@ -109,16 +109,11 @@ func Check(configs []Config) error {
 
 // prepareAll does everything about a configuration that can fail.
 func prepareAll(configs []Config, options Options) ([]*settings, error) {
-	if err := ValidateAll(configs); err != nil {
-		return nil, err
-	}
 	var all []*settings
-	var mistakes []error
+	mistakes := []error{ValidateAll(configs)}
 	for _, config := range configs {
-		s, err := prepare(config, options)
-		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("account %q: %w", config.Account, err))
-		}
+		s, more := prepare(config, options)
+		mistakes = append(mistakes, more...)
 		all = append(all, s)
 	}
 	return all, errors.Join(mistakes...)

@@ -35,11 +35,6 @@ func Load(path string) (*File, error) {
 		return nil, fmt.Errorf("%w; give the path of a TOML file that can be read", err)
 	}
 	file, mistakes := exporter.parse(string(text))
-	if len(mistakes) == 0 {
-		if err := collector.Check(file.Accounts); err != nil {
-			mistakes = flatten(err)
-		}
-	}
 	for i, mistake := range mistakes {
 		mistakes[i] = fmt.Errorf("%s: %w", path, mistake)
 	}
@@ -54,6 +49,9 @@ func flatten(err error) []error {
 			all = append(all, flatten(e)...)
 		}
 		return all
+	}
+	if err == nil {
+		return nil
 	}
 	return []error{err}
 }
@@ -92,15 +90,18 @@ func tables(text string) (toml.MetaData, []map[string]toml.Primitive, error) {
 var errUnknown = errors.New("no such option; remove it, or see sample.conf for how it is spelt")
 
 // parse reads the tables. Options are checked for their form here; what they
-// mean is the collector's to check.
+// mean is the collector's to check, in tables of which every option could be read:
+// in others, one mistake might only follow from another.
 func (r reader) parse(text string) (*File, []error) {
 	md, tables, err := tables(text)
 	if err != nil {
 		return nil, []error{err}
 	}
 	file := new(File)
+	var whole []collector.Config
 	var mistakes []error
 	for _, table := range tables {
+		readable := true
 		config := collector.DefaultConfig()
 		options := optionsOf(&config)
 		for _, name := range slices.Sorted(maps.Keys(table)) {
@@ -112,6 +113,7 @@ func (r reader) parse(text string) (*File, []error) {
 			default:
 				if err := r.decode(&md, table[name], target); err != nil {
 					mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+					readable = false
 				}
 				if reason, ineffective := ineffectiveOptions[name]; ineffective {
 					file.Warnings = append(file.Warnings, name+": "+reason)
@@ -119,6 +121,12 @@ func (r reader) parse(text string) (*File, []error) {
 			}
 		}
 		file.Accounts = append(file.Accounts, config)
+		if readable {
+			whole = append(whole, config)
+		}
+	}
+	if len(whole) > 0 || len(tables) == 0 {
+		mistakes = append(mistakes, flatten(collector.Check(whole))...)
 	}
 	return file, mistakes
 }

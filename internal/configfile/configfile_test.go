@@ -177,6 +177,9 @@ func TestSeveralMistakes(t *testing.T) {
 	for _, text := range []string{
 		table("timeout = 3\nconcurrency = \"x\"\nnonsense = 1"),
 		table("timeout = \"0s\"\nconcurrency = 0\nmax_job_series = -1"),
+		table("nonsense = 1\ntimeout = \"0s\"\ntls_ca = \"/nonexistent\""),
+		table("timeout = 3") + table("account = \"b\"\nconcurrency = 0\nurl = \"x\""),
+		table("tls_ca = \"/nonexistent\"\nrequest_id_urls = [\"x\"]\nday_resets_at = \"noon\""),
 	} {
 		_, err := configfile.Load(write(t, text))
 		if lines := strings.Split(err.Error(), "\n"); len(lines) != 3 {
