@@ -174,16 +174,29 @@ func (c *Config) Validate() []error {
 	if c.MaxJobSeries < 0 || c.MaxJobSeries > 1e6 {
 		mistake("max_job_series", "must be from 0 to 1000000")
 	}
-	if _, _, err := net.SplitHostPort(c.ServiceAddress); err != nil && c.ServiceAddress != "" {
+	if c.ServiceAddress != "" && !isAddress(c.ServiceAddress) {
 		mistake("service_address", `must be an address to listen at, such as ":8095" or "10.0.0.1:8095"`)
 	}
 	if c.JobsToken != "" && c.ServiceAddress == "" {
 		mistake("jobs_token", "has no effect without service_address; set that too, or remove it")
 	}
+	if strings.TrimSpace(c.JobsToken) != c.JobsToken {
+		mistake("jobs_token", "begins or ends with a space, which no HTTP header does; remove it")
+	}
 	if c.WebhookToken != "" && !webhookToken.MatchString(c.WebhookToken) {
 		mistake("webhook_token", "must be letters, digits, - or _, as it stands in a URL; make one with: openssl rand -hex 16")
 	}
 	return mistakes
+}
+
+// isAddress says whether an address has a host, or none, and a port: a number or the
+// name of a service.
+func isAddress(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil && port != "" {
+		_, err = net.LookupPort("tcp", port) // which asks no network
+	}
+	return err == nil && port != ""
 }
 
 // ValidateAll validates every account, and that no two have one name. Each
