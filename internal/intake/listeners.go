@@ -134,7 +134,10 @@ func (l *Listeners) handler(address string) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			token = ""
+		}
 		account := l.collector.JobsAccount(address, token)
 		if account == nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="jobs"`)

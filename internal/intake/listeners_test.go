@@ -34,16 +34,17 @@ func serviceConfig(account, address, jobsToken, webhookToken string) collector.C
 }
 
 // send sends a request on a connection of its own and returns status and body; 0
-// where nobody answers.
+// where nobody answers. The token is a bearer's, or what the header is to say.
 func send(t *testing.T, method, url, token, body string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
+	if token != "" && !strings.Contains(token, " ") {
+		token = "Bearer " + token
 	}
+	r.Header.Set("Authorization", strings.TrimPrefix(token, " "))
 	r.Close = true
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -93,6 +94,9 @@ func TestListeners(t *testing.T) {
 		{"another account's job", "GET", shared, "/api/v1/jobs/1", "jobs-b", "", 404, "no such job"},
 		{"stop tracking", "DELETE", shared, "/api/v1/jobs/3", "jobs-b", "", 204, ""},
 		{"no token", "POST", shared, "/api/v1/jobs", "", `["5"]`, 401, "jobs_token"},
+		{"a scheme in other letters", "POST", shared, "/api/v1/jobs", "bearer jobs-b", `["2"]`, 202, `"known":1`},
+		{"another scheme", "POST", shared, "/api/v1/jobs", "Basic jobs-a", `["5"]`, 401, "jobs_token"},
+		{"no scheme", "POST", shared, "/api/v1/jobs", " jobs-a", `["5"]`, 401, "jobs_token"},
 		{"a wrong token", "POST", shared, "/api/v1/jobs", "jobs-x", `["5"]`, 401, "jobs_token"},
 		{"a webhook's token", "POST", shared, "/api/v1/jobs", "hooks-a", `["5"]`, 401, "jobs_token"},
 		{"no registration without a token of one's own", "POST", other, "/api/v1/jobs", "", `["5"]`, 401, "jobs_token"},
