@@ -164,6 +164,9 @@ func (d *DeepAffects) Start(acc telegraf.Accumulator) error {
 	if d.StateDirectory == "" {
 		d.Log.Warn("state_directory is not set: jobs, counters and what Telegraf has not accepted yet are forgotten when it stops")
 	}
+	if c.WebhookToken != "" && c.ServiceAddress == "" {
+		d.Log.Warn("webhook_token has no effect without service_address: no webhook is taken")
+	}
 	snapshot := account.Snapshot()
 	d.dropped, d.bare = snapshot.Totals.ChangesDropped, snapshot.Totals.TimingsDropped
 	monitor.Start()

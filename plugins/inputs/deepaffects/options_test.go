@@ -364,6 +364,26 @@ func TestInstances(t *testing.T) {
 }
 
 // Changes that nobody takes are bounded, and a loss shows in the log.
+func TestWhatHasNoEffectIsLogged(t *testing.T) {
+	for options, want := range map[string]int{
+		"": 0, "webhook_token = \"canary\"\n": 1,
+		"webhook_token = \"canary\"\nservice_address = \"127.0.0.1:0\"\n": 0,
+	} {
+		var out bytes.Buffer
+		logger.RedirectLogging(&out)
+		defer logger.RedirectLogging(io.Discard)
+		input, err := load(t, table+options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		input.Input.(*DeepAffects).Log = logger.New("inputs", "deepaffects", "")
+		start(t, input, ends{}, false).stop()
+		if n := strings.Count(out.String(), "webhook_token has no effect without service_address"); n != want || strings.Contains(out.String(), "canary") {
+			t.Errorf("%q: warned of %d times, want %d: %s", options, n, want, out.String())
+		}
+	}
+}
+
 func TestDropsAreLogged(t *testing.T) {
 	var out bytes.Buffer
 	input, err := load(t, table)
