@@ -57,6 +57,8 @@ func run(args []string) error {
 	case *showVersion:
 		_, err := fmt.Println(version.Print(program))
 		return err
+	case flags.NArg() > 0:
+		return fmt.Errorf("%s: not expected; only flags are", flags.Arg(0))
 	case *file == "":
 		return errors.New("-config: missing; give the file with the [[inputs.deepaffects]] table")
 	case *pollInterval < 0:

@@ -49,6 +49,7 @@ func TestMistakes(t *testing.T) {
 	}{
 		{nil, "-config: missing"},
 		{[]string{"-nonsense"}, "flag provided but not defined: -nonsense"},
+		{[]string{"-config", "x", "y"}, "y: not expected"},
 		{[]string{"-config", "x", "-delivered_after", "0s"}, "-delivered_after: must be longer than 0"},
 		{[]string{"-config", "x", "-poll_interval", "-1s"}, "-poll_interval: must not be negative"},
 		{[]string{"-config", filepath.Join(t.TempDir(), "none")}, "no such file or directory; give the path"},
