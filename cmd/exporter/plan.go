@@ -32,6 +32,9 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 	if err := store.Copy(storage, dir); err != nil {
 		return fmt.Errorf("making the plan: %w", err)
 	}
+	if files, err := os.ReadDir(dir); err == nil && len(files) == 0 {
+		log.Warn("There is no register, and so no job to plan for; see --storage.path", "directory", storage)
+	}
 	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: dir})
 	if err != nil {
 		return err

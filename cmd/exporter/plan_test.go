@@ -58,3 +58,22 @@ func TestPlan(t *testing.T) {
 		t.Errorf("the old job comes later:\n%s", out)
 	}
 }
+
+// Where there is no register, as with another working directory, an empty plan does
+// not look as if there was nothing to do.
+func TestPlanWithoutRegister(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(config, []byte("[[inputs.deepaffects]]\napi_key = \"key\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, log bytes.Buffer
+	storage := filepath.Join(dir, "elsewhere")
+	err := run(parse(t, "--plan", "--config.file="+config, "--storage.path="+storage), &stdout, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), storage) {
+		t.Errorf("%v, logged %q", err, log.String())
+	}
+	if _, err := os.Stat(storage); err == nil {
+		t.Error("the directory was made")
+	}
+}
