@@ -54,11 +54,11 @@ func (a *Account) Snapshot() Snapshot {
 	now := a.now()
 	config := a.settings.Load().config
 	s := Snapshot{
-		Snapshot:      a.register.Snapshot(now),
-		Account:       a.name,
-		At:            now,
-		JobMetrics:    config.JobMetrics,
-		JobLabels:     config.JobLabels,
+		Snapshot:   a.register.Snapshot(now),
+		Account:    a.name,
+		At:         now,
+		JobMetrics: config.JobMetrics,
+		JobLabels:  config.JobLabels,
 	}
 	s.SourceSuccess, s.SourceProblems = a.sources.state()
 	if err := a.unwritable.Load(); err != nil {
