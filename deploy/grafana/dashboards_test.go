@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -32,9 +33,13 @@ type (
 	panel struct {
 		ID                       int
 		Type, Title, Description string
+		GridPos                  grid
 		Datasource               struct{ UID string }
 		FieldConfig              struct {
-			Defaults  struct{ Unit string }
+			Defaults struct {
+				Unit       string
+				Thresholds struct{ Steps []struct{ Value *float64 } }
+			}
 			Overrides []struct {
 				Properties []struct {
 					ID    string
@@ -42,16 +47,26 @@ type (
 				}
 			}
 		}
+		Options struct {
+			Calculate *bool
+			Legend    struct{ Show, ShowLegend bool }
+		}
+		Transformations []struct {
+			ID      string
+			Options struct{ ExcludeByName map[string]bool }
+		}
 		Links   []link
 		Targets []target
 	}
+	grid   struct{ X, Y, W, H int }
 	target struct {
-		RefID, Expr, RawSQL string
-		Datasource          struct{ UID string }
+		RefID, Expr, RawSQL, Format, LegendFormat string
+		Instant, Range, Exemplar                  bool
+		Datasource                                struct{ UID string }
 	}
 	link struct {
-		Type, URL string
-		Tags      []string
+		Type, URL, Placement string
+		Tags                 []string
 	}
 )
 
@@ -102,6 +117,111 @@ func metrics(t *testing.T) map[string]bool {
 		}
 	}
 	return names
+}
+
+// units are those of Grafana's that the panels use; what follows "suffix:" is free.
+var units = []string{"short", "percentunit", "s", "bytes", "dateTimeAsIso", "dateTimeFromNow", "suffix:words/s"}
+
+// What a panel of each type can show: one value for each series, all of them, or a
+// distribution. Grafana shows nothing, and says so or not, where a query gives another.
+func TestPanels(t *testing.T) {
+	carries := make(map[string]bool) // exemplars
+	for _, row := range regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| histogram, \\*exemplars\\*").FindAllStringSubmatch(string(read(t, "../../docs/metrics.md")), -1) {
+		carries[row[1]+"_bucket"] = true
+	}
+	if len(carries) == 0 {
+		t.Fatal("no exemplars")
+	}
+	shown := make(map[string]bool)
+	for file, d := range dashboards(t) {
+		if d.UID == "" || len(d.UID) > 40 {
+			t.Errorf("%s: UID %q", file, d.UID)
+		}
+		for _, l := range d.Links {
+			if l.Placement != "" {
+				t.Errorf("%s: the link %s is not seen at once", file, l.URL)
+			}
+		}
+		for i, p := range d.Panels {
+			where := file + ": " + p.Title
+			g := p.GridPos
+			if g.W <= 0 || g.H <= 0 || g.X < 0 || g.Y < 0 || g.X+g.W > 24 {
+				t.Errorf("%s is at %+v", where, g)
+			}
+			for _, q := range d.Panels[:i] {
+				if o := q.GridPos; g.X < o.X+o.W && o.X < g.X+g.W && g.Y < o.Y+o.H && o.Y < g.Y+g.H {
+					t.Errorf("%s covers %s", where, q.Title)
+				}
+			}
+			if p.Type == "row" {
+				continue
+			}
+			if !slices.Contains(units, p.FieldConfig.Defaults.Unit) {
+				t.Errorf("%s: unit %q", where, p.FieldConfig.Defaults.Unit)
+			}
+			for _, o := range p.FieldConfig.Overrides {
+				for _, property := range o.Properties {
+					if unit, ok := property.Value.(string); property.ID == "unit" && (!ok || !slices.Contains(units, unit)) {
+						t.Errorf("%s: unit %v", where, property.Value)
+					}
+				}
+			}
+			for i, step := range p.FieldConfig.Defaults.Thresholds.Steps {
+				if (step.Value == nil) != (i == 0) {
+					t.Errorf("%s: the first threshold, and no other, is without a value", where)
+				}
+			}
+			if (p.Type == "timeseries" && !p.Options.Legend.ShowLegend) || (p.Type == "heatmap" && !p.Options.Legend.Show) {
+				t.Errorf("%s has no legend", where)
+			}
+			refs := make(map[string]bool)
+			for _, q := range p.Targets {
+				if q.RefID == "" || refs[q.RefID] {
+					t.Errorf("%s: two queries %q", where, q.RefID)
+				}
+				refs[q.RefID] = true
+				if q.Expr == "" {
+					continue
+				}
+				now := p.Type == "stat" || p.Type == "bargauge" || p.Type == "table"
+				if q.Instant != now || q.Range == now || (q.Format == "table") != (p.Type == "table") || (q.Format == "heatmap") != (p.Type == "heatmap") {
+					t.Errorf("%s, a %s, asks with %+v", where, p.Type, q)
+				}
+				if p.Type == "heatmap" && (p.Options.Calculate == nil || *p.Options.Calculate || q.LegendFormat != "{{le}}" || !strings.HasPrefix(q.Expr, "sum by (le) (increase(")) {
+					t.Errorf("%s is not of the histogram's own buckets", where)
+				}
+				if p.Type == "timeseries" && (q.LegendFormat == "" || q.LegendFormat == "__auto") {
+					t.Errorf("%s: its lines have no names", where)
+				}
+				name := metric.FindString(q.Expr)
+				if q.Exemplar && !carries[name] {
+					t.Errorf("%s: %s has no exemplars", where, name)
+				}
+				shown[name] = shown[name] || q.Exemplar
+			}
+			var transformations []string
+			for _, tr := range p.Transformations {
+				transformations = append(transformations, tr.ID)
+				for i := range p.Targets {
+					if name := fmt.Sprintf("Time %d", i+1); len(p.Targets) > 1 && tr.ID == "organize" && !tr.Options.ExcludeByName[name] {
+						t.Errorf("%s shows the column %s", where, name)
+					}
+				}
+			}
+			want := []string{"organize"}
+			if len(p.Targets) > 1 {
+				want = []string{"joinByField", "organize"}
+			}
+			if p.Type == "table" && !slices.Equal(transformations, want) {
+				t.Errorf("%s: transformations %v", where, transformations)
+			}
+		}
+	}
+	for name := range carries {
+		if !shown[name] {
+			t.Errorf("no panel shows the exemplars of %s", name)
+		}
+	}
 }
 
 // Every panel says what it shows and in what unit, asks the chosen data source for
@@ -172,7 +292,7 @@ func TestDashboards(t *testing.T) {
 					}
 				}
 				for _, w := range window.FindAllStringSubmatch(q.Expr, -1) {
-					if w[1] != "$__rate_interval" && w[1] != "$__range" && p.Title != "Forecast" {
+					if w[1] != "$__rate_interval" && w[1] != "$__range" {
 						t.Errorf("%s: a window of %s", where, w[1])
 					}
 				}

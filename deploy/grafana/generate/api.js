@@ -2,7 +2,6 @@
 import {
   account,
   bars,
-  buckets,
   dashboard,
   distribution,
   grown,
@@ -12,30 +11,29 @@ import {
   one,
   quantiles,
   query,
-  row,
   series,
   stat,
   table,
   rows,
 } from './dashboard.js';
 
-const left = (window) => `${one('quota_limit_requests', `window="${window}"`)} - ${one('quota_used_requests', `window="${window}"`)}`;
+const left = (window) => `sum by (account) (${one('quota_left_requests', `window="${window}"`)})`;
 const reset = `max by (account) (${series('quota_reset_timestamp_seconds', 'window="day"')})`;
-const leftByAccount = `sum by (account) (${left('day')})`;
-const rateByAccount = `sum by (account) (rate(${series('api_requests_total')}[3h]))`;
+const price = `max by (account) (${series('poll_price_seconds')})`;
+const forecast = (name) => `max by (account) (${series(`forecast_${name}`)})`;
+const unfinished = `sum by (account) (${one('jobs', 'state=~"pending|running"')})`;
+const waiting = `sum by (account) (${one('poll_queue_jobs')})`;
 
 export function api() {
   const d = dashboard({
     uid: 'deepaffects-api',
     title: 'DeepAffects / Quota and API',
-    description: 'How the API answers, what is left of the quota and whether it will last, webhooks, sources, and the store.',
+    description: 'How the API answers, what is left of the quota and whether it will do, webhooks, sources, and the store.',
     datasource: 'prometheus',
     variables: [account()],
   });
-  const put = (...panels) => panels.forEach((p) => d.withPanel(p));
 
-  d.withRow(row('Now'));
-  put(
+  d.row('Now', [
     stat({
       title: 'API',
       unit: 'short',
@@ -57,20 +55,23 @@ export function api() {
     stat({
       title: 'Left today',
       unit: 'short',
-      description: "Requests left of the day's quota, in the account with the fewest.",
-      thresholds: [
-        [null, 'red'],
-        [1, 'orange'],
-        [20, 'green'],
-      ],
-      alerts: ['DeepAffectsDayQuotaRunsOut'],
-      targets: [instant('A', `min(${left('day')})`)],
+      none: 'unlimited',
+      description:
+        "Requests left of the day's quota, in the account with the fewest. The scheduler spends all that it has: few are no reason to worry.",
+      targets: [instant('A', `min(${left('day')} < Inf)`)],
     }),
     stat({
-      title: 'Left this minute',
-      unit: 'short',
-      description: "Requests left of the minute's quota, in the account with the fewest.",
-      targets: [instant('A', `min(${left('minute')})`)],
+      title: 'A request must be worth',
+      unit: 's',
+      description:
+        "What a request must be worth to be sent, in expected delay until an end is seen, in the account where it is dearest: for how long the scheduler expects to have none left of the day's quota.",
+      thresholds: [
+        [null, 'green'],
+        [3600, 'orange'],
+        [21600, 'red'],
+      ],
+      alerts: ['DeepAffectsDayQuotaRunsOut'],
+      targets: [instant('A', `max(${price})`)],
     }),
     stat({
       title: 'Next reset of the day',
@@ -87,21 +88,44 @@ export function api() {
       alerts: ['DeepAffectsWebhooksStopped'],
       targets: [instant('A', `max(${one('webhook_last_received_timestamp_seconds')} > 0) * 1000`)],
     }),
-  );
+  ]);
 
-  d.withRow(row('Quota'));
-  put(
+  d.row('Quota', [
+    table({
+      title: 'Forecast',
+      unit: 'short',
+      width: 24,
+      height: 6,
+      alerts: ['DeepAffectsDayQuotaRunsOut'],
+      description:
+        "What the scheduler expects until the day's quota begins anew, or within 24 hours where it does so bit by bit. It spends what there is, on the requests that are worth most. Ends are seen late where a request must be worth hours, and where jobs wait all the time.",
+      targets: [
+        rows('A', `${left('day')} < Inf`),
+        rows('B', `clamp_min(${reset} - time(), 0)`),
+        rows('C', unfinished),
+        rows('D', forecast('jobs')),
+        rows('E', forecast('requests_per_job')),
+        rows('F', price),
+        rows('G', waiting),
+      ],
+      join: 'account',
+      exclude: ['Time 1', 'Time 2', 'Time 3', 'Time 4', 'Time 5', 'Time 6', 'Time 7'],
+      columns: {
+        account: { title: 'Account' },
+        'Value #A': { title: 'Left of the day' },
+        'Value #B': { title: 'First come back in', unit: 's' },
+        'Value #C': { title: 'Jobs unfinished' },
+        'Value #D': { title: 'Jobs to come' },
+        'Value #E': { title: 'Requests for each' },
+        'Value #F': { title: 'A request must be worth', unit: 's' },
+        'Value #G': { title: 'Jobs that wait' },
+      },
+    }),
     bars({
       title: 'Used of the day',
       unit: 'percentunit',
       max: 1,
       description: "Share of the day's quota that is used, by account. Nothing is shown of one that is unlimited.",
-      thresholds: [
-        [null, 'green'],
-        [0.7, 'orange'],
-        [0.95, 'red'],
-      ],
-      alerts: ['DeepAffectsDayQuotaRunsOut'],
       targets: [
         instant(
           'A',
@@ -111,63 +135,54 @@ export function api() {
       ],
     }),
     lines({
-      title: 'Used of the day, over time',
+      title: 'Left of the day, and needed',
       unit: 'short',
       min: 0,
-      description: 'Requests that were sent within the day, and the limit.',
-      targets: [
-        query('A', `sum by (account) (${one('quota_used_requests', 'window="day"')})`, '{{account}} used'),
-        query('B', `sum by (account) (${one('quota_limit_requests', 'window="day"')}) < Inf`, '{{account}} limit'),
-      ],
-    }),
-    table({
-      title: 'Forecast',
-      unit: 'short',
-      width: 24,
-      height: 6,
       alerts: ['DeepAffectsDayQuotaRunsOut'],
       description:
-        'How long what is left of the day lasts at the rate of the last 3 hours, and how long it must. Short of that by far, ends are seen late.',
+        "Requests left of the day's quota, and those that the jobs to come are expected to get at the present price. Without a fixed reset, more come back meanwhile.",
       targets: [
-        rows('A', `${leftByAccount} < Inf`),
-        rows('B', `${rateByAccount} * 3600`),
-        rows('C', `(${leftByAccount} < Inf) / (${rateByAccount} > 0)`),
-        rows('D', `clamp_min(${reset} - time(), 0)`),
-        rows('E', `sum by (account) (${one('poll_queue_jobs')})`),
+        query('A', `${left('day')} < Inf`, '{{account}} left'),
+        query('B', `${forecast('jobs')} * ${forecast('requests_per_job')} > 0`, '{{account}} needed'),
       ],
-      join: 'account',
-      exclude: ['Time 1', 'Time 2', 'Time 3', 'Time 4', 'Time 5'],
-      columns: {
-        account: { title: 'Account' },
-        'Value #A': { title: 'Left' },
-        'Value #B': { title: 'Requests per hour' },
-        'Value #C': { title: 'Lasts', unit: 's' },
-        'Value #D': { title: 'First come back in', unit: 's' },
-        'Value #E': { title: 'Jobs that wait for it' },
-      },
     }),
     lines({
-      title: 'Used of the minute',
-      unit: 'short',
-      min: 0,
-      description: 'Requests that were sent within a minute, and the limit.',
-      alerts: ['DeepAffectsQuotaRefused'],
-      targets: [
-        query('A', `sum by (account) (${one('quota_used_requests', 'window="minute"')})`, '{{account}} used'),
-        query('B', `sum by (account) (${one('quota_limit_requests', 'window="minute"')}) < Inf`, '{{account}} limit'),
-      ],
+      title: 'What a request must be worth',
+      unit: 's',
+      log: true,
+      alerts: ['DeepAffectsDayQuotaRunsOut'],
+      description:
+        "Seconds of expected delay until an end is seen that a request must save to be sent: for how long the scheduler expects to have none left of the day's quota. Seconds or minutes are thrift; hours are trouble.",
+      targets: [query('A', price, '{{account}}')],
     }),
     lines({
       title: 'Jobs that wait for the quota',
       unit: 'short',
       min: 0,
+      alerts: ['DeepAffectsDayQuotaRunsOut'],
       description: 'Unfinished jobs that would be asked about now if the quota allowed.',
-      targets: [query('A', `sum by (account) (${one('poll_queue_jobs')})`, '{{account}}')],
+      targets: [query('A', waiting, '{{account}}')],
     }),
-  );
+    lines({
+      title: 'Used of the minute',
+      unit: 'short',
+      min: 0,
+      description:
+        'Requests that were sent within a minute, the limit, and what of it is used: less after the API refused requests, as somebody else spends it too.',
+      alerts: ['DeepAffectsQuotaRefused'],
+      targets: [
+        query('A', `sum by (account) (${one('quota_used_requests', 'window="minute"')})`, '{{account}} used'),
+        query('B', `sum by (account) (${one('quota_limit_requests', 'window="minute"')}) < Inf`, '{{account}} limit'),
+        query(
+          'C',
+          `max by (account) (${series('quota_share_ratio')}) * sum by (account) (${one('quota_limit_requests', 'window="minute"')}) < Inf`,
+          '{{account}} share',
+        ),
+      ],
+    }),
+  ]);
 
-  d.withRow(row('API'));
-  put(
+  d.row('API', [
     lines({
       title: 'Requests by outcome',
       unit: 'short',
@@ -200,7 +215,7 @@ export function api() {
       unit: 's',
       interval: '1m',
       description: 'Time that requests took until their answers were read.',
-      targets: [buckets('A', distribution('api_request_duration_seconds'))],
+      targets: [distribution('api_request_duration_seconds')],
     }),
     lines({
       title: 'Latency, quantiles',
@@ -221,10 +236,9 @@ export function api() {
       description: 'Answers with a state that this program does not know: the API has changed.',
       targets: [query('A', grown('account', 'api_unknown_states_total'), '{{account}}')],
     }),
-  );
+  ]);
 
-  d.withRow(row('Webhooks and sources'));
-  put(
+  d.row('Webhooks and sources', [
     lines({
       title: 'Webhooks',
       unit: 'short',
@@ -265,10 +279,9 @@ export function api() {
       alerts: ['DeepAffectsSourceFailing'],
       targets: [query('A', `time() - (${one('source_last_success_timestamp_seconds')} > 0)`, '{{account}} {{source}}')],
     }),
-  );
+  ]);
 
-  d.withRow(row('Store and exporter'));
-  put(
+  d.row('Store and exporter', [
     lines({
       title: 'Store errors',
       unit: 'short',
@@ -302,6 +315,6 @@ export function api() {
       exclude: ['__name__', 'job', 'revision', 'goversion'],
       columns: { instance: { title: 'Instance' }, version: { title: 'Version' }, Value: { title: 'Configuration sound' } },
     }),
-  );
+  ]);
   return d;
 }

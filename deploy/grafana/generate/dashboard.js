@@ -4,6 +4,7 @@ import * as sdk from '@grafana/grafana-foundation-sdk/dashboard';
 import * as bargauge from '@grafana/grafana-foundation-sdk/bargauge';
 import * as heatmapPanel from '@grafana/grafana-foundation-sdk/heatmap';
 import * as statPanel from '@grafana/grafana-foundation-sdk/stat';
+import * as statetimeline from '@grafana/grafana-foundation-sdk/statetimeline';
 import * as tablePanel from '@grafana/grafana-foundation-sdk/table';
 import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
 import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
@@ -11,9 +12,19 @@ import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-s
 const runbooks = 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md';
 const metrics = 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/metrics.md';
 
+/** A dashboard that is written row by row. */
+class Dashboard extends sdk.DashboardBuilder {
+  /** A row, and its panels: from left to right, in as many lines as they need. */
+  row(title, panels) {
+    this.withRow(new sdk.RowBuilder(title));
+    panels.forEach((p) => this.withPanel(p));
+    return this;
+  }
+}
+
 /** A dashboard whose panels ask the data source that its first variable names. */
 export function dashboard({ uid, title, description, datasource, variables = [], from = 'now-24h' }) {
-  const d = new sdk.DashboardBuilder(title)
+  const d = new Dashboard(title)
     .uid(uid)
     .description(description)
     .tags(['deepaffects'])
@@ -61,10 +72,8 @@ export const choice = (name, label, query, datasource) =>
     .includeAll(true)
     .current({ text: ['All'], value: ['$__all'] });
 
-export const row = (title) => new sdk.RowBuilder(title);
-
 /** A link from a panel to the section of an alert in the runbooks. */
-export const runbook = (alert) =>
+const runbook = (alert) =>
   new sdk.DashboardLinkBuilder(`Runbook: ${alert}`).type(sdk.DashboardLinkType.Link).url(`${runbooks}#${alert.toLowerCase()}`).targetBlank(true);
 
 /** What every panel has. Width and height are in the grid's units: 24 are a whole row. */
@@ -100,6 +109,7 @@ export function lines(options) {
   if (options.max !== undefined) p.max(options.max);
   if (options.interval) p.interval(options.interval);
   if (options.bars) p.drawStyle(common.GraphDrawStyle.Bars).fillOpacity(70);
+  if (options.log) p.scaleDistribution(new common.ScaleDistributionConfigBuilder().type(common.ScaleDistribution.Log).log(10));
   if (options.stack) p.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal));
   for (const [name, value] of Object.entries(colours)) p.overrideByRegexp(`(^|.* )${name}$`, colour(value));
   return p;
@@ -128,6 +138,19 @@ export function bars(options) {
     .min(0);
   if (options.max !== undefined) p.max(options.max);
   return p;
+}
+
+/** A bar over time for each series, where it is 1. */
+export function states(options) {
+  return panel(new statetimeline.PanelBuilder(), options)
+    .mergeValues(true)
+    .showValue(common.VisibilityMode.Never)
+    .fillOpacity(80)
+    .legend(
+      new common.VizLegendOptionsBuilder().displayMode(common.LegendDisplayMode.Hidden).placement(common.LegendPlacement.Bottom).showLegend(false),
+    )
+    .mappings([{ type: 'value', options: { 0: { text: 'no', color: 'transparent' }, 1: { text: 'yes', color: 'blue' } } }])
+    .colorScheme(new sdk.FieldColorBuilder().mode(sdk.FieldColorModeId.Thresholds));
 }
 
 /** A distribution over time: a colour for how many, at a height for how much. */
@@ -183,10 +206,6 @@ export const instant = (refId, expr, legend = '__auto') =>
 
 export const rows = (refId, expr) => new DataqueryBuilder().datasource(prometheus).refId(refId).expr(expr).format(PromQueryFormat.Table).instant();
 
-/** One that a heatmap shows. */
-export const buckets = (refId, expr) =>
-  new DataqueryBuilder().datasource(prometheus).refId(refId).expr(expr).legendFormat('{{le}}').format(PromQueryFormat.Heatmap).range();
-
 const selector = (more) => `{account=~"$account"${more ? `, ${more}` : ''}}`;
 
 /** Series of the chosen accounts. */
@@ -208,14 +227,42 @@ export const mean = (name, more, range = '$__rate_interval') =>
   `sum(rate(${series(`${name}_sum`, more)}[${range}])) / sum(rate(${series(`${name}_count`, more)}[${range}]))\n` +
   `or on () histogram_sum(sum(rate(${series(name, more)}[${range}]))) / histogram_count(sum(rate(${series(name, more)}[${range}])))`;
 
-export const distribution = (name, more) =>
-  `sum by (le) (increase(${series(`${name}_bucket`, more)}[$__rate_interval]))\n` + `or on () sum(increase(${series(name, more)}[$__rate_interval]))`;
+/** Those that carry exemplars: each names a job. */
+const exemplars = ['job_duration_seconds', 'transcript_confidence_ratio', 'word_duration_seconds', 'word_gap_seconds'];
 
-/** Quantiles as lines, with the jobs that exemplars name as dots. */
+/** What a heatmap shows, with the jobs that exemplars name as dots. */
+export const distribution = (name, more) =>
+  new DataqueryBuilder()
+    .datasource(prometheus)
+    .refId('A')
+    .expr(
+      `sum by (le) (increase(${series(`${name}_bucket`, more)}[$__rate_interval]))\nor on () sum(increase(${series(name, more)}[$__rate_interval]))`,
+    )
+    .legendFormat('{{le}}')
+    .format(PromQueryFormat.Heatmap)
+    .range()
+    .exemplar(exemplars.includes(name));
+
+/** Quantiles as lines, with the same dots. */
 export const quantiles = (name, more) => [
-  query('A', quantile(0.5, name, more), 'half').exemplar(true),
+  query('A', quantile(0.5, name, more), 'half').exemplar(exemplars.includes(name)),
   query('B', quantile(0.9, name, more), '9 of 10'),
   query('C', quantile(0.99, name, more), '99 of 100'),
 ];
+
+// What tables say of a job.
+
+export const jobColumns = {
+  request_id: {
+    title: 'Job',
+    width: 320,
+    link: {
+      title: 'This job',
+      url: '/d/deepaffects-jobs?${__url_time_range}&${datasource:queryparam}&var-account=${__data.fields.Account:percentencode}&var-request_id=${__value.raw:percentencode}',
+    },
+  },
+  account: { title: 'Account' },
+  api: { title: 'API' },
+};
 
 export const account = () => choice('account', 'Account', 'label_values(deepaffects_up, account)', prometheus).allValue('.*');

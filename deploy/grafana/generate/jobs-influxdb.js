@@ -1,5 +1,5 @@
 // Jobs, from what Telegraf writes to InfluxDB 3 (SQL).
-import { bars, choice, dashboard, heatmap, lines, row, stat, table, variable } from './dashboard.js';
+import { bars, choice, dashboard, heatmap, lines, stat, table, variable } from './dashboard.js';
 
 const influxdb = { type: 'influxdb', uid: '${datasource}' };
 
@@ -33,7 +33,7 @@ const count = (state) => `SELECT COUNT(*) AS jobs\nFROM deepaffects_job\nWHERE $
 
 const jobLink = {
   title: 'This job',
-  url: '/d/deepaffects-jobs-influxdb?${__url_time_range}&${datasource:queryparam}&${account:queryparam}&${api:queryparam}&var-request_id=${__value.raw}',
+  url: '/d/deepaffects-jobs-influxdb?${__url_time_range}&${datasource:queryparam}&${account:queryparam}&${api:queryparam}&var-request_id=${__value.raw:percentencode}',
 };
 
 export function jobsInfluxDB() {
@@ -54,11 +54,9 @@ export function jobsInfluxDB() {
       ).description('The job of the last row'),
     ],
   });
-  const put = (...panels) => panels.forEach((p) => d.withPanel(p));
   const on = (options) => ({ datasource: influxdb, ...options });
 
-  d.withRow(row('Now'));
-  put(
+  d.row('Now', [
     stat(
       on({
         title: 'Unfinished',
@@ -140,10 +138,9 @@ export function jobsInfluxDB() {
         ],
       }),
     ),
-  );
+  ]);
 
-  d.withRow(row('What runs'));
-  put(
+  d.row('What runs', [
     lines(
       on({
         title: 'Jobs in the register',
@@ -235,10 +232,9 @@ export function jobsInfluxDB() {
         },
       }),
     ),
-  );
+  ]);
 
-  d.withRow(row('What failed, and why'));
-  put(
+  d.row('What failed, and why', [
     bars(
       on({
         title: 'Failed, by API and error code',
@@ -295,10 +291,9 @@ export function jobsInfluxDB() {
         },
       }),
     ),
-  );
+  ]);
 
-  d.withRow(row('How long they take, and how good they are'));
-  put(
+  d.row('How long they take, and how good they are', [
     heatmap(
       on({
         title: 'Durations of completed jobs',
@@ -348,10 +343,9 @@ export function jobsInfluxDB() {
         targets: [series('A', ended('AVG(confidence) AS mean, MIN(confidence) AS lowest', `state = 'completed'`))],
       }),
     ),
-  );
+  ]);
 
-  d.withRow(row('One job: $request_id'));
-  put(
+  d.row('One job: $request_id', [
     table(
       on({
         title: 'Its life',
@@ -426,6 +420,6 @@ export function jobsInfluxDB() {
         ],
       }),
     ),
-  );
+  ]);
   return d;
 }

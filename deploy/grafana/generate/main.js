@@ -9,9 +9,19 @@ import { transcripts } from './transcripts.js';
 
 const folder = new URL('../', import.meta.url);
 
+/**
+ * What the builders say though nobody asked: it would put links into a menu, out of sight, and is for
+ * variables of another kind, and for tables of another Grafana.
+ */
+const unasked = ['placement', 'auto', 'auto_min', 'auto_count', 'footer'];
+
 const json = (builder) => {
   const dashboard = builder.build();
   dashboard.panels.forEach((panel, i) => (panel.id = i + 1)); // links to a panel need it
+  const parts = dashboard.panels.flatMap((panel) => [panel.options ?? {}, ...(panel.links ?? [])]);
+  for (const it of [...dashboard.links, ...dashboard.templating.list, ...parts]) {
+    unasked.forEach((name) => delete it[name]);
+  }
   return JSON.stringify(dashboard, null, 2) + '\n';
 };
 

@@ -1,17 +1,16 @@
 // Transcripts: whether they are any good, and how people talk in them.
 import {
   account,
-  buckets,
   dashboard,
   distribution,
   grown,
   heatmap,
   instant,
+  jobColumns,
   lines,
   mean,
   quantiles,
   query,
-  row,
   series,
   stat,
   table,
@@ -19,7 +18,7 @@ import {
 } from './dashboard.js';
 
 const pair = (heading, unit, name, description, { max, alerts } = {}) => [
-  heatmap({ title: heading, unit, description, alerts, targets: [buckets('A', distribution(name))] }),
+  heatmap({ title: heading, unit, description, alerts, targets: [distribution(name)] }),
   lines({
     title: `${heading}, quantiles`,
     unit,
@@ -41,10 +40,8 @@ export function transcripts() {
     variables: [account()],
     from: 'now-7d',
   });
-  const put = (...panels) => panels.forEach((p) => d.withPanel(p));
 
-  d.withRow(row('In the time range'));
-  put(
+  d.row('In the time range', [
     stat({
       title: 'Results',
       unit: 'short',
@@ -113,17 +110,14 @@ export function transcripts() {
       ],
       targets: [instant('A', `sum(increase(${series('word_anomalies_total')}[$__range]))`)],
     }),
-  );
+  ]);
 
-  d.withRow(row('Confidence'));
-  put(
+  d.row('Confidence', [
     ...pair('Confidence of results', 'percentunit', 'transcript_confidence_ratio', 'Confidence of each result.', {
       max: 1,
       alerts: ['DeepAffectsConfidenceFell'],
     }),
-  );
-  put(...pair('Confidence of words', 'percentunit', 'word_confidence_ratio', 'Confidence of each word.', { max: 1 }));
-  put(
+    ...pair('Confidence of words', 'percentunit', 'word_confidence_ratio', 'Confidence of each word.', { max: 1 }),
     table({
       title: 'Least certain results',
       unit: 'percentunit',
@@ -137,24 +131,14 @@ export function transcripts() {
         ),
       ],
       columns: {
-        request_id: {
-          title: 'Job',
-          width: 320,
-          link: {
-            title: 'This job',
-            url: '/d/deepaffects-jobs?${__url_time_range}&${datasource:queryparam}&var-account=${__data.fields.Account}&var-request_id=${__value.raw}',
-          },
-        },
-        account: { title: 'Account' },
-        api: { title: 'API' },
+        ...jobColumns,
         Value: { title: 'Confidence', unit: 'percentunit' },
       },
     }),
-  );
+  ]);
 
-  d.withRow(row('Speakers'));
-  put(...pair('Speakers', 'short', 'transcript_speakers', 'Number of speakers in each result.'));
-  put(
+  d.row('Speakers', [
+    ...pair('Speakers', 'short', 'transcript_speakers', 'Number of speakers in each result.'),
     ...pair(
       'Share of the dominant speaker',
       'percentunit',
@@ -162,15 +146,12 @@ export function transcripts() {
       'Share of the talk time of the one who talks most, in each result.',
       { max: 1 },
     ),
-  );
+  ]);
 
-  d.withRow(row('Speech'));
-  put(
-    ...pair('Speech rate', 'suffix: words/s', 'transcript_speech_rate_words_per_second', 'Words for each second of a transcript, pauses included.'),
-  );
-  put(...pair('Durations of words', 's', 'word_duration_seconds', 'Duration of each word.'));
-  put(...pair('Pauses', 's', 'word_gap_seconds', 'Silence from the end of a word to the start of the next; 0 where they overlap.'));
-  put(
+  d.row('Speech', [
+    ...pair('Speech rate', 'suffix:words/s', 'transcript_speech_rate_words_per_second', 'Words for each second of a transcript, pauses included.'),
+    ...pair('Durations of words', 's', 'word_duration_seconds', 'Duration of each word.'),
+    ...pair('Pauses', 's', 'word_gap_seconds', 'Silence from the end of a word to the start of the next; 0 where they overlap.'),
     lines({
       title: 'Words',
       unit: 'short',
@@ -179,6 +160,15 @@ export function transcripts() {
       interval: '5m',
       description: 'Words in the transcripts of jobs that ended, in each interval.',
       targets: [query('A', grown('account', 'words_total'), '{{account}}')],
+    }),
+    lines({
+      title: 'Talk time',
+      unit: 's',
+      bars: true,
+      min: 0,
+      interval: '5m',
+      description: 'Speech in the transcripts of jobs that ended: the durations of words, else of segments, in each interval.',
+      targets: [query('A', grown('account', 'speech_seconds_total'), '{{account}}')],
     }),
     lines({
       title: 'Overlaps',
@@ -200,10 +190,9 @@ export function transcripts() {
       bars: true,
       min: 0,
       interval: '5m',
-      width: 24,
       description: 'Figures of results that were left out of the statistics since they cannot be, or words out of order.',
       targets: [query('A', grown('reason', 'word_anomalies_total'), '{{reason}}')],
     }),
-  );
+  ]);
   return d;
 }
