@@ -354,7 +354,7 @@ func testExpressions(t *testing.T, base string, native bool) {
 			}
 		}
 	}
-	for _, quiet := range []string{"DeepAffectsExporterGone", "DeepAffectsAPIKeyRefused", "DeepAffectsStoreFailing", "DeepAffectsConfigReloadFailed", "DeepAffectsNothingFinishes"} {
+	for _, quiet := range []string{"DeepAffectsExporterGone", "DeepAffectsAPIKeyRefused", "DeepAffectsStoreFailing", "DeepAffectsConfigReloadFailed", "DeepAffectsNothingFinishes", "DeepAffectsNothingAsked"} {
 		if found, err := query(base, fmt.Sprintf("ALERTS{alertname=%q}", quiet)); len(found) > 0 || err != nil {
 			t.Errorf("%s: %d, %v", quiet, len(found), err)
 		}

@@ -159,7 +159,7 @@ export function api() {
       title: 'Jobs that wait for the quota',
       unit: 'short',
       min: 0,
-      alerts: ['DeepAffectsDayQuotaRunsOut'],
+      alerts: ['DeepAffectsDayQuotaRunsOut', 'DeepAffectsNothingAsked'],
       description: 'Unfinished jobs that would be asked about now if the quota allowed.',
       targets: [query('A', waiting, '{{account}}')],
     }),
@@ -191,7 +191,7 @@ export function api() {
       min: 0,
       interval: '1m',
       description: 'Requests to the API, by how they ended, in each interval.',
-      alerts: ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused', 'DeepAffectsQuotaRefused'],
+      alerts: ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused', 'DeepAffectsQuotaRefused', 'DeepAffectsNothingAsked'],
       targets: [query('A', `${grown('outcome', 'api_requests_total')} > 0`, '{{outcome}}')],
     }),
     lines({
