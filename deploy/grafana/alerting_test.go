@@ -3,11 +3,20 @@ package grafana_test
 import (
 	"strings"
 	"testing"
+	"text/template"
+	"time"
 
 	"go.yaml.in/yaml/v2"
 )
 
-// Grafana has the alerts that Prometheus has.
+// annotationFunctions are those of Grafana's that the annotations call, beside Go's own:
+// Grafana has all of Prometheus' but the ones that query.
+var annotationFunctions = template.FuncMap{
+	"humanizeDuration":   func(any) string { return "" },
+	"humanizePercentage": func(any) string { return "" },
+}
+
+// Grafana has the alerts that Prometheus has, in the form in which it reads them.
 func TestAlerting(t *testing.T) {
 	type rule struct {
 		UID, Title, Alert, For, Condition string
@@ -15,22 +24,40 @@ func TestAlerting(t *testing.T) {
 		KeepFiringFor                     string `yaml:"keepFiringFor"`
 		KeepFiringForInPrometheus         string `yaml:"keep_firing_for"`
 		NoDataState                       string `yaml:"noDataState"`
+		ExecErrState                      string `yaml:"execErrState"`
 		Labels, Annotations               map[string]string
 		Data                              []struct {
-			RefID         string `yaml:"refId"`
-			DatasourceUID string `yaml:"datasourceUid"`
-			Model         struct{ Expr string }
+			RefID             string                 `yaml:"refId"`
+			DatasourceUID     string                 `yaml:"datasourceUid"`
+			RelativeTimeRange struct{ From, To int } `yaml:"relativeTimeRange"`
+			Model             struct {
+				RefID, Type, Expr, Expression string
+				Instant, Range                bool
+			}
 		}
 	}
-	rulesOf := func(file string) (rules []rule) {
-		var parsed struct{ Groups []struct{ Rules []rule } }
+	type group struct {
+		Name, Folder, Interval string
+		Rules                  []rule
+	}
+	groupsOf := func(file string) []group {
+		var parsed struct{ Groups []group }
 		if err := yaml.Unmarshal(read(t, file), &parsed); err != nil {
 			t.Fatal(err)
 		}
-		for _, g := range parsed.Groups {
+		return parsed.Groups
+	}
+	rulesOf := func(file string) (rules []rule) {
+		for _, g := range groupsOf(file) {
 			rules = append(rules, g.Rules...)
 		}
 		return rules
+	}
+	for _, g := range groupsOf("provisioning/alerting/rules.yml") {
+		interval, err := time.ParseDuration(g.Interval)
+		if err != nil || g.Name == "" || g.Folder == "" || interval < 10*time.Second || interval%(10*time.Second) != 0 {
+			t.Errorf("group %q in folder %q, every %q: Grafana evaluates every multiple of 10 s", g.Name, g.Folder, g.Interval)
+		}
 	}
 	want, got := rulesOf("../prometheus/deepaffects-alerts.yml"), rulesOf("provisioning/alerting/rules.yml")
 	if len(want) != len(got) {
@@ -51,10 +78,29 @@ func TestAlerting(t *testing.T) {
 			t.Errorf("%s: %+v", w.Alert, g.Data)
 			continue
 		}
+		// What the query answers is a number for each series, without a reduction.
+		query, math, threshold := g.Data[0].Model, g.Data[1].Model, g.Data[2].Model
+		if !query.Instant || query.Range || g.Data[0].RelativeTimeRange.From <= 0 {
+			t.Errorf("%s: %+v", w.Alert, g.Data[0])
+		}
+		if g.Data[1].DatasourceUID != "__expr__" || math.Type != "math" || !strings.Contains(math.Expression, "$"+g.Data[0].RefID) ||
+			g.Data[2].DatasourceUID != "__expr__" || threshold.Type != "threshold" || threshold.Expression != g.Data[1].RefID {
+			t.Errorf("%s: %+v, %+v", w.Alert, g.Data[1], g.Data[2])
+		}
+		wantState := "KeepLast"
+		if w.Alert == "DeepAffectsExporterGone" {
+			wantState = "Error"
+		}
+		if g.ExecErrState != wantState {
+			t.Errorf("%s: execErrState %s", w.Alert, g.ExecErrState)
+		}
 		if strings.Contains(g.Data[0].Model.Expr, ":deepaffects_") {
 			t.Errorf("%s needs a recording rule: %s", w.Alert, g.Data[0].Model.Expr)
 		}
 		for name, text := range g.Annotations {
+			if _, err := template.New(name).Funcs(annotationFunctions).Parse("{{ $labels := .Labels }}{{ $values := .Values }}" + text); err != nil {
+				t.Errorf("%s: %s: %v", w.Alert, name, err)
+			}
 			if strings.Contains(text, "$value ") || strings.Contains(text, "$value}") {
 				t.Errorf("%s: $value is no number in Grafana, in %s: %s", w.Alert, name, text)
 			}

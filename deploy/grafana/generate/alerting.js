@@ -50,13 +50,16 @@ const uid = (alert) =>
     .toLowerCase()
     .slice(0, 40);
 
+/** A data source that cannot be asked is told once, not by every rule, and nothing clears for it. */
+const execErrState = (alert) => (alert === 'DeepAffectsExporterGone' ? 'Error' : 'KeepLast');
+
 const rule = (r, recorded) => ({
   uid: uid(r.alert),
   title: r.alert,
   condition: 'threshold',
   data: data(inline(r.expr, recorded)),
   noDataState: 'OK',
-  execErrState: 'Error',
+  execErrState: execErrState(r.alert),
   for: r.for ?? '0s',
   ...(r.keep_firing_for && { keepFiringFor: r.keep_firing_for }),
   missing_series_evals_to_resolve: 1,
