@@ -48,16 +48,20 @@ func run(t *testing.T, dir, program string, args ...string) {
 // promtool finds nothing wrong with the rules, and their tests pass; the example
 // of a configuration for Alertmanager is valid.
 func TestRules(t *testing.T) {
-	run(t, rulesDir, debian+"promtool", "check", "rules", "--lint=all", "--lint-fatal", "deepaffects-recording.yml", "deepaffects-alerts.yml")
 	run(t, rulesDir, debian+"amtool", "check-config", "alertmanager.yml")
 	tests, err := filepath.Glob(rulesDir + "tests/*.yml")
 	if err != nil || len(tests) == 0 {
 		t.Fatalf("no tests of the rules: %v", err)
 	}
-	for _, test := range tests {
-		t.Run(filepath.Base(test), func(t *testing.T) {
-			t.Parallel()
-			run(t, filepath.Dir(test), debian+"promtool", "test", "rules", filepath.Base(test))
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) {
+			run(t, rulesDir, s.bin+"promtool", "check", "rules", "--lint=all", "--lint-fatal", "deepaffects-recording.yml", "deepaffects-alerts.yml")
+			for _, test := range tests {
+				t.Run(filepath.Base(test), func(t *testing.T) {
+					t.Parallel()
+					run(t, filepath.Dir(test), s.bin+"promtool", "test", "rules", filepath.Base(test))
+				})
+			}
 		})
 	}
 }
