@@ -44,7 +44,7 @@ lint: ## Check formatting, vet, and lint
 	.cache/readme_linter plugins/inputs/deepaffects/README.md
 
 .PHONY: e2e
-e2e: build telegraf ## Test what was built in real Prometheus 2 and 3, Alertmanager, Telegraf and Chromium (fetches Debian's packages; needs root and Node.js)
+e2e: build telegraf ## Test what was built in real Prometheus 2 and 3, Alertmanager, Telegraf, InfluxDB and Chromium (fetches Debian's packages; needs root and Node.js)
 	e2e/install.sh
 	e2e/telegraf.sh
 	go test -tags e2e -count=1 ./e2e

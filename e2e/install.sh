@@ -16,6 +16,14 @@ if [ ! -x .cache/prometheus/usr/bin/promtool ] || [ ! -x .cache/prometheus/usr/b
 	rm -r .cache/download
 fi
 
+# InfluxDB 1, unpacked for the same reason.
+if [ ! -x .cache/influxdb/usr/bin/influxd ]; then
+	lists
+	mkdir -p .cache/download
+	(cd .cache/download && apt-get download -qq influxdb && dpkg-deb -x influxdb_*.deb ../influxdb)
+	rm -r .cache/download
+fi
+
 # Prometheus 3 is in no Debian of today: built, without what discovers targets in
 # clouds, which is most of it.
 prometheus3=v0.316.0

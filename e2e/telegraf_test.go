@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -39,8 +40,9 @@ func (f *face) name() string {
 	return "execd"
 }
 
-// newFace writes the configuration. The options are of the plugin's table.
-func newFace(t *testing.T, isCompiled bool, flush, options string) *face {
+// newFace writes the configuration. The options are of the plugin's table, the outputs
+// are tables of others than those that every test has.
+func newFace(t *testing.T, isCompiled bool, flush, options string, outputs ...string) *face {
 	t.Helper()
 	f := &face{compiled: isCompiled, dir: t.TempDir()}
 	address := freeAddress(t)
@@ -74,7 +76,8 @@ func newFace(t *testing.T, isCompiled bool, flush, options string) *face {
 [[outputs.prometheus_client]]
   listen = %q
   namepass = ["deepaffects"]
-%s`, flush, filepath.Join(f.dir, "out.influx"), address, plugin))
+%s
+%s`, flush, filepath.Join(f.dir, "out.influx"), address, strings.Join(outputs, "\n"), plugin))
 	return f
 }
 
@@ -93,7 +96,7 @@ type point struct {
 
 var (
 	pointBegin = regexp.MustCompile(`deepaffects(_\w+)?,account=`)
-	pointLine  = regexp.MustCompile(`^(\w+),(\S+) (.*) (\d+)$`)
+	pointLine  = regexp.MustCompile(`^(\w+),((?:\\ |\S)+) (.*) (\d+)$`)
 )
 
 func (p point) tag(name string) string {
@@ -108,23 +111,36 @@ func (p point) requestID() string {
 	return id
 }
 
-// points are what outputs.file has written. A process that is killed while it
+// lines are what outputs.file has written. A process that is killed while it
 // writes leaves a line that is cut off, on which the next one goes on.
-func (f *face) points(t *testing.T) (all []point) {
+func (f *face) lines(t *testing.T) iter.Seq[string] {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(f.dir, "out.influx"))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		begins := pointBegin.FindAllStringIndex(line, -1)
-		if len(begins) == 0 {
+	return func(yield func(string) bool) {
+		for line := range strings.Lines(string(text)) {
+			begins := pointBegin.FindAllStringIndex(line, -1)
+			if len(begins) == 0 {
+				t.Errorf("%s: not a point: %q", f.name(), line)
+				continue
+			}
+			line, whole := strings.CutSuffix(line[begins[len(begins)-1][0]:], "\n")
+			if whole && !yield(line) { // else it is being written, or was when the process was killed
+				return
+			}
+		}
+	}
+}
+
+func (f *face) points(t *testing.T) (all []point) {
+	t.Helper()
+	for line := range f.lines(t) {
+		m := pointLine.FindStringSubmatch(line)
+		if m == nil {
 			t.Errorf("%s: not a point: %q", f.name(), line)
 			continue
-		}
-		m := pointLine.FindStringSubmatch(strings.TrimSpace(line[begins[len(begins)-1][0]:]))
-		if m == nil {
-			continue // it is being written, or was when the process was killed
 		}
 		all = append(all, point{m[1], m[2], m[3], m[4]})
 	}
