@@ -377,6 +377,9 @@ func TestTelegrafInfluxDB(t *testing.T) {
 		}
 		wantConsistent(t, sim, db.points(t), logs.String())
 		wantNoErrors(t, logs.String())
+		if !isCompiled { // the points are the same
+			testSQL(t, f)
+		}
 	})
 }
 

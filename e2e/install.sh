@@ -24,6 +24,10 @@ if [ ! -x .cache/influxdb/usr/bin/influxd ]; then
 	rm -r .cache/download
 fi
 
+# The query engine of InfluxDB 3.
+[ -f .cache/npm/node_modules/datafusion-wasm/datafusion_wasm_bg.wasm ] ||
+	npm install --silent --no-audit --no-fund --prefix .cache/npm datafusion-wasm@0.2.0
+
 # Prometheus 3 is in no Debian of today: built, without what discovers targets in
 # clouds, which is most of it.
 prometheus3=v0.316.0

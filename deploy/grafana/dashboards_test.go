@@ -2,8 +2,6 @@
 package grafana_test
 
 import (
-	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"modernc.org/sqlite"
 )
 
 // What a dashboard is checked for.
@@ -27,7 +23,6 @@ type (
 	}
 	variable struct {
 		Name, Type string
-		Query      any
 		Datasource struct{ UID string }
 	}
 	panel struct {
@@ -302,92 +297,6 @@ func TestDashboards(t *testing.T) {
 	for _, name := range regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(string(read(t, "../../docs/runbooks.md")), -1) {
 		if !linked[strings.ToLower(name[1])] {
 			t.Errorf("no panel links to the runbook of %s", name[1])
-		}
-	}
-}
-
-// schema has the measurements that Telegraf writes, as tables.
-const schema = `
-CREATE TABLE deepaffects (time TEXT, account TEXT, source TEXT, pending, running, completed, failed, lost, finished_completed, finished_failed, finished_lost,
-  registered, words, oldest_unfinished_age_seconds, poll_queue, quota_minute_limit, quota_minute_used, quota_day_limit, quota_day_used, api_ok, api_errors, webhooks, up);
-CREATE TABLE deepaffects_job (time TEXT, account TEXT, source TEXT, api TEXT, state TEXT, request_id TEXT, state_code INTEGER, age_seconds, error_code TEXT,
-  duration_seconds, detection_window_seconds, confidence, num_speakers, words, speech_seconds, transcript_seconds, speech_rate, word_confidence_mean,
-  word_confidence_min, word_duration_mean, word_duration_p90, word_gap_mean, word_gap_p90, word_gap_max, overlaps, dominant_speaker_ratio);
-CREATE TABLE deepaffects_speaker (time TEXT, account TEXT, source TEXT, speaker TEXT, request_id TEXT, talk_seconds, words, turns, confidence_mean);
-INSERT INTO deepaffects VALUES ('2026-11-24', 'a', 'h', 1, 1, 1, 1, 0, 1, 1, 0, 4, 9, 60, 1, 5, 1, 100, 7, 9, 0, 0, 1);
-INSERT INTO deepaffects_job VALUES ('2026-11-24', 'a', 'h', 'asr', 'completed', 'j', 2, 60, '', 60, 5, 0.9, 2, 9, 3, 5, 1.8, 0.9, 0.5, 0.2, 0.3, 0.1, 0.2, 0.5, 0, 0.6),
-  ('2026-11-24', 'a', 'h', 'asr', 'failed', 'f', 3, 60, 'code', 60, 5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
-  ('2026-11-24', 'a', 'h', 'asr', 'lost', 'l', 4, 60, '', 60, 5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
-  ('2026-11-24', 'a', 'h', 'asr', 'running', 'r', 1, 60, '', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO deepaffects_speaker VALUES ('2026-11-24', 'a', 'h', '0', 'j', 3, 9, 1, 0.9);
-`
-
-// last is an aggregate that SQLite lacks and InfluxDB has; which quantile it is does not matter here.
-type last struct{ value driver.Value }
-
-func (l *last) Step(_ *sqlite.FunctionContext, args []driver.Value) error {
-	l.value = args[0]
-	return nil
-}
-
-func (l *last) WindowInverse(*sqlite.FunctionContext, []driver.Value) error { return nil }
-
-func (l *last) WindowValue(*sqlite.FunctionContext) (driver.Value, error) { return l.value, nil }
-
-func (l *last) Final(*sqlite.FunctionContext) {}
-
-// The SQL for InfluxDB asks for measurements, tags and fields that Telegraf writes.
-// It keeps to what SQLite understands too, but for one function and Grafana's macros.
-func TestSQL(t *testing.T) {
-	sqlite.MustRegisterFunction("approx_percentile_cont", &sqlite.FunctionImpl{
-		NArgs: 2, MakeAggregate: func(sqlite.FunctionContext) (sqlite.AggregateFunction, error) { return &last{}, nil },
-	})
-	db, err := sql.Open("sqlite", ":memory:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	db.SetMaxOpenConns(1) // each would have a memory of its own
-	if _, err := db.Exec(schema); err != nil {
-		t.Fatal(err)
-	}
-	d := dashboards(t)["jobs-influxdb.json"]
-	queries := make(map[string]string)
-	for _, v := range d.Templating.List[1:] {
-		queries["variable "+v.Name] = v.Query.(string)
-	}
-	for _, p := range d.Panels {
-		for _, q := range p.Targets {
-			queries[p.Title] = q.RawSQL
-		}
-	}
-	for title, query := range queries {
-		for _, job := range []string{"j", "f"} {
-			filled := strings.NewReplacer(
-				"$__timeFilter(time)", "time > '2026'", "$__dateBin(time)", "time", "${account:singlequote}", "'a'", "${api:singlequote}", "'asr'",
-				"${request_id:singlequote}", "'"+job+"'", "now() - INTERVAL '7 days'", "'2026'", "now() - INTERVAL '1 day'", "'2026'",
-			).Replace(query)
-			if strings.Contains(filled, "$") {
-				t.Errorf("%s: a variable that is not one: %s", title, filled)
-			}
-			// SQLite takes a name in double quotes for text where there is no such column.
-			for _, quoted := range regexp.MustCompile(`"[^"]*"`).FindAllStringIndex(filled, -1) {
-				if !strings.HasSuffix(filled[:quoted[0]], " AS ") {
-					t.Errorf("%s: only a new name may be in double quotes: %s", title, filled)
-				}
-			}
-			rows, err := db.Query(filled)
-			if err != nil {
-				t.Errorf("%s: %v\n%s", title, err, filled)
-				break
-			}
-			found := rows.Next()
-			if err := rows.Close(); err != nil {
-				t.Error(err)
-			}
-			if !found && job == "j" {
-				t.Errorf("%s finds nothing:\n%s", title, filled)
-			}
 		}
 	}
 }
