@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
@@ -23,7 +24,9 @@ type accountStatus struct {
 	Account     string           `json:"account"`
 	Up          bool             `json:"up"` // the last request was answered as the API should
 	LastSuccess moment           `json:"last_success,omitzero"`
-	Jobs        map[string]int   `json:"jobs"` // by state
+	Trouble     *trouble         `json:"trouble,omitzero"`     // why it is not up
+	StoreError  string           `json:"store_error,omitzero"` // why the register cannot be written
+	Jobs        map[string]int   `json:"jobs"`                 // by state
 	Oldest      float64          `json:"oldest_unfinished_age_seconds"`
 	Due         int              `json:"due"`           // jobs that would be asked about now if the quota allowed
 	Quota       map[string]quota `json:"quota"`         // by window
@@ -31,6 +34,13 @@ type accountStatus struct {
 	Forecast    forecast         `json:"forecast"`
 	NextPolls   []poll           `json:"next_polls"`
 	Sources     []sourceStatus   `json:"sources"`
+}
+
+// trouble is why the API is not asked, or does not answer as it should.
+type trouble struct {
+	Outcome string `json:"outcome,omitzero"` // of the last request; absent where the key cannot be read
+	Error   string `json:"error"`
+	Until   moment `json:"until,omitzero"` // when it may be asked again
 }
 
 // quota is one window of the quota. Without a limit, nothing can be left of it.
@@ -57,6 +67,12 @@ type sourceStatus struct {
 	Source      registration.Source `json:"source"`
 	LastSuccess moment              `json:"last_success,omitzero"`
 	Errors      uint64              `json:"errors"`
+	LastError   *sourceError        `json:"last_error,omitzero"` // since the start
+}
+
+type sourceError struct {
+	At    moment `json:"at"`
+	Error string `json:"error"`
 }
 
 // status serves how the accounts do.
@@ -82,6 +98,15 @@ func accountOf(account *collector.Account) accountStatus {
 		Forecast:    forecast{snapshot.Pricing.Coming, snapshot.Pricing.PerJob},
 		NextPolls:   []poll{},
 	}
+	if t := snapshot.Trouble; t != nil {
+		s.Trouble = &trouble{Error: t.Err.Error(), Until: momentOf(t.Until)}
+		if t.Outcome != jobstatus.OK {
+			s.Trouble.Outcome = jobstatus.Outcomes[t.Outcome]
+		}
+	}
+	if err := snapshot.StoreError; err != nil {
+		s.StoreError = err.Error()
+	}
 	for i, state := range register.States {
 		s.Jobs[state] = snapshot.Counts[i]
 	}
@@ -90,7 +115,11 @@ func accountOf(account *collector.Account) accountStatus {
 	}
 	// The other sources are not looked at: they come by themselves.
 	for _, from := range []registration.Source{registration.Config, registration.File, registration.URL} {
-		s.Sources = append(s.Sources, sourceStatus{from, momentOf(snapshot.SourceSuccess[from]), snapshot.Totals.SourceErrors[from]})
+		shown := sourceStatus{Source: from, LastSuccess: momentOf(snapshot.SourceSuccess[from]), Errors: snapshot.Totals.SourceErrors[from]}
+		if problem, had := snapshot.SourceProblems[from]; had {
+			shown.LastError = &sourceError{momentOf(problem.At), problem.Err.Error()}
+		}
+		s.Sources = append(s.Sources, shown)
 	}
 	return s
 }

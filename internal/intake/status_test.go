@@ -1,6 +1,9 @@
 package intake_test
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -48,5 +51,51 @@ func TestStatus(t *testing.T) {
 			{"account":"b","up":false,`+idle+`,
 				"quota":{"minute":{"limit":null,"used":0,"left":null},"day":{"limit":null,"used":0,"left":null}},
 				"sources":[{"source":"config",`+looked+`},{"source":"file","errors":0},{"source":"url","errors":0}]}]}`)
+	})
+}
+
+// What is wrong with the API, the key and a source is in the status, as it is logged.
+func TestStatusSaysWhatIsWrong(t *testing.T) {
+	ids := filepath.Join(t.TempDir(), "calls.ids")
+	for file, text := range map[string]string{ids: "odd\n{\"request_id\": 5}\n", ids + ".key": key} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		odd, keyless := collector.DefaultConfig(), collector.DefaultConfig()
+		odd.Account, odd.APIKey, odd.RequestIDFiles = "odd", key, []string{ids}
+		keyless.Account, keyless.APIKeyFile = "keyless", ids+".key"
+		keyless.RequestIDs = []string{"k"}
+		m := watchConfigs(t, vendor{"odd": "<html>"}, []collector.Config{odd, keyless})
+		if err := os.Remove(ids + ".key"); err != nil {
+			t.Fatal(err)
+		}
+		_ = m.Once(t.Context()) // whose error is that nothing could be asked
+
+		var got struct {
+			Accounts []struct {
+				Trouble struct{ Outcome, Error string }
+				Sources []struct {
+					Source    string
+					LastError struct{ At, Error string } `json:"last_error"`
+				}
+			}
+		}
+		if err := json.Unmarshal(m.do("GET", "/api/v1/status", "").Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if trouble := got.Accounts[0].Trouble; trouble.Outcome != "malformed" || trouble.Error == "" {
+			t.Errorf("an API that answers a page: %+v", trouble)
+		}
+		if trouble := got.Accounts[1].Trouble; trouble.Outcome != "" || !strings.Contains(trouble.Error, ids+".key") {
+			t.Errorf("a key that cannot be read: %+v", trouble)
+		}
+		for _, source := range got.Accounts[0].Sources {
+			wrong := source.Source == "file"
+			if at, err := time.Parse(time.RFC3339, source.LastError.At); wrong != (err == nil) || wrong && (!at.Equal(time.Now()) || !strings.Contains(source.LastError.Error, ids+":2")) {
+				t.Errorf("of the source %s: %+v", source.Source, source.LastError)
+			}
+		}
 	})
 }
