@@ -209,8 +209,9 @@ func (s *Scheduler) clone() *Scheduler {
 		c.pool[i] = &law
 	}
 	for _, a := range s.apis {
+		a.order()
 		copied := *a
-		copied.jobs, copied.gone = nil, 0
+		copied.jobs, copied.sorted, copied.gone = nil, 0, 0
 		for i, l := range a.laws {
 			law := *l
 			copied.laws[i] = &law
@@ -227,6 +228,7 @@ func (s *Scheduler) clone() *Scheduler {
 			copied.jobs = append(copied.jobs, &k)
 			c.jobs[k.id] = &k
 		}
+		copied.sorted = len(copied.jobs)
 		c.apis = append(c.apis, &copied)
 	}
 	return c

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -81,7 +82,8 @@ type job struct {
 type api struct {
 	name   string
 	laws   [2]*law // without and with the length of the audio
-	jobs   []*job  // by start
+	jobs   []*job  // by start, but for those that came since order
+	sorted int     // of jobs, are in order
 	gone   int     // of jobs, are gone
 	ends   float64 // seen, and
 	hooked float64 // how many of them by webhook; those long ago count less
@@ -169,11 +171,7 @@ func (s *Scheduler) Add(given Job, now time.Time) {
 		j.law, j.lnAudio = a.laws[1], float32(math.Log(given.AudioSeconds/typicalAudio))
 	}
 	s.jobs[j.id] = j
-	i := len(a.jobs)
-	for i > 0 && a.jobs[i-1].start > j.start {
-		i--
-	}
-	a.jobs = slices.Insert(a.jobs, i, j)
+	a.jobs = append(a.jobs, j)
 	// Those that are there at the start tell nothing of when jobs arrive.
 	if now.Sub(s.epoch) >= time.Minute {
 		for _, b := range s.apis {
@@ -201,9 +199,25 @@ func (s *Scheduler) remove(j *job) {
 	j.gone = true
 	a := j.api
 	if a.gone++; len(a.jobs) < 1000 || a.gone > len(a.jobs)/16 {
+		a.order()
 		a.jobs = slices.DeleteFunc(a.jobs, func(j *job) bool { return j.gone })
-		a.gone = 0
+		a.sorted, a.gone = len(a.jobs), 0
 	}
+}
+
+// order puts the jobs that came since into their places, all at once: a list of
+// many jobs may name the youngest first.
+func (a *api) order() {
+	late := slices.Clone(a.jobs[a.sorted:])
+	slices.SortStableFunc(late, func(x, y *job) int { return cmp.Compare(x.start, y.start) })
+	end := a.sorted
+	for n, j := range slices.Backward(late) {
+		i := sort.Search(end, func(i int) bool { return a.jobs[i].start > j.start })
+		copy(a.jobs[i+n+1:], a.jobs[i:end])
+		a.jobs[i+n] = j
+		end = i
+	}
+	a.sorted = len(a.jobs)
 }
 
 // Running says that a job was asked about and runs. It is not asked about again
@@ -282,6 +296,7 @@ func (a *api) silent() float64 { return max(1-a.hooked/(a.ends+2), 1e-3) }
 
 // rank is how many unfinished jobs of the API are older, about.
 func (a *api) rank(j *job) int {
+	a.order()
 	i, _ := slices.BinarySearchFunc(a.jobs, j, func(x, y *job) int { return cmp.Compare(x.start, y.start) })
 	return max(i-a.gone, 0)
 }
@@ -346,6 +361,7 @@ func (s *Scheduler) scan(now time.Time, price float64) {
 	s.candidates, s.longest = s.candidates[:0], nil
 	least := 0.0
 	for _, a := range s.apis {
+		a.order()
 		a.laws[0].refresh()
 		a.laws[1].refresh()
 		rank := -1
