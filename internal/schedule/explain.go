@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -98,23 +99,19 @@ func (s *Scheduler) NextPoll(id string, now time.Time) time.Time {
 
 // NextPolls returns the first n polls in the order in which they are to be sent,
 // those that are due before those that wait. Jobs that are being asked about are
-// not among them.
+// not among them. With very many jobs, they are those that were the first a few
+// seconds ago (see fresh).
 func (s *Scheduler) NextPolls(now time.Time, n int) []Poll {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var polls []Poll
 	price := s.priceNow(now)
-	for _, a := range s.apis {
-		rank := -1
-		for _, j := range a.jobs {
-			if j.gone {
-				continue
-			}
-			if rank++; j.underWay {
-				continue
-			}
-			r := s.reason(j, rank, now, price)
-			polls = append(polls, Poll{j.id, r})
+	if !now.Before(s.fresh(s.ahead.at)) || s.ahead.most < n {
+		s.lookAhead(now, price, n)
+	}
+	var polls []Poll
+	for _, first := range s.ahead.jobs {
+		if j := first.job; !j.gone && !j.underWay {
+			polls = append(polls, Poll{j.id, s.reason(j, j.api.rank(j), now, price)})
 		}
 	}
 	slices.SortFunc(polls, func(a, b Poll) int {
@@ -123,11 +120,77 @@ func (s *Scheduler) NextPolls(now time.Time, n int) []Poll {
 	return polls[:min(n, len(polls))]
 }
 
+// ahead is a look at who will be asked about next.
+type ahead struct {
+	at   time.Time
+	jobs []waiting // the first, in order
+	most int       // as many, at most
+}
+
+// A waiting job is due at a time, with a worth if that is now.
+type waiting struct {
+	*job
+	at, worth float64
+}
+
+func (w waiting) before(v waiting) bool {
+	return w.at < v.at || w.at == v.at && w.worth > v.worth
+}
+
+// lookStride is how far from each other neighbours are in a look at all jobs.
+// Whatever order they are in, it soon knows some that are due early, and need not
+// find out when exactly the others are.
+const lookStride = 997
+
+// lookAhead looks through all jobs for the first n.
+func (s *Scheduler) lookAhead(now time.Time, price float64, n int) {
+	s.ahead = ahead{at: now, most: n}
+	t := s.seconds(now)
+	for _, a := range s.apis {
+		a.order()
+		a.laws[0].refresh()
+		a.laws[1].refresh()
+	}
+	for offset := range lookStride {
+		for _, a := range s.apis {
+			for i := offset; i < len(a.jobs); i += lookStride {
+				if j := a.jobs[i]; !j.gone && !j.underWay {
+					s.ahead.add(j, t, s.factor(a, max(i-a.gone, 0)), price)
+				}
+			}
+		}
+	}
+}
+
+// add puts a job among the first, if it is one of them.
+func (h *ahead) add(j *job, t, factor, price float64) {
+	last := math.Inf(1)
+	full := len(h.jobs) == h.most
+	if full {
+		last = h.jobs[h.most-1].at
+	}
+	w := waiting{j, j.notBefore, 0}
+	if w.at <= t {
+		switch standing := j.standing(t, factor); {
+		case standing.isDue(price):
+			w.at, w.worth = t, standing.worth
+		case full && !j.standing(last, factor).isDue(price):
+			return
+		default:
+			w.at = j.due(t, factor, price)
+		}
+	}
+	i := sort.Search(len(h.jobs), func(i int) bool { return w.before(h.jobs[i]) })
+	if i < h.most {
+		h.jobs = slices.Insert(h.jobs[:min(len(h.jobs), h.most-1)], i, w)
+	}
+}
+
 // Due is how many jobs would be asked about now if the quota allowed.
 func (s *Scheduler) Due(now time.Time) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Sub(s.scanned) > time.Duration(len(s.jobs))*scanInterval {
+	if now.After(s.fresh(s.scanned)) {
 		s.scan(now, s.priceNow(now))
 	}
 	return s.due

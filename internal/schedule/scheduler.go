@@ -60,6 +60,8 @@ type Scheduler struct {
 	due        int         // how many they were
 	wake       float64     // when another job will be due
 	turns      int
+
+	ahead ahead
 }
 
 // job is a job that is not known to have ended.
@@ -354,6 +356,11 @@ const mostCandidates = 256
 // costs a tenth of a microsecond or two, and so scanning half a per cent of a core.
 const scanInterval = 50 * time.Microsecond
 
+// fresh is until when a look through all jobs at a time serves.
+func (s *Scheduler) fresh(looked time.Time) time.Time {
+	return looked.Add(time.Duration(len(s.jobs)) * scanInterval)
+}
+
 // scan looks through all jobs for those that are due, and for when another will be.
 func (s *Scheduler) scan(now time.Time, price float64) {
 	t := s.seconds(now)
@@ -448,10 +455,10 @@ func (s *Scheduler) choose(now time.Time) (j *job, worth float64, at time.Time) 
 	s.updatePrice(now)
 	used, free := s.ledger.filled(now)
 	price := s.price.now(used, s.ledger.pace(now, 0))
-	fresh := s.scanned.Add(time.Duration(len(s.jobs)) * scanInterval)
+	fresh := s.fresh(s.scanned)
 	if s.scanned.IsZero() || !now.Before(fresh) || len(s.candidates) == 0 && s.seconds(now) >= s.wake {
 		s.scan(now, price)
-		fresh = s.scanned.Add(time.Duration(len(s.jobs)) * scanInterval)
+		fresh = s.fresh(s.scanned)
 	}
 	if s.turns++; s.turns%fairTurns == 0 && s.longest != nil && !s.longest.gone && !s.longest.underWay {
 		j, s.longest = s.longest, nil

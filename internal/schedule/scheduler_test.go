@@ -1,6 +1,7 @@
 package schedule_test
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -331,6 +332,56 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// The next polls of many jobs are the first of all, whatever order the jobs are in.
+func TestNextPolls(t *testing.T) {
+	const jobs, n = 5000, 20
+	due := func(i int) (begun, seen time.Duration) {
+		return -24*time.Hour - time.Duration(i)*time.Second, -time.Hour - time.Duration(i)*time.Millisecond
+	}
+	for name, of := range map[string]func(i int) (begun, seen time.Duration){
+		"the oldest first": func(i int) (time.Duration, time.Duration) { return -time.Duration(jobs-i) * time.Second / 10, 0 },
+		"the oldest last":  func(i int) (time.Duration, time.Duration) { return -time.Duration(jobs-i) * time.Second, -time.Second },
+		"many are due":     due,
+	} {
+		s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
+		for i := range jobs {
+			begun, seen := of(i)
+			if i%500 == 0 {
+				begun, seen = due(i)
+			}
+			s.Add(schedule.Job{RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%3), Weight: 1 + float64(i%7), Start: at(begun), Seen: at(seen)}, start)
+		}
+		for i := 1; i < jobs; i += 40 {
+			s.Take(fmt.Sprint(i))
+			switch {
+			case i%3 == 0:
+				s.Unanswered(fmt.Sprint(i), start, time.Duration(i)*time.Millisecond)
+			case i%3 == 1:
+				s.Ended(fmt.Sprint(i), start)
+			}
+		}
+		type first struct {
+			id    string
+			at    time.Time
+			worth float64
+		}
+		var want []first
+		for i := range jobs {
+			if r, ok := s.Explain(fmt.Sprint(i), start); ok && !r.UnderWay {
+				want = append(want, first{fmt.Sprint(i), r.At, r.Worth})
+			}
+		}
+		slices.SortFunc(want, func(a, b first) int {
+			return cmp.Or(a.at.Compare(b.at), cmp.Compare(b.worth, a.worth), cmp.Compare(a.id, b.id))
+		})
+		for i, p := range s.NextPolls(start, n) {
+			if got := (first{p.RequestID, p.At, p.Worth}); got != want[i] {
+				t.Fatalf("%s: poll %d of %d is %+v, want %+v", name, i, n, got, want[i])
+			}
+		}
+	}
+}
+
 // A plan asks as the scheduler would, changes nothing, and keeps the quota.
 func TestPlan(t *testing.T) {
 	s := schedule.New(schedule.Limits{PerMinute: 5, PerDay: 40}, start, schedule.Parts{})
@@ -475,6 +526,37 @@ func BenchmarkDecision(b *testing.B) {
 				decided++
 				s.Ledger().Answered(now)
 				s.Running(id, now, 0)
+			}
+		})
+	}
+}
+
+// BenchmarkLook is what the status and a scrape, with a thousand jobs shown, cost
+// each minute: some jobs are due, most wait for very different times.
+func BenchmarkLook(b *testing.B) {
+	for _, jobs := range []int{1_000, 100_000, 1_000_000} {
+		s := schedule.New(schedule.Limits{PerMinute: float64(jobs) / 10, Burst: max(jobs/600, 1)}, start, schedule.Parts{})
+		r := rand.New(rand.NewPCG(1, 1))
+		for i := range jobs {
+			begun := -time.Duration(r.IntN(3600)) * time.Second
+			s.Add(schedule.Job{
+				RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%12), AudioSeconds: float64(i%3) * 300,
+				Start: at(begun), Seen: at(begun * time.Duration(r.IntN(100)) / 100),
+			}, start)
+		}
+		b.Run(fmt.Sprintf("status/%d", jobs), func(b *testing.B) {
+			for n := 0; b.Loop(); n++ {
+				s.NextPolls(at(time.Duration(n)*time.Minute), 20)
+			}
+		})
+		b.Run(fmt.Sprintf("scrape/%d", jobs), func(b *testing.B) {
+			for n := 0; b.Loop(); n++ {
+				now := at(time.Duration(n) * time.Minute)
+				for i := range 1000 {
+					s.NextPoll(fmt.Sprint(i), now)
+				}
+				s.Due(now)
+				s.Pricing(now)
 			}
 		})
 	}
