@@ -205,7 +205,7 @@ func (a *Account) stop(ctx context.Context) {
 
 // keepLearnt lets the register keep what the scheduler has learnt.
 func (a *Account) keepLearnt() {
-	state, err := a.schedule.Learnt()
+	state, err := a.schedule.Learnt(a.now())
 	if err != nil {
 		a.log.Error("What was learnt of how long jobs take cannot be kept", "err", err)
 		return

@@ -112,6 +112,7 @@ func New(limits Limits, now time.Time, without Parts) *Scheduler {
 		pool: [2]*law{newLaw(false, nil), newLaw(true, nil)},
 	}
 	s.SetLimits(limits)
+	s.forecast.begin(time.Time{}, s.clock(now))
 	return s
 }
 

@@ -53,7 +53,8 @@ func TestAnySequenceOfEvents(t *testing.T) {
 		if seed%2 == 1 {
 			limits.DayResets, _ = schedule.ParseDayReset("00:00")
 		}
-		s := schedule.New(limits, start, schedule.Parts{})
+		// Half of them save nothing for later, and meet the limits.
+		s := schedule.New(limits, start, schedule.Parts{Pacing: seed%4 > 1})
 		now := start
 		var sent []time.Time
 		var underWay, ended []string
@@ -61,22 +62,22 @@ func TestAnySequenceOfEvents(t *testing.T) {
 		for range 6_000 {
 			now = now.Add(time.Duration(r.ExpFloat64() * float64(8*time.Second)))
 			id := fmt.Sprint(r.IntN(max(known, 1)))
-			switch r.IntN(10) {
-			case 0:
+			switch n := r.IntN(40); {
+			case n == 0:
 				id = fmt.Sprint(known)
 				known++
 				s.Add(schedule.Job{RequestID: id, API: fmt.Sprint("api", r.IntN(3)), AudioSeconds: float64(r.IntN(2) * 300), Start: now.Add(-time.Duration(r.IntN(100)) * time.Second)}, now)
-			case 1:
+			case n == 1:
 				if known > 0 && !slices.Contains(underWay, id) {
 					s.Ended(id, now) // by webhook
 					ended = append(ended, id)
 				}
-			case 2:
+			case n == 2:
 				if known > 0 && r.IntN(20) == 0 {
 					s.Remove(id)
 					ended = append(ended, id)
 				}
-			case 3, 4, 5:
+			case n <= 15:
 				if len(underWay) == 0 {
 					continue
 				}
@@ -112,7 +113,7 @@ func TestAnySequenceOfEvents(t *testing.T) {
 				sent = append(sent, now)
 			}
 		}
-		if len(sent) < 50 {
+		if len(sent) < 20 || seed%4 > 1 && len(sent) < 150 {
 			t.Errorf("seed %d: only %d requests", seed, len(sent))
 		}
 		if most := mostWithin(slices.Clone(sent), time.Minute); most > 6 {
@@ -382,6 +383,51 @@ func TestNextPolls(t *testing.T) {
 	}
 }
 
+// What is forecast for a day is reckoned from the hours that were watched of the days
+// before: there was nobody to count what came in the others.
+func TestForecast(t *testing.T) {
+	midnight := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	type watch struct{ from, until float64 } // hours; the next watch has what this one learnt
+	for name, tt := range map[string]struct {
+		watches []watch
+		perHour float64
+		fewest  float64
+		most    float64 // are expected in the 24 hours to come
+	}{
+		"begun at midnight":                     {[]watch{{0, 48}}, 2, 43, 53},
+		"begun an hour before midnight":         {[]watch{{23, 24.5}}, 2, 25, 80},
+		"begun six hours before":                {[]watch{{18, 24.5}}, 4, 50, 150},
+		"off for a day's working hours":         {[]watch{{0, 78}, {94, 96.5}}, 2, 43, 53},
+		"off for the first day's working hours": {[]watch{{0, 6}, {22, 24.5}}, 2, 25, 110},
+		"off for a week":                        {[]watch{{0, 72}, {240, 240.5}}, 2, 43, 53},
+	} {
+		var s *schedule.Scheduler
+		var now time.Time
+		for _, w := range tt.watches {
+			begin, end := midnight.Add(time.Duration(w.from*float64(time.Hour))), midnight.Add(time.Duration(w.until*float64(time.Hour)))
+			before := s
+			s = schedule.New(schedule.Limits{PerDay: 100}, begin, schedule.Parts{})
+			if before != nil {
+				state, err := before.Learnt(now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Recall(state); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for now = begin.Add(7 * time.Minute); now.Before(end); now = now.Add(time.Duration(float64(time.Hour) / tt.perHour)) {
+				s.Add(schedule.Job{RequestID: now.String(), API: "asr", Start: now}, now)
+				s.Ended(now.String(), now.Add(time.Minute))
+			}
+			now = end
+		}
+		if got := s.Pricing(now).Coming; got < tt.fewest || got > tt.most {
+			t.Errorf("%s: %.1f jobs are expected in a day, want %v to %v", name, got, tt.fewest, tt.most)
+		}
+	}
+}
+
 // A plan asks as the scheduler would, changes nothing, and keeps the quota.
 func TestPlan(t *testing.T) {
 	s := schedule.New(schedule.Limits{PerMinute: 5, PerDay: 40}, start, schedule.Parts{})
@@ -431,7 +477,7 @@ func TestLearnt(t *testing.T) {
 		return s
 	}
 	before := learn()
-	state, err := before.Learnt()
+	state, err := before.Learnt(start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +500,7 @@ func TestLearnt(t *testing.T) {
 	if got, want := expected(after), expected(before); math.Abs(got.Seconds()/want.Seconds()-1) > 0.01 || want < 15*time.Minute || want > 25*time.Minute {
 		t.Errorf("a job is expected to take %s after the restart, %s before", got, want)
 	}
-	again, err := after.Learnt()
+	again, err := after.Learnt(later)
 	if err != nil || len(again) == 0 {
 		t.Fatal(err)
 	}
@@ -489,7 +535,7 @@ func TestLearntIsBounded(t *testing.T) {
 		s.Running(id, at(time.Minute), 0)
 		s.Ended(id, at(time.Hour))
 	}
-	state, err := s.Learnt()
+	state, err := s.Learnt(at(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/go-json-experiment/json"
 )
@@ -18,9 +19,11 @@ type learnt struct {
 	Pool    [2]learntLaw         `json:"pool"`
 	APIs    map[string]learntAPI `json:"apis"`
 	Usual   [24]float64          `json:"usual"`
-	Days    float64              `json:"days"`
+	Days    [24]float64          `json:"days_watched"`
 	Today   [24]float64          `json:"today"`
+	Missed  [24]float64          `json:"missed"`
 	Date    int                  `json:"date"`
+	At      time.Time            `json:"at"` // when this was written
 }
 
 type learntAPI struct {
@@ -41,13 +44,14 @@ type learntLaw struct {
 
 // Learnt returns what was learnt, to be given to Recall after a restart. It says
 // nothing of single jobs.
-func (s *Scheduler) Learnt() ([]byte, error) {
+func (s *Scheduler) Learnt(now time.Time) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := &s.forecast
+	f.turn(s.clock(now))
 	all := learnt{
 		Version: learntVersion, APIs: make(map[string]learntAPI),
-		Usual: f.usual, Days: f.days, Today: f.today, Date: f.date,
+		Usual: f.usual, Days: f.days, Today: f.today, Missed: f.missed, Date: f.date, At: now.UTC(),
 	}
 	for i, l := range s.pool {
 		all.Pool[i] = l.export()
@@ -78,7 +82,7 @@ func (s *Scheduler) Recall(encoded []byte) error {
 		return errors.New("of too many APIs")
 	}
 	c := New(s.ledger.limits, s.epoch, s.without)
-	if !sound(all.Usual[:]) || !sound(all.Today[:]) || !sound([]float64{all.Days}) {
+	if !sound(all.Usual[:]) || !sound(all.Days[:]) || !sound(all.Today[:]) || !sound(all.Missed[:]) {
 		return errors.New("a number is out of range")
 	}
 	for i := range all.Pool {
@@ -99,7 +103,8 @@ func (s *Scheduler) Recall(encoded []byte) error {
 		}
 	}
 	s.apis, s.pool = c.apis, c.pool
-	s.forecast = forecast{usual: all.Usual, days: min(all.Days, forecastDays), today: all.Today, date: all.Date}
+	s.forecast = forecast{usual: all.Usual, days: all.Days, today: all.Today, missed: all.Missed, date: all.Date}
+	s.forecast.begin(s.clock(all.At), s.clock(s.epoch))
 	return nil
 }
 
