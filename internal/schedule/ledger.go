@@ -26,6 +26,11 @@ type Limits struct {
 	Concurrent int // requests under way at once
 }
 
+// sameQuota says whether the API accepts as much with other limits.
+func (l Limits) sameQuota(m Limits) bool {
+	return l.PerMinute == m.PerMinute && l.Burst == m.Burst && l.PerDay == m.PerDay
+}
+
 // Block is how many requests the quota allows in a second, where that is more than
 // one: as many are stored at once before the first is sent. 0: there is no quota.
 func (l Limits) Block() int {
@@ -128,12 +133,22 @@ func NewLedger(limits Limits) *Ledger {
 	return l
 }
 
-// SetLimits changes the quota. What was sent stays counted.
+// SetLimits changes the quota. What was sent stays counted. Of another quota than
+// before, all may be used.
 func (l *Ledger) SetLimits(limits Limits) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.share = 1
+	if !limits.sameQuota(l.limits) {
+		l.share = 1
+	}
 	l.setLimits(limits)
+}
+
+// quota is what SetLimits was given.
+func (l *Ledger) quota() Limits {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limits
 }
 
 // SetShare says what part of the minute's quota may be used, above 0 and at most 1.

@@ -107,7 +107,7 @@ const (
 // New returns a scheduler without jobs.
 func New(limits Limits, now time.Time, without Parts) *Scheduler {
 	s := &Scheduler{
-		ledger: NewLedger(limits), without: without, epoch: now, clockIn: time.UTC,
+		ledger: NewLedger(limits), without: without, epoch: now, clockIn: time.UTC, sharing: sharing{share: 1},
 		jobs: make(map[string]*job),
 		pool: [2]*law{newLaw(false, nil), newLaw(true, nil)},
 	}
@@ -119,12 +119,16 @@ func New(limits Limits, now time.Time, without Parts) *Scheduler {
 // Ledger is where the quota is kept.
 func (s *Scheduler) Ledger() *Ledger { return s.ledger }
 
-// SetLimits changes the quota. What was sent stays counted.
+// SetLimits changes the quota. What was sent stays counted, and what others spend of
+// the same quota known; a pause ends.
 func (s *Scheduler) SetLimits(limits Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clockIn = cmp.Or(limits.DayResets.zone, time.UTC)
-	s.sharing = sharing{share: 1}
+	if !limits.sameQuota(s.ledger.quota()) {
+		s.sharing = sharing{share: 1}
+	}
+	s.sharing.until, s.sharing.steps = time.Time{}, 0
 	s.ledger.SetLimits(limits)
 	s.price.at, s.scanned = time.Time{}, time.Time{}
 }

@@ -289,6 +289,61 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// What others spend of the same quota outlives a restart and a reload, for as long as
+// the quota is the same. A pause ends with them.
+func TestOthersAreRemembered(t *testing.T) {
+	limits := schedule.Limits{PerMinute: 60, PerDay: 1000}
+	s := schedule.New(limits, start, schedule.Parts{})
+	s.Add(schedule.Job{RequestID: "a", Start: at(-time.Hour)}, start)
+	now := start
+	for _, day := range []bool{false, false, true} {
+		id, ok, _ := s.Next(now)
+		if !ok {
+			t.Fatal("nothing to ask")
+		}
+		s.Ledger().Answered(now)
+		now = s.Refused(id, now, day)
+	}
+	now = now.Add(-time.Minute) // in the last pause
+	price := func(s *schedule.Scheduler) schedule.Pricing {
+		s.Add(schedule.Job{RequestID: "b", API: "asr", Start: now.Add(-48 * time.Hour)}, now)
+		return s.Pricing(now)
+	}
+	state, err := s.Learnt(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restarted := func(limits schedule.Limits, state []byte) *schedule.Scheduler {
+		s := schedule.New(limits, now, schedule.Parts{})
+		if err := s.Recall(state); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	after := restarted(limits, state)
+	if again, err := after.Learnt(now); err != nil || string(again) != string(state) {
+		t.Errorf("after a restart it knows\n%s\nand before\n%s\n%v", again, state, err)
+	}
+	fresh := price(schedule.New(limits, now, schedule.Parts{}))
+	if got := price(after); got.Sharing >= fresh.Sharing || got.Price <= fresh.Price {
+		t.Errorf("after a restart %+v, without others %+v", got, fresh)
+	}
+	if _, ok, at := after.Next(now); !ok {
+		t.Errorf("after a restart in a pause, it waits until %s", at)
+	}
+	s.SetLimits(limits)
+	if _, ok, at := s.Next(now); !ok || s.Pricing(now).Sharing >= fresh.Sharing {
+		t.Errorf("after a reload it asks: %v, at %s, with %v of the quota", ok, at, s.Pricing(now).Sharing)
+	}
+	larger := schedule.Limits{PerMinute: 120, PerDay: 1000}
+	after.SetLimits(larger)
+	for name, s := range map[string]*schedule.Scheduler{"reload": after, "restart": restarted(larger, state)} {
+		if got := s.Pricing(now).Sharing; got != 1 {
+			t.Errorf("after a %s with another quota, %v of it is used", name, got)
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
 	s.Add(schedule.Job{RequestID: "new", AudioSeconds: 600, Start: start}, start)
@@ -513,6 +568,7 @@ func TestLearnt(t *testing.T) {
 		"another version": strings.Replace(text, `"version":1`, `"version":99`, 1),
 		"too short a law": strings.Replace(text, `"shape":[`, `"shape":[1,`, 1),
 		"below zero":      strings.Replace(text, `"ends":`, `"ends":-`, 1),
+		"absurd sharing":  strings.Replace(text, `"share":1`, `"share":2`, 1),
 		"absurd":          strings.Replace(text, `"location":[`, `"location":[1e300,`, 1),
 	} {
 		s := fresh()

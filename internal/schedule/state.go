@@ -24,6 +24,18 @@ type learnt struct {
 	Missed  [24]float64          `json:"missed"`
 	Date    int                  `json:"date"`
 	At      time.Time            `json:"at"` // when this was written
+	Sharing *learntSharing       `json:"sharing"`
+}
+
+// learntSharing is what is known of others who spend the same quota. A pause ends
+// with the process: why one is begun anew may be that somebody has mended it.
+type learntSharing struct {
+	PerMinute float64   `json:"per_minute"`
+	Burst     int       `json:"burst,omitzero"`
+	PerDay    int       `json:"per_day"`
+	Share     float64   `json:"share"`
+	Others    float64   `json:"others,omitzero"`
+	Noticed   time.Time `json:"noticed,omitzero"`
 }
 
 type learntAPI struct {
@@ -52,6 +64,7 @@ func (s *Scheduler) Learnt(now time.Time) ([]byte, error) {
 	all := learnt{
 		Version: learntVersion, APIs: make(map[string]learntAPI),
 		Usual: f.usual, Days: f.days, Today: f.today, Missed: f.missed, Date: f.date, At: now.UTC(),
+		Sharing: s.sharing.export(s.ledger.quota()),
 	}
 	for i, l := range s.pool {
 		all.Pool[i] = l.export()
@@ -81,7 +94,7 @@ func (s *Scheduler) Recall(encoded []byte) error {
 	if len(all.APIs) > mostAPIs+1 {
 		return errors.New("of too many APIs")
 	}
-	c := New(s.ledger.limits, s.epoch, s.without)
+	c := New(s.ledger.quota(), s.epoch, s.without)
 	if !sound(all.Usual[:]) || !sound(all.Days[:]) || !sound(all.Today[:]) || !sound(all.Missed[:]) {
 		return errors.New("a number is out of range")
 	}
@@ -102,10 +115,26 @@ func (s *Scheduler) Recall(encoded []byte) error {
 			}
 		}
 	}
+	if o := all.Sharing; o != nil {
+		if !(o.Share >= leastShared && o.Share <= 1) || !sound([]float64{o.Others}) {
+			return errors.New("a number of the sharing is out of range")
+		}
+		if s.ledger.quota().sameQuota(Limits{PerMinute: o.PerMinute, Burst: o.Burst, PerDay: o.PerDay}) {
+			s.sharing = sharing{share: o.Share, others: o.Others, noticed: o.Noticed}
+			s.ledger.SetShare(o.Share, s.epoch)
+		}
+	}
 	s.apis, s.pool = c.apis, c.pool
 	s.forecast = forecast{usual: all.Usual, days: all.Days, today: all.Today, missed: all.Missed, date: all.Date}
 	s.forecast.begin(s.clock(all.At), s.clock(s.epoch))
 	return nil
+}
+
+func (h *sharing) export(quota Limits) *learntSharing {
+	return &learntSharing{
+		PerMinute: quota.PerMinute, Burst: quota.Burst, PerDay: quota.PerDay,
+		Share: h.share, Others: h.others, Noticed: h.noticed.UTC(),
+	}
 }
 
 func (l *law) export() learntLaw {
