@@ -143,6 +143,7 @@ type change struct {
 	rows     map[string]bool       // of those, what is to be stored
 	departed map[string]*departure // as they will be; nil: forgotten
 	totals   *Totals               // as they will be
+	webhooks uint64                // that brought some of it
 	sequence uint64
 	requests map[int64]int // as they will be, those that change
 	reserved reserved
@@ -468,6 +469,7 @@ func (r *Register) lead() {
 			c.install(b)
 		} else {
 			r.uncommitted.storeErrors++
+			r.uncommitted.refusedWebhooks += c.webhooks
 			r.putBack(c.pending)
 		}
 		r.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -240,6 +241,30 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "opened again", after, open(t, dir, start).Snapshot(start))
+}
+
+// Webhooks that cannot be stored are counted, each of them, while others come.
+func TestRefusedWebhooksAreCounted(t *testing.T) {
+	disk := &fullDisk{Store: open(t, t.TempDir(), start).db.Account("b"), full: true}
+	r, err := register.Open(context.Background(), register.Options{MaxJobSeries: 20}, disk, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused atomic.Uint64
+	var wg sync.WaitGroup
+	for i := range 2000 {
+		wg.Go(func() {
+			disk.set(i%3 > 0)
+			o := register.Observation{RequestID: fmt.Sprint(i), At: start, State: register.Completed, Webhook: true, Adopt: true}
+			if _, err := r.Observe(context.Background(), o); err != nil {
+				refused.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if n := r.Snapshot(start).Totals.Webhooks[register.WebhookStoreError]; n != refused.Load() || n == 0 {
+		t.Errorf("%d of %d webhooks that could not be stored were counted", n, refused.Load())
+	}
 }
 
 // Operations from many goroutines are committed in groups, each of them once.

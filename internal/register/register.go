@@ -288,15 +288,11 @@ func (r *Register) Observe(_ context.Context, o Observation) (effect Effect, err
 	err = r.apply(func(c *change) {
 		effect = c.observe(o)
 		if o.Webhook {
+			c.webhooks++
 			c.totals.Webhooks[effect.Webhook()]++
 		}
 	})
 	if err != nil {
-		if o.Webhook {
-			r.mu.Lock()
-			r.uncommitted.refusedWebhooks++
-			r.mu.Unlock()
-		}
 		return Effect{}, err
 	}
 	return effect, nil
