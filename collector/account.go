@@ -114,7 +114,7 @@ type Account struct {
 	moved    atomic.Int64  // when the poller last moved, nanoseconds of elapsed time
 	begun    time.Time
 
-	unwritable  atomic.Pointer[error] // why the register could not be written the last time; nil: it could
+	unwritable  atomic.Pointer[error] // why the register could not be written, as was said; nil: it can
 	learntKept  time.Time             // when the register was last given what was learnt
 	flushed     time.Time             // when the poller last saw to it that what was counted is stored
 	webhookSeen atomic.Int64          // when the last webhook came, Unix nanoseconds; 0: none yet
@@ -277,7 +277,7 @@ func (a *Account) stored(err error) error {
 	case errors.Is(err, register.ErrClosed): // we are stopping
 	case err != nil && a.unwritable.Swap(&err) == nil:
 		a.log.Error("The register cannot be written; what comes in is refused, and nothing is asked, until it can", "err", err)
-	case err == nil && a.unwritable.Swap(nil) != nil:
+	case err == nil && a.register.Writable() && a.unwritable.Swap(nil) != nil: // else there was nothing to write
 		a.log.Info("The register can be written again")
 	}
 	return err

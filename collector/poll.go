@@ -52,6 +52,13 @@ func (a *Account) poll(running, asking context.Context) {
 // tidy gives up the jobs that are too old, and lets go of those out of retention.
 func (a *Account) tidy(ctx context.Context) {
 	now := a.now()
+	if now.Sub(a.flushed) >= longestIdle {
+		a.flushed = now
+		_ = a.stored(a.register.Flush())
+	}
+	if !a.register.Writable() {
+		return
+	}
 	for _, id := range a.register.Expired(now) {
 		a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
 	}
@@ -59,10 +66,6 @@ func (a *Account) tidy(ctx context.Context) {
 	if now.Sub(a.learntKept) >= learntInterval {
 		a.learntKept = now
 		a.keepLearnt()
-	}
-	if now.Sub(a.flushed) >= longestIdle {
-		a.flushed = now
-		_ = a.stored(a.register.Flush())
 	}
 }
 
@@ -80,6 +83,9 @@ func (a *Account) healthy() error {
 // and returns how to ask. Where nothing may be asked now, at says when to look
 // again: zero when something else has to happen first.
 func (a *Account) next() (ask func(context.Context), at time.Time) {
+	if !a.register.Writable() { // what comes of a request could not be kept
+		return nil, time.Time{}
+	}
 	now := a.now()
 	s := a.settings.Load()
 	key, err := s.key()

@@ -236,11 +236,18 @@ func (r *Register) SetLearnt(state []byte) {
 // Learnt is what the scheduler had learnt when the register was opened; nil: nothing.
 func (r *Register) Learnt() []byte { return r.learnt }
 
-// Flush commits what waits for that, if anything does.
+// Writable says whether the last commit succeeded.
+func (r *Register) Writable() bool { return !r.unwritable.Load() }
+
+// Flush commits what waits for that, if anything does: so it also tries whether the
+// register can be written again, as its errors wait to be stored.
 func (r *Register) Flush() error {
 	r.committing.Lock()
 	waits := r.pending.counts != nil || r.pending.learnt != nil
 	r.committing.Unlock()
+	r.mu.RLock()
+	waits = waits || r.uncommitted != uncommitted{}
+	r.mu.RUnlock()
 	if !waits {
 		return nil
 	}
@@ -462,6 +469,9 @@ func (r *Register) lead() {
 		if r.store != nil {
 			if b, err = c.batch(); err == nil && !b.Empty() {
 				err = r.store.Commit(context.Background(), b)
+			}
+			if err != nil || !b.Empty() {
+				r.unwritable.Store(err != nil)
 			}
 		}
 		r.mu.Lock()

@@ -40,6 +40,8 @@ type Register struct {
 	options atomic.Pointer[Options]
 	store   Store // nil: in memory
 
+	unwritable atomic.Bool // the last commit failed
+
 	committing sync.Mutex // guards what waits to be committed
 	waiting    []*operation
 	led        bool // somebody commits them

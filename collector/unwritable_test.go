@@ -1,0 +1,69 @@
+package collector_test
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+)
+
+// While the register cannot be written nothing is asked, with a quota and without
+// one, it is tried every few seconds, and that is said once; so is that it can be
+// written again.
+func TestUnwritable(t *testing.T) {
+	for _, perMinute := range []float64{0, 600} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.RequestsPerMinute = perMinute }), collector.Options{StateDirectory: dir})
+			defer m.stop()
+			beside, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "register.db")+"?_pragma=busy_timeout(10000)")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer beside.Close()
+			for i := range 100 {
+				m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck})
+				// It may have ended by now: it is asked about soon, and again.
+				job := []registration.Job{{RequestID: fmt.Sprint(i), SubmittedAt: time.Now().Add(-3 * time.Minute)}}
+				if _, _, err := m.account.Track(t.Context(), registration.File, job); err != nil {
+					t.Fatal(err)
+				}
+			}
+			said := func() (broken, mended int) {
+				return strings.Count(m.logs.String(), "The register cannot be written"), strings.Count(m.logs.String(), "The register can be written again")
+			}
+			synctest.Wait()
+			if _, err := beside.Exec("ALTER TABLE totals RENAME TO away; ALTER TABLE requests RENAME TO away_too"); err != nil {
+				t.Fatal(err)
+			}
+			before := len(m.api.Log())
+			pass(10 * time.Minute)
+			if asked := len(m.api.Log()) - before; asked > 16 { // what was under way when it was noticed
+				t.Errorf("%v a minute: %d requests", perMinute, asked)
+			}
+			if broken, mended := said(); broken != 1 || mended != 0 {
+				t.Errorf("%v a minute: said %d times that it cannot be written, %d that it can", perMinute, broken, mended)
+			}
+			if n := m.account.Snapshot().Totals.StoreErrors; n < 60 || n > 400 {
+				t.Errorf("%v a minute: it was tried %d times", perMinute, n)
+			}
+			if _, err := beside.Exec("ALTER TABLE away RENAME TO totals; ALTER TABLE away_too RENAME TO requests"); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Minute)
+			if asked := len(m.api.Log()) - before; asked < 50 {
+				t.Errorf("%v a minute: %d requests when it can be written again", perMinute, asked)
+			}
+			if broken, mended := said(); broken != 1 || mended != 1 {
+				t.Errorf("%v a minute: said %d times that it cannot be written, %d that it can", perMinute, broken, mended)
+			}
+		})
+	}
+}
