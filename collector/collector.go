@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,10 +40,12 @@ type Options struct {
 type Collector struct {
 	options Options
 
-	mu       sync.Mutex // guards what follows, and makes Start, Reload and Stop take turns
-	accounts []*Account // in the order of the configuration
+	changing sync.Mutex // makes Start, Reload and Stop take turns, and guards what they need
 	running  bool
 	db       *store.DB // nil: in memory
+
+	mu       sync.Mutex
+	accounts []*Account // in the order of the configuration; only who holds both locks puts others in their place
 }
 
 // New returns a collector for these accounts. It reads the files that the
@@ -121,8 +124,8 @@ func prepareAll(configs []Config, options Options) ([]*settings, error) {
 
 // Start begins to read the sources and to ask the API, in the background.
 func (c *Collector) Start() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.changing.Lock()
+	defer c.changing.Unlock()
 	if c.running {
 		return
 	}
@@ -136,8 +139,8 @@ func (c *Collector) Start() {
 // end until ctx does. It may be called more than once. What was collected can be
 // read after it, and changed no more where it is stored.
 func (c *Collector) Stop(ctx context.Context) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.changing.Lock()
+	defer c.changing.Unlock()
 	if c.running {
 		c.running = false
 		stopAll(ctx, c.accounts)
@@ -162,8 +165,8 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.changing.Lock()
+	defer c.changing.Unlock()
 	gone := make(map[string]*Account)
 	for _, a := range c.accounts {
 		gone[a.name] = a
@@ -185,7 +188,9 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 			a.start()
 		}
 	}
+	c.mu.Lock()
 	c.accounts = accounts
+	c.mu.Unlock()
 	if c.running {
 		var leaving []*Account
 		for _, a := range gone {
@@ -204,7 +209,7 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 func (c *Collector) Accounts() []*Account {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]*Account(nil), c.accounts...)
+	return slices.Clone(c.accounts)
 }
 
 // Account finds an account by name; an empty name means the only one. The error

@@ -674,3 +674,76 @@ func TestDependencies(t *testing.T) {
 		}
 	}
 }
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+// waitedFor is a context that tells when somebody waits for its end.
+type waitedFor struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func (w *waitedFor) Done() <-chan struct{} {
+	w.once.Do(func() { close(w.waits) })
+	return w.Context.Done()
+}
+
+// Scrapes and webhooks go on while a reload, or the stop, waits for the requests of
+// accounts that go.
+func TestAccountsCanBeReadMeanwhile(t *testing.T) {
+	for name, leave := range map[string]func(context.Context, *collector.Collector) error{
+		"reload": func(ctx context.Context, c *collector.Collector) error {
+			return c.Reload(ctx, []collector.Config{config(func(c *collector.Config) { c.Account = "stays" })})
+		},
+		"stop": func(ctx context.Context, c *collector.Collector) error { c.Stop(ctx); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan struct{}, 1)
+			api := transport(func(r *http.Request) (*http.Response, error) {
+				asked <- struct{}{}
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			})
+			c, err := collector.New([]collector.Config{
+				config(func(c *collector.Config) { c.Account = "stays" }), config(func(c *collector.Config) { c.Account = "goes" }),
+			}, collector.Options{Transport: api})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Start()
+			defer c.Stop(t.Context())
+			goes, err := c.Account("goes")
+			if err != nil {
+				t.Fatal(err)
+			}
+			old := []registration.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}
+			if _, _, err := goes.Track(t.Context(), registration.HTTP, old); err != nil {
+				t.Fatal(err)
+			}
+			<-asked
+			inner, cancel := context.WithCancel(t.Context())
+			ctx := &waitedFor{Context: inner, waits: make(chan struct{})}
+			left, read := make(chan error, 1), make(chan int, 1)
+			go func() { left <- leave(ctx, c) }()
+			<-ctx.waits
+			go func() { read <- len(c.Accounts()) }()
+			select {
+			case n := <-read:
+				if n == 0 {
+					t.Error("there are no accounts")
+				}
+			case <-left:
+				t.Error("nobody waited for the request")
+			case <-time.After(10 * time.Second):
+				t.Error("the accounts cannot be read")
+			}
+			cancel()
+			if err := <-left; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
