@@ -116,7 +116,7 @@ type Account struct {
 
 	unwritable  atomic.Pointer[error] // why the register could not be written, as was said; nil: it can
 	learntKept  time.Time             // when the register was last given what was learnt
-	flushed     time.Time             // when the poller last saw to it that what was counted is stored
+	tidied      time.Time             // when the poller last tidied
 	webhookSeen atomic.Int64          // when the last webhook came, Unix nanoseconds; 0: none yet
 
 	trials atomic.Int64 // how many new jobs are still asked about at once, as the first ones are
@@ -291,22 +291,39 @@ func (a *Account) observe(ctx context.Context, o register.Observation) (register
 		return effect, fmt.Errorf("keeping an observation: %w", err)
 	}
 	switch {
-	case effect.Known && !effect.Job.State.Ended():
-	case effect.Known && o.State != register.Lost:
-		a.schedule.Ended(o.RequestID, o.At)
-	default:
+	case effect.Job.RequestID == "": // it is not tracked
 		a.schedule.Remove(o.RequestID)
+	case effect.Job.State.Ended():
+		a.schedule.Ended(o.RequestID, o.At)
 	}
+	a.tell(ctx, effect)
+	return effect, nil
+}
+
+// giveUp gives up jobs.
+func (a *Account) giveUp(ctx context.Context, now time.Time, requestIDs ...string) {
+	effects, err := a.register.GiveUp(ctx, requestIDs, now)
+	if a.stored(err) != nil {
+		return // it is tried again with the next answer or tidying
+	}
+	for i, id := range requestIDs {
+		a.schedule.Remove(id)
+		a.tell(ctx, effects[i])
+	}
+}
+
+// tell logs a change of a job's state.
+func (a *Account) tell(ctx context.Context, effect register.Effect) {
 	if !effect.Changed {
-		return effect, nil
+		return
 	}
-	level, attrs := slog.LevelDebug, []any{"request_id", o.RequestID, "state", effect.Job.State.String()}
-	switch effect.Job.State {
+	j := &effect.Job
+	level, attrs := slog.LevelDebug, []any{"request_id", j.RequestID, "state", j.State.String()}
+	switch j.State {
 	case register.Failed:
-		level, attrs = slog.LevelInfo, append(attrs, "error_code", effect.Job.ErrorCode)
+		level, attrs = slog.LevelInfo, append(attrs, "error_code", j.ErrorCode)
 	case register.Lost:
 		level = slog.LevelWarn
 	}
 	a.log.Log(ctx, level, "A job changed its state", attrs...)
-	return effect, nil
 }

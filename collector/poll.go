@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,18 +50,22 @@ func (a *Account) poll(running, asking context.Context) {
 	}
 }
 
-// tidy gives up the jobs that are too old, and lets go of those out of retention.
+// tidy sees to it that what was counted is stored, gives up the jobs that are too
+// old, and lets go of those out of retention.
 func (a *Account) tidy(ctx context.Context) {
 	now := a.now()
-	if now.Sub(a.flushed) >= longestIdle {
-		a.flushed = now
-		_ = a.stored(a.register.Flush())
-	}
-	if !a.register.Writable() {
+	if now.Sub(a.tidied) < longestIdle {
 		return
 	}
-	for _, id := range a.register.Expired(now) {
-		a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
+	a.tidied = now
+	_ = a.stored(a.register.Flush())
+	// After a long outage it may be very many that are too old.
+	for some := range slices.Chunk(a.register.Expired(now), 1000) {
+		if ctx.Err() != nil || !a.register.Writable() {
+			return
+		}
+		a.giveUp(ctx, now, some...)
+		a.moved.Store(int64(time.Since(a.begun)))
 	}
 	_ = a.stored(a.register.Sweep(ctx, now)) // it is tried again with the next tidying
 	if now.Sub(a.learntKept) >= learntInterval {
@@ -140,7 +145,7 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 	case answer.Outcome == jobstatus.NotFound:
 		missing := now.Sub(a.register.Missing(id, now))
 		if missing > s.config.NotFoundGrace {
-			a.observe(ctx, register.Observation{RequestID: id, At: now, State: register.Lost})
+			a.giveUp(ctx, now, id)
 		}
 		// Nothing was learnt of how long it takes: it may have been registered too early.
 		a.schedule.Unanswered(id, now, max(delay, min(missing/2, longestMissing)))

@@ -397,6 +397,16 @@ func (r *Register) Expired(now time.Time) []string {
 	return ids
 }
 
+// GiveUp gives up jobs, all in one commit, and returns what that changed of each.
+func (r *Register) GiveUp(_ context.Context, requestIDs []string, now time.Time) (effects []Effect, err error) {
+	err = r.apply(func(c *change) {
+		for _, id := range requestIDs {
+			effects = append(effects, c.observe(Observation{RequestID: id, At: now, State: Lost}))
+		}
+	})
+	return effects, err
+}
+
 // Sweep lets go of ended jobs that are out of retention.
 func (r *Register) Sweep(_ context.Context, now time.Time) error {
 	r.mu.RLock()

@@ -256,6 +256,10 @@ func TestExpired(t *testing.T) {
 	if got := r.Expired(at(24*time.Hour + 1)); !slices.Contains(got, "asked") {
 		t.Errorf("a job that was too old when it was last asked about is not given up: %q", got)
 	}
+	effects, err := r.GiveUp(context.Background(), []string{"asked", "never asked", "unknown"}, at(48*time.Hour))
+	if err != nil || len(effects) != 3 || !effects[0].Changed || effects[1].Job.State != register.Lost || effects[2].Known {
+		t.Errorf("given up: %+v, %v", effects, err)
+	}
 	if age := r.Snapshot(start).OldestUnfinished; age != 72*time.Hour {
 		t.Errorf("the oldest is %s old", age)
 	}
