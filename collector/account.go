@@ -247,6 +247,10 @@ func (a *Account) Track(ctx context.Context, from registration.Source, jobs []re
 		job.AgeUnknown = ageUnknown && j.SubmittedAt.IsZero()
 		job.AtOnce = !job.AgeUnknown && a.trials.Add(-1) >= 0
 		a.schedule.Add(job, now)
+		// A webhook may have come before the scheduler knew of the job.
+		if j, known := a.register.Job(job.RequestID); known && j.State.Ended() {
+			a.schedule.Remove(job.RequestID)
+		}
 	}
 	if len(fresh) > 0 {
 		a.nudge()
@@ -264,6 +268,10 @@ func (a *Account) Untrack(ctx context.Context, requestID string) error {
 		return fmt.Errorf("stopping to track a job: %w", err)
 	}
 	a.schedule.Remove(requestID)
+	// It may have been registered anew before the scheduler let go of it.
+	if j, again := a.register.Job(requestID); again && !j.State.Ended() {
+		a.schedule.Add(scheduled(&j), a.now())
+	}
 	if !known {
 		return ErrUnknownJob
 	}
