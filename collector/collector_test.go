@@ -133,7 +133,8 @@ func mostWithin(seen []simulator.Seen, length time.Duration) int {
 // On the default plan, with far more jobs than it can serve and a wall clock
 // that jumps, the API never sees more than the quota in any 60 s or 24 h, and
 // never refuses; and the quota is used.
-func TestQuotaFor30Days(t *testing.T) {
+func TestQuotaFor10Days(t *testing.T) {
+	t.Parallel()
 	real := time.Now() // has a monotonic reading; the virtual clock's times have none
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
@@ -144,9 +145,9 @@ func TestQuotaFor30Days(t *testing.T) {
 			Latency: simulator.Latency{Median: 300 * time.Millisecond, P99: 8 * time.Second},
 		}, config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 5, 100 }), collector.Options{Now: now})
 		defer m.stop()
-		for day := range 30 {
-			for i := range 7 { // 210 in all; each takes hours
-				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprintf("job-%d-%d", day, i), Outcome: simulator.Completed, Duration: time.Duration(i) * 3 * time.Hour}))
+		for day := range 10 {
+			for i := range 7 { // 70 in all; each takes hours
+				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprintf("job-%d-%d", day, i), Outcome: simulator.Completed, Duration: time.Duration(i) * 3 * time.Hour, AudioSeconds: 10}))
 			}
 			pass(11 * time.Hour)
 			jump.Add(int64([]time.Duration{3 * time.Hour, -5 * time.Hour, 48 * time.Hour, -47 * time.Hour, 0}[day%5]))
@@ -163,12 +164,12 @@ func TestQuotaFor30Days(t *testing.T) {
 			t.Errorf("%d refusals", c.RateLimited+c.OverQuota)
 		}
 		// It keeps some for a day with more jobs, and wastes none on jobs that have just begun.
-		if len(seen) < 30*40 {
-			t.Errorf("only %d requests in 30 days", len(seen))
+		if len(seen) < 10*40 {
+			t.Errorf("only %d requests in 10 days", len(seen))
 		}
 		s := m.account.Snapshot()
-		if s.Totals.Finished[0] < 200 || s.Totals.Finished[2] > 0 {
-			t.Errorf("%v finished of 210", s.Totals.Finished)
+		if s.Totals.Finished[0] < 64 || s.Totals.Finished[2] > 0 {
+			t.Errorf("%v finished of 70", s.Totals.Finished)
 		}
 	})
 }
@@ -176,6 +177,7 @@ func TestQuotaFor30Days(t *testing.T) {
 // Stopped and started again every few hours, in the middle of requests, the
 // monitor keeps the quota, goes on with what it knew and counts nothing twice.
 func TestRestarts(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		api := simulator.Options{Seed: 4, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100, Latency: simulator.Latency{Median: time.Second, P99: 8 * time.Second}}
@@ -198,7 +200,7 @@ func TestRestarts(t *testing.T) {
 			m.Start()
 			for range 3 {
 				ids++
-				m.track(t, vendor.Submit(simulator.Job{RequestID: fmt.Sprint(ids), Outcome: simulator.Completed, Duration: time.Duration(ids%7) * time.Hour}))
+				m.track(t, vendor.Submit(simulator.Job{RequestID: fmt.Sprint(ids), Outcome: simulator.Completed, Duration: time.Duration(ids%7) * time.Hour, AudioSeconds: 10}))
 			}
 			pass(time.Duration(ids%5)*time.Hour + time.Duration(ids)*time.Second)
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // as good as killed
@@ -224,12 +226,13 @@ func TestRestarts(t *testing.T) {
 
 // Every job of a busy day is seen to end as it did, once.
 func TestThousandJobs(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := start(t, simulator.Options{Seed: 2, Key: "key", Speed: 10, StuckShare: -1, Latency: simulator.Latency{Median: 50 * time.Millisecond, P99: time.Second}},
 			config(func(c *collector.Config) { c.MaxJobAge = 100 * time.Hour; c.Retention = 1000 * time.Hour }), collector.Options{})
 		defer m.stop()
 		for i := range 1000 {
-			m.track(t, m.api.Submit(simulator.Job{API: simulator.APIs()[i%12]}))
+			m.track(t, m.api.Submit(simulator.Job{API: simulator.APIs()[i%12], AudioSeconds: float64(10 + i%50)}))
 		}
 		pass(90 * time.Hour)
 		want := make(map[string]int)
@@ -293,6 +296,7 @@ func TestJobsAreGivenUp(t *testing.T) {
 // A refused key stops the asking, not the monitor: it asks a few times an hour,
 // and goes on at once when the key is replaced.
 func TestRefusedKey(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "key")
 		if err := os.WriteFile(path, []byte("wrong\n"), 0o600); err != nil {
@@ -301,7 +305,7 @@ func TestRefusedKey(t *testing.T) {
 		m := start(t, simulator.Options{Key: "right"}, config(func(c *collector.Config) { c.APIKey, c.APIKeyFile = "", path }), collector.Options{})
 		defer m.stop()
 		for i := range 100 {
-			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute}))
+			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute, AudioSeconds: 10}))
 		}
 		pass(5 * time.Hour)
 		if n := m.api.Counters().Unauthorized; n < 2 || n > 40+16 {
@@ -335,6 +339,7 @@ func TestRefusedKey(t *testing.T) {
 
 // While the API is down the monitor backs off, and catches up when it is back.
 func TestAPIDown(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		fault simulator.Fault
@@ -359,7 +364,7 @@ func TestAPIDown(t *testing.T) {
 				}}, config(func(c *collector.Config) { c.Concurrency = 1 }), collector.Options{})
 				defer m.stop()
 				for i := range 50 {
-					m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute}))
+					m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute, AudioSeconds: 10}))
 				}
 				pass(6 * time.Hour)
 				s := m.account.Snapshot()
@@ -445,6 +450,7 @@ func TestSources(t *testing.T) {
 // The IDs of the configuration are named for as long as the process runs; a job
 // that has long ended is not asked about again for that, nor after a reload.
 func TestEndedJobsStayEnded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := config(func(c *collector.Config) { c.RequestIDs = []string{"a"} })
 		m := start(t, simulator.Options{Key: "key"}, c, collector.Options{})
@@ -539,13 +545,14 @@ func TestReloadEndsAPause(t *testing.T) {
 // 1,000 reloads, half of them wrong, while jobs come and end: nothing is
 // dropped, and no goroutine is left (TestMain looks).
 func TestManyReloads(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := config(nil)
 		m := start(t, simulator.Options{Key: "key", Speed: 20}, c, collector.Options{})
 		defer m.stop()
 		var ids []string
 		for i := range 1000 {
-			id := m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute})
+			id := m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute, AudioSeconds: 10})
 			ids = append(ids, id)
 			m.track(t, id)
 			next := c

@@ -31,6 +31,7 @@ func (h handler) RoundTrip(r *http.Request) (*http.Response, error) {
 // Webhooks that come twice, late or never, and polls in between: each end counts
 // once, with its result, and what webhooks report need not be asked.
 func TestWebhooksAndPolls(t *testing.T) {
+	t.Parallel()
 	run := func(t *testing.T, hooks simulator.Webhooks, url string) (totals *register.Totals, requests int) {
 		synctest.Test(t, func(t *testing.T) {
 			mux := http.NewServeMux()
@@ -40,7 +41,7 @@ func TestWebhooksAndPolls(t *testing.T) {
 			defer m.stop()
 			mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
 			for i := range 300 {
-				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Webhook: url}))
+				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Webhook: url, AudioSeconds: float64(10 + i)}))
 			}
 			pass(23 * time.Hour)
 			s := m.account.Snapshot()
