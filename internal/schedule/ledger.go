@@ -217,8 +217,8 @@ func (l *Ledger) Answered(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.underWay--
-	l.minute.add(at)
-	l.day.add(at)
+	l.minute.add(at, 1)
+	l.day.add(at, 1)
 }
 
 // Restore puts requests into an empty log that were reserved before a restart, by
@@ -229,10 +229,8 @@ func (l *Ledger) Restore(requests map[int64]int, longest time.Duration, now time
 	defer l.mu.Unlock()
 	for _, second := range slices.Sorted(maps.Keys(requests)) {
 		ago := max(now.Round(0).Sub(time.Unix(second+1, 0))-longest, 0)
-		for range requests[second] {
-			l.minute.add(now.Add(-ago))
-			l.day.add(now.Add(-ago))
-		}
+		l.minute.add(now.Add(-ago), requests[second])
+		l.day.add(now.Add(-ago), requests[second])
 	}
 }
 
@@ -250,8 +248,9 @@ func (l *Ledger) Release() {
 	l.underWay--
 }
 
-func (w *window) add(at time.Time) {
-	w.answered++
+// add counts requests that were answered at a time.
+func (w *window) add(at time.Time, requests int) {
+	w.answered += requests
 	if n := len(w.entries); n > 0 {
 		latest := &w.entries[n-1]
 		if at.Before(latest.last) { // two answers told us in the other order
@@ -262,11 +261,11 @@ func (w *window) add(at time.Time) {
 		coarse := w.limit == 0 || w.limit > maxEntries
 		if at.Equal(latest.last) || coarse && at.Sub(latest.first) < w.length/maxEntries {
 			latest.last = at
-			latest.requests++
+			latest.requests += requests
 			return
 		}
 	}
-	w.entries = append(w.entries, entry{at, at, 1})
+	w.entries = append(w.entries, entry{at, at, requests})
 }
 
 // expire drops what has left the window.
