@@ -479,12 +479,11 @@ func (r *Register) Job(requestID string) (Job, bool) {
 // lock while the caller looks at them.
 func (r *Register) Unfinished() iter.Seq[Job] {
 	r.mu.RLock()
-	jobs := make([]Job, 0, r.unfinished.Len())
-	r.unfinished.Scan(func(j *Job) bool { jobs = append(jobs, *j); return true })
+	jobs := r.unfinished.Items() // which never change
 	r.mu.RUnlock()
 	return func(yield func(Job) bool) {
 		for _, j := range jobs {
-			if !yield(j) {
+			if !yield(*j) {
 				return
 			}
 		}
@@ -527,13 +526,14 @@ type Snapshot struct {
 
 // Snapshot copies what a scrape or a gather shows.
 func (r *Register) Snapshot(now time.Time) Snapshot {
+	var size int64
+	if r.store != nil {
+		size = r.store.Size()
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	s := Snapshot{Counts: r.counts, Totals: r.totals.clone()}
+	s := Snapshot{Counts: r.counts, Totals: r.totals.clone(), StoreSize: size}
 	r.uncommitted.addTo(s.Totals)
-	if r.store != nil {
-		s.StoreSize = r.store.Size()
-	}
 	if oldest, ok := r.unfinished.Min(); ok {
 		s.OldestUnfinished = oldest.Age(now)
 	}
