@@ -198,6 +198,11 @@ func (a *Account) stop(ctx context.Context) {
 	}
 	a.abandon()
 	<-ended
+	a.finish()
+}
+
+// finish stores what waits for that, when nothing is under way any more.
+func (a *Account) finish() {
 	a.keepLearnt()
 	_ = a.stored(a.register.Flush())
 	a.settings.Load().close()
@@ -218,7 +223,7 @@ func (a *Account) reload(s *settings) {
 	old := a.settings.Swap(s)
 	a.register.SetOptions(s.registerOptions())
 	a.schedule.SetLimits(s.limits)
-	a.sources.reload(a, old.config, s.config)
+	a.sources.reload(a, s.config)
 	old.close()
 	a.api.forgive()
 	a.nudge()

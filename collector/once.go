@@ -67,8 +67,7 @@ func (a *Account) once(ctx context.Context) int64 {
 		})
 	}
 	a.requests.Wait()
-	_ = a.stored(a.register.Flush())
-	s.close()
+	a.finish()
 	return answered.Load()
 }
 

@@ -75,15 +75,15 @@ func (s *sources) startURLs(a *Account) {
 	s.urls.start(s.running, urls.Run)
 }
 
-// reload starts anew only what has changed, so that files are read on from
-// where they were.
-func (s *sources) reload(a *Account, old, new Config) {
+// reload takes other settings. Files are read on from where they were; the rest is
+// named, and asked, anew.
+func (s *sources) reload(a *Account, config Config) {
 	if s.files == nil { // not started yet
 		return
 	}
 	s.configs.stop()
 	s.configs.start(s.running, a.announce)
-	_ = s.files.SetPatterns(new.RequestIDFiles)
+	_ = s.files.SetPatterns(config.RequestIDFiles)
 	s.urls.stop()
 	s.startURLs(a)
 }
