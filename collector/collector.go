@@ -77,6 +77,9 @@ func New(configs []Config, options Options) (*Collector, error) {
 		}
 		c.accounts = append(c.accounts, a)
 	}
+	if c.db != nil {
+		c.db.Loaded()
+	}
 	return c, nil
 }
 

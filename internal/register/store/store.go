@@ -34,7 +34,7 @@ type DB struct {
 	puts    map[*table]*sql.Stmt
 	removes map[*table]*sql.Stmt
 
-	unclaimed map[string]*Contents // what was read of the accounts, until they load it
+	unclaimed map[string]*Contents // what was read of the accounts, until they load it; nil: it is read again
 	claimed   map[string]bool      // accounts that have loaded
 	lost      losses               // not told to their account yet
 }
@@ -339,7 +339,7 @@ func (a *Account) Load(ctx context.Context) (*Contents, error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	all := db.unclaimed
-	if db.claimed[a.name] { // it comes back, and has written since
+	if all == nil || db.claimed[a.name] { // it comes back, and has written since
 		var err error
 		if all, err = db.readOrRebuild(nil); err != nil {
 			return nil, fmt.Errorf("loading the register of account %q: %w", a.name, err)
@@ -353,6 +353,14 @@ func (a *Account) Load(ctx context.Context) (*Contents, error) {
 	}
 	c.Lost = db.lost.tell(a.name)
 	return c, nil
+}
+
+// Loaded says that the accounts of the configuration have loaded: nothing is held in
+// memory any more of others, which may yet come.
+func (db *DB) Loaded() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.unclaimed = nil
 }
 
 // readOrRebuild reads all that is stored. Where a row is not as it was written, or

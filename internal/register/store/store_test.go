@@ -40,6 +40,29 @@ func load(t *testing.T, db *store.DB) *store.Contents {
 	return c
 }
 
+// An account that was not configured at first finds what is stored of it later.
+func TestLoadLater(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	for _, account := range []string{"a", "b"} {
+		if err := db.Account(account).Commit(ctx, &store.Batch{Jobs: []store.Job{{RequestID: "of " + account, FirstSeen: start}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, dir)
+	load(t, db)
+	db.Loaded()
+	for range 2 {
+		later, err := db.Account("b").Load(ctx)
+		if err != nil || len(later.Jobs) != 1 || later.Jobs[0].RequestID != "of b" {
+			t.Errorf("%+v, %v", later, err)
+		}
+	}
+}
+
 func TestCommitAndLoad(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, dir)
