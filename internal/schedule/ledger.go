@@ -75,11 +75,22 @@ func ParseDayReset(s string) (DayReset, error) {
 // last is the latest reset up to now, next the one after it.
 func (d DayReset) last(now time.Time) (last, next time.Time) {
 	year, month, day := now.In(d.zone).Date()
-	at := func(day int) time.Time { return time.Date(year, month, day, d.hour, d.minute, 0, 0, d.zone) }
-	if today := at(day); today.After(now) {
-		return at(day - 1), today
+	for day++; ; day-- { // the next day's may have come already, where clocks are put forward
+		if last := d.on(year, month, day); !last.After(now) {
+			return last, d.on(year, month, day+1)
+		}
 	}
-	return at(day), at(day + 1)
+}
+
+// on is the reset of a day. Where clocks are put forward over it, it comes when they
+// would have shown that time.
+func (d DayReset) on(year int, month time.Month, day int) time.Time {
+	t := time.Date(year, month, day, d.hour, d.minute, 0, 0, d.zone)
+	if t.Hour() == d.hour && t.Minute() == d.minute {
+		return t
+	}
+	_, before := t.Add(-12 * time.Hour).Zone()
+	return time.Date(year, month, day, d.hour, d.minute, -before, 0, time.UTC).In(d.zone)
 }
 
 // Margins by which a window is kept longer than the vendor's: for a server that

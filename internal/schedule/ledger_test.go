@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -134,6 +135,47 @@ func TestLedgerDayReset(t *testing.T) {
 	}
 	if ok, _ := l.Reserve(free); !ok {
 		t.Error("refused after the reset")
+	}
+}
+
+// A day that begins at a time of a zone does so all year, also where the clocks are
+// changed at that time, and at the end of months.
+func TestLedgerDayResetAllYear(t *testing.T) {
+	for _, text := range []string{"00:00", "00:00 America/Los_Angeles", "02:30 Europe/Berlin", "01:30 America/New_York", "23:59 Asia/Kathmandu", "00:00 America/Santiago"} {
+		day, err := schedule.ParseDayReset(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock, name, _ := strings.Cut(text, " ")
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := schedule.NewLedger(schedule.Limits{PerDay: 1, DayResets: day})
+		changed := 0
+		for now, end := start, start.AddDate(1, 0, 0); now.Before(end); {
+			if ok, _ := l.Reserve(now); !ok {
+				t.Fatalf("%s: refused after the reset at %s", text, now.In(zone))
+			}
+			l.Answered(now)
+			_, free := l.Reserve(now)
+			if length := free.Sub(now); length <= 0 || length > 25*time.Hour+2*time.Minute {
+				t.Fatalf("%s: free %s after %s", text, length, now.In(zone))
+			}
+			if reset := free.Add(-time.Minute).In(zone); reset.Format("15:04") != clock {
+				changed++ // the clocks were put forward over it
+				if _, before := reset.Add(-12 * time.Hour).Zone(); reset.UTC().Add(time.Duration(before)*time.Second).Format("15:04") != clock {
+					t.Errorf("%s: the day begins at %s", text, reset)
+				}
+			}
+			if ok, _ := l.Reserve(free.Add(-time.Second)); ok {
+				t.Fatalf("%s: free before the reset at %s", text, free.In(zone))
+			}
+			now = free
+		}
+		if changed > 1 {
+			t.Errorf("%s: the day began at another time %d times", text, changed)
+		}
 	}
 }
 
