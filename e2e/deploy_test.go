@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Prometheus, Alertmanager and the collector take the configurations in deploy/.
+// Prometheus and the collector take the configurations in deploy/.
 func TestDeployedConfigurations(t *testing.T) {
 	const telegraf, key = "../deploy/telegraf/deepaffects.conf", "/etc/telegraf/deepaffects.key"
 	text, err := os.ReadFile(telegraf)
@@ -27,7 +27,6 @@ func TestDeployedConfigurations(t *testing.T) {
 	for _, args := range [][]string{
 		{debian + "promtool", "check", "config", "../deploy/prometheus/prometheus.yml"},
 		{debian + "promtool", "check", "config", "../deploy/compose/prometheus.yml"},
-		{debian + "amtool", "check-config", "../deploy/compose/alertmanager.yml"},
 		{binary, "--config.check", "--config.file=" + here},
 	} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {

@@ -148,7 +148,7 @@ func testMonitoring(t *testing.T, s server) {
 		t.Fatal(err)
 	}
 	text := regexp.MustCompile(`(group_wait|group_interval): \w+`).ReplaceAllString(string(example), "$1: 1s")
-	text = strings.ReplaceAll(text, "http://localhost:9999", receiver)
+	text = regexp.MustCompile(`(?m)^  - name: .+`).ReplaceAllString(text, "$0\n    webhook_configs: [{url: "+receiver+"}]")
 	unpacked, err := filepath.Abs(debian + "..")
 	if err != nil {
 		t.Fatal(err)

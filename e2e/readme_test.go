@@ -5,8 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +19,7 @@ import (
 var toAnAlert = regexp.MustCompile("(?s)becomes an alert.*?```sh\n(.*?)```")
 
 // The README's way from zero to an alert, word for word: each line in a terminal of
-// its own, in a copy of the checkout, on the ports that it names. The receiver is
-// where the example of a configuration for Alertmanager says.
+// its own, in a copy of the checkout, on the ports that it names.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
@@ -60,39 +57,34 @@ func TestReadme(t *testing.T) {
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:9999")
-	if err != nil {
-		t.Fatal(err)
-	}
-	told := make(chan alert, 1)
-	receiver := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var message struct{ Alerts []alert }
-		if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
-			t.Errorf("what Alertmanager sent: %v", err)
-		}
-		for _, a := range message.Alerts {
-			if a.Labels["alertname"] == "DeepAffectsJobFailed" {
-				select {
-				case told <- a:
-				default: // one is enough
-				}
-			}
-		}
-	})}
-	go receiver.Serve(l)
-	t.Cleanup(func() { receiver.Close() })
-
 	for _, command := range commands {
 		// As the first of its processes: the rest ends with it.
 		start(t, "/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
 			fmt.Sprintf("cd %s && export PATH=%s:$PATH && %s", checkout, path, command))
 	}
-	select {
-	case a := <-told:
-		if a.Labels["request_id"] == "" || a.Labels["api"] == "" || a.Labels["error_code"] == "" || !strings.Contains(a.Annotations["runbook_url"], "runbooks.md#deepaffectsjobfailed") {
-			t.Errorf("the alert lacks what the README promises: %+v", a)
+	late, again := time.After(3*time.Minute), time.Tick(time.Second)
+	for {
+		select {
+		case <-late:
+			t.Fatal("no alert within the three minutes that the README promises")
+		case <-again:
 		}
-	case <-time.After(3 * time.Minute):
-		t.Error("no alert within the three minutes that the README promises")
+		// A client of Go's would not stay in this thread's network.
+		out, err := exec.Command(debian+"amtool", "--alertmanager.url=http://localhost:9093", "--output=json", "alert", "query", "DeepAffectsJobFailed").Output()
+		if err != nil {
+			continue
+		}
+		var alerts []struct{ Labels, Annotations map[string]string }
+		if err := json.Unmarshal(out, &alerts); err != nil {
+			t.Fatalf("what Alertmanager says: %v: %s", err, out)
+		}
+		for _, a := range alerts {
+			if a.Labels["request_id"] == "" || a.Labels["api"] == "" || a.Labels["error_code"] == "" || !strings.Contains(a.Annotations["runbook_url"], "runbooks.md#deepaffectsjobfailed") {
+				t.Errorf("the alert lacks what the README promises: %+v", a)
+			}
+		}
+		if len(alerts) > 0 {
+			return
+		}
 	}
 }
