@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// Prometheus and the collector take the configurations in deploy/.
+// Prometheus and the collector take the configurations in deploy/, and Prometheus finds
+// the rules.
 func TestDeployedConfigurations(t *testing.T) {
 	const telegraf, key = "../deploy/telegraf/deepaffects.conf", "/etc/telegraf/deepaffects.key"
 	text, err := os.ReadFile(telegraf)
@@ -24,13 +25,26 @@ func TestDeployedConfigurations(t *testing.T) {
 	if err := os.WriteFile(here, []byte(strings.ReplaceAll(string(text), key, here)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{
-		{debian + "promtool", "check", "config", "../deploy/prometheus/prometheus.yml"},
-		{debian + "promtool", "check", "config", "../deploy/compose/prometheus.yml"},
-		{binary, "--config.check", "--config.file=" + here},
+	compose := t.TempDir() // as compose.yaml mounts it
+	for name, target := range map[string]string{"prometheus.yml": "../deploy/compose/prometheus.yml", "rules": "../deploy/prometheus"} {
+		target, err := filepath.Abs(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, filepath.Join(compose, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		command []string
+		says    string
+	}{
+		{[]string{debian + "promtool", "check", "config", "../deploy/prometheus/prometheus.yml"}, "2 rule files found"},
+		{[]string{newest + "promtool", "check", "config", filepath.Join(compose, "prometheus.yml")}, "2 rule files found"},
+		{[]string{binary, "--config.check", "--config.file=" + here}, ""},
 	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Errorf("%q: %v\n%s", args, err, out)
+		if out, err := exec.Command(tt.command[0], tt.command[1:]...).CombinedOutput(); err != nil || !strings.Contains(string(out), tt.says) {
+			t.Errorf("%q: %v\n%s", tt.command, err, out)
 		}
 	}
 }

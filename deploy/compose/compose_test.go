@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -65,6 +67,62 @@ func TestCompose(t *testing.T) {
 	}
 	if target := project.Services["exporter"].Secrets[0].Source; project.Secrets[target].File != filepath.Join(here, "key") {
 		t.Errorf("the key is in %s", project.Secrets[target].File)
+	}
+}
+
+// What one service is told of another is there: Grafana's dashboards where it looks for
+// them, the data source by the UID that they and the alerts have, and each by its name.
+func TestWiring(t *testing.T) {
+	project := load(t, "compose.yaml")
+	all := func(expression string, files ...string) (found []string) {
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, match := range regexp.MustCompile(expression).FindAllStringSubmatch(string(text), -1) {
+				found = append(found, match[1])
+			}
+		}
+		if len(found) == 0 {
+			t.Fatalf("no %s in %q", expression, files)
+		}
+		return found
+	}
+	source := func(service, target string) string {
+		for _, volume := range project.Services[service].Volumes {
+			if volume.Target == target {
+				return volume.Source
+			}
+		}
+		t.Errorf("%s has nothing at %s", service, target)
+		return ""
+	}
+	for _, dir := range all(`path: (\S+)`, "../grafana/provisioning/dashboards/deepaffects.yml") {
+		if found, err := filepath.Glob(filepath.Join(source("grafana", dir), "*.json")); err != nil || len(found) == 0 {
+			t.Errorf("Grafana has no dashboards in %s: %v", dir, err)
+		}
+	}
+	uids := all(`(?m)^    uid: (\w+)`, "datasources.yml")
+	for _, uid := range all(`datasourceUid: (\w+)`, "../grafana/provisioning/alerting/rules.yml") {
+		if uid != "__expr__" && !slices.Contains(uids, uid) {
+			t.Errorf("the alerts ask %s, Grafana has %q", uid, uids)
+		}
+	}
+	for _, files := range all(`- (rules/\S+)`, "prometheus.yml") {
+		if found, err := filepath.Glob(filepath.Join(source("prometheus", "/etc/prometheus/rules"), filepath.Base(files))); err != nil || len(found) != 2 {
+			t.Errorf("Prometheus has the rules %q, %v", found, err)
+		}
+	}
+	for _, address := range all(`(?:http://|\["?)([\w.]+:\d+)`, "datasources.yml", "prometheus.yml") {
+		name, port, _ := strings.Cut(address, ":")
+		service, found := project.Services[name]
+		if name == "localhost" {
+			service, found = project.Services["prometheus"]
+		}
+		if !found || strconv.Itoa(int(service.Ports[0].Target)) != port {
+			t.Errorf("nothing is at %s", address)
+		}
 	}
 }
 
