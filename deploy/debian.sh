@@ -6,14 +6,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD/.cache/debian tools=$PWD/.cache/debian-tools
 [ "$(id -u)" -eq 0 ] || { echo 'this needs root, for a Debian of its own' >&2; exit 1; }
-[ ! -e "$root.done" ] || exit 0
+[ ! "$root.done" -nt deploy/debian.sh ] || exit 0
 
 rm -rf "$root" "$tools"
 mkdir -p "$tools/lib"
 apt-get update -qq
 cd "$tools"
 apt-get download -qq mmdebstrap systemd-container \
-  buildah golang-github-containers-common golang-github-containers-image libassuan0 libdevmapper1.02.1 libgpgme11 libsubid4 uidmap
+  podman conmon crun libyajl2 buildah golang-github-containers-common golang-github-containers-image libassuan0 libdevmapper1.02.1 libgpgme11 libsubid4 uidmap
 for deb in *.deb; do dpkg-deb -x "$deb" .; done
 rm ./*.deb
 cp -a {usr/,}lib/x86_64-linux-gnu/*.so* lib/
