@@ -115,9 +115,11 @@ deploy-test: build ## Check the Dockerfile, the compose files, the Kubernetes ma
 
 ARCH ?= $(shell go env GOARCH)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+# Who answers for the packages. The project has no address: who publishes them gives one.
+export MAINTAINER ?= Nobody in particular <nobody@deepaffects-monitor.invalid>
 .PHONY: packages
 packages: export GOARCH := $(ARCH)
-packages: build ## Pack a deb and an rpm below .cache/packages (ARCH=arm64: for such a machine)
+packages: build ## Pack a deb and an rpm below .cache/packages (ARCH=arm64: for such a machine; MAINTAINER='Name <address>')
 	cd deploy/packages && GOARCH= go build -o ../../.cache/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 	ARCH=$(ARCH) VERSION=$(VERSION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) deploy/packages/build.sh
 

@@ -3,7 +3,7 @@
 # packages` sets the variables. Equal sources give equal packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-: "${VERSION:?}" "${SOURCE_DATE_EPOCH:?}" "${ARCH:?}"
+: "${VERSION:?}" "${SOURCE_DATE_EPOCH:?}" "${ARCH:?}" "${MAINTAINER:?}"
 
 # v1.2.3 is 1.2.3, what comes 4 commits later 1.2.3+4.gabc; what comes before the
 # first release is older than all of them.
@@ -41,7 +41,7 @@ deepaffects-exporter ($PACKAGE_VERSION-1) unstable; urgency=medium
 
   * What changed is in changelog.gz beside this file.
 
- -- $(sed -n 's/^maintainer: //p' deploy/packages/nfpm.yaml)  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
+ -- $MAINTAINER  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 EOF
 
 for packager in deb rpm; do
