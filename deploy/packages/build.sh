@@ -44,6 +44,9 @@ deepaffects-exporter ($PACKAGE_VERSION-1) unstable; urgency=medium
  -- $MAINTAINER  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 EOF
 
+# An rpm says in its header whose each file is; they must be there before it is unpacked.
+{ echo 'systemd-sysusers - <<EOF' && cat deploy/systemd/deepaffects-exporter.sysusers && echo EOF; } >$stage/deepaffects-exporter.pre
+
 for packager in deb rpm; do
   .cache/nfpm package --config deploy/packages/nfpm.yaml --packager $packager --target "$out"
 done

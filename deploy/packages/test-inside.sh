@@ -3,8 +3,9 @@
 set -euo pipefail
 cd /test
 name=deepaffects-exporter
+service=$name
 base=http://127.0.0.1:9891
-trap 'echo "FAIL: line $LINENO: $BASH_COMMAND"; journalctl --no-pager -u $name | tail -n 20' ERR
+trap 'echo "FAIL: line $LINENO: $BASH_COMMAND"; journalctl --no-pager -u $service | tail -n 20' ERR
 
 step() { echo "--- $*"; }
 fail() { echo "FAIL: $*"; exit 1; }
@@ -20,11 +21,12 @@ await() {
 # Waits for the journal to have a line.
 logged() {
   for _ in {1..50}; do
-    journalctl --no-pager -u $name | grep -m 1 -- "$1" && return
+    journalctl --no-pager -u $service | grep -m 1 -- "$1" && return
     sleep 0.2
   done
   fail "the journal lacks $1"
 }
+owned() { [ "$(stat -c '%U:%G %a' "$1")" = "$2" ] || fail "$1 is $(stat -c '%U:%G %a' "$1"), not $2"; }
 # What is on the disk, without what others keep about packages.
 files() { find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /test -o -path /var/lib/dpkg -o -path /var/log -o -path /var/lib/systemd -o -path /var/lib/rpm -o -path /var/cache/man \) -prune -o -print | sort; }
 
@@ -47,7 +49,7 @@ step 'installed: files, user, directories; nothing is started'
 files >/tmp/before
 dpkg -i "$deb"
 id $name
-[ "$(stat -c '%U:%G %a' /etc/deepaffects/exporter.toml)" = "root:$name 640" ] || fail 'owner of the configuration'
+owned /etc/deepaffects/exporter.toml "root:$name 640"
 ! systemctl is-enabled $name || fail 'enabled without being asked'
 ! systemctl is-active $name || fail 'started without being asked'
 (set +u; COMP_WORDS=(deepaffects_exporter --storage) COMP_CWORD=1; source /usr/share/bash-completion/completions/deepaffects_exporter; _deepaffects_exporter_bash_autocomplete; [ "${COMPREPLY[*]}" = --storage.path ]) || fail 'completion'
@@ -56,17 +58,16 @@ deepaffects_exporter --config.file=/tmp/any-key.toml --config.check
 systemd-analyze verify $name.service
 systemd-analyze security --no-pager --threshold=20 $name.service | tail -n 1
 
-step 'without a key it does not start, and says so'
-! systemctl start $name || fail 'started without a key'
-logged 'Failed to set up credentials'
-systemctl stop $name
-
-step 'runs under its restrictions'
-install -m 600 <(echo very-secret-key) /etc/deepaffects/key
+step 'without a key it does not start, says so, and tries again by itself'
 echo 'ARGS="--web.listen-address=127.0.0.1:9891"' >/etc/default/$name
 # An API that is not there: nothing here reaches the vendor.
 sed -i 's|^  api_key_file|  url = "http://127.0.0.1:9"\n&|' /etc/deepaffects/exporter.toml
-systemctl enable --now $name
+systemctl enable $name
+! systemctl start $name || fail 'started without a key'
+logged 'Failed to set up credentials'
+install -m 600 <(echo very-secret-key) /etc/deepaffects/key
+
+step 'runs under its restrictions'
 await /-/ready ready
 await /-/healthy healthy
 await /metrics '^process_start_time_seconds '
@@ -76,7 +77,8 @@ for line in 'NoNewPrivs:.1' 'Seccomp:.2' 'CapBnd:.0000000000000000' "Uid:.$(id -
   grep -q "^$line" /proc/$pid/status || fail "not confined: $line"
 done
 ! nsenter -t $pid -m touch /etc/x 2>/dev/null || fail 'it could write /etc'
-[ "$(stat -c %U:%a /var/lib/$name /var/lib/$name/register.db | xargs)" = "$name:750 $name:600" ] || fail 'owner or mode of the state'
+owned /var/lib/$name "$name:$name 750"
+owned /var/lib/$name/register.db "$name:$name 600"
 
 step 'remembers over restart and kill -9'
 curl -fsS -d '{"request_id":"kept","api":"asr"}' $base/api/v1/jobs
@@ -134,9 +136,10 @@ await /-/ready ready
 
 step 'upgraded: runs on, with its state and its edited configuration'
 pid=$(systemctl show -P MainPID $name)
-dpkg -i "$deb"
+dpkg -i newer/${name}_*.deb
 [ "$(systemctl show -P MainPID $name)" != "$pid" ] || fail 'not restarted'
 cmp /tmp/good /etc/deepaffects/exporter.toml
+owned /etc/deepaffects/exporter.toml "root:$name 640"
 await /api/v1/jobs/kept '"kept"'
 ! journalctl --no-pager -u $name | grep very-secret-key || fail 'the key is in the journal'
 ! grep -rq very-secret-key /var/lib/$name || fail 'the key is in the state'
@@ -151,16 +154,28 @@ dpkg -P $name
 files >/tmp/after
 diff <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/before) <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/after)
 
-step 'the rpm: installed, run, verified and removed'
+step 'the rpm: installed and verified; upgraded: its configuration stays readable'
+rpm() { command rpm "$@" 2> >(grep -v '^rpm: ' >&2); } # which tells to use alien
 rpm -qp --requires --scripts -i "$rpm"
 rpm -i --nodeps --force-debian "$rpm"
 rpm -qlv $name
-rpm -V --nodeps $name || [ "$(rpm -V --nodeps $name | grep -v exporter.toml)" = '' ]
+rpm -V --nodeps $name
+rpm -U --nodeps --force-debian newer/$name-*.rpm
+rpm -V --nodeps $name
+owned /etc/deepaffects/exporter.toml "root:$name 640"
+rpm -U --nodeps --force-debian --oldpackage "$rpm"
+
+step 'the rpm: runs, upgraded and removed'
 install -m 600 <(echo very-secret-key) /etc/deepaffects/key
 sed -i 's|^  api_key_file|  url = "http://127.0.0.1:9"\n&|' /etc/deepaffects/exporter.toml
 systemctl enable --now $name
 await /-/ready ready
+pid=$(systemctl show -P MainPID $name)
+rpm -U --nodeps --force-debian newer/$name-*.rpm
+[ "$(systemctl show -P MainPID $name)" != "$pid" ] || fail 'not restarted'
+await /-/ready ready
 rpm -e --nodeps $name
 ! systemctl is-active $name || fail 'still active'
 [ -s /etc/deepaffects/exporter.toml.rpmsave ] || fail 'the edited configuration is gone'
+
 step PASS

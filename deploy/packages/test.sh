@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs, runs, upgrades, removes and purges the packages in .cache/packages, under a
 # real systemd that is PID 1 of a Debian of its own (deploy/debian.sh), not
-# machine. Needs root.
+# this machine's. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 deploy/debian.sh
@@ -11,6 +11,12 @@ test=$(mktemp -d)
 groups() { find /sys/fs/cgroup/*/{payload,supervisor} -depth -type d -exec rmdir {} + 2>/dev/null || true; }
 trap 'rm -rf "$test"; groups' EXIT
 cp .cache/packages/"$(go env GOARCH)"/* deploy/packages/test-inside.sh "$test"
+# To upgrade to: the same once more, by a higher version.
+mkdir "$test/newer"
+for packager in deb rpm; do
+  ARCH=$(go env GOARCH) PACKAGE_VERSION=9999 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) \
+    .cache/nfpm package --config deploy/packages/nfpm.yaml --packager $packager --target "$test/newer" >/dev/null
+done
 cat >"$root/etc/systemd/system/test.service" <<'EOF'
 [Unit]
 Description=The test of the packages
