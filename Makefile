@@ -117,19 +117,21 @@ ARCH ?= $(shell go env GOARCH)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 # Who answers for the packages. The project has no address: who publishes them gives one.
 export MAINTAINER ?= Nobody in particular <nobody@deepaffects-monitor.invalid>
+packed = ARCH=$(ARCH) VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)
 .PHONY: packages
 packages: export GOARCH := $(ARCH)
-packages: build ## Pack a deb and an rpm below .cache/packages (ARCH=arm64: for such a machine; MAINTAINER='Name <address>')
+packages: build telegraf ## Pack debs and rpms below .cache/packages (ARCH=arm64: for such a machine; MAINTAINER='Name <address>')
 	cd deploy/packages && GOARCH= go build -o ../../.cache/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
-	ARCH=$(ARCH) VERSION=$(VERSION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) deploy/packages/build.sh
+	$(packed) deploy/packages/build.sh
 
 .PHONY: package-test
 package-test: packages ## Pack again and compare; install, run, upgrade and purge the packages in a Debian of their own (needs root)
-	VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) deploy/packages/test-reproducible.sh
-	deploy/packages/test.sh
+	$(packed) deploy/packages/test-reproducible.sh
+	e2e/telegraf.sh
+	$(packed) deploy/packages/test.sh
 
 .PHONY: image-test
-image-test: ## Build the Dockerfile and run the image, without a container engine (needs root)
+image-test: ## Build the Dockerfile and run the image, with a podman of its own (needs root)
 	deploy/image/test.sh
 
 .PHONY: clean

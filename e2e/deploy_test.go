@@ -13,7 +13,7 @@ import (
 // Prometheus and the collector take the configurations in deploy/, and Prometheus finds
 // the rules.
 func TestDeployedConfigurations(t *testing.T) {
-	const telegraf, key = "../deploy/telegraf/deepaffects.conf", "/etc/telegraf/deepaffects.key"
+	const telegraf, key = "../deploy/telegraf/deepaffects.conf", "/etc/telegraf-deepaffects/key"
 	text, err := os.ReadFile(telegraf)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packs bin/deepaffects_exporter into a deb and an rpm in .cache/packages/$ARCH. `make
-# packages` sets the variables. Equal sources give equal packages.
+# Packs what is in bin into debs and rpms in .cache/packages/$ARCH. `make packages` sets
+# the variables. Equal sources and variables give equal packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${VERSION:?}" "${SOURCE_DATE_EPOCH:?}" "${ARCH:?}" "${MAINTAINER:?}"
@@ -11,11 +11,13 @@ PACKAGE_VERSION=$(sed -E 's/^v//; s/-/+/; s/-/./g' <<<"$VERSION")
 [[ $VERSION = v[0-9]* ]] || PACKAGE_VERSION=0.0.0~git$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).${VERSION//-/.}
 export PACKAGE_VERSION
 
-stage=.cache/package # as nfpm.yaml has it
+stage=.cache/package # as each nfpm.yaml has it
 out=.cache/packages/$ARCH
 rm -rf $stage "$out"
 mkdir -p $stage "$out"
-cp bin/deepaffects_exporter $stage
+cp bin/deepaffects_exporter bin/telegraf-deepaffects $stage
+
+heading() { echo ".TH ${1^^} 1 \"$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%d)\" \"$1 $PACKAGE_VERSION\""; }
 # The manual page and the completions are the program's own words; where it is for
 # another machine, one that runs here says them.
 program=bin/deepaffects_exporter
@@ -27,26 +29,31 @@ $program --completion-script-bash >$stage/completion.bash
 $program --completion-script-zsh >$stage/completion.zsh
 # The library's heading is of several lines, and its name says nothing to whatis.
 {
-  cat <<EOF
-.TH DEEPAFFECTS_EXPORTER 1 "$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%d)" "deepaffects_exporter $PACKAGE_VERSION"
+  heading deepaffects_exporter
+  cat <<'EOF'
 .SH "NAME"
 deepaffects_exporter \- show the jobs of the DeepAffects speech API to Prometheus
 EOF
   $program --help-man | sed -n '/^\.SH "SYNOPSIS"/,$p' | sed -E 's/(^|[ (])--/\1\\-\\-/g; s/fB--/fB\\-\\-/g'
-  cat deploy/packages/man.roff
+  cat deploy/packages/deepaffects-exporter/man.roff
 } | gzip -9n >$stage/deepaffects_exporter.1.gz
+{
+  heading telegraf-deepaffects
+  cat deploy/packages/telegraf-deepaffects/man.roff
+} | gzip -9n >$stage/telegraf-deepaffects.1.gz
 gzip -9n <CHANGELOG.md >$stage/changelog.gz
-gzip -9n >$stage/changelog.Debian.gz <<EOF
-deepaffects-exporter ($PACKAGE_VERSION-1) unstable; urgency=medium
+
+for package in deepaffects-exporter telegraf-deepaffects; do
+  gzip -9n >$stage/$package.changelog.gz <<EOF
+$package ($PACKAGE_VERSION-1) unstable; urgency=medium
 
   * What changed is in changelog.gz beside this file.
 
  -- $MAINTAINER  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 EOF
-
-# An rpm says in its header whose each file is; they must be there before it is unpacked.
-{ echo 'systemd-sysusers - <<EOF' && cat deploy/systemd/deepaffects-exporter.sysusers && echo EOF; } >$stage/deepaffects-exporter.pre
-
-for packager in deb rpm; do
-  .cache/nfpm package --config deploy/packages/nfpm.yaml --packager $packager --target "$out"
+  # An rpm says in its header whose each file is; they must be there before it is unpacked.
+  { echo 'systemd-sysusers - <<EOF' && cat deploy/systemd/$package.sysusers && echo EOF; } >$stage/$package.pre
+  for packager in deb rpm; do
+    .cache/nfpm package --config deploy/packages/$package/nfpm.yaml --packager $packager --target "$out"
+  done
 done

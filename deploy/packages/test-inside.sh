@@ -43,7 +43,7 @@ non-standard-file-perm
 # nfpm says the licence to those who look at the control file, too.
 unknown-field
 EOF
-) "$deb"
+) *.deb
 
 step 'installed: files, user, directories; nothing is started'
 files >/tmp/before
@@ -155,7 +155,7 @@ files >/tmp/after
 diff <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/before) <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/after)
 
 step 'the rpm: installed and verified; upgraded: its configuration stays readable'
-rpm() { command rpm "$@" 2> >(grep -v '^rpm: ' >&2); } # which tells to use alien
+rpm() { command rpm "$@" 2> >(grep -v '^rpm: ' >&2) || return; } # which tells to use alien
 rpm -qp --requires --scripts -i "$rpm"
 rpm -i --nodeps --force-debian "$rpm"
 rpm -qlv $name
@@ -178,4 +178,98 @@ rpm -e --nodeps $name
 ! systemctl is-active $name || fail 'still active'
 [ -s /etc/deepaffects/exporter.toml.rpmsave ] || fail 'the edited configuration is gone'
 
+name=telegraf-deepaffects
+service=telegraf
+conf=/etc/$name/deepaffects.conf state=/var/lib/$name
+deb=$(echo ${name}_*.deb) rpm=$(echo $name-*.rpm)
+# Telegraf as its own package installs it, which makes the user where there is none.
+telegraf() {
+  grep -q '^telegraf:' /etc/group || groupadd -r telegraf
+  id telegraf || useradd -r -M telegraf -s /bin/false -d /etc/telegraf -g telegraf
+  install telegraf /usr/bin/telegraf
+  install -m 644 telegraf.service /etc/systemd/system/telegraf.service
+  mkdir -p /etc/telegraf/telegraf.d
+  install -d -o telegraf -g telegraf /var/log/telegraf
+  cat >/etc/telegraf/telegraf.conf <<'EOF'
+[agent]
+  interval = "1s"
+  flush_interval = "1s"
+[[outputs.file]]
+  files = ["/var/log/telegraf/points"]
+EOF
+  systemctl daemon-reload
+}
+# Runs the plugin in Telegraf as operations.md says, but with an API that is not there:
+# nothing here reaches the vendor.
+run() {
+  install -m 640 -g telegraf <(echo very-secret-key) /etc/$name/key
+  cp /usr/share/doc/$name/telegraf.conf /etc/telegraf/telegraf.d/deepaffects.conf
+  sed -i 's|^  api_key_file|  url = "http://127.0.0.1:9"\n  request_ids = ["kept"]\n&|' $conf
+  start
+}
+start() {
+  rm -f /var/log/telegraf/points
+  systemctl restart telegraf
+}
+# Waits for what Telegraf wrote since its start to have a line.
+wrote() {
+  for _ in {1..100}; do
+    grep -s -m 1 -- "$1" /var/log/telegraf/points && return
+    sleep 0.2
+  done
+  fail "Telegraf did not write $1"
+}
+
+step 'the plugin, before Telegraf: files, directories, manual'
+files >/tmp/before
+dpkg -i "$deb"
+owned $conf 'root:telegraf 640'
+owned $state 'telegraf:telegraf 750'
+flags=$($name -h | sed -nE 's/^  -(\w+).*/\1/p')
+grep -qx config <<<"$flags" || fail "its flags: $flags"
+for flag in $flags; do
+  zgrep -q "^\\\\fB\\\\-$flag\\\\fR" /usr/share/man/man1/$name.1.gz || fail "the manual lacks -$flag"
+done
+
+step 'the plugin in Telegraf'
+telegraf
+run
+wrote '^deepaffects,account=default.* pending=1i'
+[ "$(ps -o user= -p "$(pgrep -f "^/usr/bin/$name ")")" = telegraf ] || fail 'it runs as another user'
+[ "$(stat -c %U $state/register.db)" = telegraf ] || fail 'the register is of another user'
+
+step 'the plugin upgraded: its state and its edited configuration stay'
+cp $conf /tmp/good
+dpkg -i newer/${name}_*.deb
+cmp /tmp/good $conf
+owned $conf 'root:telegraf 640'
+sed -i '/request_ids/d' $conf
+start
+wrote '^deepaffects,account=default.* pending=1i'
+! journalctl --no-pager -u telegraf | grep very-secret-key || fail 'the key is in the journal'
+! grep -rq very-secret-key $state || fail 'the key is in the state'
+systemctl stop telegraf
+
+step 'the plugin removed: state and configuration stay; purged: nothing is left but the user'
+dpkg -r $name
+[ -s $state/register.db ] && [ -s /etc/$name/key ]
+dpkg -P $name
+rm -r /usr/bin/telegraf /etc/telegraf /etc/systemd/system/telegraf.service /var/log/telegraf
+files >/tmp/after
+diff <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/before) <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/after)
+
+step 'its rpm, after Telegraf: installed, upgraded, run and removed'
+userdel telegraf
+telegraf
+rpm -i --nodeps --force-debian "$rpm"
+rpm -V --nodeps $name
+rpm -U --nodeps --force-debian newer/$name-*.rpm
+rpm -V --nodeps $name
+owned $conf 'root:telegraf 640'
+owned $state 'telegraf:telegraf 750'
+run
+wrote '^deepaffects,account=default.* pending=1i'
+systemctl stop telegraf
+rpm -e --nodeps $name
+[ -s $state/register.db ] && [ -s $conf.rpmsave ]
 step PASS

@@ -3,13 +3,13 @@
 # another time zone: the packages must be the same to the byte.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-: "${VERSION:?}" "${REVISION:?}" "${SOURCE_DATE_EPOCH:?}"
+: "${ARCH:?}" "${VERSION:?}" "${REVISION:?}" "${SOURCE_DATE_EPOCH:?}" "${MAINTAINER:?}"
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 umask 077
 git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- -c | tar -x -C "$copy"
 TZ=Asia/Kolkata make -s -C "$copy" packages >/dev/null
-for package in .cache/packages/"$(go env GOARCH)"/*; do
+for package in .cache/packages/"$ARCH"/*; do
   cmp "$package" "$copy/$package"
   echo "reproducible: ${package##*/}"
 done

@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
 # Installs, runs, upgrades, removes and purges the packages in .cache/packages, under a
-# real systemd that is PID 1 of a Debian of its own (deploy/debian.sh), not
-# this machine's. Needs root.
+# real systemd that is PID 1 of a Debian of its own (deploy/debian.sh), not this
+# machine's; the plugin in a real Telegraf, with the unit it is released with. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+: "${ARCH:?}" "${SOURCE_DATE_EPOCH:?}" "${MAINTAINER:?}"
 deploy/debian.sh
 root=$PWD/.cache/debian tools=$PWD/.cache/debian-tools
 
 test=$(mktemp -d)
 groups() { find /sys/fs/cgroup/*/{payload,supervisor} -depth -type d -exec rmdir {} + 2>/dev/null || true; }
 trap 'rm -rf "$test"; groups' EXIT
-cp .cache/packages/"$(go env GOARCH)"/* deploy/packages/test-inside.sh "$test"
+cp .cache/packages/"$ARCH"/* deploy/packages/test-inside.sh "$test"
+cp .cache/telegraf/stock "$test/telegraf"
+cp "$(go list -m -f '{{.Dir}}' github.com/influxdata/telegraf)/scripts/telegraf.service" "$test"
 # To upgrade to: the same once more, by a higher version.
 mkdir "$test/newer"
-for packager in deb rpm; do
-  ARCH=$(go env GOARCH) PACKAGE_VERSION=9999 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) \
-    .cache/nfpm package --config deploy/packages/nfpm.yaml --packager $packager --target "$test/newer" >/dev/null
+for config in deploy/packages/*/nfpm.yaml; do
+  for packager in deb rpm; do
+    PACKAGE_VERSION=9999 .cache/nfpm package --config "$config" --packager $packager --target "$test/newer" >/dev/null
+  done
 done
 cat >"$root/etc/systemd/system/test.service" <<'EOF'
 [Unit]
