@@ -84,7 +84,17 @@ func (v olderVersion) Error() string { return fmt.Sprintf("the schema is of vers
 func connect(path string) (*sql.DB, error) {
 	// FULL: a commit is on the disk when it returns, also after a power loss.
 	pragmas := []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "journal_size_limit(67108864)", "cell_size_check(ON)", "trusted_schema(OFF)"}
-	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+	// SQLite would leave it to the umask who may read a file that it makes.
+	file, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	_ = file.Close() // nothing was written
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() == 0 {
 		// Only a new file can be told so; SQLite writes to an old one all the same.
 		pragmas = append([]string{"auto_vacuum(INCREMENTAL)"}, pragmas...)
 	}

@@ -40,6 +40,37 @@ func load(t *testing.T, db *store.DB) *store.Contents {
 	return c
 }
 
+// What is kept about calls is for the one who runs this alone, whatever the umask.
+func TestPermissions(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	if err := db.Account("a").Commit(ctx, &store.Batch{Jobs: []store.Job{{RequestID: "x", FirstSeen: start}}}); err != nil {
+		t.Fatal(err)
+	}
+	check := func() {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(dir, "register.db*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		for _, file := range files {
+			if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {
+				t.Errorf("%s: %v, %v", file, info.Mode(), err)
+			}
+		}
+	}
+	check()
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A damaged one is made anew.
+	if err := os.WriteFile(filepath.Join(dir, "register.db"), make([]byte, 8192), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+	check()
+}
+
 // An account that was not configured at first finds what is stored of it later.
 func TestLoadLater(t *testing.T) {
 	dir := t.TempDir()
