@@ -159,7 +159,7 @@ export function api() {
       title: 'Jobs that wait for the quota',
       unit: 'short',
       min: 0,
-      alerts: ['DeepAffectsDayQuotaRunsOut', 'DeepAffectsNothingAsked'],
+      alerts: ['DeepAffectsDayQuotaRunsOut', 'DeepAffectsMinuteQuotaTooSmall', 'DeepAffectsNothingAsked'],
       description: 'Unfinished jobs that would be asked about now if the quota allowed.',
       targets: [query('A', waiting, '{{account}}')],
     }),
