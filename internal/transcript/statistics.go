@@ -174,6 +174,7 @@ type pieces struct {
 	timed       []timed
 	inOrder     bool
 	lastStart   float64
+	pausesEnd   float64 // the last end of a pause; 0: there is none
 	confidences []float64
 	rated       []float64 // the confidence of each piece, where timings are kept; NaN: not known
 	speakerIDs  map[string]int
@@ -256,7 +257,7 @@ func (a *Accumulator) add(to *pieces, p Piece) {
 // the recording longer.
 func (a *Accumulator) Pause(s Piece) {
 	if isTime(s.End) {
-		a.segments.timed = append(a.segments.timed, timed{s.End, s.End, -1, -1})
+		a.segments.pausesEnd = max(a.segments.pausesEnd, s.End)
 	}
 }
 
@@ -331,6 +332,9 @@ func (a *Accumulator) Result() *Result {
 	if !p.inOrder {
 		slices.SortStableFunc(p.timed, func(x, y timed) int { return cmp.Compare(x.start, y.start) })
 	}
+	if p.pausesEnd > 0 {
+		r.DurationSeconds = p.pausesEnd
+	}
 	last := int32(-1)
 	for _, t := range p.timed {
 		r.SpeechSeconds += t.end - t.start
@@ -365,9 +369,6 @@ func (p *pieces) timings() []Timing {
 	}
 	timings := make([]Timing, 0, len(p.timed))
 	for i, t := range p.timed {
-		if t.index < 0 { // not speech
-			continue
-		}
 		w := Timing{Index: int(t.index), Start: t.start, End: t.end, Gap: math.NaN(), Confidence: p.rated[t.index], Speaker: -1}
 		if t.speaker >= 0 {
 			w.Speaker = rank[t.speaker]

@@ -213,6 +213,18 @@ func TestStatistics(t *testing.T) {
 			document{segments: []transcript.Piece{piece("", 0, 10, nan)}, pauses: []transcript.Piece{piece("", 11, 20, nan), piece("", 10, 11, nan), piece("", 0, nan, nan)}},
 			with(func(s *transcript.Statistics) { s.SpeechSeconds, s.DurationSeconds = 10, 20 }),
 		},
+		"speech of unknown length beside a pause": {
+			document{segments: []transcript.Piece{piece("a", nan, nan, .5)}, pauses: []transcript.Piece{piece("", 0, 5, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Speakers, s.DurationSeconds = .5, 1, 5
+				s.BySpeaker = []transcript.Speaker{{ConfidenceMean: .5}}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.MissingTime: 1})
+			}),
+		},
+		"pauses alone": {
+			document{segmentList: true, pauses: []transcript.Piece{piece("", 0, 5, nan)}},
+			with(func(s *transcript.Statistics) { s.SpeechSeconds, s.DurationSeconds = 0, 5 }),
+		},
 		"an empty list of words beside segments": {
 			document{wordList: true, segments: []transcript.Piece{piece("a", 0, 2, .5)}},
 			with(func(s *transcript.Statistics) {
@@ -531,5 +543,23 @@ func TestTimings(t *testing.T) {
 	}
 	if r := listed.result(new(transcript.Accumulator)); r.Timings != nil {
 		t.Errorf("timings that nobody keeps: %v", r.Timings)
+	}
+}
+
+// A pause between two segments is part of the silence between them, in whatever
+// order they are listed.
+func TestPauseIsSilence(t *testing.T) {
+	a := transcript.Accumulator{KeepTimings: true}
+	a.SegmentList()
+	a.Pause(piece("", 0, 1, nan))
+	a.Segment(piece("a", 1, 2, nan))
+	a.Pause(piece("", 2, 5, nan))
+	a.Segment(piece("a", 5, 6, nan))
+	want := []transcript.Timing{
+		{Index: 0, Start: 1, End: 2, Gap: nan, Confidence: nan, Speaker: 0},
+		{Index: 1, Start: 5, End: 6, Gap: 3, Confidence: nan, Speaker: 0},
+	}
+	if diff := cmp.Diff(want, a.Result().Timings, equal); diff != "" {
+		t.Errorf("timings (-want +got):\n%s", diff)
 	}
 }
