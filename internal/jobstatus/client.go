@@ -197,7 +197,12 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 	if !isStatus {
 		limit = min(limit, maxRefusalSize)
 	}
-	r := &reader{r: http.MaxBytesReader(nil, resp.Body, limit)}
+	content := resp.Body
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// What follows is no body but the bare connection, which no timeout ends.
+		content = http.NoBody
+	}
+	r := &reader{r: http.MaxBytesReader(nil, content, limit)}
 	b, err := decodeStatus(r, c.config.Timings)
 	readErr := r.err // of the document; what is wrong behind a malformed one does not matter
 	// What is left is read, within reason, so that the connection can be used again.

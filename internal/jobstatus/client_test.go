@@ -384,6 +384,35 @@ func TestTimeoutOverNetwork(t *testing.T) {
 	}
 }
 
+// A server may switch protocols, unasked, and then say nothing: what follows is the
+// bare connection, which net/http does not close at the end of the timeout.
+func TestSwitchedProtocols(t *testing.T) {
+	done := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+		<-done
+	}))
+	defer s.Close()
+	defer close(done)
+	c := client(t, s.URL, transport(t, jobstatus.TransportConfig{}))
+	answers := make(chan jobstatus.Answer, 1)
+	go func() { answers <- ask(t, c) }()
+	select {
+	case a := <-answers:
+		if a.Outcome != jobstatus.Malformed || a.Err.Error() != "the API answered HTTP 101" {
+			t.Errorf("%+v, want outcome malformed", a)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it is still being read")
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
