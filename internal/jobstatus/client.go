@@ -211,8 +211,11 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 	retryAfter := retryAfter(resp.Header.Get("Retry-After"))
 	refused := func(code string) Answer {
 		// The code itself stays out of the error: a gateway may echo the key in it.
-		outcome := refusal(resp.StatusCode, code)
-		return Answer{Outcome: outcome, RetryAfter: retryAfter, Err: fmt.Errorf("the API answered HTTP %d", resp.StatusCode)}
+		err := fmt.Errorf("the API answered HTTP %d", resp.StatusCode)
+		if isStatus {
+			err = fmt.Errorf("%w with a fault in place of a status", err)
+		}
+		return Answer{Outcome: refusal(resp.StatusCode, code), RetryAfter: retryAfter, Err: err}
 	}
 	switch {
 	case !b.hasStatus && b.fault.code == "queued": // whatever the HTTP status: it does not mean that the job is unknown

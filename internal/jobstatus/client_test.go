@@ -228,6 +228,26 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// A fault in place of a status is told from an HTTP status that refuses: HTTP 200
+// alone would explain nothing.
+func TestWhatARefusalSays(t *testing.T) {
+	const fault = `{"fault": {"fault_string": "SECRET", "detail": {"error_code": "x"}}}`
+	for _, test := range []struct {
+		status     int
+		body, want string
+	}{
+		{200, fault, "the API answered HTTP 200 with a fault in place of a status"},
+		{202, fault, "the API answered HTTP 202 with a fault in place of a status"},
+		{200, `{}`, "malformed: not of the shape of a status"},
+		{401, fault, "the API answered HTTP 401"},
+		{503, "", "the API answered HTTP 503"},
+	} {
+		if a := ask(t, serve(t, say(test.status, test.body))); a.Err == nil || a.Err.Error() != test.want {
+			t.Errorf("HTTP %d %s: error %v, want %s", test.status, test.body, a.Err, test.want)
+		}
+	}
+}
+
 // The payloads as answers, each to the question about its own job.
 func TestPayloadsAsAnswers(t *testing.T) {
 	outcomes := map[string]jobstatus.Outcome{
