@@ -3,6 +3,8 @@
 package jobstatus
 
 import (
+	"compress/flate"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -265,11 +267,14 @@ func (r *reader) Read(p []byte) (int, error) {
 func failure(err error) Answer {
 	var tooLarge *http.MaxBytesError
 	var netError net.Error
+	var damaged flate.CorruptInputError
 	switch {
 	case errors.As(err, &tooLarge):
 		return Answer{Outcome: TooLarge, Err: fmt.Errorf("the answer is larger than max_response_size (%d bytes)", tooLarge.Limit)}
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netError) && netError.Timeout():
 		return Answer{Outcome: Timeout, Err: errors.New("no complete answer within the timeout")}
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &damaged):
+		return Answer{Outcome: Malformed, Err: errors.New("malformed: not sound gzip")}
 	}
 	return Answer{Outcome: Network, Err: fmt.Errorf("asking the API: %w", reason(err))}
 }

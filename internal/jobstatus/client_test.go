@@ -528,6 +528,9 @@ func TestCompressed(t *testing.T) {
 	}{
 		"sound":     {gz(`{"status": "Running"}`), jobstatus.OK},
 		"truncated": {gz(`{"status": "Running"}`)[:30], jobstatus.Network},
+		"not gzip":  {`{"status": "Running"}`, jobstatus.Malformed},
+		"damaged":   {gz(`{"status": "Running"}`)[:10] + "\xff\xff\xff\xff\xff\xff\xff\xff", jobstatus.Malformed},
+		"checksum":  {gz(`{"status": "Running"}`)[:len(gz(`{"status": "Running"}`))-8] + "checksum", jobstatus.Malformed},
 		"bomb":      {gz(`{"status": "Running", "x": "` + strings.Repeat("x", 64<<20) + `"}`), jobstatus.TooLarge},
 	} {
 		if a := ask(t, serve(t, say(200, test.body, "Content-Encoding", "gzip"))); a.Outcome != test.want {
