@@ -77,8 +77,8 @@ func New(c Config) (*Client, error) {
 // proxySchemes are those that net/http can use.
 var proxySchemes = []string{"http", "https", "socks5", "socks5h"}
 
-// An optionError is about our own configuration.
-type optionError struct{ error }
+// An ownError is in our own words: it quotes nothing of what was asked or answered.
+type ownError struct{ error }
 
 // NewTransport returns a transport with connections that are kept alive, and
 // HTTP/2 where it is offered. The error names the option that is wrong.
@@ -100,7 +100,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		load := func() (*tls.Certificate, error) {
 			pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 			if err != nil {
-				return nil, optionError{fmt.Errorf("tls_cert and tls_key: %w; give both, as PEM files", err)}
+				return nil, ownError{fmt.Errorf("tls_cert and tls_key: %w; give both, as PEM files", err)}
 			}
 			return &pair, nil
 		}
@@ -119,7 +119,13 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		proxy = http.ProxyURL(proxyURL)
 	}
 	return &http.Transport{
-		Proxy:                 proxy,
+		Proxy: proxy,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != http.StatusOK {
+				return ownError{fmt.Errorf("the proxy answered HTTP %d", resp.StatusCode)}
+			}
+			return nil
+		},
 		DialContext:           (&net.Dialer{Timeout: c.Timeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       tlsConfig,
 		TLSHandshakeTimeout:   c.Timeout,
@@ -283,7 +289,7 @@ func failure(err error) Answer {
 // what was answered, either of which may have the key in it, so that only
 // errors of the connection itself are passed on.
 func reason(err error) error {
-	if e, ok := errors.AsType[optionError](err); ok {
+	if e, ok := errors.AsType[ownError](err); ok {
 		return e
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {

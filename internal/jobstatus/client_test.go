@@ -718,8 +718,8 @@ func TestProxyRefuses(t *testing.T) {
 	proxy := httptest.NewServer(hijack(t, "HTTP/1.1 407 you asked for "+key+"\r\n\r\n", false))
 	defer proxy.Close()
 	a := ask(t, client(t, "https://api.invalid", transport(t, jobstatus.TransportConfig{HTTPProxyURL: proxy.URL})))
-	if a.Outcome != jobstatus.Network {
-		t.Errorf("%+v, want outcome network", a)
+	if a.Outcome != jobstatus.Network || a.Err.Error() != "asking the API: the proxy answered HTTP 407" {
+		t.Errorf("%+v, want outcome network and that it is the proxy", a)
 	}
 }
 
