@@ -391,7 +391,7 @@ func (d *decoder) float() (float64, error) {
 	if err != nil {
 		return 0, errors.New("a number is out of range")
 	}
-	return v, nil
+	return v + 0, nil // of a negative zero, 0
 }
 
 // number reads a number and hands it on; any other value is passed over.

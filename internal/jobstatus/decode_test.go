@@ -303,6 +303,25 @@ func TestShapes(t *testing.T) {
 	}
 }
 
+// JSON has a negative zero, which some encoders make of what they round. A figure
+// has not: it would show as "-0".
+func TestNegativeZero(t *testing.T) {
+	got, err := decode(t, []byte(`{"status": "Completed", "response": {"response": {
+		"confidence": -0.0, "words": [{"start": 0, "end": -0.0, "confidence": -0e0}, {"start": -0, "end": 1}]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := got.Result.Statistics
+	for name, v := range map[string]float64{
+		"confidence": s.Confidence, "a word's confidence": s.WordConfidence.Min,
+		"a word's duration": s.WordDuration.Min, "a gap": s.WordGap.Min,
+	} {
+		if v != 0 || math.Signbit(v) {
+			t.Errorf("%s is %v, want 0", name, v)
+		}
+	}
+}
+
 // Only a completed job has a result.
 func TestResultOnlyWhenCompleted(t *testing.T) {
 	for _, status := range []string{"Running", "Failed", "Unheard of"} {
