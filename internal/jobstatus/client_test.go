@@ -171,6 +171,7 @@ func TestOutcomes(t *testing.T) {
 		{200, fault("unknown_route"), refused(jobstatus.ClientError)},
 		{200, fault("params_invalid"), refused(jobstatus.ClientError)},
 		{200, fault("oauth.v2.InvalidApiKey"), refused(jobstatus.Unauthorized)},
+		{200, fault("steps.oauth.v2.FailedToResolveAPIKey"), refused(jobstatus.Unauthorized)},
 		{200, fault("policies.ratelimit.QuotaViolation"), refused(jobstatus.OverQuota)},
 		{200, fault("something.else"), refused(jobstatus.Malformed)},
 		{202, fault("rate_limit"), refused(jobstatus.RateLimited)},

@@ -41,7 +41,7 @@ func refusal(httpStatus int, errorCode string) Outcome {
 		return OverQuota
 	case httpStatus == http.StatusTooManyRequests, strings.Contains(code, "rate_limit"), strings.Contains(code, "ratelimit"):
 		return RateLimited
-	case httpStatus == http.StatusUnauthorized, httpStatus == http.StatusForbidden, strings.HasPrefix(code, "oauth."):
+	case httpStatus == http.StatusUnauthorized, httpStatus == http.StatusForbidden, strings.Contains(code, "oauth."):
 		return Unauthorized
 	case code == "unknown_route":
 		// The URL is wrong, not the request ID: no job may be given up for that.
