@@ -131,8 +131,11 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		TLSHandshakeTimeout:   c.Timeout,
 		ResponseHeaderTimeout: c.Timeout,
 		ForceAttemptHTTP2:     true,
-		MaxIdleConnsPerHost:   c.Connections,
-		IdleConnTimeout:       90 * time.Second,
+		// A connection of HTTP/2 outlives the requests that time out on it. One that is
+		// dead is found out by asking it for a sign of life.
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: c.Timeout, PingTimeout: c.Timeout},
+		MaxIdleConnsPerHost: c.Connections,
+		IdleConnTimeout:     90 * time.Second,
 	}, nil
 }
 

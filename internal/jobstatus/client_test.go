@@ -673,6 +673,71 @@ func TestHTTP2BrokenOff(t *testing.T) {
 	}
 }
 
+// A connection may die without a word, as when a firewall forgets it or a machine is
+// gone. Over HTTP/2 a request that times out leaves its connection to the next one;
+// they must not all time out for as long as the kernel sends again what got lost.
+func TestHTTP2GoneSilent(t *testing.T) {
+	s, ca := tlsServer(t, true, nil, say(200, `{"status": "Running"}`))
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dead atomic.Bool // what is said on the first connection gets lost
+	var forwarders sync.WaitGroup
+	forwarders.Go(func() {
+		for first := true; ; first = false {
+			client, err := front.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", s.Listener.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			lossy := first
+			forward := func(to, from net.Conn) {
+				defer to.Close()
+				p := make([]byte, 4096)
+				for {
+					n, err := from.Read(p)
+					if err != nil {
+						return
+					}
+					if !lossy || !dead.Load() {
+						to.Write(p[:n])
+					}
+				}
+			}
+			forwarders.Go(func() { forward(client, server) })
+			forwarders.Go(func() { forward(server, client) })
+		}
+	})
+	const timeout = 500 * time.Millisecond
+	tr := transport(t, jobstatus.TransportConfig{TLSCA: ca, Timeout: timeout})
+	tr.TLSClientConfig.ServerName = "example.com"
+	c, err := jobstatus.New(jobstatus.Config{URL: "https://" + front.Addr().String(), Timeout: timeout, MaxResponseSize: limit, Transport: tr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forwarders.Wait()
+	defer c.Close()
+	defer front.Close()
+	if a := ask(t, c); a.Outcome != jobstatus.OK {
+		t.Fatalf("before: %+v", a)
+	}
+	dead.Store(true)
+	if a := ask(t, c); a.Outcome != jobstatus.Timeout {
+		t.Fatalf("the connection is not dead: %+v", a)
+	}
+	for range 50 {
+		if ask(t, c).Outcome == jobstatus.OK {
+			return
+		}
+	}
+	t.Error("it is asked on the dead connection still")
+}
+
 func TestClientCertificate(t *testing.T) {
 	var shown atomic.Int64
 	s, ca := tlsServer(t, false, &tls.Config{ClientAuth: tls.RequireAnyClientCert}, func(w http.ResponseWriter, r *http.Request) {
