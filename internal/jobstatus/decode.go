@@ -158,7 +158,7 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 			}
 			return d.json.SkipValue()
 		})
-		if err == nil && (!ended || b.requestID == "") {
+		if err == errShape || err == nil && (!ended || b.requestID == "") {
 			err = errors.New("not of the shape of a webhook")
 		}
 		b.state = Completed
