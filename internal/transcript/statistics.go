@@ -263,6 +263,11 @@ func (a *Accumulator) Pause(s Piece) {
 
 func (p *pieces) begin() { p.listed, p.inOrder, p.lastStart = true, true, 0 }
 
+// between is the time from one time to another, to the microsecond. Times are
+// decimal, and what subtracting them in floating point leaves behind would decide
+// on which side of a bucket's bound a value falls: 1.6 - 1.5 is above 0.1.
+func between(from, to float64) float64 { return math.Round((to-from)*1e6) / 1e6 }
+
 func isTime(t float64) bool { return t >= 0 && t <= maxSeconds }
 
 func (p *pieces) add(w Piece) {
@@ -337,12 +342,13 @@ func (a *Accumulator) Result() *Result {
 	}
 	last := int32(-1)
 	for _, t := range p.timed {
-		r.SpeechSeconds += t.end - t.start
+		length := between(t.start, t.end)
+		r.SpeechSeconds += length
 		if !(r.DurationSeconds >= t.end) {
 			r.DurationSeconds = t.end
 		}
 		if t.speaker >= 0 {
-			p.speakers[t.speaker].talkSeconds += t.end - t.start
+			p.speakers[t.speaker].talkSeconds += length
 			if t.speaker != last {
 				p.speakers[t.speaker].turns++
 				last = t.speaker
@@ -374,7 +380,7 @@ func (p *pieces) timings() []Timing {
 			w.Speaker = rank[t.speaker]
 		}
 		if i > 0 {
-			w.Gap = max(t.start-p.timed[i-1].end, 0)
+			w.Gap = max(between(p.timed[i-1].end, t.start), 0)
 		}
 		timings = append(timings, w)
 	}
@@ -450,18 +456,17 @@ func (a *Accumulator) ofWords(r *Result) {
 	}
 	a.values = a.values[:0]
 	for _, t := range p.timed {
-		a.values = append(a.values, t.end-t.start)
+		a.values = append(a.values, between(t.start, t.end))
 	}
 	r.WordDuration = distribution(a.values)
 	r.WordDurations = observeAll(a.values, WordDurationBounds)
 	a.values = a.values[:0]
 	for i, t := range p.timed[1:] {
-		gap := t.start - p.timed[i].end
+		gap := between(p.timed[i].end, t.start)
 		if gap < 0 {
-			gap = 0
 			r.Overlaps++
 		}
-		a.values = append(a.values, gap)
+		a.values = append(a.values, max(gap, 0))
 	}
 	if len(a.values) > 0 {
 		r.WordGap = distribution(a.values)

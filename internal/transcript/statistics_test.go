@@ -563,3 +563,44 @@ func TestPauseIsSilence(t *testing.T) {
 		t.Errorf("timings (-want +got):\n%s", diff)
 	}
 }
+
+// Times are decimal, and a difference of two in floating point has a rest that
+// decides on which side of a bucket's bound it falls: 1.6 - 1.5 is above 0.1, and
+// 0.1 + 0.2, as others add, is above 0.3.
+func TestDifferencesAreDecimal(t *testing.T) {
+	end := .1
+	end += .2
+	var a transcript.Accumulator
+	a.WordList()
+	a.Word(piece("a", .1, end, nan))
+	a.Word(piece("a", .3, 1.5, nan))
+	a.Word(piece("a", 1.5, 1.6, nan))
+	a.Word(piece("a", 1.8, 2.1, nan))
+	r := a.Result()
+	if r.Overlaps != 0 {
+		t.Errorf("%d overlaps, want none", r.Overlaps)
+	}
+	upTo := func(h *histogram.Histogram) map[float64]uint64 {
+		counts := make(map[float64]uint64)
+		for b := range h.Buckets() {
+			counts[b.UpperBound] = b.Cumulative
+		}
+		return counts
+	}
+	for bound, want := range map[float64]uint64{.05: 0, .1: 1, .15: 1, .2: 2, .25: 2, .3: 3, 1: 3, 2: 4} {
+		if n := upTo(r.WordDurations)[bound]; n != want {
+			t.Errorf("%d words last up to %v s, want %d", n, bound, want)
+		}
+	}
+	for bound, want := range map[float64]uint64{0: 2, .1: 2, .2: 3} {
+		if n := upTo(r.WordGaps)[bound]; n != want {
+			t.Errorf("%d gaps last up to %v s, want %d", n, bound, want)
+		}
+	}
+	if least := r.WordGap.Min; least != 0 || math.Signbit(least) {
+		t.Errorf("the shortest gap is %v, want 0", least)
+	}
+	if p50, p90 := r.WordDuration.P50, r.WordDuration.P90; p50 != .2 || p90 != 1.2 {
+		t.Errorf("median duration %v, ninth decile %v, want 0.2 and 1.2", p50, p90)
+	}
+}
