@@ -88,14 +88,16 @@ func newDelivery(account *collector.Account, acc telegraf.Accumulator, p points,
 func (d *delivery) offer() {
 	now := time.Now()
 	d.settle(now)
-	// What was rejected must not keep others from their turn.
 	d.mu.Lock()
+	// What was rejected must not keep others from their turn.
 	changes, words := d.account.Changes(maxOffered+len(d.rejected)), maxWords
+	// Those of them that are on their way may be accepted, and taken out, from now on.
+	onTheirWay := maps.Clone(d.written)
 	d.mu.Unlock()
 	waiting := make(map[uint64]bool, len(changes))
 	for _, c := range changes {
 		waiting[c.Number] = true
-		if !d.mayEmit(c.Number, now) {
+		if _, is := onTheirWay[c.Number]; is || !d.mayEmit(c.Number, now) {
 			continue
 		}
 		// Words come before their job: whoever has the job's point was given them. They
@@ -126,12 +128,11 @@ func (d *delivery) offer() {
 	maps.DeleteFunc(d.rejected, func(number uint64, _ rejection) bool { return !waiting[number] })
 }
 
-// mayEmit says whether a change is to be emitted now.
+// mayEmit says whether a change that is not on its way is to be emitted now.
 func (d *delivery) mayEmit(number uint64, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, onItsWay := d.written[number]
-	return !onItsWay && len(d.written) < maxOffered && !now.Before(d.rejected[number].until)
+	return len(d.written) < maxOffered && !now.Before(d.rejected[number].until)
 }
 
 // answered learns what became of a change.

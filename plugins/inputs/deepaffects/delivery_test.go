@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -437,4 +438,38 @@ func TestManyWords(t *testing.T) {
 			t.Errorf("%q with %d words, want %q", got, len(indices), want)
 		}
 	})
+}
+
+// A change that is accepted while others are emitted is not emitted again.
+func TestAcceptedMeanwhile(t *testing.T) {
+	input, err := load(t, table+"request_ids = [\"fail-1\", \"fail-2\"]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, input, ends{}, false)
+		defer p.stop()
+		pass(time.Minute)
+		first := p.gathered(t)
+		if len(first) != 2 {
+			t.Fatalf("%q", texts(first))
+		}
+		first[0].Reject()
+		pass(firstPause)
+		// The first comes again, and the second is accepted at that moment.
+		emitting := p.plugin.delivery.acc
+		p.plugin.delivery.acc = &meanwhile{Accumulator: emitting, do: sync.OnceFunc(func() { accept(first[1:]) })}
+		wantSame(t, "accepted meanwhile", first[:1], p.gathered(t))
+	})
+}
+
+// meanwhile is an accumulator that does something before it takes a point.
+type meanwhile struct {
+	telegraf.Accumulator
+	do func()
+}
+
+func (m *meanwhile) AddMetric(metric telegraf.Metric) {
+	m.do()
+	m.Accumulator.AddMetric(metric)
 }
