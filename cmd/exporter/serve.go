@@ -35,9 +35,13 @@ const stopTimeout = 4 * time.Second
 
 // serve runs the collector and shows it until the process is told to stop.
 func serve(f *flags, configs []collector.Config, c *collector.Collector, log *slog.Logger) error {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	// One to stop has room of its own: it is not lost behind those that come while a
+	// reload is under way.
+	hangups, stops := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	signal.Notify(stops, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(stops)
 
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	e := newExporter(f, c, log)
@@ -72,12 +76,11 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 			}
 		case err = <-failed:
 			running = false
-		case s := <-signals:
-			switch {
-			case s != syscall.SIGHUP:
-				log.Info("Stopping", "signal", s.String())
-				running = false
-			case listening == nil: // else the configuration has just been read
+		case s := <-stops:
+			log.Info("Stopping", "signal", s.String())
+			running = false
+		case <-hangups:
+			if listening == nil { // else the configuration has just been read
 				_ = e.reload() // which has logged its error
 			}
 		}
@@ -86,7 +89,6 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	// A second signal ends the waiting.
-	signal.Stop(signals)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var wg sync.WaitGroup
