@@ -148,6 +148,11 @@ func (c *Collector) Stop(ctx context.Context) {
 		c.running = false
 		stopAll(ctx, c.accounts)
 	}
+	if c.db != nil { // whoever still comes, such as a webhook, finds it closed and not broken
+		for _, a := range c.accounts {
+			_ = a.stored(a.register.Close())
+		}
+	}
 	c.close()
 }
 

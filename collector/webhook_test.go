@@ -2,6 +2,7 @@ package collector_test
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -124,6 +125,22 @@ func TestLateWebhook(t *testing.T) {
 		s := m.account.Snapshot()
 		if m.state("unknown") != "completed" || s.Totals.Finished != [3]uint64{0, 0, 1} || s.Totals.Words != 1 || len(m.api.Log()) != before {
 			t.Errorf("the job is %s; finished %v, %d words, %d requests", m.state("unknown"), s.Totals.Finished, s.Totals.Words, len(m.api.Log())-before)
+		}
+	})
+}
+
+// What comes when the collector has stopped is refused, so that the vendor tries
+// again: it is no trouble with the register.
+func TestWebhookAfterStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.WebhookToken = "token" }), collector.Options{StateDirectory: t.TempDir()})
+		m.stop()
+		outcome, err := m.account.Webhook(t.Context(), io.NopCloser(strings.NewReader(`{"request_id":"a","response":null}`)), false)
+		if err == nil || outcome != register.WebhookStoreError {
+			t.Errorf("%s, %v", register.WebhookOutcomes[outcome], err)
+		}
+		if strings.Contains(m.logs.String(), "ERROR") {
+			t.Errorf("logged:\n%s", m.logs)
 		}
 	})
 }

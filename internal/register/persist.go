@@ -415,33 +415,42 @@ type operation struct {
 // been committed, together with all others that came meanwhile, and only then can
 // it be seen; an error says that none of it was done.
 func (r *Register) apply(do func(*change)) error {
-	o := &operation{do, make(chan error, 1)}
 	r.committing.Lock()
 	if r.closed {
 		r.committing.Unlock()
 		return ErrClosed
 	}
-	r.waiting = append(r.waiting, o)
-	lead := !r.led
-	r.led = true
+	o := r.enqueue(do)
 	r.committing.Unlock()
-	if lead {
+	return <-o.done
+}
+
+// enqueue lets an operation wait to be committed, which somebody is about to do.
+func (r *Register) enqueue(do func(*change)) *operation {
+	o := &operation{do, make(chan error, 1)}
+	r.waiting = append(r.waiting, o)
+	if !r.led {
+		r.led = true
 		go r.lead()
 	}
-	return <-o.done
+	return o
 }
 
 // ErrClosed is the error of a change to a register that was closed.
 var ErrClosed = errors.New("the register is closed")
 
-// Close commits what waits for that. Nothing changes after it; what there is can
-// still be read.
+// Close commits what waits for that, and returns when nothing is written any more.
+// Nothing changes after it; what there is can still be read.
 func (r *Register) Close() error {
-	err := r.Flush()
 	r.committing.Lock()
-	defer r.committing.Unlock()
+	if r.closed {
+		r.committing.Unlock()
+		return nil
+	}
 	r.closed = true
-	return err
+	last := r.enqueue(func(*change) {})
+	r.committing.Unlock()
+	return <-last.done
 }
 
 // lead commits group after group until nobody waits.
