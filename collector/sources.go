@@ -105,7 +105,7 @@ func (a *Account) announce(ctx context.Context) {
 	for {
 		_, _, err := a.Track(ctx, registration.Config, jobs)
 		if err != nil {
-			a.sourceProblem(registration.Config, 1, err)
+			a.noteProblem(registration.Config, 1, err)
 		}
 		a.sources.lookedAt(registration.Config, err == nil, a.now())
 		select {
@@ -120,8 +120,8 @@ func (s *sources) handler(a *Account) source.Handler {
 	return source.Handler{
 		Track: func(ctx context.Context, from registration.Source, jobs []registration.Job) error {
 			_, _, err := a.Track(ctx, from, jobs)
-			if err != nil {
-				a.sourceProblem(from, 1, err)
+			if err != nil { // which has been logged
+				a.noteProblem(from, 1, err)
 			}
 			return err
 		},
@@ -130,12 +130,17 @@ func (s *sources) handler(a *Account) source.Handler {
 	}
 }
 
-// sourceProblem counts, keeps and logs what is wrong with a source.
-func (a *Account) sourceProblem(from registration.Source, n int, err error) {
+// noteProblem counts and keeps what is wrong with a source.
+func (a *Account) noteProblem(from registration.Source, n int, err error) {
 	a.sources.mu.Lock()
 	a.sources.lastProblem[from] = SourceProblem{a.now(), err}
 	a.sources.mu.Unlock()
 	a.register.Count(func(c *register.Counts) { c.SourceErrors[from] += uint64(n) })
+}
+
+// sourceProblem counts, keeps and logs what is wrong with a source.
+func (a *Account) sourceProblem(from registration.Source, n int, err error) {
+	a.noteProblem(from, n, err)
 	a.log.Warn("A source of request IDs has a problem", "source", string(from), "err", err)
 }
 

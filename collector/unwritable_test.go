@@ -3,6 +3,7 @@ package collector_test
 import (
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -66,4 +67,46 @@ func TestUnwritable(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a source finds meanwhile waits for the register, without a word in the log at
+// each look: why it waits has been said.
+func TestSourcesOfUnwritable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		ids := filepath.Join(t.TempDir(), "ids.txt")
+		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.RequestIDFiles = []string{ids} }), collector.Options{StateDirectory: dir})
+		defer m.stop()
+		pass(time.Minute)
+		before := strings.Count(m.logs.String(), "A source of request IDs has a problem") // there is no such file yet
+		beside, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "register.db")+"?_pragma=busy_timeout(10000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer beside.Close()
+		if _, err := beside.Exec("ALTER TABLE totals RENAME TO away; ALTER TABLE jobs RENAME TO away_too"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(ids, []byte("a\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Hour)
+		s := m.account.Snapshot()
+		if problem, had := s.SourceProblems[registration.File]; !had || !strings.Contains(problem.Err.Error(), "registering jobs") {
+			t.Errorf("the source's problem: %v", problem.Err)
+		}
+		if said := strings.Count(m.logs.String(), "A source of request IDs has a problem") - before; said != 0 {
+			t.Errorf("the log has %d lines about the source", said)
+		}
+		if said := strings.Count(m.logs.String(), "The register cannot be written"); said != 1 {
+			t.Errorf("it says %d times that the register cannot be written", said)
+		}
+		if _, err := beside.Exec("ALTER TABLE away RENAME TO totals; ALTER TABLE away_too RENAME TO jobs"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if m.state("a") == "" {
+			t.Error("the job is not tracked when it can be written again")
+		}
+	})
 }
