@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,6 +199,8 @@ func (s *size) UnmarshalText(text []byte) error {
 	return err
 }
 
+var variable = regexp.MustCompile(`^\w+$`)
+
 // expand puts environment variables in the place of ${VAR} and ${VAR:-default}.
 // A plain $ stays: a key may have one.
 func (r reader) expand(s *string) error {
@@ -215,6 +218,8 @@ func (r reader) expand(s *string) error {
 		name, fallback, hasFallback := strings.Cut(name, ":-")
 		value, set := r.env(name)
 		switch {
+		case !variable.MatchString(name): // what stands there may be a default
+			return errors.New("a ${ that is no variable; write ${VAR} or ${VAR:-default}")
 		case set && value != "":
 		case hasFallback:
 			value = fallback
@@ -231,6 +236,10 @@ func (r reader) expand(s *string) error {
 	return nil
 }
 
+// quotesNothing are how those messages of the library begin that repeat no value: it
+// may be a secret, also one of another plugin's.
+var quotesNothing = []string{"Key ", "expected '.'", "expected a comma", "expected a top-level item", "expected end of table", "files cannot", "invalid UTF-8", "unexpected "}
+
 // syntaxError says where the file is not TOML.
 func syntaxError(err error) error {
 	var parse toml.ParseError
@@ -238,8 +247,8 @@ func syntaxError(err error) error {
 		return errors.New("inputs: not a table; begin each account with [[inputs.deepaffects]]")
 	}
 	message := parse.Message
-	if strings.Contains(parse.LastKey, "key") || strings.Contains(parse.LastKey, "token") {
-		message = "the value is not as TOML has it; write it in quotes" // the library's message may quote it
+	if !slices.ContainsFunc(quotesNothing, func(begin string) bool { return strings.HasPrefix(message, begin) }) {
+		message = "the value is not as TOML has it; write text in quotes"
 	}
 	return fmt.Errorf("line %d: not TOML, at or after %q: %s", parse.Position.Line, parse.LastKey, message)
 }
