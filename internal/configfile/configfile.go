@@ -105,21 +105,28 @@ func (r reader) parse(text string) (*File, []error) {
 		readable := true
 		config := collector.DefaultConfig()
 		options := optionsOf(&config)
+		var own []error
 		for _, name := range slices.Sorted(maps.Keys(table)) {
 			target, known := options[name]
 			switch {
 			case slices.Contains(telegrafOptions, name):
 			case !known:
-				mistakes = append(mistakes, fmt.Errorf("%s: %w", name, errUnknown))
+				own = append(own, fmt.Errorf("%s: %w", name, errUnknown))
 			default:
 				if err := r.decode(&md, table[name], target); err != nil {
-					mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+					own = append(own, fmt.Errorf("%s: %w", name, err))
 					readable = false
 				}
 				if reason, ineffective := ineffectiveOptions[name]; ineffective {
 					file.Warnings = append(file.Warnings, name+": "+reason)
 				}
 			}
+		}
+		for _, mistake := range own {
+			if len(tables) > 1 {
+				mistake = fmt.Errorf("account %q: %w", config.Account, mistake)
+			}
+			mistakes = append(mistakes, mistake)
 		}
 		file.Accounts = append(file.Accounts, config)
 		if readable {

@@ -184,6 +184,19 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
+// Where there are several accounts, each mistake names its own.
+func TestMistakesOfAccounts(t *testing.T) {
+	_, err := configfile.Load(write(t, table("account = \"a\"\nconcurrency = 0")+table("timeout = 3\naccount = \"b\"\nnonsense = 1")))
+	if err == nil {
+		t.Fatal("was taken")
+	}
+	for _, want := range []string{`: account "a": concurrency: `, `: account "b": nonsense: `, `: account "b": timeout: `} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v lacks %q", err, want)
+		}
+	}
+}
+
 // All mistakes of a file show at once, a line each.
 func TestSeveralMistakes(t *testing.T) {
 	for _, text := range []string{
