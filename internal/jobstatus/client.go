@@ -66,12 +66,19 @@ type Client struct {
 func New(c Config) (*Client, error) {
 	base, err := url.Parse(c.URL)
 	switch {
-	case err != nil, base.Host == "", base.Scheme != "http" && base.Scheme != "https":
+	case err != nil, base.Host == "", base.Scheme != "http" && base.Scheme != "https", !hasSoundPort(base):
 		return nil, errors.New(`url: not an http or https URL; give the API's base URL, such as "https://proxy.api.deepaffects.com"`)
 	case base.RawQuery != "" || base.User != nil || base.Fragment != "":
 		return nil, errors.New("url: has a query, a fragment or a user in it; give the base URL alone, and the key as api_key")
 	}
 	return &Client{url: *base.JoinPath(Path), config: c}, nil
+}
+
+// hasSoundPort says whether a URL's port, if it has one, can be dialled: net/url takes
+// any number.
+func hasSoundPort(u *url.URL) bool {
+	_, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil
 }
 
 // proxySchemes are those that net/http can use.
@@ -112,7 +119,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 	proxy := http.ProxyFromEnvironment
 	if c.HTTPProxyURL != "" {
 		proxyURL, err := url.Parse(c.HTTPProxyURL)
-		if err != nil || proxyURL.Host == "" || !slices.Contains(proxySchemes, proxyURL.Scheme) {
+		if err != nil || proxyURL.Host == "" || !slices.Contains(proxySchemes, proxyURL.Scheme) || !hasSoundPort(proxyURL) {
 			// The URL may hold a password: it is not repeated.
 			return nil, errors.New(`http_proxy_url: not an http, https or socks5 URL; give one such as "http://proxy.example:3128"`)
 		}

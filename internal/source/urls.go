@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -71,7 +72,12 @@ func NewURLs(urls []string, client *http.Client, every time.Duration, h Handler)
 	u := &URLs{every: every, client: &own, handler: h}
 	for _, text := range urls {
 		parsed, err := url.Parse(text)
-		if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Hostname() == "" {
+		sound := err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Hostname() != ""
+		if sound && parsed.Port() != "" { // of which net/url takes any number
+			_, err := strconv.ParseUint(parsed.Port(), 10, 16)
+			sound = err == nil
+		}
+		if !sound {
 			return nil, fmt.Errorf("%q is not a URL such as https://example.com/ids.json", redact(text))
 		}
 		name := url.URL{Scheme: parsed.Scheme, Host: parsed.Host, Path: parsed.Path, RawPath: parsed.RawPath}
