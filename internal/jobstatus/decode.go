@@ -138,18 +138,39 @@ func decodeStatus(r io.Reader, timings bool) (body, error) {
 
 // decodeWebhook reads the body of a webhook as strictly: a job's request ID, and
 // beside it its result, which is shaped as in a status body. The one webhook
-// without a `response`, of is_depressed, has its one field in its place.
+// without a `response`, of is_depressed, has its one field in its place. The status
+// body of a job that has ended is taken, too: its ID is within the `response`.
 func decodeWebhook(r io.Reader, timings bool) (body, error) {
 	return decode(r, timings, func(d *decoder, b *body) error {
-		ended := false
+		var within string // the ID there
+		ended, endedWithin, word := false, false, Unknown
+		response := func(name string) (err error) {
+			switch name {
+			case "request_id":
+				within, err = d.text()
+				return err
+			case "response":
+				endedWithin = true
+				return d.result(&b.fault)
+			case "fault":
+				endedWithin = true
+			}
+			return d.resultMember(name, &b.fault)
+		}
 		err := d.object(func(name string) (err error) {
 			switch name {
 			case "request_id":
 				b.requestID, err = d.text()
 				return err
+			case "status":
+				text, err := d.text()
+				word = stateOf(text)
+				return err
 			case "response":
 				ended = true
-				return d.result(&b.fault)
+				if d.json.PeekKind() == '{' {
+					return d.object(response)
+				}
 			case "depressed":
 				ended = true
 			case "fault":
@@ -158,10 +179,19 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 			}
 			return d.json.SkipValue()
 		})
-		if err == errShape || err == nil && (!ended || b.requestID == "") {
-			err = errors.New("not of the shape of a webhook")
+		if b.requestID == "" {
+			b.requestID, ended = within, endedWithin || word != Unknown
 		}
 		b.state = Completed
+		switch {
+		case err == errShape, err == nil && (!ended || b.requestID == ""):
+			err = errors.New("not of the shape of a webhook")
+		case err != nil:
+		case word == Running:
+			err = errors.New("a webhook about a job that has not ended")
+		case word == Failed:
+			b.state = Failed
+		}
 		return err
 	})
 }
@@ -290,27 +320,29 @@ func (d *decoder) result(f *fault) error {
 	if d.json.PeekKind() != '{' {
 		return d.json.SkipValue()
 	}
-	return d.object(func(name string) error {
-		switch name {
-		case "confidence":
-			return d.number(d.acc.Confidence)
-		case "num_speakers":
-			return d.number(d.acc.Speakers)
-		case "words":
-			if d.json.PeekKind() == '[' {
-				d.acc.WordList()
-				return d.array(d.word)
-			}
-		case "segments":
-			if d.json.PeekKind() == '[' {
-				d.acc.SegmentList()
-				return d.array(d.segment)
-			}
-		case "fault":
-			return d.fault(f)
+	return d.object(func(name string) error { return d.resultMember(name, f) })
+}
+
+func (d *decoder) resultMember(name string, f *fault) error {
+	switch name {
+	case "confidence":
+		return d.number(d.acc.Confidence)
+	case "num_speakers":
+		return d.number(d.acc.Speakers)
+	case "words":
+		if d.json.PeekKind() == '[' {
+			d.acc.WordList()
+			return d.array(d.word)
 		}
-		return d.json.SkipValue()
-	})
+	case "segments":
+		if d.json.PeekKind() == '[' {
+			d.acc.SegmentList()
+			return d.array(d.segment)
+		}
+	case "fault":
+		return d.fault(f)
+	}
+	return d.json.SkipValue()
 }
 
 func (d *decoder) word() error {
