@@ -45,8 +45,8 @@ func (e *entry) job() (Job, error) {
 	return j, j.check()
 }
 
-// ParseLine reads one line of a file: an ID, or a JSON object. It returns
-// ok false for a line that says nothing: empty, or a comment that begins with #.
+// ParseLine reads one line of a file: an ID, as it is or as a JSON string, or a
+// JSON object. It returns ok false for a line that says nothing: empty, or a comment that begins with #.
 // The error says what is wrong without repeating the line.
 func ParseLine(line []byte) (job Job, ok bool, err error) {
 	line = bytes.TrimSpace(line)
@@ -61,6 +61,12 @@ func ParseLine(line []byte) (job Job, ok bool, err error) {
 			return Job{}, false, jsonError(err)
 		}
 		job, err = e.job()
+	case line[0] == '"':
+		// What jq writes without -r. With its quotes, it would be the ID of no job.
+		if err := json.Unmarshal(line, &job.RequestID); err != nil {
+			return Job{}, false, jsonError(err)
+		}
+		err = CheckRequestID(job.RequestID)
 	default:
 		job.RequestID = string(line)
 		err = CheckRequestID(job.RequestID)

@@ -88,6 +88,10 @@ func TestParseLine(t *testing.T) {
 	for name, test := range map[string]struct{ line, id, err string }{
 		"ID":               {line: "a", id: "a"},
 		"ID between space": {line: " \ta\r\n", id: "a"},
+		"ID as JSON":       {line: `"a" `, id: "a"},
+		"escaped ID":       {line: `"\"a\""`, id: `"a"`},
+		"quote within":     {line: `a"b"`, id: `a"b"`},
+		"comma behind":     {line: `"secret",`, err: "not JSON as RFC 8259 and UTF-8 have it, at byte 8"},
 		"blank":            {line: " \r\n"},
 		"comment":          {line: " # secret"},
 		"bad ID":           {line: "sec\x00ret", err: "the request ID has a character that cannot be printed"},
