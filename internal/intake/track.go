@@ -55,7 +55,7 @@ func (in *intake) track(w http.ResponseWriter, r *http.Request) (int, any, error
 
 // read reads the jobs of a body.
 func read(w http.ResponseWriter, r *http.Request) ([]registration.Job, error) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" {
+	if encodingOf(r) != "" {
 		w.Header().Set("Accept-Encoding", "identity")
 		return nil, refuse(http.StatusUnsupportedMediaType, "send the body without Content-Encoding")
 	}

@@ -137,6 +137,7 @@ func TestTrackRefusesContentEncoding(t *testing.T) {
 	if got := w.Header().Get("Accept-Encoding"); got != "identity" {
 		t.Errorf("Accept-Encoding is %q", got)
 	}
+	check(t, m.do("POST", "/api/v1/jobs", `"x"`, "Content-Encoding", "Identity"), 202, `{"known":0,"tracked":1}`)
 }
 
 func TestTrackBodyBreaksOff(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
@@ -40,8 +41,8 @@ func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string
 			http.NotFound(w, r)
 			return
 		}
-		encoding := r.Header.Get("Content-Encoding")
-		if encoding != "" && encoding != "identity" && encoding != "gzip" {
+		encoding := encodingOf(r)
+		if encoding != "" && encoding != "gzip" {
 			http.Error(w, "Only gzip is known as Content-Encoding.", http.StatusUnsupportedMediaType)
 			return
 		}
@@ -62,4 +63,13 @@ func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string
 		w.WriteHeader(webhookStatus[outcome])
 		_, _ = io.WriteString(w, register.WebhookOutcomes[outcome]+"\n")
 	})
+}
+
+// encodingOf is how a body is encoded, in lower case; empty: it is as it is.
+func encodingOf(r *http.Request) string {
+	encoding := strings.ToLower(r.Header.Get("Content-Encoding"))
+	if encoding == "identity" {
+		return ""
+	}
+	return encoding
 }

@@ -93,6 +93,8 @@ func TestWebhooks(t *testing.T) {
 	}{
 		{name: "completed", body: completed, code: 200, outcome: register.WebhookAccepted, state: "completed"},
 		{name: "gzip", encoding: "gzip", body: packed(t, completed), code: 200, outcome: register.WebhookAccepted, state: "completed"},
+		{name: "gzip, spelt otherwise", encoding: "GZIP", body: packed(t, completed), code: 200, outcome: register.WebhookAccepted, state: "completed"},
+		{name: "identity", encoding: "identity", body: completed, code: 200, outcome: register.WebhookAccepted, state: "completed"},
 		{name: "any query", path: "/webhook/canary-token?mine=1", body: completed, code: 200, outcome: register.WebhookAccepted, state: "completed"},
 		{name: "the vendor's asr", body: payload(t, "webhook_asr.json"), code: 200, outcome: register.WebhookAdopted, id: "8c0f3a52-5d0b-4b5c-9a3e-0f6a4f3b7f10", state: "completed"},
 		{name: "the vendor's failure", body: payload(t, "webhook_failed.json"), code: 200, outcome: register.WebhookAdopted, id: "0f8fad5b-d9cb-469f-a165-70867728950e", state: "failed", errorCode: "com.deepaffects.BadRequest"},
