@@ -62,7 +62,7 @@ func (a *Account) Webhook(ctx context.Context, body io.ReadCloser, gzipped bool)
 	config := a.settings.Load().config
 	hook, outcome, err := readWebhook(body, gzipped, &config)
 	if err != nil {
-		a.register.Count(func(c *register.Counts) { c.Webhooks[outcome]++ })
+		a.RefuseWebhook(outcome)
 		return outcome, err
 	}
 	effect, err := a.observe(ctx, register.Observation{
@@ -74,6 +74,11 @@ func (a *Account) Webhook(ctx context.Context, body io.ReadCloser, gzipped bool)
 	}
 	a.webhookSeen.Store(a.now().UnixNano())
 	return effect.Webhook(), nil
+}
+
+// RefuseWebhook counts a webhook of which nothing was taken.
+func (a *Account) RefuseWebhook(outcome register.WebhookOutcome) {
+	a.register.Count(func(c *register.Counts) { c.Webhooks[outcome]++ })
 }
 
 // readWebhook reads a webhook whose body is within the limit, before and after it

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/intake"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 )
 
 // slow is a connection that has sent the beginning of a request.
@@ -101,6 +102,9 @@ func TestWebhooksInTurn(t *testing.T) {
 		begin := time.Now()
 		if code := post("late", strings.NewReader(`"response":null}`)); code != http.StatusServiceUnavailable || time.Since(begin) != 10*time.Second {
 			t.Errorf("one more: HTTP %d after %s", code, time.Since(begin))
+		}
+		if n := h.Snapshot().Totals.Webhooks[register.WebhookStoreError]; n != 1 || !strings.Contains(h.log.String(), "Too many webhooks at once") {
+			t.Errorf("%d are counted as not stored; logged:\n%s", n, h.log.String())
 		}
 		for _, end := range ends {
 			if _, err := io.WriteString(end, `"response":null}`); err != nil {

@@ -41,14 +41,19 @@ func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string
 			http.NotFound(w, r)
 			return
 		}
+		refuse := func(status int, outcome register.WebhookOutcome, why string) {
+			account.RefuseWebhook(outcome)
+			log.Warn("A webhook could not be taken", "account", account.Name(), "outcome", register.WebhookOutcomes[outcome], "err", why)
+			http.Error(w, why, status)
+		}
 		encoding := encodingOf(r)
 		if encoding != "" && encoding != "gzip" {
-			http.Error(w, "Only gzip is known as Content-Encoding.", http.StatusUnsupportedMediaType)
+			refuse(http.StatusUnsupportedMediaType, register.WebhookMalformed, "Only gzip is known as Content-Encoding.")
 			return
 		}
 		if !turns.wait(r.Context()) {
 			w.Header().Set("Retry-After", "60")
-			http.Error(w, "Too many webhooks at once; try again.", http.StatusServiceUnavailable)
+			refuse(http.StatusServiceUnavailable, register.WebhookStoreError, "Too many webhooks at once; try again.")
 			return
 		}
 		defer turns.done()

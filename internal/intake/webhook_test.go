@@ -195,6 +195,9 @@ func TestWebhookMethods(t *testing.T) {
 	if w := h.post(http.MethodPost, "/webhook/"+webhookToken, "br", "x"); w.Code != http.StatusUnsupportedMediaType {
 		t.Errorf("brotli: HTTP %d", w.Code)
 	}
+	if n := h.Snapshot().Totals.Webhooks[register.WebhookMalformed]; n != 1 || !strings.Contains(h.log.String(), "Only gzip is known") {
+		t.Errorf("brotli: %d are counted as malformed; logged:\n%s", n, h.log.String())
+	}
 	none := newHooks(t, func(c *collector.Config) { c.WebhookToken = "" })
 	for _, path := range []string{"/webhook/", "/webhook/x"} {
 		if w := none.post(http.MethodPost, path, "", "{}"); w.Code != http.StatusNotFound {
