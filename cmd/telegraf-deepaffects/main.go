@@ -77,7 +77,7 @@ func run(args []string) error {
 	p := &asked{DeepAffects: plugin}
 	s := shim.New()
 	if err := s.AddInput(p); err != nil {
-		return fmt.Errorf("%s: %w", *file, errors.Unwrap(err))
+		return err
 	}
 	p.watch()
 	return s.Run(*pollInterval)

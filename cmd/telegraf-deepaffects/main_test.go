@@ -66,6 +66,7 @@ func TestMistakes(t *testing.T) {
 		{[]string{"-config", write(table + "requests_per_minute = true")}, "requests_per_minute: must be a number"},
 		{[]string{"-config", write(table + "max_response_size = \"lots\"")}, "max_response_size: must be a size"},
 		{[]string{"-config", write(table + "request_id_as = \"label\"")}, "request_id_as: must be"},
+		{[]string{"-config", write(table + "nonsense = 1\ntimeout = \"-3s\"")}, "nonsense: no such option.*\n.*timeout: must be longer than 0"},
 		{[]string{"-config", write(table + "timeout = \"often\"\nconcurrency = \"x\"")}, "concurrency: .*\n.*timeout: "},
 	} {
 		err := run(tt.args)

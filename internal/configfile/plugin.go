@@ -9,6 +9,8 @@ import (
 	"slices"
 )
 
+type telegrafPlugin interface{ Init() error }
+
 var plugin = reader{
 	os.LookupEnv, "where Telegraf is started, or in environment of [[inputs.execd]]",
 	"secret-store references work where the plugin is compiled in only; use ${VAR} or api_key_file",
@@ -16,9 +18,10 @@ var plugin = reader{
 
 // LoadPlugin reads the one [[inputs.deepaffects]] table of a file, and what it
 // refers to in the environment, into a Telegraf plugin: a pointer to a struct whose
-// options have toml tags. The error has a line for each mistake, which names the
-// file, the option and the remedy, and never a value.
-func LoadPlugin(path string, into any) error {
+// options have toml tags. Where every option could be read, the plugin's Init says
+// what is wrong with their meaning. The error has a line for each mistake, which names
+// the file, the option and the remedy, and never a value.
+func LoadPlugin(path string, into telegrafPlugin) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("%w; give the path of a TOML file that can be read", err)
@@ -30,7 +33,7 @@ func LoadPlugin(path string, into any) error {
 	return errors.Join(mistakes...)
 }
 
-func (r reader) parsePlugin(text string, into any) (mistakes []error) {
+func (r reader) parsePlugin(text string, into telegrafPlugin) (mistakes []error) {
 	md, tables, err := tables(text)
 	switch {
 	case err != nil:
@@ -47,15 +50,22 @@ func (r reader) parsePlugin(text string, into any) (mistakes []error) {
 			options[name] = fields.Field(i).Addr().Interface()
 		}
 	}
+	readable := true
 	for _, name := range slices.Sorted(maps.Keys(tables[0])) {
 		err := errUnknown
 		if target, known := options[name]; known {
 			err = r.decode(&md, tables[0][name], target)
+			readable = readable && err == nil
 		} else if slices.Contains(telegrafOptions, name) {
 			err = errors.New("an option of Telegraf's; set it in [[inputs.execd]]")
 		}
 		if err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	if readable {
+		if err := into.Init(); err != nil {
+			mistakes = append(mistakes, err)
 		}
 	}
 	return mistakes
