@@ -80,6 +80,7 @@ func run(args []string) error {
 		return err
 	}
 	p.watch()
+	p.expect(*pollInterval)
 	return s.Run(*pollInterval)
 }
 
@@ -101,6 +102,7 @@ const askedWithin = 5 * time.Minute
 
 const useStdin = `set signal = "STDIN" in [[inputs.execd]]`
 
+// watch tells of signals that nothing comes of.
 func (a *asked) watch() {
 	others := make(chan os.Signal, 1)
 	signal.Notify(others, otherSignals...) // which would end the process
@@ -109,6 +111,13 @@ func (a *asked) watch() {
 			a.Log.Warnf("A signal (%s) is of no effect; %s", s, useStdin)
 		}
 	}()
+}
+
+// expect tells when nobody asks, where that is waited for.
+func (a *asked) expect(pollInterval time.Duration) {
+	if pollInterval != shim.PollIntervalDisabled {
+		return
+	}
 	time.AfterFunc(askedWithin, func() {
 		if !a.yes.Load() {
 			a.Log.Warnf("Telegraf has not asked for metrics within %s; %s", askedWithin, useStdin)

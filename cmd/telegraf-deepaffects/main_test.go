@@ -9,7 +9,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/influxdata/telegraf"
 	"github.com/influxdata/telegraf/logger"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/plugins/inputs/deepaffects"
@@ -78,6 +81,31 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// Whoever does not set signal is told so; where the plugin emits by itself, nobody
+// has to ask.
+func TestNotAsked(t *testing.T) {
+	for pollInterval, want := range map[time.Duration]int{0: 1, 10 * time.Minute: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			log := new(warnings)
+			p := &asked{DeepAffects: &deepaffects.DeepAffects{Log: log}}
+			p.expect(pollInterval)
+			<-time.After(time.Hour)
+			synctest.Wait()
+			if log.n != want {
+				t.Errorf("every %s: %d warnings, want %d", pollInterval, log.n, want)
+			}
+		})
+	}
+}
+
+// warnings counts them.
+type warnings struct {
+	telegraf.Logger
+	n int
+}
+
+func (w *warnings) Warnf(string, ...any) { w.n++ }
 
 // The plugin's sample is the one at the root, which both faces share.
 func TestOneSample(t *testing.T) {
