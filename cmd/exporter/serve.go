@@ -52,7 +52,7 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 		WriteTimeout:      2 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          intake.ErrorLog(log),
 	}
 	intake.LimitConnections(server)
 	// The collector starts when the port is ours: a process that cannot have it,

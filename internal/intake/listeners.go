@@ -91,7 +91,7 @@ func (c *Change) Apply(ctx context.Context) {
 			WriteTimeout:      time.Minute,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    16 << 10,
-			ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
+			ErrorLog:          ErrorLog(l.log),
 		}}
 		LimitConnections(server.Server)
 		l.servers[address] = server
