@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"syscall"
 )
 
 // A result is what came of a trace.
@@ -114,13 +113,4 @@ func run(tr *trace, p policy) result {
 		r.P50S, r.P95S, r.MaxS = quantile(0.5), quantile(0.95), quantile(1)
 	}
 	return r
-}
-
-// cpuSeconds is the CPU time that the process has used.
-func cpuSeconds() float64 {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0
-	}
-	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
 }
