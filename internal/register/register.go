@@ -340,7 +340,8 @@ func (c *change) advance(j *Job, o Observation) {
 		c.totals.end(j)
 	}
 	if o.Result != nil {
-		j.Statistics = &o.Result.Statistics
+		statistics := o.Result.Statistics // a pointer into the result would keep all of it
+		j.Statistics = &statistics
 		c.totals.result(j, o.Result)
 		c.draw(j, o.Result)
 	}

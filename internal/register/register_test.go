@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -370,4 +373,24 @@ func TestSnapshotIsACopy(t *testing.T) {
 		before.Totals.APIDuration.Count() != 0 || before.Totals.Registered[registration.File] != 1 || before.Counts[register.Pending] != 1 {
 		t.Errorf("the snapshot changed: %+v", before)
 	}
+}
+
+// Of a result, its statistics stay in memory: not its histograms and timings, of
+// which there is a value for each word.
+func TestResultIsLetGoOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegister(nil)
+		result := words(10)
+		weakly := weak.Make(result)
+		observe(t, r, register.Observation{RequestID: "a", At: at(0), State: register.Completed, Result: result, Webhook: true, Adopt: true})
+		result = nil
+		synctest.Wait() // whoever committed it has ended
+		runtime.GC()
+		if weakly.Value() != nil {
+			t.Error("the register holds the whole result")
+		}
+		if j, _ := r.Job("a"); j.Statistics == nil || j.Statistics.Words != 10 {
+			t.Errorf("the statistics: %+v", j.Statistics)
+		}
+	})
 }
