@@ -199,7 +199,7 @@ func (s *size) UnmarshalText(text []byte) error {
 	if err == nil && parsed > 1<<40 {
 		err = errors.New("too large")
 	}
-	if _, plain := strconv.Atoi(string(text)); plain == nil {
+	if _, plain := strconv.ParseFloat(string(text), 64); plain == nil {
 		err = errors.New("no unit")
 	}
 	*s = size(parsed)

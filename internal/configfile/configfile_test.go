@@ -141,6 +141,7 @@ func TestMistakes(t *testing.T) {
 		{table(`timeout = "0s"`), "timeout", "write a duration such as"},
 		{table(`refresh_interval = "often"`), "refresh_interval", "in quotes, such as"},
 		{table(`max_response_size = 1000`), "max_response_size", `such as "64MiB"`},
+		{table(`max_response_size = "5.5"`), "max_response_size", `such as "64MiB"`},
 		{table(`max_response_size = "0MiB"`), "max_response_size", `such as "64MiB"`},
 		{table(`concurrency = 0`), "concurrency", "from 1 to 1000"},
 		{table(`job_metrics = "some"`), "job_metrics", `"full", "basic" or "off"`},
