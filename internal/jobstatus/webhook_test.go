@@ -35,7 +35,7 @@ func TestWebhooks(t *testing.T) {
 		string(payload(t, "webhook_depressed.json")):                                        completed("h1"),
 		`{"response": null, "request_id": "a"}`:                                             completed("a"),
 		`{"request_id": "a", "response": [{"emotion": "neutral", "start": 0, "end": 3}]}`:   completed("a"),
-		`{"request_id": 7, "response": {}, "status": "Running"}`:                            completed("7"),
+		`{"request_id": 7, "response": {}}`:                                                 completed("7"),
 		`{"request_id": "a", "response": {"words": [{"start": 0, "end": 1}], "fault": {}}}`: failed(jobstatus.UnknownErrorCode),
 		`{"request_id": "a", "fault": {"detail": {"errorcode": "x.y"}}}`:                    failed("x.y"),
 	} {
