@@ -21,7 +21,7 @@ const maxConnections = 2000
 func LimitConnections(server *http.Server) { limitConnections(server, maxConnections) }
 
 func limitConnections(server *http.Server, limit int) {
-	c := &connections{limit: limit, waiting: list.New(), places: make(map[net.Conn]*list.Element)}
+	c := &connections{limit: limit, open: make(map[net.Conn]*connection), waiting: list.New()}
 	server.ConnState = c.changed
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, connectionKey{}, conn)
@@ -29,7 +29,8 @@ func limitConnections(server *http.Server, limit int) {
 	next := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if conn, ok := r.Context().Value(connectionKey{}).(net.Conn); ok {
-			c.served(conn)
+			c.begin(conn)
+			defer c.end(conn)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -42,47 +43,68 @@ type connections struct {
 	limit int
 
 	mu      sync.Mutex // guards what follows
-	open    int
+	open    map[net.Conn]*connection
 	waiting *list.List // net.Conn: no request of theirs is served, the oldest first
-	places  map[net.Conn]*list.Element
+}
+
+type connection struct {
+	requests int           // that are served: with HTTP/2, several at once
+	place    *list.Element // among those that wait; nil: some are served
 }
 
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch state {
-	case http.StateNew:
-		c.open++
-		c.places[conn] = c.waiting.PushBack(conn)
-		if c.open > c.limit {
+	o := c.open[conn]
+	switch {
+	case state == http.StateNew:
+		c.open[conn] = &connection{place: c.waiting.PushBack(conn)}
+		if len(c.open) > c.limit {
 			longest := c.waiting.Front().Value.(net.Conn)
-			c.leave(longest)
+			c.leave(c.open[longest])
 			under := longest
 			if tls, ok := longest.(*tls.Conn); ok {
 				under = tls.NetConn() // does not wait for a farewell to be taken
 			}
 			_ = under.Close() // its reader finds it closed, and reports that here
 		}
-	case http.StateIdle:
-		c.leave(conn)
-		c.places[conn] = c.waiting.PushBack(conn)
-	case http.StateClosed, http.StateHijacked:
-		c.leave(conn)
-		c.open--
+	case o == nil: // it was closed already
+	case state == http.StateIdle && o.place != nil:
+		c.waiting.MoveToBack(o.place)
+	case state == http.StateClosed, state == http.StateHijacked:
+		c.leave(o)
+		delete(c.open, conn)
 	}
 }
 
-// served notes that a whole header has come.
-func (c *connections) served(conn net.Conn) {
+// begin notes that a whole header has come.
+func (c *connections) begin(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.leave(conn)
+	if o := c.open[conn]; o != nil { // else it was closed meanwhile
+		c.leave(o)
+		o.requests++
+	}
 }
 
-func (c *connections) leave(conn net.Conn) {
-	if place, waits := c.places[conn]; waits {
-		c.waiting.Remove(place)
-		delete(c.places, conn)
+// end notes that a request was dealt with. Its body may still be waited for: whoever
+// sends that slowly, or not at all, gives way like others.
+func (c *connections) end(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.open[conn]
+	if o == nil {
+		return
+	}
+	if o.requests--; o.requests == 0 {
+		o.place = c.waiting.PushBack(conn)
+	}
+}
+
+func (c *connections) leave(o *connection) {
+	if o.place != nil {
+		c.waiting.Remove(o.place)
+		o.place = nil
 	}
 }
 

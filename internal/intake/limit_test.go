@@ -77,6 +77,32 @@ func TestLimitConnections(t *testing.T) {
 	serving.Wait()
 }
 
+// A connection that owes the body of a request that was dealt with gives way, too:
+// net/http waits for the body before it answers.
+func TestLimitConnectionsThatOweABody(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	intake.LimitConnectionsTo(server.Config, 3)
+	limited, returned := server.Config.Handler, make(chan struct{}, 10)
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limited.ServeHTTP(w, r)
+		returned <- struct{}{}
+	})
+	server.Start()
+	t.Cleanup(server.Close) // when the connections are closed, which it waits for
+	for range 3 {
+		conn := slow(t, server.Listener.Addr().String())
+		if _, err := io.WriteString(conn, "Content-Length: 10\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-returned
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(server.URL)
+	if err != nil || resp.StatusCode != http.StatusNotFound {
+		t.Errorf("one more: %v", err)
+	}
+}
+
 // Of very many webhooks at once, those that have no turn in good time are told to
 // come again; nothing of them is taken.
 func TestWebhooksInTurn(t *testing.T) {
