@@ -7,11 +7,13 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 ARG TARGETOS
 ARG TARGETARCH
-RUN GOOS=$TARGETOS GOARCH=$TARGETARCH make build VERSION=$VERSION REVISION=$REVISION && mkdir -p /image/data
+RUN GOOS=$TARGETOS GOARCH=$TARGETARCH make build VERSION=$VERSION REVISION=$REVISION && mkdir -p /image/data && \
+    GOOS=$TARGETOS GOARCH=$TARGETARCH deploy/licenses.sh ./cmd/exporter >/image/third-party-notices
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/bin/deepaffects_exporter /bin/
+COPY --from=build /src/LICENSE /image/third-party-notices /usr/share/doc/deepaffects-exporter/
 # A volume that is new takes its owner from here.
 COPY --from=build --chown=65532:65532 /image/data /data
 USER 65532:65532

@@ -59,6 +59,8 @@ root=$(podman image mount $image)
 diff "$storage/files" - <<'EOF'
 ./bin/deepaffects_exporter
 ./etc/ssl/certs/ca-certificates.crt
+./usr/share/doc/deepaffects-exporter/LICENSE
+./usr/share/doc/deepaffects-exporter/third-party-notices
 EOF
 
 # In a network of its own, with nothing else in it.

@@ -42,6 +42,8 @@ EOF
   cat deploy/packages/telegraf-deepaffects/man.roff
 } | gzip -9n >$stage/telegraf-deepaffects.1.gz
 gzip -9n <CHANGELOG.md >$stage/changelog.gz
+deploy/licenses.sh ./cmd/exporter | gzip -9n >$stage/deepaffects-exporter.notices.gz
+deploy/licenses.sh ./cmd/telegraf-deepaffects | gzip -9n >$stage/telegraf-deepaffects.notices.gz
 
 for package in deepaffects-exporter telegraf-deepaffects; do
   gzip -9n >$stage/$package.changelog.gz <<EOF

@@ -53,6 +53,7 @@ owned /etc/deepaffects/exporter.toml "root:$name 640"
 ! systemctl is-enabled $name || fail 'enabled without being asked'
 ! systemctl is-active $name || fail 'started without being asked'
 (set +u; COMP_WORDS=(deepaffects_exporter --storage) COMP_CWORD=1; source /usr/share/bash-completion/completions/deepaffects_exporter; _deepaffects_exporter_bash_autocomplete; [ "${COMPREPLY[*]}" = --storage.path ]) || fail 'completion'
+zgrep '^======== modernc.org/sqlite' /usr/share/doc/$name/third-party-notices.gz >/dev/null || fail 'the licences of what it is built from'
 sed 's|/run/credentials.*/key|/etc/hostname|' /etc/deepaffects/exporter.toml >/tmp/any-key.toml
 deepaffects_exporter --config.file=/tmp/any-key.toml --config.check
 systemd-analyze verify $name.service
