@@ -70,7 +70,7 @@ telegraf-test: telegraf ## Kill a Telegraf with the plugin with -9, 30 times in 
 
 .PHONY: damage-test
 damage-test: ## Flip a bit of every byte of a small register, and cut it off at each
-	TMPDIR=/dev/shm EVERY=1 go test -count=1 -timeout 0 -run 'TestFlippedBits|TestTruncation' -v ./internal/register/store
+	TMPDIR=/dev/shm EVERY=1 go test -count=1 -timeout 0 -run 'TestFlippedBits|TestTruncation' -v ./internal/store/sqlite
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME each
@@ -83,7 +83,7 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 
 .PHONY: bench
 bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/register ./internal/schedule
+	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/jobs ./internal/schedule
 
 .PHONY: dashboards
 dashboards: ## Write deploy/grafana from its generator and from the rules in deploy/prometheus (needs Node.js)

@@ -11,11 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // settings are a configuration and what was made from it. They do not change; a
@@ -89,8 +89,8 @@ func (s *settings) close() {
 	s.web.CloseIdleConnections()
 }
 
-func (s *settings) registerOptions() register.Options {
-	return register.Options{
+func (s *settings) registerOptions() jobs.Options {
+	return jobs.Options{
 		Retention: s.config.Retention, MaxJobAge: s.config.MaxJobAge,
 		MaxJobSeries: s.config.MaxJobSeries, JobLabels: s.config.JobLabels, KeepTimings: s.config.KeepTimings,
 		MaxChanges: s.maxChanges, WordPoints: s.config.WordPoints,
@@ -105,7 +105,7 @@ type Account struct {
 	now      func() time.Time
 	settings atomic.Pointer[settings]
 
-	register *register.Register
+	register *jobs.Register
 	schedule *schedule.Scheduler
 	ledger   *schedule.Ledger // its quota
 	api      condition
@@ -127,7 +127,7 @@ type Account struct {
 	workers  sync.WaitGroup
 }
 
-func newAccount(s *settings, options Options, r *register.Register) *Account {
+func newAccount(s *settings, options Options, r *jobs.Register) *Account {
 	now := options.Now()
 	a := &Account{
 		name:     s.config.Account,
@@ -159,7 +159,7 @@ func newAccount(s *settings, options Options, r *register.Register) *Account {
 }
 
 // scheduled is a job as the scheduler sees it.
-func scheduled(j *register.Job) schedule.Job {
+func scheduled(j *jobs.Job) schedule.Job {
 	return schedule.Job{
 		RequestID: j.RequestID, API: j.API, AudioSeconds: j.AudioSeconds, Weight: j.Priority, Start: j.Start(), Seen: j.LastObserved,
 	}
@@ -239,7 +239,7 @@ func (a *Account) nudge() {
 
 // Track starts tracking jobs, and says how many of them are new and how many
 // were known. It is idempotent.
-func (a *Account) Track(ctx context.Context, from registration.Source, jobs []registration.Job) (tracked, known int, err error) {
+func (a *Account) Track(ctx context.Context, from submission.Source, jobs []submission.Job) (tracked, known int, err error) {
 	now := a.now()
 	fresh, err := a.register.Track(ctx, from, jobs, now)
 	if a.stored(err) != nil {
@@ -287,7 +287,7 @@ func (a *Account) Untrack(ctx context.Context, requestID string) error {
 // and returns the error of the attempt.
 func (a *Account) stored(err error) error {
 	switch {
-	case errors.Is(err, register.ErrClosed): // we are stopping
+	case errors.Is(err, jobs.ErrClosed): // we are stopping
 	case err != nil && a.unwritable.Swap(&err) == nil:
 		a.log.Error("The register cannot be written; what comes in is refused, and nothing is asked, until it can", "err", err)
 	case err == nil && a.register.Writable() && a.unwritable.Swap(nil) != nil: // else there was nothing to write
@@ -298,7 +298,7 @@ func (a *Account) stored(err error) error {
 
 // observe applies what somebody learnt about a job: every poll and every webhook
 // ends here. An error says that it could not be kept.
-func (a *Account) observe(ctx context.Context, o register.Observation) (register.Effect, error) {
+func (a *Account) observe(ctx context.Context, o jobs.Observation) (jobs.Effect, error) {
 	effect, err := a.register.Observe(ctx, o)
 	if a.stored(err) != nil {
 		return effect, fmt.Errorf("keeping an observation: %w", err)
@@ -326,16 +326,16 @@ func (a *Account) giveUp(ctx context.Context, now time.Time, requestIDs ...strin
 }
 
 // tell logs a change of a job's state.
-func (a *Account) tell(ctx context.Context, effect register.Effect) {
+func (a *Account) tell(ctx context.Context, effect jobs.Effect) {
 	if !effect.Changed {
 		return
 	}
 	j := &effect.Job
 	level, attrs := slog.LevelDebug, []any{"request_id", j.RequestID, "state", j.State.String()}
 	switch j.State {
-	case register.Failed:
+	case jobs.Failed:
 		level, attrs = slog.LevelInfo, append(attrs, "error_code", j.ErrorCode)
-	case register.Lost:
+	case jobs.Lost:
 		level = slog.LevelWarn
 	}
 	a.log.Log(ctx, level, "A job changed its state", attrs...)

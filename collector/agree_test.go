@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // Whatever happens to a job at the same time, it is asked about afterwards if and
@@ -22,7 +22,7 @@ func TestAtTheSameTime(t *testing.T) {
 	defer c.Stop(t.Context())
 	a := c.Accounts()[0]
 	track := func(id string) error {
-		_, _, err := a.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: id}})
+		_, _, err := a.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: id}})
 		return err
 	}
 	untrack := func(id string) error {

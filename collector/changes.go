@@ -4,15 +4,15 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 // A Job is what is known of one job.
-type Job = register.Job
+type Job = jobs.Job
 
 // A Change is a change of a job's state that was observed.
-type Change = register.StateChange
+type Change = jobs.StateChange
 
 // MaxSpeakers is how many speakers of a job have figures of their own.
 const MaxSpeakers = transcript.MaxSpeakers

@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
 // Options are what a collector runs with, beside its configuration.
@@ -42,7 +42,7 @@ type Collector struct {
 
 	changing sync.Mutex // makes Start, Reload and Stop take turns, and guards what they need
 	running  bool
-	db       *store.DB // nil: in memory
+	db       *sqlite.DB // nil: in memory
 
 	mu       sync.Mutex
 	accounts []*Account // in the order of the configuration; only who holds both locks puts others in their place
@@ -65,7 +65,7 @@ func New(configs []Config, options Options) (*Collector, error) {
 	}
 	c := &Collector{options: options}
 	if options.StateDirectory != "" {
-		if c.db, err = store.Open(options.StateDirectory, options.Logger); err != nil {
+		if c.db, err = sqlite.Open(options.StateDirectory, options.Logger); err != nil {
 			return nil, fmt.Errorf("opening the register: %w", err)
 		}
 	}
@@ -87,9 +87,9 @@ func New(configs []Config, options Options) (*Collector, error) {
 func (c *Collector) open(s *settings) (*Account, error) {
 	now := c.options.Now()
 	if c.db == nil {
-		return newAccount(s, c.options, register.New(s.registerOptions(), now)), nil
+		return newAccount(s, c.options, jobs.New(s.registerOptions(), now)), nil
 	}
-	r, err := register.Open(context.Background(), s.registerOptions(), c.db.Account(s.config.Account), now)
+	r, err := jobs.Open(context.Background(), s.registerOptions(), c.db.Account(s.config.Account), now)
 	if err != nil {
 		return nil, err
 	}

@@ -22,10 +22,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -93,11 +93,11 @@ func (m *monitor) stop() {
 
 func (m *monitor) track(t *testing.T, ids ...string) {
 	t.Helper()
-	var jobs []registration.Job
+	var jobs []submission.Job
 	for _, id := range ids {
-		jobs = append(jobs, registration.Job{RequestID: id})
+		jobs = append(jobs, submission.Job{RequestID: id})
 	}
-	if _, _, err := m.account.Track(t.Context(), registration.HTTP, jobs); err != nil {
+	if _, _, err := m.account.Track(t.Context(), submission.HTTP, jobs); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -183,7 +183,7 @@ func TestRestarts(t *testing.T) {
 		api := simulator.Options{Seed: 4, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100, Latency: simulator.Latency{Median: time.Second, P99: 8 * time.Second}}
 		vendor := simulator.New(api)
 		defer vendor.Close()
-		var before register.Snapshot
+		var before jobs.Snapshot
 		ids := 0
 		for range 40 {
 			var logged logs
@@ -215,11 +215,11 @@ func TestRestarts(t *testing.T) {
 		if minute, day := mostWithin(seen, time.Minute), mostWithin(seen, 24*time.Hour); minute > 5 || day > 100 {
 			t.Errorf("%d requests within a minute, %d within 24 hours", minute, day)
 		}
-		if before.Totals.Finished[0] < 60 || before.Totals.Registered[registration.HTTP] != uint64(ids) {
+		if before.Totals.Finished[0] < 60 || before.Totals.Registered[submission.HTTP] != uint64(ids) {
 			t.Errorf("%v finished, %v registered of %d", before.Totals.Finished, before.Totals.Registered, ids)
 		}
-		if before.Counts[register.Completed] != int(before.Totals.Finished[0]) {
-			t.Errorf("%d completed jobs, %d counted", before.Counts[register.Completed], before.Totals.Finished[0])
+		if before.Counts[jobs.Completed] != int(before.Totals.Finished[0]) {
+			t.Errorf("%d completed jobs, %d counted", before.Counts[jobs.Completed], before.Totals.Finished[0])
 		}
 	})
 }
@@ -253,7 +253,7 @@ func TestThousandJobs(t *testing.T) {
 		if want["failed"] < 20 || want["completed"] < 800 || s.Totals.Words == 0 {
 			t.Errorf("%v, %d words: not the mix this test is about", want, s.Totals.Words)
 		}
-		if s.Due != 0 || s.Counts[register.Pending]+s.Counts[register.Running] != 0 {
+		if s.Due != 0 || s.Counts[jobs.Pending]+s.Counts[jobs.Running] != 0 {
 			t.Errorf("something is left: %d due, %v", s.Due, s.Counts)
 		}
 		before := len(m.api.Log())
@@ -319,7 +319,7 @@ func TestRefusedKey(t *testing.T) {
 		}
 		m.api.SetKey("right-one")
 		pass(time.Minute)
-		if s := m.account.Snapshot(); !s.Up || s.Trouble != nil || s.Counts[register.Completed] != 100 {
+		if s := m.account.Snapshot(); !s.Up || s.Trouble != nil || s.Counts[jobs.Completed] != 100 {
 			t.Errorf("up %v, trouble %+v, %v a minute after the key was replaced", s.Up, s.Trouble, s.Counts)
 		}
 		if err := os.Remove(path); err != nil {
@@ -369,7 +369,7 @@ func TestAPIDown(t *testing.T) {
 				pass(6 * time.Hour)
 				s := m.account.Snapshot()
 				n := int(s.Totals.APIRequests[tt.label])
-				if n < 5 || n > tt.most || s.Up || s.Counts[register.Pending] != 50 {
+				if n < 5 || n > tt.most || s.Up || s.Counts[jobs.Pending] != 50 {
 					t.Errorf("%d requests, up %v, %v while it was down (%v)", n, s.Up, s.Counts, s.Totals.APIRequests)
 				}
 				if lines := strings.Count(m.logs.String(), "level=WARN"); lines > 4 {
@@ -377,7 +377,7 @@ func TestAPIDown(t *testing.T) {
 				}
 				down.Store(false)
 				pass(time.Hour)
-				if s := m.account.Snapshot(); !s.Up || s.Counts[register.Completed] != 50 {
+				if s := m.account.Snapshot(); !s.Up || s.Counts[jobs.Completed] != 50 {
 					t.Errorf("up %v, %v an hour after it came back", s.Up, s.Counts)
 				}
 				if !strings.Contains(m.logs.String(), "The API answers again") {
@@ -429,19 +429,19 @@ func TestSources(t *testing.T) {
 		}), collector.Options{})
 		defer m.stop()
 		pass(time.Minute)
-		for id, from := range map[string]registration.Source{"from-config": registration.Config, "from-file": registration.File, "with-api": registration.File} {
+		for id, from := range map[string]submission.Source{"from-config": submission.Config, "from-file": submission.File, "with-api": submission.File} {
 			if j, _, known := m.account.Job(id); !known || j.Source != from {
 				t.Errorf("%s: %+v, known %v", id, j, known)
 			}
 		}
 		s := m.account.Snapshot()
-		if s.Totals.SourceErrors[registration.File] != 1 || !strings.Contains(m.logs.String(), path+":3") {
+		if s.Totals.SourceErrors[submission.File] != 1 || !strings.Contains(m.logs.String(), path+":3") {
 			t.Errorf("%v source errors; log:\n%s", s.Totals.SourceErrors, m.logs)
 		}
-		if s.SourceSuccess[registration.Config].IsZero() {
+		if s.SourceSuccess[submission.Config].IsZero() {
 			t.Error("the configuration was never read with success")
 		}
-		if problem := s.SourceProblems[registration.File]; len(s.SourceProblems) != 1 || problem.At.IsZero() || !strings.Contains(fmt.Sprint(problem.Err), path+":3") {
+		if problem := s.SourceProblems[submission.File]; len(s.SourceProblems) != 1 || problem.At.IsZero() || !strings.Contains(fmt.Sprint(problem.Err), path+":3") {
 			t.Errorf("problems with sources: %v", s.SourceProblems)
 		}
 	})
@@ -462,7 +462,7 @@ func TestEndedJobsStayEnded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s := m.account.Snapshot(); s.Totals.Finished != [3]uint64{1, 0, 0} || s.Totals.Registered[registration.Config] != 1 {
+		if s := m.account.Snapshot(); s.Totals.Finished != [3]uint64{1, 0, 0} || s.Totals.Registered[submission.Config] != 1 {
 			t.Errorf("finished %v, registered %v", s.Totals.Finished, s.Totals.Registered)
 		}
 	})
@@ -586,7 +586,7 @@ func TestStop(t *testing.T) {
 					config(nil), collector.Options{})
 				m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Stuck})
 				// It should have ended long ago, so that it is asked about at once.
-				if _, _, err := m.account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}); err != nil {
+				if _, _, err := m.account.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}); err != nil {
 					t.Fatal(err)
 				}
 				pass(time.Second)
@@ -660,9 +660,9 @@ func TestDependencies(t *testing.T) {
 		not            []string
 	}{
 		{".", "-deps", internal + "jobstatus", []string{telegraf, prometheus}},
-		{"./listener", "-deps", internal + "intake", []string{telegraf, prometheus}},
+		{"./listener", "-deps", internal + "httpapi", []string{telegraf, prometheus}},
 		{"../cmd/exporter", "-deps", prometheus + "client_golang/prometheus", []string{telegraf}},
-		{"../internal/...", "-deps", internal + "register", []string{telegraf}},
+		{"../internal/...", "-deps", internal + "jobs", []string{telegraf}},
 		{"../plugins/inputs/deepaffects", `-f={{join .Imports "\n"}}`, telegraf + "telegraf", []string{internal, prometheus}},
 	} {
 		out, err := exec.Command("go", "list", tt.list, tt.packages).Output()
@@ -726,8 +726,8 @@ func TestAccountsCanBeReadMeanwhile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			old := []registration.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}
-			if _, _, err := goes.Track(t.Context(), registration.HTTP, old); err != nil {
+			old := []submission.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}
+			if _, _, err := goes.Track(t.Context(), submission.HTTP, old); err != nil {
 				t.Fatal(err)
 			}
 			<-asked

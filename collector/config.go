@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // A Config is one account: a key, its quota and its jobs. sample.conf says what
@@ -120,7 +120,7 @@ func (c *Config) Validate() []error {
 		mistake("api_key", "begins or ends with a space; remove it")
 	}
 	for i, id := range c.RequestIDs {
-		if err := registration.CheckRequestID(id); err != nil {
+		if err := submission.CheckRequestID(id); err != nil {
 			mistake("request_ids", "entry %d: %w", i+1, err)
 		}
 	}

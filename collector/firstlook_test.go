@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
@@ -82,7 +82,7 @@ func TestFirstLook(t *testing.T) {
 			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck}))
 		}
 		pass(10 * time.Second)
-		if asked := m.api.Log(); len(asked) != 5 || m.account.Snapshot().Counts[register.Running] != 5 {
+		if asked := m.api.Log(); len(asked) != 5 || m.account.Snapshot().Counts[jobs.Running] != 5 {
 			t.Errorf("asked about %d of 20 new jobs at once", len(asked))
 		}
 	})

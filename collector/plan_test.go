@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // Two weeks on the free plan, with jobs in office hours, some of which never
@@ -65,7 +65,7 @@ func TestFreePlanForTwoWeeks(t *testing.T) {
 					ends[job.RequestID] = time.Now().Add(job.Duration)
 				}
 				vendor.Submit(job)
-				if _, _, err := m.account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: job.RequestID, API: "asr"}}); err != nil {
+				if _, _, err := m.account.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: job.RequestID, API: "asr"}}); err != nil {
 					t.Fatal(err)
 				}
 			}

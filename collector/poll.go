@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 )
 
 // longestIdle is how long the poller sleeps at most. It looks after jobs that
@@ -129,7 +129,7 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 		a.schedule.Unanswered(id, now, 0)
 		return false
 	}
-	a.register.Count(func(c *register.Counts) {
+	a.register.Count(func(c *jobs.Counts) {
 		c.APIRequests[answer.Outcome]++
 		c.APIDuration.Observe(max(now.Sub(begin), 0).Seconds())
 		if answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown {
@@ -154,7 +154,7 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 		a.schedule.Unanswered(id, now, delay)
 		return false
 	case answer.State != jobstatus.Unknown:
-		if _, err := a.observe(ctx, register.Observation{
+		if _, err := a.observe(ctx, jobs.Observation{
 			RequestID: id, At: now, State: stateOf[answer.State], ErrorCode: answer.ErrorCode, Result: answer.Result,
 		}); err != nil {
 			a.schedule.Unanswered(id, now, delay)
@@ -168,10 +168,10 @@ func (a *Account) ask(ctx context.Context, s *settings, key, id string) (answere
 // longestMissing is how long a job that the API does not know is let be at most.
 const longestMissing = 30 * time.Minute
 
-var stateOf = map[jobstatus.State]register.State{
-	jobstatus.Running:   register.Running,
-	jobstatus.Completed: register.Completed,
-	jobstatus.Failed:    register.Failed,
+var stateOf = map[jobstatus.State]jobs.State{
+	jobstatus.Running:   jobs.Running,
+	jobstatus.Completed: jobs.Completed,
+	jobstatus.Failed:    jobs.Failed,
 }
 
 // A consequence is what follows from an outcome that is not OK.

@@ -3,17 +3,17 @@ package collector
 import (
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 // A Snapshot is an account at one moment: what a scrape or a gather shows.
 // Reading it asks nothing of the API.
 type Snapshot struct {
-	register.Snapshot
+	jobs.Snapshot
 	Account    string
 	At         time.Time
 	JobMetrics string   // as configured: which series a job has
@@ -30,8 +30,8 @@ type Snapshot struct {
 
 	WebhookReceived time.Time // when the last webhook came that could be read; zero: none yet
 
-	SourceSuccess  map[registration.Source]time.Time     // when each source was last looked at without a problem
-	SourceProblems map[registration.Source]SourceProblem // the last one of each source; others have had none
+	SourceSuccess  map[submission.Source]time.Time     // when each source was last looked at without a problem
+	SourceProblems map[submission.Source]SourceProblem // the last one of each source; others have had none
 
 	StoreError error // why the register cannot be written; nil: the last attempt went well
 }
@@ -95,7 +95,7 @@ func (s *Snapshot) Requests() (ok, failed uint64) {
 
 // Job returns what is known of one job, and when it is due to be asked about
 // (zero: not known).
-func (a *Account) Job(requestID string) (job register.Job, next time.Time, known bool) {
+func (a *Account) Job(requestID string) (job jobs.Job, next time.Time, known bool) {
 	job, known = a.register.Job(requestID)
 	if known && !job.State.Ended() {
 		next = a.schedule.NextPoll(requestID, a.now())
@@ -109,6 +109,6 @@ func (a *Account) Marks(requestID string) []transcript.Mark { return a.register.
 
 // Jobs returns at most limit jobs, the newest first, that match and come after
 // the job with the ID after. ok is false where after is not tracked.
-func (a *Account) Jobs(match func(*register.Job) bool, after string, limit int) (jobs []register.Job, ok bool) {
+func (a *Account) Jobs(match func(*jobs.Job) bool, after string, limit int) (jobs []jobs.Job, ok bool) {
 	return a.register.List(match, after, limit)
 }

@@ -6,9 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // announceEvery is how often the IDs of the configuration are named again: a
@@ -24,9 +24,9 @@ type sources struct {
 	urls    worker
 
 	mu          sync.Mutex
-	lastSuccess map[registration.Source]time.Time
-	lastProblem map[registration.Source]SourceProblem
-	looked      map[registration.Source]chan struct{} // those that start began with: closed after the first look
+	lastSuccess map[submission.Source]time.Time
+	lastProblem map[submission.Source]SourceProblem
+	looked      map[submission.Source]chan struct{} // those that start began with: closed after the first look
 }
 
 // A worker is a goroutine that can be ended.
@@ -51,16 +51,16 @@ func (s *sources) start(ctx context.Context, a *Account) {
 	s.running = ctx
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lastSuccess = make(map[registration.Source]time.Time)
-	s.lastProblem = make(map[registration.Source]SourceProblem)
-	s.looked = make(map[registration.Source]chan struct{})
+	s.lastSuccess = make(map[submission.Source]time.Time)
+	s.lastProblem = make(map[submission.Source]SourceProblem)
+	s.looked = make(map[submission.Source]chan struct{})
 	config := a.settings.Load().config
-	s.looked[registration.Config] = make(chan struct{})
+	s.looked[submission.Config] = make(chan struct{})
 	if len(config.RequestIDFiles) > 0 {
-		s.looked[registration.File] = make(chan struct{})
+		s.looked[submission.File] = make(chan struct{})
 	}
 	if len(config.RequestIDURLs) > 0 {
-		s.looked[registration.URL] = make(chan struct{})
+		s.looked[submission.URL] = make(chan struct{})
 	}
 	s.configs.start(ctx, a.announce)
 	// The patterns were tried when the settings were prepared.
@@ -96,18 +96,18 @@ func (s *sources) stop() {
 
 // announce names the IDs of the configuration, at once and then now and again.
 func (a *Account) announce(ctx context.Context) {
-	var jobs []registration.Job
+	var jobs []submission.Job
 	for _, id := range a.settings.Load().config.RequestIDs {
-		jobs = append(jobs, registration.Job{RequestID: id})
+		jobs = append(jobs, submission.Job{RequestID: id})
 	}
 	ticker := time.NewTicker(announceEvery)
 	defer ticker.Stop()
 	for {
-		_, _, err := a.Track(ctx, registration.Config, jobs)
+		_, _, err := a.Track(ctx, submission.Config, jobs)
 		if err != nil {
-			a.noteProblem(registration.Config, 1, err)
+			a.noteProblem(submission.Config, 1, err)
 		}
-		a.sources.lookedAt(registration.Config, err == nil, a.now())
+		a.sources.lookedAt(submission.Config, err == nil, a.now())
 		select {
 		case <-ctx.Done():
 			return
@@ -118,7 +118,7 @@ func (a *Account) announce(ctx context.Context) {
 
 func (s *sources) handler(a *Account) source.Handler {
 	return source.Handler{
-		Track: func(ctx context.Context, from registration.Source, jobs []registration.Job) error {
+		Track: func(ctx context.Context, from submission.Source, jobs []submission.Job) error {
 			_, _, err := a.Track(ctx, from, jobs)
 			if err != nil { // which has been logged
 				a.noteProblem(from, 1, err)
@@ -126,25 +126,25 @@ func (s *sources) handler(a *Account) source.Handler {
 			return err
 		},
 		Problem: a.sourceProblem,
-		Looked:  func(from registration.Source, sound bool) { s.lookedAt(from, sound, a.now()) },
+		Looked:  func(from submission.Source, sound bool) { s.lookedAt(from, sound, a.now()) },
 	}
 }
 
 // noteProblem counts and keeps what is wrong with a source.
-func (a *Account) noteProblem(from registration.Source, n int, err error) {
+func (a *Account) noteProblem(from submission.Source, n int, err error) {
 	a.sources.mu.Lock()
 	a.sources.lastProblem[from] = SourceProblem{a.now(), err}
 	a.sources.mu.Unlock()
-	a.register.Count(func(c *register.Counts) { c.SourceErrors[from] += uint64(n) })
+	a.register.Count(func(c *jobs.Counts) { c.SourceErrors[from] += uint64(n) })
 }
 
 // sourceProblem counts, keeps and logs what is wrong with a source.
-func (a *Account) sourceProblem(from registration.Source, n int, err error) {
+func (a *Account) sourceProblem(from submission.Source, n int, err error) {
 	a.noteProblem(from, n, err)
 	a.log.Warn("A source of request IDs has a problem", "source", string(from), "err", err)
 }
 
-func (s *sources) lookedAt(from registration.Source, sound bool, now time.Time) {
+func (s *sources) lookedAt(from submission.Source, sound bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sound {
@@ -163,8 +163,8 @@ func (s *sources) lookedAt(from registration.Source, sound bool, now time.Time) 
 
 // firstLook says whether what a source names now may be older than this process:
 // IDs of the configuration, and what it has when it is first looked at.
-func (s *sources) firstLook(from registration.Source) bool {
-	if from == registration.Config {
+func (s *sources) firstLook(from submission.Source) bool {
+	if from == submission.Config {
 		return true
 	}
 	s.mu.Lock()
@@ -195,7 +195,7 @@ func (s *sources) wait(ctx context.Context) error {
 
 // state returns when each source was last looked at without a problem, and its last
 // problem.
-func (s *sources) state() (map[registration.Source]time.Time, map[registration.Source]SourceProblem) {
+func (s *sources) state() (map[submission.Source]time.Time, map[submission.Source]SourceProblem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.lastSuccess), maps.Clone(s.lastProblem)

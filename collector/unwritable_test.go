@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // While the register cannot be written nothing is asked, with a quota and without
@@ -32,8 +32,8 @@ func TestUnwritable(t *testing.T) {
 			for i := range 100 {
 				m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck})
 				// It may have ended by now: it is asked about soon, and again.
-				job := []registration.Job{{RequestID: fmt.Sprint(i), SubmittedAt: time.Now().Add(-3 * time.Minute)}}
-				if _, _, err := m.account.Track(t.Context(), registration.File, job); err != nil {
+				job := []submission.Job{{RequestID: fmt.Sprint(i), SubmittedAt: time.Now().Add(-3 * time.Minute)}}
+				if _, _, err := m.account.Track(t.Context(), submission.File, job); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -92,7 +92,7 @@ func TestSourcesOfUnwritable(t *testing.T) {
 		}
 		pass(time.Hour)
 		s := m.account.Snapshot()
-		if problem, had := s.SourceProblems[registration.File]; !had || !strings.Contains(problem.Err.Error(), "registering jobs") {
+		if problem, had := s.SourceProblems[submission.File]; !had || !strings.Contains(problem.Err.Error(), "registering jobs") {
 			t.Errorf("the source's problem: %v", problem.Err)
 		}
 		if said := strings.Count(m.logs.String(), "A source of request IDs has a problem") - before; said != 0 {

@@ -10,9 +10,9 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // WebhookAccount finds the account whose webhooks come to a service address
@@ -26,7 +26,7 @@ func (c *Collector) WebhookAccount(serviceAddress, token string) *Account {
 	}
 	for _, a := range c.Accounts() {
 		if config := &a.settings.Load().config; config.WebhookToken != "" && config.ServiceAddress == serviceAddress {
-			a.register.Count(func(c *register.Counts) { c.Webhooks[register.WebhookUnauthorized]++ })
+			a.register.Count(func(c *jobs.Counts) { c.Webhooks[jobs.WebhookUnauthorized]++ })
 		}
 	}
 	return nil
@@ -58,37 +58,37 @@ func (c *Collector) byToken(serviceAddress, token string, of func(*Config) strin
 // says what became of it. What it says of its job is kept before this returns,
 // as what a poll says is: both meet in one place, and are one end. The error,
 // which is for the log, has nothing of the body in it.
-func (a *Account) Webhook(ctx context.Context, body io.ReadCloser, gzipped bool) (register.WebhookOutcome, error) {
+func (a *Account) Webhook(ctx context.Context, body io.ReadCloser, gzipped bool) (jobs.WebhookOutcome, error) {
 	config := a.settings.Load().config
 	hook, outcome, err := readWebhook(body, gzipped, &config)
 	if err != nil {
 		a.RefuseWebhook(outcome)
 		return outcome, err
 	}
-	effect, err := a.observe(ctx, register.Observation{
+	effect, err := a.observe(ctx, jobs.Observation{
 		RequestID: hook.RequestID, At: a.now(), State: stateOf[hook.State], ErrorCode: hook.ErrorCode, Result: hook.Result,
 		Webhook: true, Adopt: config.AdoptUnknownWebhooks,
 	})
 	if err != nil {
-		return register.WebhookStoreError, err
+		return jobs.WebhookStoreError, err
 	}
 	a.webhookSeen.Store(a.now().UnixNano())
 	return effect.Webhook(), nil
 }
 
 // RefuseWebhook counts a webhook of which nothing was taken.
-func (a *Account) RefuseWebhook(outcome register.WebhookOutcome) {
-	a.register.Count(func(c *register.Counts) { c.Webhooks[outcome]++ })
+func (a *Account) RefuseWebhook(outcome jobs.WebhookOutcome) {
+	a.register.Count(func(c *jobs.Counts) { c.Webhooks[outcome]++ })
 }
 
 // readWebhook reads a webhook whose body is within the limit, before and after it
 // is unpacked. With an error, the outcome says what kind it is.
-func readWebhook(body io.ReadCloser, gzipped bool, config *Config) (hook jobstatus.Webhook, outcome register.WebhookOutcome, err error) {
+func readWebhook(body io.ReadCloser, gzipped bool, config *Config) (hook jobstatus.Webhook, outcome jobs.WebhookOutcome, err error) {
 	body = http.MaxBytesReader(nil, body, config.MaxResponseSize)
 	if gzipped {
 		unpacked, err := gzip.NewReader(body)
 		if err != nil {
-			return hook, register.WebhookMalformed, errors.New("malformed: not gzip")
+			return hook, jobs.WebhookMalformed, errors.New("malformed: not gzip")
 		}
 		body = http.MaxBytesReader(nil, unpacked, config.MaxResponseSize)
 	}
@@ -96,9 +96,9 @@ func readWebhook(body io.ReadCloser, gzipped bool, config *Config) (hook jobstat
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return hook, register.WebhookTooLarge, fmt.Errorf("larger than max_response_size (%d bytes)", tooLarge.Limit)
+		return hook, jobs.WebhookTooLarge, fmt.Errorf("larger than max_response_size (%d bytes)", tooLarge.Limit)
 	case err == nil:
-		err = registration.CheckRequestID(hook.RequestID)
+		err = submission.CheckRequestID(hook.RequestID)
 	}
-	return hook, register.WebhookMalformed, err
+	return hook, jobs.WebhookMalformed, err
 }

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/intake"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // A handler is a transport to itself, in memory.
@@ -33,20 +33,20 @@ func (h handler) RoundTrip(r *http.Request) (*http.Response, error) {
 // once, with its result, and what webhooks report need not be asked.
 func TestWebhooksAndPolls(t *testing.T) {
 	t.Parallel()
-	run := func(t *testing.T, hooks simulator.Webhooks, url string) (totals *register.Totals, requests int) {
+	run := func(t *testing.T, hooks simulator.Webhooks, url string) (totals *jobs.Totals, requests int) {
 		synctest.Test(t, func(t *testing.T) {
 			mux := http.NewServeMux()
 			hooks.Client = &http.Client{Transport: handler{mux}}
 			m := start(t, simulator.Options{Seed: 3, Key: "key", Speed: 5, StuckShare: -1, Webhooks: hooks},
 				config(func(c *collector.Config) { c.WebhookToken = "token"; c.AdoptUnknownWebhooks = false }), collector.Options{})
 			defer m.stop()
-			mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
+			mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
 			for i := range 300 {
 				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Webhook: url, AudioSeconds: float64(10 + i)}))
 			}
 			pass(23 * time.Hour)
 			s := m.account.Snapshot()
-			if s.Counts[register.Pending]+s.Counts[register.Running]+s.Counts[register.Lost] != 0 {
+			if s.Counts[jobs.Pending]+s.Counts[jobs.Running]+s.Counts[jobs.Lost] != 0 {
 				t.Errorf("not all jobs ended: %v", s.Counts)
 			}
 			totals, requests = s.Totals, int(s.Totals.APIRequests[0])
@@ -64,13 +64,13 @@ func TestWebhooksAndPolls(t *testing.T) {
 				got.TranscriptConfidence.Count() != polled.TranscriptConfidence.Count() || got.WordGap.Count() != polled.WordGap.Count() {
 				t.Errorf("finished %v, %d words; by polling alone %v, %d", got.Finished, got.Words, polled.Finished, polled.Words)
 			}
-			if got.Webhooks[register.WebhookAccepted] == 0 || got.Webhooks[register.WebhookMalformed]+got.Webhooks[register.WebhookUnknownJob] != 0 {
+			if got.Webhooks[jobs.WebhookAccepted] == 0 || got.Webhooks[jobs.WebhookMalformed]+got.Webhooks[jobs.WebhookUnknownJob] != 0 {
 				t.Errorf("webhooks %v", got.Webhooks)
 			}
 			if requests >= polls {
 				t.Errorf("%d requests with webhooks, %d without", requests, polls)
 			}
-			if late := got.Webhooks[register.WebhookDuplicate]; (late > 0) != (hooks.DuplicatedShare > 0) {
+			if late := got.Webhooks[jobs.WebhookDuplicate]; (late > 0) != (hooks.DuplicatedShare > 0) {
 				t.Errorf("%d duplicates", late)
 			}
 		})
@@ -83,7 +83,7 @@ func TestAdoptedJobsAreNotAsked(t *testing.T) {
 		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.WebhookToken = "token" }), collector.Options{})
 		defer m.stop()
 		mux := http.NewServeMux()
-		mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
+		mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
 		for i := range 100 {
 			w := httptest.NewRecorder()
 			body := fmt.Sprintf(`{"request_id":"%d","response":null}`, i)
@@ -91,7 +91,7 @@ func TestAdoptedJobsAreNotAsked(t *testing.T) {
 		}
 		pass(time.Hour)
 		s := m.account.Snapshot()
-		if s.Totals.Finished[0] != 100 || s.Totals.Registered[registration.Webhook] != 100 || len(m.api.Log()) != 0 {
+		if s.Totals.Finished[0] != 100 || s.Totals.Registered[submission.Webhook] != 100 || len(m.api.Log()) != 0 {
 			t.Errorf("finished %v, registered %v, %d requests", s.Totals.Finished, s.Totals.Registered, len(m.api.Log()))
 		}
 		if s.Totals.JobDuration[0].Count() != 0 {
@@ -106,7 +106,7 @@ func TestLateWebhook(t *testing.T) {
 		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.WebhookToken = "token" }), collector.Options{})
 		defer m.stop()
 		mux := http.NewServeMux()
-		mux.Handle(intake.WebhookPattern, intake.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
+		mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(m.Collector, slog.New(slog.DiscardHandler), ""))
 		m.track(t, "unknown")
 		pass(time.Hour)
 		if m.state("unknown") != "lost" {
@@ -136,8 +136,8 @@ func TestWebhookAfterStop(t *testing.T) {
 		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.WebhookToken = "token" }), collector.Options{StateDirectory: t.TempDir()})
 		m.stop()
 		outcome, err := m.account.Webhook(t.Context(), io.NopCloser(strings.NewReader(`{"request_id":"a","response":null}`)), false)
-		if err == nil || outcome != register.WebhookStoreError {
-			t.Errorf("%s, %v", register.WebhookOutcomes[outcome], err)
+		if err == nil || outcome != jobs.WebhookStoreError {
+			t.Errorf("%s, %v", jobs.WebhookOutcomes[outcome], err)
 		}
 		if strings.Contains(m.logs.String(), "ERROR") {
 			t.Errorf("logged:\n%s", m.logs)

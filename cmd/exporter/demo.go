@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // webhookURL is where the simulated API finds this exporter; empty where that
@@ -58,8 +58,8 @@ func demo(f *flags, log *slog.Logger) error {
 	defer cancel()
 	driver.Go(func() {
 		simulator.Demo(ctx, api, webhookURL(f, config.WebhookToken), func(s simulator.Submission) {
-			_, _, err := account.Track(ctx, registration.HTTP, []registration.Job{{
-				RequestID: s.RequestID, API: registration.APIName(s.API),
+			_, _, err := account.Track(ctx, submission.HTTP, []submission.Job{{
+				RequestID: s.RequestID, API: submission.APIName(s.API),
 				AudioSeconds: s.AudioSeconds, SubmittedAt: s.SubmittedAt, Labels: s.Labels,
 			}})
 			if err != nil {

@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -214,7 +214,7 @@ func TestNothingLeaks(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, _, err := account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: id}}); err != nil {
+				if _, _, err := account.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: id}}); err != nil {
 					t.Fatal(err)
 				}
 				<-time.After(3 * time.Hour)

@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 )
 
 // mutations is how many bodies of each kind are tried.
@@ -123,7 +123,7 @@ func TestMutatedWebhooks(t *testing.T) {
 			t.Fatalf("the scrape after %d: HTTP %d, %v", i, w.Code, err)
 		}
 	}
-	if s := account.Snapshot(); sound < mutations/100 || sound > mutations/2 || s.Counts[register.Completed] < 10 || s.Counts[register.Failed] < 1 {
+	if s := account.Snapshot(); sound < mutations/100 || sound > mutations/2 || s.Counts[jobs.Completed] < 10 || s.Counts[jobs.Failed] < 1 {
 		t.Errorf("%d were sound, %v jobs: not the mix that this test is about", sound, s.Counts)
 	}
 }

@@ -48,7 +48,7 @@ func with(maps ...map[string]float64) map[string]float64 {
 }
 
 // Worked out by hand from the payloads.
-var jobs = map[string]job{
+var payloadJobs = map[string]job{
 	// The vendor's own example: durations 1, .8, .6, .4, 1; gaps .2, 0, 0, 0.
 	"sample": {state: "completed", figures: with(map[string]float64{
 		"confidence_ratio": .97, "speakers": 2, "words": 5, "speech_seconds": 3.8, "transcript_duration_seconds": 4,
@@ -137,13 +137,13 @@ func runOnce(t *testing.T, id string, status int, body []byte) (text string, err
 // the job's state, and exactly the series that its result gives.
 func TestPayloads(t *testing.T) {
 	files, err := filepath.Glob("testdata/payloads/*.json")
-	if err != nil || len(files) != len(jobs) {
-		t.Fatalf("%d payloads, %v; want %d", len(files), err, len(jobs))
+	if err != nil || len(files) != len(payloadJobs) {
+		t.Fatalf("%d payloads, %v; want %d", len(files), err, len(payloadJobs))
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
 		t.Run(name, func(t *testing.T) {
-			want, known := jobs[name]
+			want, known := payloadJobs[name]
 			if !known {
 				t.Fatal("nobody has said what the metrics should be")
 			}
@@ -218,7 +218,7 @@ func TestPayloads(t *testing.T) {
 // One --once asks about a job of each payload and prints all of them.
 func TestOnceWithEveryPayload(t *testing.T) {
 	bodies := make(map[string][]byte)
-	for name, want := range jobs {
+	for name, want := range payloadJobs {
 		if want.state == "pending" { // no status: some of them rightly end the asking
 			continue
 		}
@@ -246,7 +246,7 @@ func TestOnceWithEveryPayload(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range bodies {
-		if line := fmt.Sprintf("deepaffects_job_state{account=\"default\",request_id=%q,state=%q} 1\n", name, jobs[name].state); !strings.Contains(stdout.String(), line) {
+		if line := fmt.Sprintf("deepaffects_job_state{account=\"default\",request_id=%q,state=%q} 1\n", name, payloadJobs[name].state); !strings.Contains(stdout.String(), line) {
 			t.Errorf("the metrics lack %s", line)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
 // How far a plan goes.
@@ -29,7 +29,7 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 		return fmt.Errorf("making the plan: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	if err := store.Copy(storage, dir); err != nil {
+	if err := sqlite.Copy(storage, dir); err != nil {
 		return fmt.Errorf("making the plan: %w", err)
 	}
 	if files, err := os.ReadDir(dir); err == nil && len(files) == 0 {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // A plan names the jobs of the register, says why they are asked about, and asks
@@ -39,8 +39,8 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	jobs := []registration.Job{{RequestID: "fresh", AudioSeconds: 600}, {RequestID: "old", SubmittedAt: time.Now().Add(-20 * time.Hour)}}
-	if _, _, err := account.Track(t.Context(), registration.HTTP, jobs); err != nil {
+	jobs := []submission.Job{{RequestID: "fresh", AudioSeconds: 600}, {RequestID: "old", SubmittedAt: time.Now().Add(-20 * time.Hour)}}
+	if _, _, err := account.Track(t.Context(), submission.HTTP, jobs); err != nil {
 		t.Fatal(err)
 	}
 	defer c.Stop(t.Context()) // it goes on meanwhile

@@ -25,7 +25,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/intake"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
 )
 
@@ -52,9 +52,9 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 		WriteTimeout:      2 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          intake.ErrorLog(log),
+		ErrorLog:          httpapi.ErrorLog(log),
 	}
-	intake.LimitConnections(server)
+	httpapi.LimitConnections(server)
 	// The collector starts when the port is ours: a process that cannot have it,
 	// and is started again and again, must not spend the quota on that.
 	listening := make(chan struct{})
@@ -126,13 +126,13 @@ type exporter struct {
 	ready     atomic.Bool
 	reloading sync.Mutex
 	reloaded  *exposition.Reload
-	listeners *intake.Listeners
+	listeners *httpapi.Listeners
 }
 
 func newExporter(f *flags, c *collector.Collector, log *slog.Logger) *exporter {
 	return &exporter{
 		flags: f, collector: c, log: log,
-		reloaded: exposition.NewReload(time.Now()), listeners: intake.NewListeners(c, log),
+		reloaded: exposition.NewReload(time.Now()), listeners: httpapi.NewListeners(c, log),
 	}
 }
 
@@ -155,7 +155,7 @@ func (e *exporter) handler() http.Handler {
 	for _, path := range statuspage.Paths {
 		mux.Handle("GET "+path, pages)
 	}
-	mux.Handle(intake.WebhookPattern, intake.NewWebhooks(e.collector, e.log, ""))
+	mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(e.collector, e.log, ""))
 	mux.HandleFunc("GET /-/healthy", e.serveHealthy)
 	mux.HandleFunc("GET /-/ready", e.serveReady)
 	if e.flags.enableLifecycle {
@@ -170,7 +170,7 @@ func (e *exporter) handler() http.Handler {
 	}
 	// A ServeMux redirects a path that is not clean, such as one with a request ID
 	// that was not escaped; a client that follows would speak of another job.
-	api := intake.New(e.collector, e.log, version.Version)
+	api := httpapi.New(e.collector, e.log, version.Version)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/api/v1/") {
 			api.ServeHTTP(w, r)

@@ -6,11 +6,11 @@ import (
 	"log/slog"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/intake"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 )
 
 // Listeners serve registration and webhooks at the service addresses of accounts.
-type Listeners = intake.Listeners
+type Listeners = httpapi.Listeners
 
 // New returns listeners that serve a collector's accounts, and listens nowhere yet.
-func New(c *collector.Collector, log *slog.Logger) *Listeners { return intake.NewListeners(c, log) }
+func New(c *collector.Collector, log *slog.Logger) *Listeners { return httpapi.NewListeners(c, log) }

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v2"
 	_ "modernc.org/sqlite"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
 const runbookURL = "https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md#"
@@ -100,7 +100,7 @@ func TestRunbooks(t *testing.T) {
 // What the runbooks ask of the register's file can be asked.
 func TestRunbooksSQL(t *testing.T) {
 	dir := t.TempDir()
-	register, err := store.Open(dir, slog.New(slog.DiscardHandler))
+	register, err := sqlite.Open(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 // An account is a snapshot, prepared to be shown.
@@ -21,7 +21,7 @@ type account struct {
 
 // A job is a job that has series.
 type job struct {
-	*register.Job
+	*jobs.Job
 	nextPoll time.Time        // zero: not known
 	scope    []*dto.LabelPair // the labels of all of its series
 }

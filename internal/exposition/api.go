@@ -3,8 +3,8 @@ package exposition
 import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
@@ -37,7 +37,7 @@ var api = []*family{
 	{
 		name: "api_request_duration_seconds", kind: kindHistogram,
 		help:    "Time that a request to the API took until its answer was read, in seconds.",
-		account: overall(func(t *register.Totals) *histogram.Histogram { return t.APIDuration }),
+		account: overall(func(t *jobs.Totals) *histogram.Histogram { return t.APIDuration }),
 	},
 	{
 		name: "api_unknown_states_total", kind: kindCounter,

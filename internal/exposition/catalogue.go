@@ -19,7 +19,7 @@ const prefix = "deepaffects_"
 // The catalogue, in the order of docs/metrics.md.
 var catalogue = []group{
 	{"Jobs of their own", ownJobs},
-	{"Jobs together", jobs},
+	{"Jobs together", allJobs},
 	{"Transcripts", transcripts},
 	{"API and quota", api},
 	{"Webhooks, sources and storage", intake},

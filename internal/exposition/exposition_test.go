@@ -19,8 +19,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -128,9 +128,9 @@ func labelsOf(m *dto.Metric) string {
 
 func TestContract(t *testing.T) {
 	r := newRegister()
-	track(t, r, registration.HTTP, registration.Job{RequestID: "a"})
+	track(t, r, submission.HTTP, submission.Job{RequestID: "a"})
 	complete(t, r, "a", 30, conversation())
-	track(t, r, registration.HTTP, registration.Job{RequestID: "b"})
+	track(t, r, submission.HTTP, submission.Job{RequestID: "b"})
 	s := snapshot("default", r)
 	s.NextPolls = []time.Time{after(90), after(90)}
 	families := gather(t, everything(t, s))
@@ -245,10 +245,10 @@ func TestFirstScrape(t *testing.T) {
 // TestAccount checks that every figure of an account ends in its own metric.
 func TestAccount(t *testing.T) {
 	r := newRegister()
-	track(t, r, registration.File, registration.Job{RequestID: "a"})
+	track(t, r, submission.File, submission.Job{RequestID: "a"})
 	s := snapshot("calls", r)
 	totals := s.Totals
-	totals.Registered[registration.URL] = 2
+	totals.Registered[submission.URL] = 2
 	totals.Finished = [...]uint64{3, 4, 5}
 	totals.Evicted = [...]uint64{6, 7}
 	totals.Words, totals.WordOverlaps, totals.SpeechSeconds = 8, 9, 10.5
@@ -256,13 +256,13 @@ func TestAccount(t *testing.T) {
 	totals.APIRequests[jobstatus.OK], totals.APIRequests[jobstatus.TooLarge] = 15, 16
 	totals.APIUnknownStates = 17
 	totals.Webhooks[0], totals.Webhooks[7] = 18, 19
-	totals.SourceErrors[registration.File] = 20
+	totals.SourceErrors[submission.File] = 20
 	totals.StoreErrors, totals.CorruptRecords = 21, 22
 	s.JobMetrics = collector.JobMetricsOff
 	s.Due, s.Up, s.LastSuccess = 23, true, after(24.25)
 	s.Minute = schedule.Usage{Limit: 5, Used: 2.5, Resets: after(26)}
 	s.Day = schedule.Usage{Limit: math.Inf(1), Used: 27, Resets: after(28)}
-	s.SourceSuccess = map[registration.Source]time.Time{registration.URL: after(29)}
+	s.SourceSuccess = map[submission.Source]time.Time{submission.URL: after(29)}
 	s.Pricing = schedule.Pricing{Price: 30, Coming: 31, PerJob: 32, Sharing: 33}
 	registry := of(t, s)
 
@@ -430,7 +430,7 @@ func TestCollector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := account.Track(t.Context(), registration.HTTP, []registration.Job{{RequestID: "a", API: "asr"}}); err != nil {
+	if _, _, err := account.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: "a", API: "asr"}}); err != nil {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewPedanticRegistry()
@@ -465,7 +465,7 @@ func TestConcurrentScrapes(t *testing.T) {
 	}
 	for i := range 50 {
 		id := fmt.Sprint("job ", i)
-		track(t, r, registration.HTTP, registration.Job{RequestID: id, Labels: map[string]string{"team": "sales"}})
+		track(t, r, submission.HTTP, submission.Job{RequestID: id, Labels: map[string]string{"team": "sales"}})
 		complete(t, r, id, 30, conversation())
 	}
 	wg.Wait()
@@ -475,7 +475,7 @@ func TestConcurrentScrapes(t *testing.T) {
 // exception from them.
 func TestLint(t *testing.T) {
 	r := newRegister()
-	track(t, r, registration.HTTP, registration.Job{RequestID: "a"})
+	track(t, r, submission.HTTP, submission.Job{RequestID: "a"})
 	complete(t, r, "a", 30, conversation())
 	problems, err := testutil.GatherAndLint(everything(t, snapshot("default", r)))
 	if err != nil {
@@ -514,7 +514,7 @@ func BenchmarkScrape(b *testing.B) {
 	r := newRegister("team")
 	for i := range 1000 {
 		id := fmt.Sprintf("8bdd983a-c6bd-4159-982d-%012x", i*7919)
-		track(b, r, registration.HTTP, registration.Job{RequestID: id, API: "asr", Labels: map[string]string{"team": "sales"}})
+		track(b, r, submission.HTTP, submission.Job{RequestID: id, API: "asr", Labels: map[string]string{"team": "sales"}})
 		complete(b, r, id, 30, benchmarkResult)
 	}
 	registry := prometheus.NewRegistry()

@@ -13,14 +13,14 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 // TestClassicHistogram checks the text of a histogram.
 func TestClassicHistogram(t *testing.T) {
 	r := newRegister()
-	track(t, r, registration.HTTP, registration.Job{RequestID: "a"})
+	track(t, r, submission.HTTP, submission.Job{RequestID: "a"})
 	complete(t, r, "a", 30, conversation())
 	check(t, of(t, snapshot("default", r)), `
 		# TYPE deepaffects_word_gap_seconds histogram
@@ -171,7 +171,7 @@ func TestExemplars(t *testing.T) {
 	r := newRegister()
 	fits := strings.Repeat("א", 118) // with the name of the label, 128 characters
 	for i, id := range []string{"a", fits, fits + "א", `"\` + "\xff"} {
-		track(t, r, registration.HTTP, registration.Job{RequestID: id})
+		track(t, r, submission.HTTP, submission.Job{RequestID: id})
 		complete(t, r, id, []float64{20, 40, 100, 200.5}[i], conversation())
 	}
 	registry := of(t, snapshot("default", r))

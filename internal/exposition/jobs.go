@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -23,17 +23,17 @@ var (
 )
 
 var (
-	stateLabel     = closed("state", register.States[:]...)
+	stateLabel     = closed("state", jobs.States[:]...)
 	resultLabel    = closed("result", results[:]...)
-	sourceLabel    = closed("source", registration.Sources...)
-	evictionLabel  = closed("reason", register.Evictions[:]...)
+	sourceLabel    = closed("source", submission.Sources...)
+	evictionLabel  = closed("reason", jobs.Evictions[:]...)
 	speakerLabel   = closed("speaker", speakers[:]...)
 	apiLabel       = open("api", "that the job was submitted to, `unknown` where nobody said")
 	errorCodeLabel = open("error_code", "of a failed job, else empty")
 )
 
-func resultNames() (names [len(register.Results)]string) {
-	for i, s := range register.Results {
+func resultNames() (names [len(jobs.Results)]string) {
+	for i, s := range jobs.Results {
 		names[i] = s.String()
 	}
 	return names
@@ -53,8 +53,8 @@ var ownJobs = []*family{
 		name: "job_state", kind: kindGauge, labels: []label{stateLabel}, basic: true,
 		help: "1 for the state that the job is in, 0 for the other states.",
 		job: func(e *emitter, j *job) {
-			for i, name := range register.States {
-				e.value(truth(j.State == register.State(i)), name)
+			for i, name := range jobs.States {
+				e.value(truth(j.State == jobs.State(i)), name)
 			}
 		},
 	},
@@ -182,14 +182,14 @@ func distribution(of func(*transcript.Statistics) transcript.Distribution) func(
 	}
 }
 
-// jobs are the metrics over all jobs of an account.
-var jobs = []*family{
+// allJobs are the metrics over all jobs of an account.
+var allJobs = []*family{
 	{
 		name: "jobs", kind: kindGauge, labels: []label{stateLabel},
 		help: "Number of jobs in the register now.",
 		account: func(e *emitter, s *collector.Snapshot) {
 			for i, n := range s.Counts {
-				e.value(float64(n), register.States[i])
+				e.value(float64(n), jobs.States[i])
 			}
 		},
 	},
@@ -202,7 +202,7 @@ var jobs = []*family{
 		name: "jobs_registered_total", kind: kindCounter, labels: []label{sourceLabel},
 		help: "Number of jobs that tracking began for, by where they were first heard of.",
 		account: func(e *emitter, s *collector.Snapshot) {
-			for _, source := range registration.Sources {
+			for _, source := range submission.Sources {
 				e.value(float64(s.Totals.Registered[source]), string(source))
 			}
 		},
@@ -221,7 +221,7 @@ var jobs = []*family{
 		help: "Number of jobs that left the register because their retention was over, or lost their own series to the limit on those.",
 		account: func(e *emitter, s *collector.Snapshot) {
 			for i, n := range s.Totals.Evicted {
-				e.value(float64(n), register.Evictions[i])
+				e.value(float64(n), jobs.Evictions[i])
 			}
 		},
 	},

@@ -9,19 +9,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 // TestJob checks all series of a job at each point of its life.
 func TestJob(t *testing.T) {
 	for name, test := range map[string]struct {
-		live func(*testing.T, *register.Register)
+		live func(*testing.T, *jobs.Register)
 		want string
 	}{
 		"pending": {
-			func(*testing.T, *register.Register) {},
+			func(*testing.T, *jobs.Register) {},
 			`
 			# TYPE deepaffects_job_first_seen_timestamp_seconds gauge
 			deepaffects_job_first_seen_timestamp_seconds{account="default",request_id="a"} 1e+09
@@ -38,8 +38,8 @@ func TestJob(t *testing.T) {
 			`,
 		},
 		"running": {
-			func(t *testing.T, r *register.Register) {
-				observe(t, r, register.Observation{RequestID: "a", At: after(10.25), State: register.Running})
+			func(t *testing.T, r *jobs.Register) {
+				observe(t, r, jobs.Observation{RequestID: "a", At: after(10.25), State: jobs.Running})
 			},
 			`
 			# TYPE deepaffects_job_first_seen_timestamp_seconds gauge
@@ -59,8 +59,8 @@ func TestJob(t *testing.T) {
 			`,
 		},
 		"failed": {
-			func(t *testing.T, r *register.Register) {
-				observe(t, r, register.Observation{RequestID: "a", At: after(10), State: register.Failed, ErrorCode: "params_invalid"})
+			func(t *testing.T, r *jobs.Register) {
+				observe(t, r, jobs.Observation{RequestID: "a", At: after(10), State: jobs.Failed, ErrorCode: "params_invalid"})
 			},
 			`
 			# TYPE deepaffects_job_finished_timestamp_seconds gauge
@@ -80,8 +80,8 @@ func TestJob(t *testing.T) {
 			`,
 		},
 		"lost": {
-			func(t *testing.T, r *register.Register) {
-				observe(t, r, register.Observation{RequestID: "a", At: after(10), State: register.Lost})
+			func(t *testing.T, r *jobs.Register) {
+				observe(t, r, jobs.Observation{RequestID: "a", At: after(10), State: jobs.Lost})
 			},
 			`
 			# TYPE deepaffects_job_finished_timestamp_seconds gauge
@@ -99,7 +99,7 @@ func TestJob(t *testing.T) {
 			`,
 		},
 		"completed": {
-			func(t *testing.T, r *register.Register) { complete(t, r, "a", 10, conversation()) },
+			func(t *testing.T, r *jobs.Register) { complete(t, r, "a", 10, conversation()) },
 			`
 			# TYPE deepaffects_job_confidence_ratio gauge
 			deepaffects_job_confidence_ratio{account="default",request_id="a"} 0.875
@@ -151,7 +151,7 @@ func TestJob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegister()
-			track(t, r, registration.File, registration.Job{RequestID: "a", API: "asr"})
+			track(t, r, submission.File, submission.Job{RequestID: "a", API: "asr"})
 			test.live(t, r)
 			s := snapshot("default", r)
 			s.NextPolls = []time.Time{after(90.5)} // also where the job has finished: it must not show
@@ -246,7 +246,7 @@ func TestAbsent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegister()
-			track(t, r, registration.File, registration.Job{RequestID: "a"})
+			track(t, r, submission.File, submission.Job{RequestID: "a"})
 			complete(t, r, "a", 10, test.result)
 			check(t, of(t, snapshot("default", r)), test.want, ofResults...)
 		})
@@ -255,7 +255,7 @@ func TestAbsent(t *testing.T) {
 
 func TestManySpeakers(t *testing.T) {
 	r := newRegister()
-	track(t, r, registration.File, registration.Job{RequestID: "a"})
+	track(t, r, submission.File, submission.Job{RequestID: "a"})
 	complete(t, r, "a", 10, accumulate(func(a *transcript.Accumulator) {
 		a.SegmentList()
 		for i := range 13 { // of 13, 12 … 1 seconds
@@ -310,7 +310,7 @@ func TestJobMetrics(t *testing.T) {
 	} {
 		t.Run(option, func(t *testing.T) {
 			r := newRegister()
-			track(t, r, registration.Webhook, registration.Job{RequestID: "a"})
+			track(t, r, submission.Webhook, submission.Job{RequestID: "a"})
 			complete(t, r, "a", 10, conversation())
 			s := snapshot("default", r)
 			s.JobMetrics = option
@@ -329,7 +329,7 @@ func TestJobMetrics(t *testing.T) {
 func TestJobLabels(t *testing.T) {
 	account := func(name string, jobLabels []string, values map[string]string) collector.Snapshot {
 		r := newRegister("team", "zone", "agent", "source")
-		track(t, r, registration.HTTP, registration.Job{RequestID: "a", Labels: values})
+		track(t, r, submission.HTTP, submission.Job{RequestID: "a", Labels: values})
 		s := snapshot(name, r)
 		s.JobLabels = jobLabels
 		return s
@@ -391,14 +391,14 @@ func TestJobLabels(t *testing.T) {
 
 // TestHostile checks that nothing from outside breaks the page.
 func TestHostile(t *testing.T) {
-	longest := strings.Repeat("א", registration.MaxRequestIDLength)
+	longest := strings.Repeat("א", submission.MaxRequestIDLength)
 	ids := []string{
 		`<script>alert("1")</script>`, `back\slash`, `back\nslash`, `"} 1`, `# EOF`, `{a="b"}`, `,`, "…", "é", "e\u0301",
 		longest, longest[2:] + "ב",
 	}
 	r := newRegister("team")
 	for _, id := range ids {
-		track(t, r, registration.HTTP, registration.Job{RequestID: id, API: "asr", Labels: map[string]string{
+		track(t, r, submission.HTTP, submission.Job{RequestID: id, API: "asr", Labels: map[string]string{
 			"team": "\"\\\n<b>\xff\xfe\x00\r" + id,
 		}})
 		complete(t, r, id, 10, conversation())
@@ -446,8 +446,8 @@ func TestHostile(t *testing.T) {
 // rather than costing the whole page.
 func TestDuplicates(t *testing.T) {
 	r := newRegister()
-	track(t, r, registration.HTTP, registration.Job{RequestID: "a\xff"})
-	track(t, r, registration.HTTP, registration.Job{RequestID: "a\xfe"})
+	track(t, r, submission.HTTP, submission.Job{RequestID: "a\xff"})
+	track(t, r, submission.HTTP, submission.Job{RequestID: "a\xfe"})
 	s := snapshot("b\xff", r)
 	other := snapshot("b\xfe", newRegister())
 	check(t, of(t, s, other), `

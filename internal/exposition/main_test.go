@@ -19,9 +19,9 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -36,23 +36,23 @@ func after(seconds float64) time.Time {
 }
 
 // newRegister returns an empty register whose totals begin at the epoch.
-func newRegister(jobLabels ...string) *register.Register {
-	return register.New(register.Options{
+func newRegister(jobLabels ...string) *jobs.Register {
+	return jobs.New(jobs.Options{
 		Retention: 24 * time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 1000, JobLabels: jobLabels,
 	}, epoch)
 }
 
 // track registers a job at the epoch.
-func track(t testing.TB, r *register.Register, from registration.Source, job registration.Job) {
+func track(t testing.TB, r *jobs.Register, from submission.Source, job submission.Job) {
 	t.Helper()
-	tracked, err := r.Track(t.Context(), from, []registration.Job{job}, epoch)
+	tracked, err := r.Track(t.Context(), from, []submission.Job{job}, epoch)
 	if err != nil || len(tracked) != 1 {
 		t.Fatalf("tracking a job: %d tracked, error %v", len(tracked), err)
 	}
 }
 
 // observe applies an observation.
-func observe(t testing.TB, r *register.Register, o register.Observation) {
+func observe(t testing.TB, r *jobs.Register, o jobs.Observation) {
 	t.Helper()
 	effect, err := r.Observe(t.Context(), o)
 	if err != nil || !effect.Known {
@@ -61,9 +61,9 @@ func observe(t testing.TB, r *register.Register, o register.Observation) {
 }
 
 // complete ends a job with a result, some seconds after the epoch.
-func complete(t testing.TB, r *register.Register, requestID string, at float64, result *transcript.Result) {
+func complete(t testing.TB, r *jobs.Register, requestID string, at float64, result *transcript.Result) {
 	t.Helper()
-	observe(t, r, register.Observation{RequestID: requestID, At: after(at), State: register.Completed, Result: result})
+	observe(t, r, jobs.Observation{RequestID: requestID, At: after(at), State: jobs.Completed, Result: result})
 }
 
 // accumulate returns the result of a document.
@@ -87,7 +87,7 @@ func conversation() *transcript.Result {
 }
 
 // snapshot returns an account as it is a minute after the epoch.
-func snapshot(account string, r *register.Register) collector.Snapshot {
+func snapshot(account string, r *jobs.Register) collector.Snapshot {
 	return collector.Snapshot{
 		Snapshot:   r.Snapshot(after(60)),
 		Account:    account,

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // DefaultLookInterval is how often files are looked at.
@@ -63,7 +63,7 @@ func NewFiles(patterns []string, every time.Duration, h Handler) (*Files, error)
 		handler:  h,
 		wake:     make(chan struct{}, 1),
 		appeared: make(map[string]bool),
-		lines:    bufio.NewReaderSize(nil, registration.MaxEntryBytes+len("\r\n")+len(bom)),
+		lines:    bufio.NewReaderSize(nil, submission.MaxEntryBytes+len("\r\n")+len(bom)),
 	}
 	if err := f.SetPatterns(patterns); err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func (f *Files) look(ctx context.Context) {
 		f.fine = false
 		troubles[err.Error()] = true
 		if !f.troubles[err.Error()] {
-			f.handler.Problem(registration.File, 1, err)
+			f.handler.Problem(submission.File, 1, err)
 		}
 	}
 	if reloaded {
@@ -157,7 +157,7 @@ func (f *Files) look(ctx context.Context) {
 	f.forget((*follower).ended)
 	f.troubles = troubles
 	if len(patterns) > 0 && ctx.Err() == nil {
-		f.handler.Looked(registration.File, f.fine)
+		f.handler.Looked(submission.File, f.fine)
 	}
 }
 

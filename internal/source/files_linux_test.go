@@ -17,8 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // desk is a directory whose files are followed.
@@ -78,7 +78,7 @@ func follow(t *testing.T, prepare func(*desk), test func(*desk), patterns ...str
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{journal: &journal{t: t, from: registration.File}, dir: dir}
+		d := &desk{journal: &journal{t: t, from: submission.File}, dir: dir}
 		if prepare != nil {
 			prepare(d)
 		}
@@ -135,7 +135,7 @@ func (d *desk) held() []string {
 }
 
 func TestFilesLines(t *testing.T) {
-	long := strings.Repeat("x", registration.MaxEntryBytes+1)
+	long := strings.Repeat("x", submission.MaxEntryBytes+1)
 	object := `{"request_id": "o", "labels": {"x": "` + strings.Repeat("y", 200) + `"}}`
 	for name, test := range map[string]struct {
 		content  string
@@ -152,7 +152,7 @@ func TestFilesLines(t *testing.T) {
 		"bad JSON":          {content: `{"request_id": "secret` + "\na\n", ids: ids("a"), problems: ids("f:1: not JSON as RFC 8259 and UTF-8 have it, at byte 22")},
 		"too long":          {content: "a\n" + long + "\nb\n", ids: ids("a", "b"), problems: ids("f:2: longer than 65536 bytes")},
 		"far too long":      {content: strings.Repeat(long, 5) + "\nb\n\x00\n", ids: ids("b"), problems: ids("f:1: longer than 65536 bytes", "f:3: the request ID has a character that cannot be printed")},
-		"longest":           {content: "\ufeff" + object + strings.Repeat(" ", registration.MaxEntryBytes-len(object)) + "\r\nb\n", ids: ids("o", "b")},
+		"longest":           {content: "\ufeff" + object + strings.Repeat(" ", submission.MaxEntryBytes-len(object)) + "\r\nb\n", ids: ids("o", "b")},
 		"bracket in a line": {content: "a\n[b]\n", ids: ids("a", "[b]")},
 	} {
 		t.Run(name, func(t *testing.T) {

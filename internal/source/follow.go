@@ -13,7 +13,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 const (
@@ -201,7 +201,7 @@ func (f *Files) readDocument(ctx context.Context, fl *follower) error {
 	}
 	r := f.section(fl, 0, fl.info.Size())
 	skipBOM(r)
-	jobs, err := registration.ParseJSON(r, maxEntries)
+	jobs, err := submission.ParseJSON(r, maxEntries)
 	var failed *fs.PathError
 	switch {
 	case errors.As(err, &failed):
@@ -210,7 +210,7 @@ func (f *Files) readDocument(ctx context.Context, fl *follower) error {
 		reject(err)
 		return nil
 	}
-	taken, err := f.handler.offer(ctx, registration.File, jobs[min(fl.entries, len(jobs)):])
+	taken, err := f.handler.offer(ctx, submission.File, jobs[min(fl.entries, len(jobs)):])
 	fl.entries += taken
 	fl.dirty = err != nil
 	return nil
@@ -225,7 +225,7 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 	// and are the bad lines reported: otherwise both come again at the next look.
 	commit := func() bool {
 		if len(b.jobs) > 0 {
-			if err := f.handler.Track(ctx, registration.File, b.jobs); err != nil {
+			if err := f.handler.Track(ctx, submission.File, b.jobs); err != nil {
 				return false
 			}
 		}
@@ -259,7 +259,7 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 				at.line++
 			}
 		case err == bufio.ErrBufferFull:
-			b.reject(at.line+1, fmt.Errorf("longer than %d bytes", registration.MaxEntryBytes))
+			b.reject(at.line+1, fmt.Errorf("longer than %d bytes", submission.MaxEntryBytes))
 			at.pass(chunk)
 			at.skipping, tail = true, nil
 		case err == nil:
@@ -294,13 +294,13 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 // report reports n problems that err stands for.
 func (f *Files) report(n int, err error) {
 	f.fine = false
-	f.handler.Problem(registration.File, n, err)
+	f.handler.Problem(submission.File, n, err)
 }
 
 // batch is what was read from a file in one look and is not yet taken.
 type batch struct {
 	path   string
-	jobs   []registration.Job
+	jobs   []submission.Job
 	bad    []error // what is wrong with lines, at most maxShown in a look
 	more   int     // bad lines beyond those
 	shown  int     // bad lines of earlier batches that were reported one by one
@@ -309,7 +309,7 @@ type batch struct {
 
 // add adds what a line says.
 func (b *batch) add(line int, text []byte) {
-	job, ok, err := registration.ParseLine(text)
+	job, ok, err := submission.ParseLine(text)
 	switch {
 	case err != nil:
 		b.reject(line, err)

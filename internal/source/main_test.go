@@ -11,8 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,7 +23,7 @@ const every = 5 * time.Second
 // journal is a handler that writes down what it is told since it was last read.
 type journal struct {
 	t    *testing.T
-	from registration.Source
+	from submission.Source
 
 	mu        sync.Mutex
 	accept    int // how many of the next batches Track takes,
@@ -37,13 +37,13 @@ type journal struct {
 }
 
 func (j *journal) handler() source.Handler {
-	check := func(from registration.Source) {
+	check := func(from submission.Source) {
 		if from != j.from {
 			j.t.Errorf("source %q, want %q", from, j.from)
 		}
 	}
 	return source.Handler{
-		Track: func(_ context.Context, from registration.Source, jobs []registration.Job) error {
+		Track: func(_ context.Context, from submission.Source, jobs []submission.Job) error {
 			check(from)
 			j.mu.Lock()
 			defer j.mu.Unlock()
@@ -61,14 +61,14 @@ func (j *journal) handler() source.Handler {
 			j.batches = append(j.batches, len(jobs))
 			return nil
 		},
-		Problem: func(from registration.Source, n int, err error) {
+		Problem: func(from submission.Source, n int, err error) {
 			check(from)
 			j.mu.Lock()
 			defer j.mu.Unlock()
 			j.problems = append(j.problems, err.Error())
 			j.count += n
 		},
-		Looked: func(from registration.Source, sound bool) {
+		Looked: func(from submission.Source, sound bool) {
 			check(from)
 			if !sound {
 				return

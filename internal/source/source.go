@@ -10,7 +10,7 @@ import (
 	"context"
 	"slices"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // Handler is what a source reports to. All three functions are needed. They
@@ -19,14 +19,14 @@ type Handler struct {
 	// Track is offered at most 1,000 jobs, which it may keep. An error says that
 	// none of them was taken: the source offers the same again at its next look.
 	// The source does not report that error, as Track knows it best.
-	Track func(ctx context.Context, from registration.Source, jobs []registration.Job) error
+	Track func(ctx context.Context, from submission.Source, jobs []submission.Job) error
 	// Problem reports n problems, at least one, that err stands for. What stays
 	// wrong in a file is reported once and not at each look.
-	Problem func(from registration.Source, n int, err error)
+	Problem func(from submission.Source, n int, err error)
 	// Looked reports that everything was looked at, and whether all of it is
 	// sound: nothing wrong, be it new or reported before, and every job taken. It
 	// is not called where there is nothing to look at.
-	Looked func(from registration.Source, sound bool)
+	Looked func(from submission.Source, sound bool)
 }
 
 const (
@@ -37,7 +37,7 @@ const (
 )
 
 // offer hands jobs to Track batch by batch, and returns how many were taken.
-func (h *Handler) offer(ctx context.Context, from registration.Source, jobs []registration.Job) (taken int, err error) {
+func (h *Handler) offer(ctx context.Context, from submission.Source, jobs []submission.Job) (taken int, err error) {
 	for batch := range slices.Chunk(jobs, batchSize) {
 		if err := h.Track(ctx, from, batch); err != nil {
 			return taken, err

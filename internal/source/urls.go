@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // DefaultAskInterval is how often URLs are asked.
@@ -46,12 +46,12 @@ type endpoint struct {
 
 	due     time.Time
 	busy    bool
-	asked   bool               // at least once
-	healthy bool               // whether all went well when it was last asked
-	left    []registration.Job // that Track did not take
-	offered time.Time          // when all jobs were offered; zero: never
-	sum     [sha256.Size]byte  // of the body that they came from
-	version validators         // of that body
+	asked   bool              // at least once
+	healthy bool              // whether all went well when it was last asked
+	left    []submission.Job  // that Track did not take
+	offered time.Time         // when all jobs were offered; zero: never
+	sum     [sha256.Size]byte // of the body that they came from
+	version validators        // of that body
 }
 
 // NewURLs returns a source for the URLs. Each is asked every `every`, or every
@@ -183,7 +183,7 @@ func (u *URLs) hear(ctx context.Context, a answer) {
 		u.problem(e, errors.New("the answer is not a JSON array"))
 		return
 	}
-	jobs, err := registration.ParseJSON(bytes.NewReader(body), maxEntries)
+	jobs, err := submission.ParseJSON(bytes.NewReader(body), maxEntries)
 	if err != nil {
 		u.problem(e, err)
 		return
@@ -196,7 +196,7 @@ func (u *URLs) hear(ctx context.Context, a answer) {
 // What was not is kept rather than asked for again: a URL may answer with what
 // is new only.
 func (u *URLs) offer(ctx context.Context, e *endpoint) bool {
-	taken, err := u.handler.offer(ctx, registration.URL, e.left)
+	taken, err := u.handler.offer(ctx, submission.URL, e.left)
 	if e.left = e.left[taken:]; err != nil {
 		e.healthy = false
 		return false
@@ -212,10 +212,10 @@ func (u *URLs) ended(ctx context.Context, e *endpoint) {
 	unasked := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return !e.asked })
 	sick := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return !e.healthy })
 	if !unasked && ctx.Err() == nil {
-		u.handler.Looked(registration.URL, !sick)
+		u.handler.Looked(submission.URL, !sick)
 	}
 }
 
 func (u *URLs) problem(e *endpoint, err error) {
-	u.handler.Problem(registration.URL, 1, fmt.Errorf("%s: %w", e.name, err))
+	u.handler.Problem(submission.URL, 1, fmt.Errorf("%s: %w", e.name, err))
 }

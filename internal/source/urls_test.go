@@ -17,8 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // server answers requests in memory, so that it can be in a bubble.
@@ -40,7 +40,7 @@ func reply(code int, body string, headers ...string) *http.Response {
 func ask(t *testing.T, answer server, test func(*journal), urls ...string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{t: t, from: registration.URL}
+		j := &journal{t: t, from: submission.URL}
 		s := server(func(r *http.Request) (*http.Response, error) {
 			j.sync()
 			return answer(r)
@@ -363,15 +363,15 @@ func TestURLsKeepSecrets(t *testing.T) {
 			problems := make(chan string, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			urls, err := source.NewURLs([]string{u.String()}, server.Client(), time.Hour, source.Handler{
-				Track: func(context.Context, registration.Source, []registration.Job) error {
+				Track: func(context.Context, submission.Source, []submission.Job) error {
 					t.Error("jobs were offered")
 					return nil
 				},
-				Problem: func(_ registration.Source, _ int, err error) {
+				Problem: func(_ submission.Source, _ int, err error) {
 					problems <- err.Error()
 					cancel()
 				},
-				Looked: func(_ registration.Source, sound bool) {
+				Looked: func(_ submission.Source, sound bool) {
 					if sound {
 						t.Error("success")
 					}

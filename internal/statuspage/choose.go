@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 // How many jobs a table of the overview has.
@@ -17,9 +17,9 @@ const (
 	nextPolls = 5 // of those, the requests to come
 )
 
-func isFailed(s register.State) bool     { return s == register.Failed || s == register.Lost }
-func isUnfinished(s register.State) bool { return !s.Ended() }
-func isCompleted(s register.State) bool  { return s == register.Completed }
+func isFailed(s jobs.State) bool     { return s == jobs.Failed || s == jobs.Lost }
+func isUnfinished(s jobs.State) bool { return !s.Ended() }
+func isCompleted(s jobs.State) bool  { return s == jobs.Completed }
 
 // chosen are the IDs of the jobs to show: those that failed or were lost last, those
 // that have been unfinished for longest, and those that completed last.
@@ -34,7 +34,7 @@ func choose(a *collector.Account, now time.Time) (chosen, failures) {
 	oldest := func(x, y time.Time) bool { return !x.After(y) }
 	f, u, c := shortlist{before: latest}, shortlist{before: oldest}, shortlist{before: latest}
 	// Nothing matches: this only looks at each job.
-	a.Jobs(func(j *register.Job) bool {
+	a.Jobs(func(j *jobs.Job) bool {
 		switch {
 		case isFailed(j.State):
 			sum.add(j, now)
@@ -61,9 +61,9 @@ type recent struct {
 	Last time.Time
 }
 
-func (f *failures) add(j *register.Job, now time.Time) {
+func (f *failures) add(j *jobs.Job, now time.Time) {
 	what := &f.Failed
-	if j.State == register.Lost {
+	if j.State == jobs.Lost {
 		what = &f.Lost
 	} else {
 		f.codes[j.ErrorCode]++

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -102,9 +102,9 @@ func (s *site) job(r *http.Request) (any, error) {
 		}
 	}
 	switch j.State {
-	case register.Failed:
+	case jobs.Failed:
 		page.Alike, page.Alert = to.failed(j.ErrorCode), "DeepAffectsJobFailed"
-	case register.Lost:
+	case jobs.Lost:
 		page.Alert = "DeepAffectsJobLost"
 	}
 	page.Picture = draw(a.Marks(id))
@@ -122,7 +122,7 @@ func (s *site) job(r *http.Request) (any, error) {
 }
 
 // life is what happened to a job and when, and what will.
-func life(j *register.Job, next time.Time) (steps []step) {
+func life(j *jobs.Job, next time.Time) (steps []step) {
 	add := func(what string, at time.Time, class string) {
 		if at.IsZero() {
 			return
@@ -144,11 +144,11 @@ func life(j *register.Job, next time.Time) (steps []step) {
 		add("Last known to be unfinished", j.FinishedAt.Add(-j.DetectionWindow), "before-end")
 	}
 	switch j.State {
-	case register.Completed:
+	case jobs.Completed:
 		add("Found completed", j.FinishedAt, "good")
-	case register.Failed:
+	case jobs.Failed:
 		add("Found failed", j.FinishedAt, "bad")
-	case register.Lost:
+	case jobs.Lost:
 		add("Given up", j.FinishedAt, "bad")
 	}
 	return steps

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 // listed is how many jobs of an account the list has.
@@ -33,12 +33,12 @@ type accountJobs struct {
 func (s *site) jobs(r *http.Request) (any, error) {
 	values := r.URL.Query()
 	q := query{Text: strings.TrimSpace(values.Get("q")), Account: values.Get("account"), State: values.Get("state"), ErrorCode: values.Get("error_code")}
-	state := register.State(slices.Index(register.States[:], q.State))
+	state := jobs.State(slices.Index(jobs.States[:], q.State))
 	if state < 0 {
 		q.State = ""
 	}
 	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs", q), Query: q}
-	match := func(j *register.Job) bool {
+	match := func(j *jobs.Job) bool {
 		return (q.State == "" || j.State == state) && (q.ErrorCode == "" || j.ErrorCode == q.ErrorCode) && strings.Contains(j.RequestID, q.Text)
 	}
 	accounts := s.collector.Accounts()
@@ -65,7 +65,7 @@ func (s *site) jobs(r *http.Request) (any, error) {
 	return page, nil
 }
 
-func list(a *collector.Account, to links, match func(*register.Job) bool, after string, q query, now time.Time) accountJobs {
+func list(a *collector.Account, to links, match func(*jobs.Job) bool, after string, q query, now time.Time) accountJobs {
 	found, ok := a.Jobs(match, after, listed+1)
 	if !ok { // it has left meanwhile: from the newest on
 		found, _ = a.Jobs(match, "", listed+1)

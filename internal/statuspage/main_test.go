@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 const (
@@ -57,22 +57,22 @@ func watch(tb testing.TB, api http.RoundTripper, configs ...collector.Config) *c
 	return c
 }
 
-func track(tb testing.TB, c *collector.Collector, account string, jobs ...registration.Job) {
+func track(tb testing.TB, c *collector.Collector, account string, jobs ...submission.Job) {
 	tb.Helper()
 	a, err := c.Account(account)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, _, err := a.Track(tb.Context(), registration.HTTP, jobs); err != nil {
+	if _, _, err := a.Track(tb.Context(), submission.HTTP, jobs); err != nil {
 		tb.Fatal(err)
 	}
 }
 
 // jobs returns jobs with these IDs.
-func jobs(ids ...string) []registration.Job {
-	var jobs []registration.Job
+func jobs(ids ...string) []submission.Job {
+	var jobs []submission.Job
 	for _, id := range ids {
-		jobs = append(jobs, registration.Job{RequestID: id})
+		jobs = append(jobs, submission.Job{RequestID: id})
 	}
 	return jobs
 }

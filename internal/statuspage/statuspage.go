@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 //go:embed *.html
@@ -97,7 +97,7 @@ func (s *site) frame(title string, q query) frame {
 	for _, a := range s.collector.Accounts() {
 		q.Accounts = append(q.Accounts, a.Name())
 	}
-	q.States = register.States[:]
+	q.States = jobs.States[:]
 	return frame{
 		Title: title, Style: template.CSS(style), Script: template.JS(script), At: time.Now(),
 		TelemetryPath: s.telemetryPath, Version: s.version, Query: q,

@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 func TestServesItsPathsAlone(t *testing.T) {
@@ -117,7 +117,7 @@ func TestShowsAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := vendor{"c1": completed, "c2": empty, "f": failed, "r": running}
 		c := watch(t, api, config("alpha"), unlimited("beta"))
-		track(t, c, "alpha", registration.Job{RequestID: "c1", API: "asr", Labels: map[string]string{"team": "t"}})
+		track(t, c, "alpha", submission.Job{RequestID: "c1", API: "asr", Labels: map[string]string{"team": "t"}})
 		track(t, c, "alpha", jobs("c2", "f", "r", "p")...)
 		<-time.After(75 * time.Second)
 		if err := c.Once(t.Context()); err != nil {
@@ -298,7 +298,7 @@ func TestStoreFails(t *testing.T) {
 		if _, err := db.Exec(step.statement); err != nil {
 			t.Fatal(err)
 		}
-		_, _, err := a.Track(t.Context(), registration.HTTP, jobs(fmt.Sprint(i)))
+		_, _, err := a.Track(t.Context(), submission.HTTP, jobs(fmt.Sprint(i)))
 		page := text(get(c, "GET", "/").Body.String())
 		if (err != nil) != step.fails || strings.Contains(page, problem) != step.fails || strings.Contains(page, "no more") != step.fails {
 			t.Errorf("after %s: %v; the page reads: %s", step.statement, err, page)
@@ -411,7 +411,7 @@ func TestHostileJobs(t *testing.T) {
 	c := watch(t, nil, config("a"), config(evil))
 	for _, account := range []string{"a", evil} {
 		for _, id := range ids {
-			track(t, c, account, registration.Job{RequestID: id, Labels: map[string]string{"team": evil}})
+			track(t, c, account, submission.Job{RequestID: id, Labels: map[string]string{"team": evil}})
 		}
 	}
 	page := get(c, "GET", "/").Body.String()
@@ -515,7 +515,7 @@ func TestJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := vendor{"c": running, "f": failed, "r": running}
 		c := watch(t, api, unlimited("a"))
-		track(t, c, "a", registration.Job{RequestID: "c", API: "asr", AudioSeconds: 90, SubmittedAt: time.Now().Add(-time.Hour), Labels: map[string]string{"team": "x"}})
+		track(t, c, "a", submission.Job{RequestID: "c", API: "asr", AudioSeconds: 90, SubmittedAt: time.Now().Add(-time.Hour), Labels: map[string]string{"team": "x"}})
 		track(t, c, "a", jobs("f", "r")...)
 		for range 2 {
 			<-time.After(time.Minute)

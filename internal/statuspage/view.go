@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/register"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/registration"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // frame is what is around the content of each page.
@@ -65,14 +65,14 @@ func inside(text string) string { return strings.ToLower(text[:1]) + text[1:] }
 
 // UnfinishedJobs is how many there are, of which the page shows some.
 func (a account) UnfinishedJobs() int {
-	return a.Counts[register.Pending] + a.Counts[register.Running]
+	return a.Counts[jobs.Pending] + a.Counts[jobs.Running]
 }
 
 // FailedJobs is how many failed or were lost, of which the page shows some.
-func (a account) FailedJobs() int { return a.Counts[register.Failed] + a.Counts[register.Lost] }
+func (a account) FailedJobs() int { return a.Counts[jobs.Failed] + a.Counts[jobs.Lost] }
 
 // Empty says that there has been no job yet.
-func (a account) Empty() bool { return a.Counts == [len(register.States)]int{} }
+func (a account) Empty() bool { return a.Counts == [len(jobs.States)]int{} }
 
 type stateCount struct {
 	State string
@@ -109,7 +109,7 @@ func (q quota) High() float64 { return q.Limit * 0.9 }
 
 // sourceView is where request IDs come from.
 type sourceView struct {
-	Source      registration.Source
+	Source      submission.Source
 	Jobs        int // registered by it, ever
 	LastSuccess time.Time
 	Errors      int
@@ -119,16 +119,16 @@ type sourceView struct {
 
 // sourcesOf are the sources that have been of any use, or should have been.
 func sourcesOf(s *collector.Snapshot) (views []sourceView) {
-	for _, from := range registration.Sources {
+	for _, from := range submission.Sources {
 		v := sourceView{Source: from, Jobs: int(s.Totals.Registered[from]), LastSuccess: s.SourceSuccess[from], Errors: int(s.Totals.SourceErrors[from])}
-		if from == registration.Webhook {
+		if from == submission.Webhook {
 			v.LastSuccess = s.WebhookReceived
 		}
 		if p, found := s.SourceProblems[from]; found {
 			v.Problem, v.Failing = &p, p.At.After(v.LastSuccess)
 		}
 		// The configuration is always read, whether it names a job or not.
-		if v.Jobs > 0 || v.Errors > 0 || from != registration.Config && !v.LastSuccess.IsZero() {
+		if v.Jobs > 0 || v.Errors > 0 || from != submission.Config && !v.LastSuccess.IsZero() {
 			views = append(views, v)
 		}
 	}
@@ -137,7 +137,7 @@ func sourcesOf(s *collector.Snapshot) (views []sourceView) {
 
 // jobView is a job as a row of a table.
 type jobView struct {
-	register.Job
+	jobs.Job
 	Link     string // to all that is known of it
 	Took     time.Duration
 	NextPoll time.Time
@@ -170,7 +170,7 @@ func (l links) job(id string) string { return "/job?" + l.values("request_id", i
 
 // failed are the jobs that failed with an error code.
 func (l links) failed(code string) string {
-	v := l.values("state", register.Failed.String())
+	v := l.values("state", jobs.Failed.String())
 	v.Set("error_code", code)
 	return "/jobs?" + v.Encode()
 }
@@ -184,7 +184,7 @@ func (l links) json(id string) string {
 }
 
 // row is a job as a row of a table.
-func (l links) row(j register.Job, next, now time.Time) jobView {
+func (l links) row(j jobs.Job, next, now time.Time) jobView {
 	return jobView{Job: j, Link: l.job(j.RequestID), Took: j.Age(now), NextPoll: next}
 }
 
@@ -227,17 +227,17 @@ func (s *site) overview(*http.Request) (any, error) {
 
 func viewOf(a *collector.Account, to links) account {
 	v := account{Snapshot: a.Snapshot()}
-	for i, state := range register.States {
+	for i, state := range jobs.States {
 		link := "/jobs?" + to.values("state", state).Encode()
 		v.States = append(v.States, stateCount{state, v.Counts[i], link})
 	}
 	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
 	v.Sources = sourcesOf(&v.Snapshot)
-	jobs, failures := choose(a, v.At)
+	chosen, failures := choose(a, v.At)
 	v.Failures = failures
 	v.Causes, v.OtherCauses = failures.causes(to)
 	v.Problems = problemsOf(&v.Snapshot, v.Sources, failures)
-	rows := func(ids []string, belongs func(register.State) bool) (rows []jobView) {
+	rows := func(ids []string, belongs func(jobs.State) bool) (rows []jobView) {
 		for _, id := range ids {
 			// Since it was chosen, a job may have gone on or gone away.
 			if job, next, known := a.Job(id); known && belongs(job.State) {
@@ -250,9 +250,9 @@ func viewOf(a *collector.Account, to links) account {
 		}
 		return rows
 	}
-	v.Failed = rows(jobs.failed, isFailed)
-	v.Unfinished = rows(jobs.unfinished, isUnfinished)
-	v.Completed = rows(jobs.completed, isCompleted)
+	v.Failed = rows(chosen.failed, isFailed)
+	v.Unfinished = rows(chosen.unfinished, isUnfinished)
+	v.Completed = rows(chosen.completed, isCompleted)
 	for _, poll := range a.NextPolls(nextPolls) {
 		if job, _, known := a.Job(poll.RequestID); known && isUnfinished(job.State) {
 			row := to.row(job, poll.At, v.At)

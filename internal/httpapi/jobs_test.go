@@ -1,0 +1,269 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+const (
+	completed = `{"status":"Completed","response":{"response":{"confidence":0.75,"num_speakers":2,"transcript":"secret","words":[
+		{"word":"secret","start":0,"end":0.5,"confidence":1,"speaker_id":"0"},
+		{"word":"secret","start":1,"end":1.5,"confidence":0.5,"speaker_id":"1"}]}}}`
+	silent  = `{"status":"Completed","response":{"response":{"segments":[{"tag":"noise","start":0,"end":2}]}}}`
+	failed  = `{"status":"Failed","response":{"response":{"fault":{"fault_string":"secret","detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`
+	running = `{"status":"Running"}`
+)
+
+// at is a time of the bubble, as an answer has it.
+func at(d time.Duration) string {
+	return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(d).Format("2006-01-02T15:04:05.000Z")
+}
+
+// decided is what the scheduler decides, which is not what these tests are about:
+// when a job is asked about and why, and what requests are worth.
+var decided = regexp.MustCompile(`"(next_poll|next_poll_why|at|why|price_seconds|forecast|due)":("[^"]+"|[0-9][^,}]*|{[^}]*})`)
+
+// undecided puts a question mark in the place of each such value.
+func undecided(w *httptest.ResponseRecorder) *httptest.ResponseRecorder {
+	body := decided.ReplaceAllString(w.Body.String(), `"$1":"?"`)
+	w.Body = bytes.NewBufferString(body)
+	return w
+}
+
+func TestShow(t *testing.T) {
+	const before = `"account":"a","source":"http","first_seen":"2000-01-01T00:00:00.000Z",`
+	const ended = `"last_observed":"2000-01-01T00:00:20.000Z","finished_at":"2000-01-01T00:00:20.000Z",
+		"age_seconds":20,"duration_seconds":20,"detection_window_seconds":20,`
+	for name, test := range map[string]struct{ entry, answer, want string }{
+		"completed": {
+			`{"request_id":"x","api":"asr","audio_seconds":1.5,"submitted_at":"1999-12-31T18:59:50-05:00","labels":{"team":"t","other":"o"}}`,
+			completed,
+			`{"request_id":"x",` + before + `"api":"asr","labels":{"team":"t"},"state":"completed",
+			"submitted_at":"1999-12-31T23:59:50.000Z","last_observed":"2000-01-01T00:00:20.000Z","finished_at":"2000-01-01T00:00:20.000Z",
+			"age_seconds":30,"duration_seconds":30,"detection_window_seconds":30,"audio_seconds":1.5,
+			"statistics":{"confidence":0.75,"speakers":2,"words":2,"speech_seconds":1,"duration_seconds":1.5,
+				"speech_rate":1.3333333333333333,"dominant_speaker_ratio":0.5,"overlaps":0,
+				"word_confidence":{"count":2,"sum":1.5,"min":0.5,"max":1,"mean":0.75,"p50":0.5,"p90":1,"p99":1},
+				"word_duration":{"count":2,"sum":1,"min":0.5,"max":0.5,"mean":0.5,"p50":0.5,"p90":0.5,"p99":0.5},
+				"word_gap":{"count":1,"sum":0.5,"min":0.5,"max":0.5,"mean":0.5,"p50":0.5,"p90":0.5,"p99":0.5},
+				"by_speaker":[{"talk_seconds":0.5,"words":1,"turns":1,"confidence_mean":1},{"talk_seconds":0.5,"words":1,"turns":1,"confidence_mean":0.5}],
+				"anomalies":{"negative_duration":0,"out_of_order":0,"missing_time":0,"confidence_out_of_range":0}}}`,
+		},
+		"what a result does not say is absent": {`"x"`, silent, `{"request_id":"x",` + before + ended + `"state":"completed",
+			"statistics":{"speech_seconds":0,"duration_seconds":2,
+				"anomalies":{"negative_duration":0,"out_of_order":0,"missing_time":0,"confidence_out_of_range":0}}}`},
+		"failed": {`"x"`, failed, `{"request_id":"x",` + before + ended + `"state":"failed","error_code":"com.deepaffects.BadRequest"}`},
+		"running": {`"x"`, running, `{"request_id":"x",` + before + `"state":"running","age_seconds":60,
+			"last_observed":"2000-01-01T00:00:20.000Z","next_poll":"?"}`},
+		"a time that UTC cannot write": {
+			`{"request_id":"x","submitted_at":"9999-12-31T23:59:59-23:00"}`, running,
+			`{"request_id":"x",` + before + `"state":"running","age_seconds":60,
+			"last_observed":"2000-01-01T00:00:20.000Z","next_poll":"?"}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := watch(t, vendor{"x": test.answer}, "a")
+				m.do("POST", "/api/v1/jobs", test.entry)
+				<-time.After(20 * time.Second)
+				if err := m.Once(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(40 * time.Second)
+				explained := strings.Replace(test.want, `"next_poll":"?"`, `"next_poll":"?","next_poll_why":"?"`, 1)
+				check(t, undecided(m.do("GET", "/api/v1/jobs/x", "")), 200, explained)
+				check(t, undecided(m.do("GET", "/api/v1/jobs", "")), 200, `{"jobs":[`+test.want+`]}`)
+			})
+		})
+	}
+}
+
+func TestShowBeforeTheFirstAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := watch(t, nil, "a")
+		m.do("POST", "/api/v1/jobs", `"x"`)
+		check(t, undecided(m.do("GET", "/api/v1/jobs/x", "")), 200, `{"request_id":"x","account":"a","source":"http","state":"pending",
+			"first_seen":"`+at(0)+`","next_poll":"?","next_poll_why":"?","age_seconds":0}`)
+	})
+}
+
+func TestShowUnknown(t *testing.T) {
+	m := watch(t, nil, "a")
+	for _, method := range []string{"GET", "DELETE"} {
+		for _, id := range []string{"x", "", "x%2Fy"} {
+			check(t, m.do(method, "/api/v1/jobs/"+id, ""), 404, `{"error":"no such job"}`)
+		}
+	}
+}
+
+func TestUntrack(t *testing.T) {
+	m := watch(t, nil, "a")
+	m.do("POST", "/api/v1/jobs", `["x","y"]`)
+	check(t, m.do("DELETE", "/api/v1/jobs/x", ""), 204, "")
+	check(t, m.do("DELETE", "/api/v1/jobs/x", ""), 404, `{"error":"no such job"}`)
+	if ids := m.tracked(t, "a"); !slices.Equal(ids, []string{"y"}) {
+		t.Errorf("tracked are %q", ids)
+	}
+}
+
+// An ID is any text; escaped, every one has its place in a path.
+func TestAnyRequestID(t *testing.T) {
+	for _, id := range []string{"a/b", "a//b", "/a", "a/", "/", "100%", "%2F", "a b", "a?b#c", "a;b&c=d+e", "ä→", "a/../b", "...", `"\'<`} {
+		t.Run(id, func(t *testing.T) {
+			m := watch(t, nil, "a")
+			body, err := json.Marshal([]string{id, "b", "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.do("POST", "/api/v1/jobs", string(body))
+			target := "/api/v1/jobs/" + url.PathEscape(id)
+			w := m.do("GET", target, "")
+			var got struct {
+				RequestID string `json:"request_id"`
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || got.RequestID != id {
+				t.Errorf("status %d: %s", w.Code, w.Body)
+			}
+			check(t, m.do("DELETE", target, ""), 204, "")
+			if ids := m.tracked(t, "a"); !slices.Equal(ids, []string{"a", "b"}) {
+				t.Errorf("tracked are %q", ids)
+			}
+		})
+	}
+}
+
+// A mux would redirect these to another job.
+func TestPathThatIsNotClean(t *testing.T) {
+	m := watch(t, nil, "a")
+	m.do("POST", "/api/v1/jobs", `["a","a/b","b"]`)
+	for _, path := range []string{"a//b", "/a", "a/./b", "a/../b", "./a"} {
+		for _, method := range []string{"GET", "DELETE"} {
+			check(t, m.do(method, "/api/v1/jobs/"+path, ""), 400,
+				`{"error":"the path has two slashes in a row, or \".\" or \"..\"; escape the slashes of a request ID as %2F"}`)
+		}
+	}
+	if ids := m.tracked(t, "a"); len(ids) != 3 {
+		t.Errorf("tracked are %q", ids)
+	}
+}
+
+// listed is a page of the list, as far as it is about the order of jobs.
+type listed struct {
+	Jobs []struct {
+		RequestID string `json:"request_id"`
+		Account   string `json:"account"`
+	} `json:"jobs"`
+	Next string `json:"next"`
+}
+
+func TestList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := watch(t, vendor{"c1": completed, "c2": completed, "f": failed, "r": running}, "a", "b")
+		m.do("POST", "/api/v1/jobs?account=a", `["c1","p","r","f","c2"]`)
+		m.do("POST", "/api/v1/jobs?account=b", `["other"]`)
+		if err := m.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// An answer about an unknown job leaves it pending for a while.
+		for query, want := range map[string]struct {
+			ids  []string
+			next string
+		}{
+			"":                           {ids: []string{"c2", "f", "r", "p", "c1"}},
+			"&limit=5":                   {ids: []string{"c2", "f", "r", "p", "c1"}},
+			"&limit=2":                   {ids: []string{"c2", "f"}, next: "f"},
+			"&limit=2&after=f":           {ids: []string{"r", "p"}, next: "p"},
+			"&limit=2&after=p":           {ids: []string{"c1"}},
+			"&after=c1":                  {},
+			"&state=completed":           {ids: []string{"c2", "c1"}},
+			"&state=completed&limit=1":   {ids: []string{"c2"}, next: "c2"},
+			"&state=completed&after=c2":  {ids: []string{"c1"}},
+			"&state=failed&after=c2":     {ids: []string{"f"}},
+			"&state=running":             {ids: []string{"r"}},
+			"&state=pending":             {ids: []string{"p"}},
+			"&state=lost":                {},
+			"&state=&limit=&after=":      {ids: []string{"c2", "f", "r", "p", "c1"}},
+			"&state=completed&limit=999": {ids: []string{"c2", "c1"}},
+		} {
+			w := m.do("GET", "/api/v1/jobs?account=a"+query, "")
+			var page listed
+			if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != 200 {
+				t.Fatalf("%s: status %d: %s", query, w.Code, w.Body)
+			}
+			var ids []string
+			for _, j := range page.Jobs {
+				ids = append(ids, j.RequestID)
+				if j.Account != "a" {
+					t.Errorf("%s: account %q", query, j.Account)
+				}
+			}
+			if !slices.Equal(ids, want.ids) || page.Next != want.next {
+				t.Errorf("%s: %q, next %q; want %q, %q", query, ids, page.Next, want.ids, want.next)
+			}
+		}
+	})
+}
+
+func TestListOfNone(t *testing.T) {
+	check(t, watch(t, nil, "a").do("GET", "/api/v1/jobs", ""), 200, `{"jobs":[]}`)
+}
+
+func TestListHasAHundred(t *testing.T) {
+	var ids []string
+	for i := range 101 {
+		ids = append(ids, fmt.Sprint(i))
+	}
+	body, err := json.Marshal(ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := watch(t, nil, "a")
+	m.do("POST", "/api/v1/jobs", string(body))
+	var page listed
+	w := m.do("GET", "/api/v1/jobs", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Jobs) != 100 || page.Next != "1" {
+		t.Errorf("%d jobs, next %q, error %v", len(page.Jobs), page.Next, err)
+	}
+}
+
+func TestBadQueries(t *testing.T) {
+	m := watch(t, nil, "a", "b")
+	m.do("POST", "/api/v1/jobs?account=b", `"x"`)
+	const (
+		limit   = `{"error":"limit: not a number from 1 to 1000"}`
+		account = `{"error":"account: several accounts are configured; say which with account"}`
+		unknown = `{"error":"account: no such account"}`
+	)
+	for _, test := range []struct{ method, target, want string }{
+		{"GET", "/api/v1/jobs", account},
+		{"GET", "/api/v1/jobs/x", account},
+		{"DELETE", "/api/v1/jobs/x", account},
+		{"GET", "/api/v1/jobs?account=c", unknown},
+		{"GET", "/api/v1/jobs/x?account=c", unknown},
+		{"DELETE", "/api/v1/jobs/x?account=c", unknown},
+		{"DELETE", "/api/v1/jobs/x?account=%zz", `{"error":"the query is not well-formed"}`},
+		{"GET", "/api/v1/jobs?account=a&limit=0", limit},
+		{"GET", "/api/v1/jobs?account=a&limit=-1", limit},
+		{"GET", "/api/v1/jobs?account=a&limit=1001", limit},
+		{"GET", "/api/v1/jobs?account=a&limit=many", limit},
+		{"GET", "/api/v1/jobs?account=a&state=Failed", `{"error":"state: not pending, running, completed, failed or lost"}`},
+		{"GET", "/api/v1/jobs?account=a&after=x", `{"error":"after: no such job; it may be out of retention by now: begin again without it"}`},
+	} {
+		t.Run(test.method+" "+test.target, func(t *testing.T) {
+			check(t, m.do(test.method, test.target, ""), 400, test.want)
+		})
+	}
+	if ids := m.tracked(t, "b"); len(ids) != 1 {
+		t.Errorf("tracked are %q", ids)
+	}
+}

@@ -1,0 +1,187 @@
+package httpapi_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+)
+
+// freeAddress is a loopback address that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func serviceConfig(account, address, jobsToken, webhookToken string) collector.Config {
+	c := collector.DefaultConfig()
+	c.Account, c.APIKey = account, "key"
+	c.ServiceAddress, c.JobsToken, c.WebhookToken = address, jobsToken, webhookToken
+	return c
+}
+
+// send sends a request on a connection of its own and returns status and body; 0
+// where nobody answers. The token is a bearer's, or what the header is to say.
+func send(t *testing.T, method, url, token, body string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" && !strings.Contains(token, " ") {
+		token = "Bearer " + token
+	}
+	r.Header.Set("Authorization", strings.TrimPrefix(token, " "))
+	r.Close = true
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+func TestListeners(t *testing.T) {
+	shared, other := freeAddress(t), freeAddress(t)
+	configs := []collector.Config{
+		serviceConfig("a", shared, "jobs-a", "hooks-a"),
+		serviceConfig("b", shared, "jobs-b", ""),
+		serviceConfig("c", other, "", "hooks-c"),
+		serviceConfig("d", "", "", "hooks-d"),
+	}
+	log := slog.New(slog.DiscardHandler)
+	c, err := collector.New(configs, collector.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := httpapi.NewListeners(c, log)
+	change, err := l.Prepare(configs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change.Apply(t.Context())
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	defer l.Stop(ctx)
+
+	const hook = `{"request_id":"x","response":null}`
+	for _, tt := range []struct {
+		name, method, address, path, token, body string
+		code                                     int
+		has                                      string
+	}{
+		{"register", "POST", shared, "/api/v1/jobs", "jobs-a", `{"request_id":"1"}`, 202, `{"tracked":1,"known":0}`},
+		{"register with the other account's token", "POST", shared, "/api/v1/jobs", "jobs-b", `["2","3"]`, 202, `{"tracked":2,"known":0}`},
+		{"an account that is not the token's", "POST", shared, "/api/v1/jobs", "jobs-b", `{"request_id":"4","account":"a"}`, 400, "no such account"},
+		{"list", "GET", shared, "/api/v1/jobs", "jobs-a", "", 200, `"request_id":"1"`},
+		{"another account's job", "GET", shared, "/api/v1/jobs/1", "jobs-b", "", 404, "no such job"},
+		{"stop tracking", "DELETE", shared, "/api/v1/jobs/3", "jobs-b", "", 204, ""},
+		{"no token", "POST", shared, "/api/v1/jobs", "", `["5"]`, 401, "jobs_token"},
+		{"a scheme in other letters", "POST", shared, "/api/v1/jobs", "bearer jobs-b", `["2"]`, 202, `"known":1`},
+		{"another scheme", "POST", shared, "/api/v1/jobs", "Basic jobs-a", `["5"]`, 401, "jobs_token"},
+		{"no scheme", "POST", shared, "/api/v1/jobs", " jobs-a", `["5"]`, 401, "jobs_token"},
+		{"a wrong token", "POST", shared, "/api/v1/jobs", "jobs-x", `["5"]`, 401, "jobs_token"},
+		{"a webhook's token", "POST", shared, "/api/v1/jobs", "hooks-a", `["5"]`, 401, "jobs_token"},
+		{"no registration without a token of one's own", "POST", other, "/api/v1/jobs", "", `["5"]`, 401, "jobs_token"},
+		{"a token of another address", "POST", other, "/api/v1/jobs", "jobs-a", `["5"]`, 401, "jobs_token"},
+		{"a webhook", "POST", shared, "/webhook/hooks-a", "", hook, 200, "adopted"},
+		{"a webhook elsewhere", "POST", other, "/webhook/hooks-c", "", hook, 200, "adopted"},
+		{"a webhook at the wrong address", "POST", other, "/webhook/hooks-a", "", hook, 404, "404"},
+		{"a webhook of the main port", "POST", other, "/webhook/hooks-d", "", hook, 404, "404"},
+		{"nothing else", "GET", shared, "/api/v1/status", "jobs-a", "", 404, "404"},
+		{"no metrics", "GET", shared, "/metrics", "jobs-a", "", 404, "404"},
+	} {
+		if code, body := send(t, tt.method, "http://"+tt.address+tt.path, tt.token, tt.body); code != tt.code || !strings.Contains(body, tt.has) {
+			t.Errorf("%s: %d %q, want %d %q", tt.name, code, body, tt.code, tt.has)
+		}
+	}
+	for account, want := range map[string][2]int{"a": {1, 1}, "b": {1, 0}, "c": {0, 1}, "d": {0, 0}} {
+		a, err := c.Account(account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := a.Snapshot()
+		if got := [2]int{s.Counts[jobs.Pending], s.Counts[jobs.Completed]}; got != want {
+			t.Errorf("account %s has %v pending and completed jobs, want %v", account, got, want)
+		}
+	}
+
+	// An address that cannot be had changes nothing; then one goes and one comes.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	third := freeAddress(t)
+	_, err = l.Prepare([]collector.Config{serviceConfig("a", third, "", "hooks-a"), serviceConfig("b", taken.Addr().String(), "", "")})
+	if err == nil || !strings.Contains(err.Error(), `account "b": service_address: `) {
+		t.Errorf("an address that is taken: %v", err)
+	}
+	if code, _ := send(t, "POST", "http://"+third+"/webhook/x", "", ""); code != 0 {
+		t.Errorf("it listens at an address of a configuration that was refused: %d", code)
+	}
+	configs = []collector.Config{serviceConfig("a", third, "", "hooks-a"), configs[1]}
+	if change, err = l.Prepare(configs); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Reload(ctx, configs); err != nil {
+		t.Fatal(err)
+	}
+	change.Apply(ctx)
+	for _, tt := range []struct {
+		address, path, token string
+		code                 int
+	}{
+		{third, "/webhook/hooks-a", "", 200},
+		{shared, "/webhook/hooks-a", "", 404},
+		{shared, "/api/v1/jobs", "jobs-b", 202},
+		{other, "/webhook/hooks-c", "", 0},
+	} {
+		body := hook
+		if tt.token != "" {
+			body = `["6"]`
+		}
+		if code, text := send(t, "POST", "http://"+tt.address+tt.path, tt.token, body); code != tt.code {
+			t.Errorf("after the change, %s: %d %q, want %d", tt.path, code, text, tt.code)
+		}
+	}
+}
+
+// An address that is not served any more is free at once, also when it was served
+// for no time at all.
+func TestAddressIsFreeAgain(t *testing.T) {
+	configs := []collector.Config{serviceConfig("a", freeAddress(t), "", "hooks")}
+	c, err := collector.New(configs, collector.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := httpapi.NewListeners(c, slog.New(slog.DiscardHandler))
+	for range 500 {
+		change, err := l.Prepare(configs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change.Apply(t.Context())
+		if change, err = l.Prepare(nil); err != nil {
+			t.Fatal(err)
+		}
+		change.Apply(t.Context())
+	}
+}

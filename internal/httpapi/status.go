@@ -1,0 +1,134 @@
+package httpapi
+
+import (
+	"math"
+	"net/http"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+)
+
+// shownPolls is how many of the next polls the status has.
+const shownPolls = 20
+
+// monitorStatus is the JSON of the monitor as a whole.
+type monitorStatus struct {
+	Version  string          `json:"version,omitzero"`
+	Accounts []accountStatus `json:"accounts"`
+}
+
+type accountStatus struct {
+	Account     string           `json:"account"`
+	Up          bool             `json:"up"` // the last request was answered as the API should
+	LastSuccess moment           `json:"last_success,omitzero"`
+	Trouble     *trouble         `json:"trouble,omitzero"`     // why it is not up
+	StoreError  string           `json:"store_error,omitzero"` // why the register cannot be written
+	Jobs        map[string]int   `json:"jobs"`                 // by state
+	Oldest      float64          `json:"oldest_unfinished_age_seconds"`
+	Due         int              `json:"due"`           // jobs that would be asked about now if the quota allowed
+	Quota       map[string]quota `json:"quota"`         // by window
+	Price       float64          `json:"price_seconds"` // what a request must be worth, in seconds of expected delay
+	Forecast    forecast         `json:"forecast"`
+	NextPolls   []poll           `json:"next_polls"`
+	Sources     []sourceStatus   `json:"sources"`
+}
+
+// trouble is why the API is not asked, or does not answer as it should.
+type trouble struct {
+	Outcome string `json:"outcome,omitzero"` // of the last request; absent where the key cannot be read
+	Error   string `json:"error"`
+	Until   moment `json:"until,omitzero"` // when it may be asked again
+}
+
+// quota is one window of the quota. Without a limit, nothing can be left of it.
+type quota struct {
+	Limit    *float64 `json:"limit"`
+	Used     float64  `json:"used"`
+	Left     *float64 `json:"left"`
+	ResetsAt moment   `json:"resets_at,omitzero"`
+}
+
+// forecast is what is expected of the day's quota.
+type forecast struct {
+	Jobs           float64 `json:"jobs"` // until it begins anew, or within 24 hours
+	RequestsPerJob float64 `json:"requests_per_job"`
+}
+
+type poll struct {
+	RequestID string `json:"request_id"`
+	At        moment `json:"at"`
+	Why       string `json:"why"`
+}
+
+type sourceStatus struct {
+	Source      submission.Source `json:"source"`
+	LastSuccess moment            `json:"last_success,omitzero"`
+	Errors      uint64            `json:"errors"`
+	LastError   *sourceError      `json:"last_error,omitzero"` // since the start
+}
+
+type sourceError struct {
+	At    moment `json:"at"`
+	Error string `json:"error"`
+}
+
+// status serves how the accounts do.
+func (in *intake) status(http.ResponseWriter, *http.Request) (int, any, error) {
+	s := monitorStatus{Version: in.version}
+	for _, account := range in.accounts() {
+		s.Accounts = append(s.Accounts, accountOf(account))
+	}
+	return http.StatusOK, s, nil
+}
+
+func accountOf(account *collector.Account) accountStatus {
+	snapshot := account.Snapshot()
+	s := accountStatus{
+		Account:     snapshot.Account,
+		Up:          snapshot.Up,
+		LastSuccess: momentOf(snapshot.LastSuccess),
+		Jobs:        make(map[string]int),
+		Oldest:      snapshot.OldestUnfinished.Seconds(),
+		Due:         snapshot.Due,
+		Quota:       map[string]quota{"minute": quotaOf(snapshot.Minute), "day": quotaOf(snapshot.Day)},
+		Price:       snapshot.Pricing.Price,
+		Forecast:    forecast{snapshot.Pricing.Coming, snapshot.Pricing.PerJob},
+		NextPolls:   []poll{},
+	}
+	if t := snapshot.Trouble; t != nil {
+		s.Trouble = &trouble{Error: t.Err.Error(), Until: momentOf(t.Until)}
+		if t.Outcome != jobstatus.OK {
+			s.Trouble.Outcome = jobstatus.Outcomes[t.Outcome]
+		}
+	}
+	if err := snapshot.StoreError; err != nil {
+		s.StoreError = err.Error()
+	}
+	for i, state := range jobs.States {
+		s.Jobs[state] = snapshot.Counts[i]
+	}
+	for _, p := range account.NextPolls(shownPolls) {
+		s.NextPolls = append(s.NextPolls, poll{p.RequestID, momentOf(p.At), p.Reason.String()})
+	}
+	// The other sources are not looked at: they come by themselves.
+	for _, from := range []submission.Source{submission.Config, submission.File, submission.URL} {
+		shown := sourceStatus{Source: from, LastSuccess: momentOf(snapshot.SourceSuccess[from]), Errors: snapshot.Totals.SourceErrors[from]}
+		if problem, had := snapshot.SourceProblems[from]; had {
+			shown.LastError = &sourceError{momentOf(problem.At), problem.Err.Error()}
+		}
+		s.Sources = append(s.Sources, shown)
+	}
+	return s
+}
+
+func quotaOf(u schedule.Usage) quota {
+	q := quota{Used: u.Used, ResetsAt: momentOf(u.Resets)}
+	if !math.IsInf(u.Limit, 1) {
+		left := max(u.Limit-u.Used, 0)
+		q.Limit, q.Left = &u.Limit, &left
+	}
+	return q
+}

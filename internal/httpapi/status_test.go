@@ -1,0 +1,101 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+)
+
+func TestStatus(t *testing.T) {
+	const idle = `"jobs":{"pending":0,"running":0,"completed":0,"failed":0,"lost":0},"oldest_unfinished_age_seconds":0,"due":"?","price_seconds":"?","forecast":"?","next_polls":[]`
+	synctest.Test(t, func(t *testing.T) {
+		limited, unlimited := collector.DefaultConfig(), collector.DefaultConfig()
+		limited.Account, limited.APIKey, limited.Concurrency = "a", key, 1 // what is learnt depends on the order
+		unlimited.Account, unlimited.APIKey = "b", key
+		unlimited.RequestsPerMinute, unlimited.RequestsPerDay = 0, 0
+		m := watchConfigs(t, vendor{"c": completed, "f": failed, "r1": running, "r2": running}, []collector.Config{limited, unlimited})
+
+		check(t, undecided(m.do("GET", "/api/v1/status", "")), 200, `{"version":"1.2.3","accounts":[
+			{"account":"a","up":false,`+idle+`,
+				"quota":{"minute":{"limit":5,"used":0,"left":5},"day":{"limit":100,"used":0,"left":100}},
+				"sources":[{"source":"config","errors":0},{"source":"file","errors":0},{"source":"url","errors":0}]},
+			{"account":"b","up":false,`+idle+`,
+				"quota":{"minute":{"limit":null,"used":0,"left":null},"day":{"limit":null,"used":0,"left":null}},
+				"sources":[{"source":"config","errors":0},{"source":"file","errors":0},{"source":"url","errors":0}]}]}`)
+
+		m.do("POST", "/api/v1/jobs?account=a", `["r1","r2","c","f"]`)
+		if err := m.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(20 * time.Second)
+		m.do("POST", "/api/v1/jobs?account=a", `["p"]`)
+		w := m.do("GET", "/api/v1/status", "")
+		text := w.Body.String()
+		if strings.Contains(text, key) || strings.Contains(text, "secret") {
+			t.Errorf("the status holds a secret: %s", text)
+		}
+		looked := `"last_success":"` + at(0) + `","errors":0`
+		check(t, undecided(w), 200, `{"version":"1.2.3","accounts":[
+			{"account":"a","up":true,"last_success":"`+at(0)+`",
+				"jobs":{"pending":1,"running":2,"completed":1,"failed":1,"lost":0},"oldest_unfinished_age_seconds":20,"due":"?","price_seconds":"?","forecast":"?",
+				"quota":{"minute":{"limit":5,"used":4,"left":1,"resets_at":"`+at(61*time.Second+60*time.Millisecond)+`"},
+					"day":{"limit":100,"used":4,"left":96,"resets_at":"`+at(24*time.Hour+time.Second+86400*time.Millisecond)+`"}},
+				"next_polls":[{"request_id":"r1","at":"?","why":"?"},{"request_id":"r2","at":"?","why":"?"},{"request_id":"p","at":"?","why":"?"}],
+				"sources":[{"source":"config",`+looked+`},{"source":"file","errors":0},{"source":"url","errors":0}]},
+			{"account":"b","up":false,`+idle+`,
+				"quota":{"minute":{"limit":null,"used":0,"left":null},"day":{"limit":null,"used":0,"left":null}},
+				"sources":[{"source":"config",`+looked+`},{"source":"file","errors":0},{"source":"url","errors":0}]}]}`)
+	})
+}
+
+// What is wrong with the API, the key and a source is in the status, as it is logged.
+func TestStatusSaysWhatIsWrong(t *testing.T) {
+	ids := filepath.Join(t.TempDir(), "calls.ids")
+	for file, text := range map[string]string{ids: "odd\n{\"request_id\": 5}\n", ids + ".key": key} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		odd, keyless := collector.DefaultConfig(), collector.DefaultConfig()
+		odd.Account, odd.APIKey, odd.RequestIDFiles = "odd", key, []string{ids}
+		keyless.Account, keyless.APIKeyFile = "keyless", ids+".key"
+		keyless.RequestIDs = []string{"k"}
+		m := watchConfigs(t, vendor{"odd": "<html>"}, []collector.Config{odd, keyless})
+		if err := os.Remove(ids + ".key"); err != nil {
+			t.Fatal(err)
+		}
+		_ = m.Once(t.Context()) // whose error is that nothing could be asked
+
+		var got struct {
+			Accounts []struct {
+				Trouble struct{ Outcome, Error string }
+				Sources []struct {
+					Source    string
+					LastError struct{ At, Error string } `json:"last_error"`
+				}
+			}
+		}
+		if err := json.Unmarshal(m.do("GET", "/api/v1/status", "").Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if trouble := got.Accounts[0].Trouble; trouble.Outcome != "malformed" || trouble.Error == "" {
+			t.Errorf("an API that answers a page: %+v", trouble)
+		}
+		if trouble := got.Accounts[1].Trouble; trouble.Outcome != "" || !strings.Contains(trouble.Error, ids+".key") {
+			t.Errorf("a key that cannot be read: %+v", trouble)
+		}
+		for _, source := range got.Accounts[0].Sources {
+			wrong := source.Source == "file"
+			if at, err := time.Parse(time.RFC3339, source.LastError.At); wrong != (err == nil) || wrong && (!at.Equal(time.Now()) || !strings.Contains(source.LastError.Error, ids+":2")) {
+				t.Errorf("of the source %s: %+v", source.Source, source.LastError)
+			}
+		}
+	})
+}

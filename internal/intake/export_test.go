@@ -1,4 +1,0 @@
-package intake
-
-// LimitConnectionsTo is LimitConnections with a limit of one's own.
-var LimitConnectionsTo = limitConnections
