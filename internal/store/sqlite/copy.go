@@ -5,24 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 )
 
 // Copy writes a copy of the database in a directory, as it is at one moment, into
-// another directory. Another process may use it meanwhile. Where there is none,
+// another directory. Another process may use it meanwhile. If there is no database,
 // nothing is written.
 func Copy(from, to string) error {
-	path := filepath.Join(from, "register.db")
+	path := filepath.Join(from, fileName)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro&_pragma=busy_timeout(10000)")
+	copied := filepath.Join(to, fileName)
+	db, err := sql.Open("sqlite", uri(path, url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}))
 	if err != nil {
-		return fmt.Errorf("copying %s: %w", path, err)
+		return err
 	}
 	defer db.Close()
-	if _, err := db.Exec("VACUUM INTO ?", filepath.Join(to, "register.db")); err != nil {
+	// SQLite fills an empty file, and would leave it to the umask who can read its own.
+	file, err := os.OpenFile(copied, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = file.Close()
+	}
+	if err == nil {
+		_, err = db.Exec("VACUUM INTO ?", uri(copied, nil))
+	}
+	if err != nil {
 		return fmt.Errorf("copying %s: %w", path, err)
 	}
 	return nil

@@ -6,103 +6,99 @@ import (
 	"hash/crc32"
 	"math"
 	"strings"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 )
 
-// A table is one of the database's. Each of its rows ends with a checksum, so that
-// damage that SQLite cannot see is not taken for truth.
+// schemaVersion is in SQLite's user_version and in the table meta. A database of an
+// older version is converted when it is opened (see migrate.go).
+const schemaVersion = 3
+
+// A table of the database. Each row ends with a checksum, since SQLite does not see
+// all damage.
 type table struct {
+	seed    string // what checksums begin with
 	name    string
-	key     int      // how many columns, from the first on, are the primary key
-	columns []column // the first is the account, or, in meta, the name
+	key     int      // the primary key is this many columns, from the first on
+	columns []string // without the checksum; the first is the account, except in meta
+
+	create, put, remove, read string // SQL
+
+	write func(account string, b *store.Batch, exec func(statement string, values []any))
+	take  func(*store.Contents, []any)
+	// renew returns a row with the values and the checksum that write would give it.
+	renew func(row []any) []any
+	// convert returns what a row of an older schema is in the table into, without
+	// checksums; nil: the same.
+	convert func(row []any) ([][]any, error)
+	into    *table
 }
 
-type column struct {
-	name, kind string
-	before     any // what rows have that an older version of the schema wrote without it
-}
-
-// The version of the schema, in SQLite's user_version and in the table meta. Opening
-// a database of an older version makes a new one of it (see rebuild).
-//
-//	1: without checksums, jobs.priority, learnt, timings, changes and meta
-const schemaVersion = 2
-
-var (
-	meta = table{"meta", 1, []column{{name: "name", kind: "TEXT NOT NULL"}, {name: "value", kind: "TEXT NOT NULL"}}}
-	jobs = table{"jobs", 2, []column{
-		{name: "account", kind: "TEXT NOT NULL"}, {name: "request_id", kind: "TEXT NOT NULL"}, {name: "sequence", kind: "INTEGER NOT NULL"},
-		{name: "api", kind: "TEXT NOT NULL"}, {name: "source", kind: "TEXT NOT NULL"}, {name: "state", kind: "TEXT NOT NULL"}, {name: "error_code", kind: "TEXT NOT NULL"},
-		{name: "labels", kind: "TEXT"}, {name: "audio_seconds", kind: "REAL NOT NULL"}, {name: "priority", kind: "REAL NOT NULL", before: 1.},
-		{name: "first_seen", kind: "TEXT NOT NULL"}, {name: "submitted_at", kind: "TEXT"}, {name: "last_observed", kind: "TEXT"}, {name: "finished_at", kind: "TEXT"},
-		{name: "detection_window_seconds", kind: "REAL NOT NULL"}, {name: "statistics", kind: "TEXT"},
-	}}
-	departed = table{"departed", 2, []column{
-		{name: "account", kind: "TEXT NOT NULL"}, {name: "request_id", kind: "TEXT NOT NULL"}, {name: "until", kind: "TEXT NOT NULL"}, {name: "removed", kind: "INTEGER NOT NULL"},
-	}}
-	totals = table{"totals", 2, []column{
-		{name: "account", kind: "TEXT NOT NULL"}, {name: "name", kind: "TEXT NOT NULL"}, {name: "value", kind: "TEXT NOT NULL"},
-	}}
-	requests = table{"requests", 2, []column{
-		{name: "account", kind: "TEXT NOT NULL"}, {name: "unix_second", kind: "INTEGER NOT NULL"}, {name: "requests", kind: "INTEGER NOT NULL"},
-	}}
-	learnt  = table{"learnt", 1, []column{{name: "account", kind: "TEXT NOT NULL"}, {name: "value", kind: "TEXT NOT NULL"}}}
-	timings = table{"timings", 2, []column{
-		{name: "account", kind: "TEXT NOT NULL"}, {name: "request_id", kind: "TEXT NOT NULL"}, {name: "marks", kind: "BLOB NOT NULL"},
-	}}
-	changes = table{"changes", 2, []column{
-		{name: "account", kind: "TEXT NOT NULL"}, {name: "number", kind: "INTEGER NOT NULL"}, {name: "request_id", kind: "TEXT NOT NULL"},
-		{name: "state", kind: "TEXT NOT NULL"}, {name: "at", kind: "TEXT NOT NULL"}, {name: "job", kind: "TEXT NOT NULL"},
-	}}
-
-	// In the order in which they are made: with the first page lost, that is what
-	// tells where each of them begins.
-	tables = []*table{&meta, &jobs, &departed, &totals, &requests, &learnt, &timings, &changes}
-)
-
-func (t *table) names() (all, key string) {
-	var names []string
-	for _, c := range t.columns {
-		names = append(names, c.name)
+// declare returns a table with the column account, the columns of the rest of the
+// key, and the others.
+func declare[T any](name string, key int, columns []column[T],
+	changes func(b *store.Batch, put, remove func(...T)), take func(*store.Contents, T),
+) *table {
+	definitions := []string{"account TEXT NOT NULL"}
+	for _, c := range columns {
+		definitions = append(definitions, c.name+" "+c.kind)
 	}
-	return strings.Join(names, ", "), strings.Join(names[:t.key], ", ")
-}
-
-// place returns n question marks.
-func place(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
-
-func (t *table) create() string {
-	_, key := t.names()
-	var b strings.Builder
-	for _, c := range t.columns {
-		fmt.Fprintf(&b, "%s %s, ", c.name, c.kind)
+	t := newTable(fmt.Sprintf("%d %s ", schemaVersion, name), name, 1+key, definitions...)
+	values := func(account string, row *T, columns []column[T]) []any {
+		v := append(make([]any, 0, len(columns)+2), store.Clean(account))
+		for _, c := range columns {
+			v = append(v, c.get(row))
+		}
+		return v
 	}
-	return fmt.Sprintf("CREATE TABLE %s (%schecksum INTEGER NOT NULL, PRIMARY KEY (%s)) WITHOUT ROWID, STRICT;", t.name, b.String(), key)
+	parse := func(values []any) (row T) {
+		for i, c := range columns {
+			c.set(&row, values[i+1])
+		}
+		return row
+	}
+	t.write = func(account string, b *store.Batch, exec func(string, []any)) {
+		changes(b, func(rows ...T) {
+			for i := range rows {
+				exec(t.put, t.sealed(values(account, &rows[i], columns)))
+			}
+		}, func(rows ...T) {
+			for i := range rows {
+				exec(t.remove, values(account, &rows[i], columns[:key]))
+			}
+		})
+	}
+	t.take = func(contents *store.Contents, values []any) { take(contents, parse(values)) }
+	t.renew = func(old []any) []any {
+		row := parse(old)
+		return t.sealed(values(textOf(old[0]), &row, columns))
+	}
+	t.into = t
+	return t
 }
 
-// put takes the values of all columns, and the checksum.
-func (t *table) put() string {
-	all, _ := t.names()
-	return fmt.Sprintf("INSERT OR REPLACE INTO %s (%s, checksum) VALUES (%s)", t.name, all, place(len(t.columns)+1))
-}
-
-// remove takes the values of the key.
-func (t *table) remove() string {
-	_, key := t.names()
-	return fmt.Sprintf("DELETE FROM %s WHERE (%s) = (%s)", t.name, key, place(t.key))
-}
-
-// read gives all columns and the checksum.
-func (t *table) read() string {
-	all, _ := t.names()
-	return fmt.Sprintf("SELECT %s, checksum FROM %s", all, t.name)
+func newTable(seed, name string, key int, definitions ...string) *table {
+	t := &table{seed: seed, name: name, key: key}
+	for _, d := range definitions {
+		column, _, _ := strings.Cut(d, " ")
+		t.columns = append(t.columns, column)
+	}
+	all, keys := strings.Join(t.columns, ", "), strings.Join(t.columns[:key], ", ")
+	t.create = fmt.Sprintf("CREATE TABLE %s (%s, checksum INTEGER NOT NULL, PRIMARY KEY (%s)) WITHOUT ROWID, STRICT",
+		name, strings.Join(definitions, ", "), keys)
+	t.put = fmt.Sprintf("INSERT OR REPLACE INTO %s (%s, checksum) VALUES (%s?)",
+		name, all, strings.Repeat("?, ", len(t.columns)))
+	t.remove = fmt.Sprintf("DELETE FROM %s WHERE (%s) = (%s?)", name, keys, strings.Repeat("?, ", key-1))
+	t.read = fmt.Sprintf("SELECT %s, checksum FROM %s", all, name)
+	return t
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum is a CRC-32C over the table's name and a row's values, each with its
-// type and length. It is kept in the row.
+// checksum returns the CRC-32C over the seed and a row's values, each with its type
+// and length.
 func (t *table) checksum(values []any) int64 {
-	b := append(make([]byte, 0, 512), t.name...)
+	b := append(make([]byte, 0, 512), t.seed...)
 	for _, v := range values {
 		switch v := v.(type) {
 		case nil:
@@ -120,11 +116,11 @@ func (t *table) checksum(values []any) int64 {
 	return int64(crc32.Checksum(b, castagnoli))
 }
 
-// sealed are a row's values with their checksum behind them.
-func (t *table) sealed(values ...any) []any { return append(values, t.checksum(values)) }
+// sealed returns a row's values with their checksum behind them.
+func (t *table) sealed(values []any) []any { return append(values, t.checksum(values)) }
 
-// sound says whether a row, checksum last, is as it was written.
-func (t *table) sound(row []any) bool {
+// valid reports whether a row, checksum last, is as it was written.
+func (t *table) valid(row []any) bool {
 	n := len(t.columns)
 	return row[n] == any(t.checksum(row[:n]))
 }

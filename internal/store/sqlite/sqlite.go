@@ -1,0 +1,375 @@
+// Package sqlite is the storage engine on one SQLite file. docs/storage.md describes
+// the file, docs/reliability.md what it survives.
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/gofrs/flock"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+)
+
+const (
+	fileName = "register.db"
+	pageSize = 4096 // of every file that this package makes
+)
+
+// A DB is the database in one directory, an engine. It is safe for use by several
+// goroutines.
+type DB struct {
+	lock *flock.Flock
+	path string
+	log  *slog.Logger
+
+	mu      sync.Mutex // guards the fields below and each use of the connection
+	sql     *sql.DB
+	read    map[string]*store.Contents // by Open, of accounts that have not loaded; nil after the first Commit
+	unknown bool                       // a commit had an unknown outcome, and the file was not opened again since
+	lost    *losses
+}
+
+// Open opens the database in a directory, and makes both if they are missing. The
+// error contains the remedy if another process uses the directory or the file is of
+// a newer version. The readable rows of a damaged database go into a new file; the
+// damaged one is put aside. The loss is logged, and reported to the accounts.
+func Open(dir string, log *slog.Logger) (*DB, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("making the directory: %w", err)
+	}
+	db := &DB{lock: flock.New(filepath.Join(dir, "lock")), path: filepath.Join(dir, fileName), log: log}
+	switch locked, err := db.lock.TryLock(); {
+	case err != nil:
+		return nil, fmt.Errorf("locking the directory: %w", err)
+	case !locked:
+		return nil, fmt.Errorf("another process uses %s; stop it, or choose another directory", dir)
+	}
+	_, err := db.swap("replaced") // if a process was killed while it rebuilt
+	if err == nil {
+		err = db.open()
+	}
+	if old, ok := errors.AsType[olderSchema](err); ok {
+		err = db.rebuild([]*schema{old.schema}, "schema-"+strconv.Itoa(old.version))
+	}
+	if db.read, err = db.readOrRebuild(context.Background(), "", err); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// errDamaged means that a database is not as it was written.
+var errDamaged = errors.New("the database is damaged")
+
+// isDamage tells damage from what may pass, such as a disk that does not answer or a
+// file that must not be read: these are no reason to put the file aside.
+func isDamage(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return errors.Is(err, errDamaged) ||
+		ok && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+}
+
+// uri returns the name of a file as SQLite takes it, with any character in it.
+func uri(path string, query url.Values) string {
+	return "file:" + url.PathEscape(path) + "?" + query.Encode()
+}
+
+// connect opens a file, and makes it if it is missing. It finds damage of the first
+// bytes that SQLite takes for the format of a later version, which it refuses or opens
+// read-only: bytes 18 and 19 and the four from 44 on (file format, 1.3).
+func connect(path string) (*sql.DB, error) {
+	// SQLite would leave it to the umask who can read a file that it makes.
+	file, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	header := make([]byte, 48)
+	n, err := io.ReadFull(file, header)
+	switch {
+	case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
+		return nil, err
+	case n > 0 && n < len(header), max(header[18], header[19]) > 2, binary.BigEndian.Uint32(header[44:]) > 4:
+		return nil, errDamaged
+	}
+	pragmas := []string{
+		"busy_timeout(10000)",
+		// FULL: a commit is on the disk when it returns, also after a power loss.
+		"journal_mode(WAL)", "synchronous(FULL)", "journal_size_limit(67108864)",
+		"cell_size_check(ON)", "trusted_schema(OFF)",
+	}
+	if n == 0 {
+		// They have an effect on a new file only, but SQLite would write to an old one.
+		pragmas = append([]string{fmt.Sprintf("page_size(%d)", pageSize), "auto_vacuum(INCREMENTAL)"}, pragmas...)
+	}
+	// A commit does not wait for a lock: its transaction has it, or has not begun.
+	db, err := sql.Open("sqlite", uri(path, url.Values{"_txlock": {"immediate"}, "_pragma": pragmas}))
+	if err == nil {
+		db.SetMaxOpenConns(1)
+	}
+	return db, err
+}
+
+// open opens the file if it is not damaged and of this version.
+func (db *DB) open() error {
+	opened, err := connect(db.path)
+	if err == nil {
+		if err = check(opened); err != nil {
+			_ = opened.Close()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", db.path, err)
+	}
+	db.sql = opened
+	return nil
+}
+
+// check makes the tables in a new file, and checks pages, version and tables of
+// another. The version is in two places, so that one flipped bit is no newer version.
+func check(db *sql.DB) error {
+	var result string
+	var version int
+	query := "SELECT quick_check, user_version FROM pragma_quick_check, pragma_user_version"
+	if err := db.QueryRow(query).Scan(&result, &version); err != nil {
+		return err
+	}
+	there, err := tablesIn(db)
+	switch {
+	case err != nil:
+		return err
+	case result != "ok":
+		return errDamaged
+	case version == 0 && len(there) == 0:
+		return current.make(db)
+	case version == schema1.version:
+		return olderSchema{schema1} // it has no table meta
+	case there[meta.name] != meta.create:
+		return errDamaged
+	}
+	row := make([]any, len(meta.columns)+1)
+	err = scan(context.Background(), db, meta.read, func(r []any) error { row = r; return nil })
+	i := slices.IndexFunc(schemas, func(s *schema) bool { return s.version == version && s.meta.valid(row) })
+	switch {
+	case err != nil:
+		return err
+	case row[1] != strconv.Itoa(version), i < 0 && version <= schemaVersion:
+		return errDamaged
+	case i < 0:
+		return fmt.Errorf("it was written by a newer version (schema %d, this one knows %d); "+
+			"use that version, or another directory", version, schemaVersion)
+	case schemas[i] != current:
+		return olderSchema{schemas[i]}
+	case slices.ContainsFunc(tables, func(t *table) bool { return there[t.name] != t.create }):
+		return errDamaged
+	}
+	return nil
+}
+
+// tablesIn returns the statements that made the tables of a database, by name.
+func tablesIn(db *sql.DB) (map[string]string, error) {
+	there := make(map[string]string)
+	query := "SELECT name, sql FROM sqlite_schema WHERE type = 'table'"
+	return there, scan(context.Background(), db, query, func(row []any) error {
+		there[textOf(row[0])] = textOf(row[1])
+		return nil
+	})
+}
+
+// scan reads the rows of a query.
+func scan(ctx context.Context, db *sql.DB, query string, row func([]any) error, args ...any) error {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	into := make([]any, len(columns))
+	for err == nil && rows.Next() {
+		values := make([]any, len(into))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err = rows.Scan(into...); err == nil {
+			err = row(values)
+		}
+	}
+	return cmp.Or(err, rows.Err())
+}
+
+// A writer executes statements in a transaction, up to the first error.
+type writer struct {
+	tx       *sql.Tx
+	prepared map[string]*sql.Stmt
+	err      error
+}
+
+func begin(db *sql.DB) (*writer, error) {
+	tx, err := db.Begin()
+	return &writer{tx: tx, prepared: make(map[string]*sql.Stmt)}, err
+}
+
+func (w *writer) exec(statement string, values []any) {
+	if w.err == nil && w.prepared[statement] == nil {
+		w.prepared[statement], w.err = w.tx.Prepare(statement)
+	}
+	if w.err == nil {
+		_, w.err = w.prepared[statement].Exec(values...)
+	}
+}
+
+// Close closes the database. Another process can open it then.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	var err error
+	if db.sql != nil { // which Open did not open, if it fails
+		err = db.sql.Close()
+	}
+	return errors.Join(err, db.lock.Unlock())
+}
+
+// Account returns the account of that name; it need not exist yet.
+func (db *DB) Account(name string) store.Account { return &account{db, name} }
+
+type account struct {
+	*DB
+	name string
+}
+
+// Size returns the size of the database and its log, in bytes.
+func (a *account) Size() (bytes int64) {
+	for _, part := range []string{"", "-wal"} {
+		if info, err := os.Stat(a.path + part); err == nil {
+			bytes += info.Size()
+		}
+	}
+	return bytes
+}
+
+// Commit writes a batch in one transaction. The outcome is known unless COMMIT
+// itself fails, with another error than a full disk or a lock: the log may then have
+// the whole transaction, although SQLite could not make sure of it.
+func (a *account) Commit(b *store.Batch) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.read = nil
+	w, err := begin(a.sql)
+	if err != nil {
+		return fmt.Errorf("storing: %w", err)
+	}
+	for _, t := range current.tables {
+		t.write(a.name, b, w.exec)
+	}
+	if w.err != nil {
+		_ = w.tx.Rollback()
+		return fmt.Errorf("storing: %w", w.err)
+	}
+	if err := w.tx.Commit(); err != nil {
+		e, ok := errors.AsType[*sqlite.Error](err)
+		if ok && (e.Code()&0xff == sqlite3.SQLITE_FULL || e.Code()&0xff == sqlite3.SQLITE_BUSY) {
+			return fmt.Errorf("storing: %w", err)
+		}
+		a.unknown = true
+		return fmt.Errorf("storing: %w: %w", store.ErrUnknown, err)
+	}
+	if b.Compact {
+		// It is no loss if that fails: free pages are used again.
+		_, _ = a.sql.Exec("PRAGMA incremental_vacuum")
+	}
+	return nil
+}
+
+// Load returns everything that is stored of the account.
+func (a *account) Load(ctx context.Context) (*store.Contents, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	name, err := store.Clean(a.name), ctx.Err()
+	c := a.read[name]
+	delete(a.read, name)
+	if c == nil && err == nil {
+		if a.unknown {
+			err = a.settle()
+		}
+		var all map[string]*store.Contents
+		all, err = a.readOrRebuild(ctx, name, err)
+		c = cmp.Or(all[name], &store.Contents{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading account %q: %w", a.name, err)
+	}
+	a.unknown = false
+	c.Lost = a.lost.report(a.name)
+	return c, nil
+}
+
+// settle makes the outcome of a failed COMMIT certain. Its connection does not see
+// the transaction, but a process that opens the file after a crash may. Without a
+// connection there is one truth, which is then written into the database.
+func (db *DB) settle() error {
+	_ = db.sql.Close()
+	err := db.open()
+	if err == nil {
+		_, err = db.sql.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	}
+	return err
+}
+
+// readOrRebuild reads what is stored of one account, or of all. If a row is not as it
+// was written, or err is that the database is damaged, it is rebuilt.
+func (db *DB) readOrRebuild(ctx context.Context, account string, err error) (all map[string]*store.Contents, _ error) {
+	if err == nil {
+		all, err = db.readRows(ctx, account)
+	}
+	if isDamage(err) {
+		if err = db.rebuild(schemas, "damaged"); err == nil {
+			all, err = db.readRows(ctx, account)
+		}
+	}
+	return all, err
+}
+
+// readRows reads the rows of one account, or of all: also of those that are not
+// configured, as the name of an account is damaged as easily as anything else.
+func (db *DB) readRows(ctx context.Context, account string) (map[string]*store.Contents, error) {
+	all := make(map[string]*store.Contents)
+	for _, t := range current.tables {
+		query, args := t.read, []any{}
+		if account != "" {
+			query, args = query+" WHERE account = ?", append(args, account)
+		}
+		err := scan(ctx, db.sql, query, func(row []any) error {
+			if !t.valid(row) {
+				return errDamaged
+			}
+			of := textOf(row[0])
+			if all[of] == nil {
+				all[of] = &store.Contents{}
+			}
+			t.take(all[of], row)
+			return nil
+		}, args...)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", db.path, err)
+		}
+	}
+	for _, c := range all {
+		slices.SortFunc(c.Jobs, func(a, b store.Job) int { return cmp.Compare(a.Sequence, b.Sequence) })
+		slices.SortFunc(c.StateChanges, func(a, b store.StateChange) int { return cmp.Compare(a.Number, b.Number) })
+	}
+	return all, nil
+}

@@ -1,0 +1,131 @@
+// Package store declares what is kept of an account and what a storage engine does.
+// The engines are in packages of their own; docs/storage.md describes the format.
+package store
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// ErrUnknown is wrapped by an error of Commit when the batch may or may not be
+// stored. The account must Load again before it goes on. Any other error means that
+// nothing of the batch was stored, none that all of it is durable.
+var ErrUnknown = errors.New("it is unknown whether this was stored")
+
+// An Engine is an open database of several accounts.
+type Engine interface {
+	Account(name string) Account
+	Close() error
+}
+
+// An Account is one account's part of a database. An account has one writer.
+type Account interface {
+	// Load returns everything that is stored of the account. It must be called before
+	// the first Commit, and again after an unknown outcome.
+	Load(context.Context) (*Contents, error)
+	// Commit stores a batch in one transaction. It takes no context: nothing ends it
+	// half way. A key appears at most once in a list of a batch, and not in both the
+	// list that stores and the list that removes such rows. Text is stored as Clean
+	// returns it, and NaN as unknown: a bad value does not fail the others of its batch.
+	Commit(*Batch) error
+	// Size returns the bytes on disk of the whole database.
+	Size() int64
+}
+
+// A Job is a tracked job. A zero time, an empty string, a zero AudioSeconds or
+// Priority and nil JSON or labels are unknown. Times are in UTC.
+type Job struct {
+	RequestID       string
+	Sequence        uint64 // in order of registration
+	API             string
+	Source          string
+	State           string
+	ErrorCode       string
+	Labels          map[string]string
+	AudioSeconds    float64
+	Priority        float64
+	FirstSeen       time.Time
+	SubmittedAt     time.Time
+	LastObserved    time.Time
+	FinishedAt      time.Time
+	DetectionWindow time.Duration // not stored while FinishedAt is zero
+	Statistics      jsontext.Value
+}
+
+// A Departure is a job that is no longer tracked but whose ID is remembered.
+type Departure struct {
+	RequestID string
+	Until     time.Time
+	Removed   bool // by a user
+}
+
+// A Total is one series of a counter or histogram over all jobs of the account.
+type Total struct {
+	Name   string
+	Labels string // canonical JSON object of the series' labels; {} without
+	Value  jsontext.Value
+}
+
+// Requests is the number of requests to the API that were reserved in a second.
+type Requests struct {
+	Second int64 // Unix time
+	Count  int   // 0 in a Batch: delete
+}
+
+// Timings are the packed timings of a job's words.
+type Timings struct {
+	RequestID string
+	Packed    []byte // nil in a Batch: delete
+}
+
+// A StateChange is a job's change of state that Telegraf has not accepted yet.
+type StateChange struct {
+	Number    uint64 // in order of observation
+	RequestID string
+	State     string
+	At        time.Time
+	Job       jsontext.Value // what else was known of the job
+}
+
+// A Batch is what one transaction changes.
+type Batch struct {
+	Jobs         []Job // new or changed
+	RemovedJobs  []string
+	Departed     []Departure // new or changed
+	Forgotten    []string    // departures to delete
+	Totals       []Total     // new or changed
+	Requests     []Requests
+	Learnt       jsontext.Value // nil: unchanged
+	Timings      []Timings
+	StateChanges []StateChange // new
+	Delivered    []uint64      // state changes to delete, by number
+	Compact      bool          // give free pages back to the disk
+}
+
+// Empty reports whether there is nothing to commit.
+func (b *Batch) Empty() bool { return reflect.ValueOf(b).Elem().IsZero() }
+
+// Contents is everything that is stored of one account.
+type Contents struct {
+	Jobs         []Job // by sequence
+	Departed     []Departure
+	Totals       []Total
+	Requests     []Requests
+	Learnt       jsontext.Value // nil: nothing
+	Timings      []Timings
+	StateChanges []StateChange // by number
+	// Lost is the number of rows that were lost to damage, as far as known: at least
+	// one if there was any. It is reported once.
+	Lost int
+}
+
+// Clean returns text that every engine can store: U+FFFD takes the place of a NUL
+// and of bytes that are not UTF-8.
+func Clean(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}

@@ -1,0 +1,337 @@
+// Package storetest is the suite that every storage engine must pass.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+)
+
+// Start is the time of everything that Full returns.
+var Start = time.Date(2026, 11, 23, 18, 0, 0, 123456789, time.UTC)
+
+// Full returns a batch with a row of each kind in which everything is known, and one
+// in which only the key is.
+func Full() *store.Batch {
+	return &store.Batch{
+		Jobs: []store.Job{{
+			RequestID: "full", Sequence: 1, API: "asr", Source: "http", State: "failed", ErrorCode: "api_error",
+			Labels: map[string]string{"team": "x", "site": `"Zürich"`}, AudioSeconds: 1.5, Priority: 2,
+			FirstSeen: Start, SubmittedAt: Start.Add(-time.Hour), LastObserved: Start.Add(time.Hour),
+			FinishedAt: Start.Add(2 * time.Hour), DetectionWindow: 12_119_107_264,
+			Statistics: jsontext.Value(`{"words":3,"anomalies":{"out_of_order":1}}`),
+		}, {RequestID: "bare", Sequence: 2}},
+		Departed: []store.Departure{{RequestID: "removed", Until: Start, Removed: true}, {RequestID: "gone"}},
+		Totals: []store.Total{
+			{Name: "created", Labels: "{}", Value: jsontext.Value(`"2026-11-23T18:00:00Z"`)},
+			{Name: "jobs_finished_total", Labels: `{"result":"completed"}`, Value: jsontext.Value("1")},
+			{Name: "jobs_finished_total", Labels: `{"result":"failed"}`, Value: jsontext.Value("2")},
+			{Name: "speech_seconds_total", Labels: "{}", Value: jsontext.Value("1.25")},
+			{Name: "transcript_speakers", Labels: "{}", Value: jsontext.Value(`{"sum":2,"bounds":[1,2],"counts":[0,1,0],` +
+				`"native":{"schema":3,"zero_count":0,"offset":8,"counts":[1]},` +
+				`"exemplars":[{"bound":2,"value":2,"request_id":"full","at":"2026-11-23T20:00:00Z"}]}`)},
+		},
+		Requests: []store.Requests{{Second: 1_795_456_800, Count: 1}, {Second: 1_795_456_801, Count: 30}},
+		Learnt:   jsontext.Value(`{"version":1}`),
+		Timings: []store.Timings{
+			{RequestID: "empty", Packed: []byte{}}, {RequestID: "full", Packed: []byte{1, 0, 200, 1, 100, 1}},
+		},
+		StateChanges: []store.StateChange{
+			{Number: 1, RequestID: "full", State: "running", At: Start, Job: jsontext.Value(`{"source":"http"}`)},
+			{Number: 2, RequestID: "full", State: "failed", At: Start.Add(1), Job: jsontext.Value(`{"api":"asr"}`)},
+			{Number: 3},
+		},
+	}
+}
+
+// stored returns what a batch leaves in an account that was empty.
+func stored(b *store.Batch) *store.Contents {
+	return &store.Contents{
+		Jobs: b.Jobs, Departed: b.Departed, Totals: b.Totals, Requests: b.Requests, Learnt: b.Learnt,
+		Timings: b.Timings, StateChanges: b.StateChanges,
+	}
+}
+
+// Diff compares contents; the order of jobs and state changes counts, that of others
+// does not.
+func Diff(want, got *store.Contents) string {
+	if reflect.DeepEqual(want, got) { // cmp takes half a minute for a large batch
+		return ""
+	}
+	byKey := func(less any) cmp.Option { return cmpopts.SortSlices(less) }
+	return cmp.Diff(want, got, cmpopts.EquateEmpty(),
+		byKey(func(a, b store.Departure) bool { return a.RequestID < b.RequestID }),
+		byKey(func(a, b store.Total) bool { return a.Name+a.Labels < b.Name+b.Labels }),
+		byKey(func(a, b store.Requests) bool { return a.Second < b.Second }),
+		byKey(func(a, b store.Timings) bool { return a.RequestID < b.RequestID }))
+}
+
+// An opener opens the database of one test, again and again.
+type opener struct {
+	open   func() store.Engine
+	engine store.Engine
+}
+
+func (o *opener) again(t *testing.T) {
+	t.Helper()
+	if err := o.engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.engine = o.open()
+}
+
+func (o *opener) commit(t *testing.T, account string, b *store.Batch) {
+	t.Helper()
+	if err := o.engine.Account(account).Commit(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (o *opener) check(t *testing.T, account string, want *store.Contents) {
+	t.Helper()
+	got, err := o.engine.Account(account).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := Diff(want, got); diff != "" {
+		t.Errorf("account %s (-want +loaded):\n%s", account, diff)
+	}
+}
+
+// Run runs the suite. database makes an empty database for a test and returns a
+// function that opens it; the suite closes an engine before it opens the next.
+func Run(t *testing.T, database func(*testing.T) (open func() store.Engine)) {
+	for name, test := range map[string]func(*testing.T, *opener){
+		"every field":        everyField,
+		"replace and delete": replaceAndDelete,
+		"atomicity":          atomicity,
+		"accounts apart":     accountsApart,
+		"load again":         loadAgain,
+		"empty batch":        emptyBatch,
+		"large batch":        largeBatch,
+		"odd text":           oddText,
+		"numbers":            numbers,
+		"order":              order,
+		"canceled load":      canceledLoad,
+		"compact":            compact,
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := &opener{open: database(t)}
+			o.engine = o.open()
+			defer func() {
+				if err := o.engine.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			o.check(t, "a", &store.Contents{})
+			test(t, o)
+		})
+	}
+}
+
+func everyField(t *testing.T, o *opener) {
+	o.commit(t, "a", Full())
+	o.check(t, "a", stored(Full()))
+	o.again(t)
+	o.check(t, "a", stored(Full()))
+}
+
+func replaceAndDelete(t *testing.T, o *opener) {
+	o.commit(t, "a", Full())
+	replaced := Full()
+	replaced.Jobs = []store.Job{{RequestID: "full", Sequence: 7, State: "lost"}}
+	replaced.RemovedJobs = []string{"bare", "never there"}
+	replaced.Departed = []store.Departure{{RequestID: "removed", Until: Start.Add(time.Hour)}}
+	replaced.Forgotten = []string{"gone", "never there"}
+	replaced.Totals = []store.Total{
+		{Name: "jobs_finished_total", Labels: `{"result":"failed"}`, Value: jsontext.Value("3")},
+	}
+	replaced.Requests = []store.Requests{{Second: 1_795_456_800}, {Second: 1_795_456_801, Count: 31}, {Second: 1}}
+	replaced.Learnt = jsontext.Value(`{"version":2}`)
+	replaced.Timings = []store.Timings{
+		{RequestID: "empty"}, {RequestID: "full", Packed: []byte{1}}, {RequestID: "never there"},
+	}
+	replaced.StateChanges = []store.StateChange{{Number: 4, State: "lost"}}
+	replaced.Delivered = []uint64{1, 3, 99}
+	o.commit(t, "a", replaced)
+
+	want := stored(Full())
+	want.Jobs, want.Departed = replaced.Jobs, replaced.Departed
+	want.Totals[2] = replaced.Totals[0]
+	want.Requests, want.Learnt = replaced.Requests[1:2], replaced.Learnt
+	want.Timings = replaced.Timings[1:2]
+	want.StateChanges = []store.StateChange{want.StateChanges[1], replaced.StateChanges[0]}
+	o.check(t, "a", want)
+	o.again(t)
+	o.check(t, "a", want)
+}
+
+// A batch of which one row cannot be stored is not stored at all.
+func atomicity(t *testing.T, o *opener) {
+	o.commit(t, "a", Full())
+	bad := &store.Batch{
+		Jobs: []store.Job{{RequestID: "new"}}, RemovedJobs: []string{"full"}, Delivered: []uint64{1},
+		Totals: []store.Total{{Name: "without a value", Labels: "{}"}}, StateChanges: []store.StateChange{{Number: 9}},
+	}
+	if err := o.engine.Account("a").Commit(bad); err == nil {
+		t.Error("a total without a value was stored")
+	}
+	o.check(t, "a", stored(Full()))
+	o.commit(t, "a", &store.Batch{RemovedJobs: []string{"bare"}})
+	want := stored(Full())
+	want.Jobs = want.Jobs[:1]
+	o.again(t)
+	o.check(t, "a", want)
+}
+
+func accountsApart(t *testing.T, o *opener) {
+	o.commit(t, "a", Full())
+	o.commit(t, "b", Full())
+	o.commit(t, "b", &store.Batch{
+		RemovedJobs: []string{"full", "bare"}, Forgotten: []string{"removed", "gone"}, Learnt: jsontext.Value(`2`),
+		Requests: []store.Requests{{Second: 1_795_456_800}, {Second: 1_795_456_801}},
+		Timings:  []store.Timings{{RequestID: "full"}, {RequestID: "empty"}}, Delivered: []uint64{1, 2, 3},
+	})
+	ofB := &store.Contents{Totals: Full().Totals, Learnt: jsontext.Value(`2`)}
+	o.check(t, "a", stored(Full()))
+	o.check(t, "b", ofB)
+	o.check(t, "c", &store.Contents{})
+	o.again(t)
+	o.check(t, "b", ofB)
+	o.check(t, "a", stored(Full()))
+}
+
+// Load returns what was committed last, also by another value of the same account.
+func loadAgain(t *testing.T, o *opener) {
+	o.commit(t, "a", Full())
+	o.commit(t, "b", Full())
+	o.again(t)
+	o.commit(t, "a", &store.Batch{RemovedJobs: []string{"full"}})
+	want := stored(Full())
+	want.Jobs = want.Jobs[1:]
+	o.check(t, "a", want)
+	o.commit(t, "a", &store.Batch{Learnt: jsontext.Value(`3`)})
+	want.Learnt = jsontext.Value(`3`)
+	o.check(t, "a", want)
+	o.check(t, "a", want)
+	o.check(t, "b", stored(Full()))
+}
+
+func emptyBatch(t *testing.T, o *opener) {
+	if !new(store.Batch).Empty() || (&store.Batch{Compact: true}).Empty() ||
+		(&store.Batch{Delivered: []uint64{1}}).Empty() {
+		t.Error("an empty batch is one without anything")
+	}
+	o.commit(t, "a", new(store.Batch))
+	o.check(t, "a", &store.Contents{})
+}
+
+func largeBatch(t *testing.T, o *opener) {
+	const jobs = 20_000
+	before := o.engine.Account("a").Size()
+	b := new(store.Batch)
+	for i := range jobs {
+		id := fmt.Sprintf("%020d", i)
+		b.Jobs = append(b.Jobs, store.Job{RequestID: id, Sequence: uint64(i), State: "pending", FirstSeen: Start})
+	}
+	b.Learnt = jsontext.Value(`"` + strings.Repeat("x", 1<<20) + `"`)
+	o.commit(t, "a", b)
+	if after := o.engine.Account("a").Size(); after < before+jobs*20 {
+		t.Errorf("the size is %d bytes, and was %d", after, before)
+	}
+	o.check(t, "a", stored(b))
+	o.again(t)
+	o.check(t, "a", stored(b))
+}
+
+// Text comes back as store.Clean has it, whatever it is.
+func oddText(t *testing.T, o *opener) {
+	const account = `a'";-- 話` + "\x00\xff"
+	b, want := new(store.Batch), new(store.Contents)
+	texts := []string{
+		`' " ; -- \ %`, "話 ü 🎧", "line\nand\ttab", "nul\x00behind", "latin\xfc", "\xff", " ", "NULL", "1",
+	}
+	for i, s := range texts {
+		clean := store.Clean(s)
+		object := func(s string) jsontext.Value {
+			return jsontext.Value(`{"text":"` + strings.ReplaceAll(s, `"`, `\"`) + `"}`)
+		}
+		b.Jobs = append(b.Jobs, store.Job{RequestID: "job " + s, Sequence: uint64(i), API: s, ErrorCode: s,
+			Labels: map[string]string{s: s}, Statistics: object(s)})
+		want.Jobs = append(want.Jobs, store.Job{RequestID: "job " + clean, Sequence: uint64(i), API: clean, ErrorCode: clean,
+			Labels: map[string]string{clean: clean}, Statistics: object(clean)})
+		b.Timings = append(b.Timings, store.Timings{RequestID: s, Packed: []byte(s)})
+		want.Timings = append(want.Timings, store.Timings{RequestID: clean, Packed: []byte(s)})
+		b.StateChanges = append(b.StateChanges, store.StateChange{Number: uint64(i), RequestID: s, Job: object(s)})
+		want.StateChanges = append(want.StateChanges,
+			store.StateChange{Number: uint64(i), RequestID: clean, Job: object(clean)})
+	}
+	o.commit(t, account, b)
+	o.check(t, account, want)
+	o.again(t)
+	o.check(t, account, want)
+	for i := range b.Jobs {
+		o.commit(t, account, &store.Batch{RemovedJobs: []string{b.Jobs[i].RequestID}})
+	}
+	want.Jobs = nil
+	o.check(t, account, want)
+}
+
+func numbers(t *testing.T, o *opener) {
+	b := &store.Batch{Jobs: []store.Job{
+		{RequestID: "none", Sequence: 1, AudioSeconds: math.NaN(), Priority: math.Copysign(0, -1), DetectionWindow: 5},
+		{RequestID: "small", Sequence: 2, AudioSeconds: 5e-324, Priority: -1, FinishedAt: Start},
+		{RequestID: "large", Sequence: math.MaxInt64, AudioSeconds: math.MaxFloat64, FinishedAt: Start,
+			DetectionWindow: 1 << 52},
+	}, Requests: []store.Requests{{Second: 0, Count: 1}, {Second: -1, Count: math.MaxInt32}}}
+	want := stored(b)
+	want.Jobs = append([]store.Job{{RequestID: "none", Sequence: 1}}, want.Jobs[1:]...)
+	o.commit(t, "a", b)
+	o.check(t, "a", want)
+	o.again(t)
+	o.check(t, "a", want)
+}
+
+func order(t *testing.T, o *opener) {
+	b, want := new(store.Batch), new(store.Contents)
+	for i := range 300 {
+		shuffled := uint64(i*7919) % 300
+		b.Jobs = append(b.Jobs, store.Job{RequestID: fmt.Sprint(shuffled), Sequence: shuffled})
+		b.StateChanges = append(b.StateChanges, store.StateChange{Number: shuffled})
+		want.Jobs = append(want.Jobs, store.Job{RequestID: fmt.Sprint(i), Sequence: uint64(i)})
+		want.StateChanges = append(want.StateChanges, store.StateChange{Number: uint64(i)})
+	}
+	o.commit(t, "a", b)
+	o.check(t, "a", want)
+	o.again(t)
+	o.check(t, "a", want)
+}
+
+func canceledLoad(t *testing.T, o *opener) {
+	o.commit(t, "a", Full())
+	o.again(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := o.engine.Account("a").Load(ctx); err == nil {
+		t.Error("a canceled load returned no error")
+	}
+	o.check(t, "a", stored(Full()))
+}
+
+func compact(t *testing.T, o *opener) {
+	o.commit(t, "a", Full())
+	o.commit(t, "a", &store.Batch{RemovedJobs: []string{"full", "bare"}, Compact: true})
+	want := stored(Full())
+	want.Jobs = nil
+	o.check(t, "a", want)
+}
