@@ -1,7 +1,6 @@
-// Package histogram counts values in classic and in native (sparse,
-// exponential) Prometheus buckets at once. Unlike a Prometheus client's
-// histogram it is data: it can be merged, copied, stored and restored, which is
-// what counters that outlive a restart need.
+// Package histogram counts values in classic and in native (sparse, exponential) Prometheus buckets at once. Unlike
+// those of Prometheus' client library, its histograms can be merged, copied, stored and restored, as totals that
+// survive a restart must be.
 package histogram
 
 import (
@@ -12,62 +11,51 @@ import (
 	"time"
 )
 
-// The native buckets: each is a factor of 2^(2^-3) ≈ 1.09 wider than the one
-// before, the widest standard resolution within a growth of 1.1. Their bounds
-// are those of the native histogram's specification: bucket i of schema s
-// holds values in (2^((i-1)·2^-s), 2^(i·2^-s)].
+// The native buckets are those of the native histogram's specification: bucket i of schema s holds values in
+// (2^((i-1)·2^-s), 2^(i·2^-s)]. At the initial schema their bounds grow by a factor of 2^(2^-3) ≈ 1.09, the coarsest
+// standard resolution within a growth of 1.1.
 const (
 	initialSchema = 3
 	lowestSchema  = -4
 	maxBuckets    = 160
-	// ZeroThreshold is the largest value that counts as zero: 2^-128, as in
-	// Prometheus' client library.
+	// ZeroThreshold is the largest value that counts as zero: 2^-128, as in Prometheus' client library.
 	ZeroThreshold = 0x1p-128
 )
 
-// fractions are the bucket bounds of schema 3 within [0.5, 1), where
-// math.Frexp puts a value's fraction: 2^(i/8 - 1), to the digit as in Prometheus'
-// client library (math.Exp2 is off by one bit for some of them).
+// fractions are the bucket bounds of schema 3 within [0.5, 1), the range of math.Frexp's fraction: 2^(i/8 - 1). The
+// digits are those of Prometheus' client library; math.Exp2 is off by one bit for some of them.
 var fractions = [1 << initialSchema]float64{
 	0.5, 0.5452538663326288, 0.5946035575013605, 0.6484197773255048,
 	0.7071067811865475, 0.7711054127039704, 0.8408964152537144, 0.9170040432046711,
 }
 
-// An Exemplar is one value that was counted, and the job that it came from.
+// An Exemplar is a counted value and the job that it comes from.
 type Exemplar struct {
 	Value     float64
-	RequestID string // empty: the value may not be shown as an exemplar
+	RequestID string // empty: the value is not shown as an exemplar
 	At        time.Time
 }
 
-// A Histogram counts values that are not negative. It is not safe for use by
-// several goroutines at once.
+// A Histogram counts non-negative values. It is not safe for concurrent use.
 type Histogram struct {
 	bounds    []float64  // classic upper bounds without +Inf, shared by clones
 	counts    []uint64   // values in each classic bucket; the last is +Inf's
 	exemplars []Exemplar // the latest value of each classic bucket
-	count     uint64
 	sum       float64
 
-	schema    int
-	zeros     uint64
-	first     int      // index of the native bucket that native[0] is
-	native    []uint64 // counts of the native buckets from first on
-	populated int      // how many of native are not 0
+	schema int
+	zeros  uint64
+	first  int      // index of the native bucket native[0]
+	native []uint64 // counts of the native buckets from first on
 }
 
-// New returns an empty histogram with these classic upper bounds, ascending
-// and without +Inf.
+// New returns an empty histogram with classic upper bounds, ascending and without +Inf.
 func New(bounds []float64) *Histogram {
-	return &Histogram{
-		bounds:    bounds,
-		counts:    make([]uint64, len(bounds)+1),
-		exemplars: make([]Exemplar, len(bounds)+1),
-		schema:    initialSchema,
-	}
+	n := len(bounds) + 1
+	return &Histogram{bounds: bounds, counts: make([]uint64, n), exemplars: make([]Exemplar, n), schema: initialSchema}
 }
 
-// Observe counts v. NaN, infinities and negative values are not counted.
+// Observe counts v. It ignores NaN, infinities and negative values.
 func (h *Histogram) Observe(v float64) { h.ObserveExemplar(v, "", time.Time{}) }
 
 // ObserveExemplar counts v and keeps it as its classic bucket's exemplar.
@@ -75,7 +63,6 @@ func (h *Histogram) ObserveExemplar(v float64, requestID string, at time.Time) {
 	if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
 		return
 	}
-	h.count++
 	h.sum += v
 	i := sort.SearchFloat64s(h.bounds, v)
 	h.counts[i]++
@@ -84,22 +71,17 @@ func (h *Histogram) ObserveExemplar(v float64, requestID string, at time.Time) {
 		h.zeros++
 		return
 	}
-	h.add(index(v, h.schema), 1)
+	h.addNative(index(v, h.schema), 1)
 }
 
-// index is the native bucket that holds v at a schema.
+// index returns the native bucket of v at a schema.
 func index(v float64, schema int) int {
 	fraction, exponent := math.Frexp(v)
-	// The bounds are inclusive above: a fraction equal to a bound belongs to
-	// the bucket that ends there.
-	i := 0
-	for i < len(fractions) && fractions[i] < fraction {
-		i++
-	}
+	i := sort.SearchFloat64s(fractions[:], fraction) // upper bounds are inclusive
 	return coarser(i+(exponent-1)*len(fractions), initialSchema-schema)
 }
 
-// coarser is the bucket that holds bucket i after halving the resolution n times.
+// coarser returns the bucket that contains bucket i after halving the resolution n times.
 func coarser(i, n int) int {
 	for range n {
 		i = (i + 1) >> 1
@@ -107,7 +89,8 @@ func coarser(i, n int) int {
 	return i
 }
 
-func (h *Histogram) add(i int, n uint64) {
+// addNative counts n values in a native bucket.
+func (h *Histogram) addNative(i int, n uint64) {
 	switch {
 	case len(h.native) == 0:
 		h.first, h.native = i, append(h.native, 0)
@@ -117,13 +100,20 @@ func (h *Histogram) add(i int, n uint64) {
 	case i >= h.first+len(h.native):
 		h.native = append(h.native, make([]uint64, i-h.first-len(h.native)+1)...)
 	}
-	if h.native[i-h.first] == 0 {
-		h.populated++
-	}
-	h.native[i-h.first] += n
-	for h.populated > maxBuckets && h.schema > lowestSchema {
+	bucket := &h.native[i-h.first]
+	populated := *bucket == 0 // by this call
+	*bucket += n
+	for populated && h.populated() > maxBuckets && h.schema > lowestSchema {
 		h.reduce()
 	}
+}
+
+// populated returns the number of native buckets with values.
+func (h *Histogram) populated() (n int) {
+	for range h.Native() {
+		n++
+	}
+	return n
 }
 
 // reduce halves the resolution.
@@ -134,25 +124,17 @@ func (h *Histogram) reduce() {
 		merged[coarser(h.first+k, 1)-first] += n
 	}
 	h.schema--
-	h.first, h.native, h.populated = first, merged, 0
-	for _, n := range merged {
-		if n > 0 {
-			h.populated++
-		}
-	}
+	h.first, h.native = first, merged
 }
 
-// Merge adds what o counted. Both must have the same classic bounds. Where o
-// counted a value, it becomes the exemplar of its bucket under this request ID
-// and time; with an empty request ID no exemplar is shown for it.
-func (h *Histogram) Merge(o *Histogram, requestID string, at time.Time) {
-	h.count += o.count
+// Add adds the counts of o, which must have the same classic bounds. Exemplars of o replace those of the same bucket.
+func (h *Histogram) Add(o *Histogram) {
 	h.sum += o.sum
 	h.zeros += o.zeros
 	for i, n := range o.counts {
 		if n > 0 {
 			h.counts[i] += n
-			h.exemplars[i] = Exemplar{o.exemplars[i].Value, requestID, at}
+			h.exemplars[i] = o.exemplars[i]
 		}
 	}
 	for h.schema > o.schema {
@@ -160,32 +142,34 @@ func (h *Histogram) Merge(o *Histogram, requestID string, at time.Time) {
 	}
 	for k, n := range o.native {
 		if n > 0 {
-			// add may reduce h on the way, so the distance is taken anew.
-			h.add(coarser(o.first+k, o.schema-h.schema), n)
+			// addNative may reduce h, so the difference changes.
+			h.addNative(coarser(o.first+k, o.schema-h.schema), n)
 		}
 	}
 }
 
-// Clone returns a copy that shares nothing that changes.
+// Merge adds as Add does, and gives the exemplars that it takes over a request ID and a time. With an empty request ID
+// they are not shown.
+func (h *Histogram) Merge(o *Histogram, requestID string, at time.Time) {
+	h.Add(o)
+	for i, n := range o.counts {
+		if n > 0 {
+			h.exemplars[i].RequestID, h.exemplars[i].At = requestID, at
+		}
+	}
+}
+
+// Clone returns an independent copy.
 func (h *Histogram) Clone() *Histogram {
 	c := *h
-	c.counts = slices.Clone(h.counts)
-	c.exemplars = slices.Clone(h.exemplars)
-	c.native = slices.Clone(h.native)
+	c.counts, c.exemplars, c.native = slices.Clone(h.counts), slices.Clone(h.exemplars), slices.Clone(h.native)
 	return &c
 }
 
-// Reset forgets all values and keeps the memory for the next ones.
-func (h *Histogram) Reset() {
-	clear(h.counts)
-	clear(h.exemplars)
-	*h = Histogram{bounds: h.bounds, counts: h.counts, exemplars: h.exemplars, schema: initialSchema, native: h.native[:0]}
-}
+// Count returns the number of values.
+func (h *Histogram) Count() uint64 { return sum(h.counts) }
 
-// Count is how many values were counted.
-func (h *Histogram) Count() uint64 { return h.count }
-
-// Sum is the sum of the values, in their unit.
+// Sum returns the sum of the values.
 func (h *Histogram) Sum() float64 { return h.sum }
 
 // A Bucket is one classic bucket.
@@ -195,7 +179,7 @@ type Bucket struct {
 	Exemplar   Exemplar
 }
 
-// Buckets yields the classic buckets in ascending order, +Inf included.
+// Buckets yields the classic buckets, ascending, including +Inf.
 func (h *Histogram) Buckets() iter.Seq[Bucket] {
 	return func(yield func(Bucket) bool) {
 		var cumulative uint64
@@ -212,14 +196,13 @@ func (h *Histogram) Buckets() iter.Seq[Bucket] {
 	}
 }
 
-// Schema is the resolution of the native buckets; it falls when they become too many.
+// Schema returns the resolution of the native buckets. It falls when they become too many.
 func (h *Histogram) Schema() int { return h.schema }
 
-// Zeros is how many values were not above ZeroThreshold.
+// Zeros returns the number of values up to ZeroThreshold.
 func (h *Histogram) Zeros() uint64 { return h.zeros }
 
-// Native yields index and count of the native buckets that are not empty, in
-// ascending order.
+// Native yields index and count of the native buckets that are not empty, ascending.
 func (h *Histogram) Native() iter.Seq2[int, uint64] {
 	return func(yield func(int, uint64) bool) {
 		for k, n := range h.native {
@@ -228,4 +211,11 @@ func (h *Histogram) Native() iter.Seq2[int, uint64] {
 			}
 		}
 	}
+}
+
+func sum(counts []uint64) (sum uint64) {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
 }

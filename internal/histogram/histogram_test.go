@@ -18,11 +18,11 @@ import (
 var bounds = []float64{0, .05, .1, .25, .5, .75, 1, 2, 5, 10, 30}
 
 const (
-	peerSchema = 3   // what a growth of 1.1 makes of the peer's histogram
-	maxBuckets = 160 // at most this many native buckets
+	peerSchema = 3   // of the peer's histogram, with a growth of 1.1
+	maxBuckets = 160 // native ones
 )
 
-// counted is everything that a histogram says, in a form to compare.
+// counted is the content of a histogram, in a comparable form.
 type counted struct {
 	Count      uint64
 	Sum        float64
@@ -48,7 +48,7 @@ func ours(h *histogram.Histogram) counted {
 	return c
 }
 
-// peers is what Prometheus' own client library makes of the same values.
+// peers returns what Prometheus' client library counts of the same values.
 func peers(t *testing.T, values []float64) counted {
 	t.Helper()
 	peer := prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -173,7 +173,7 @@ func TestSameAsPrometheusClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := peers(t, vs)
 			if want.Schema != peerSchema || len(want.Native) > maxBuckets {
-				t.Fatalf("these values need schema %d and %d buckets: they belong to the coarse ones", want.Schema, len(want.Native))
+				t.Fatalf("these values need schema %d and %d buckets: move them to coarse", want.Schema, len(want.Native))
 			}
 			if diff := cmp.Diff(want, ours(observed(vs))); diff != "" {
 				t.Errorf("not what the client library counts (-want +got):\n%s", diff)
@@ -187,7 +187,7 @@ func TestCoarserResolution(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, peer := ours(observed(vs)), peers(t, vs)
 			if got.Schema >= peerSchema {
-				t.Fatalf("these values keep schema %d: they belong to the fine ones", got.Schema)
+				t.Fatalf("these values keep schema %d: move them to fine", got.Schema)
 			}
 			if diff := cmp.Diff(peer, got); diff != "" {
 				t.Errorf("not what the client library counts (-want +got):\n%s", diff)
@@ -197,7 +197,7 @@ func TestCoarserResolution(t *testing.T) {
 	}
 }
 
-// checkNative holds that the native buckets are few enough, that they hold all
+// checkNative checks that the native buckets are few enough, that they hold all
 // values, and that each value is within the bounds of its bucket.
 func checkNative(t *testing.T, got counted, vs []float64) {
 	t.Helper()
@@ -239,7 +239,7 @@ func TestObserveIgnores(t *testing.T) {
 // approximately: the sum depends on the order of the values in its last digits.
 var approximately = cmpopts.EquateApprox(1e-12, 0)
 
-func TestMergeIsObservingAll(t *testing.T) {
+func TestAddIsObservingAll(t *testing.T) {
 	all := map[string][]float64{}
 	for name, vs := range fine {
 		all[name] = vs
@@ -252,7 +252,7 @@ func TestMergeIsObservingAll(t *testing.T) {
 			t.Run(left+" and "+right, func(t *testing.T) {
 				h, o := observed(a), observed(b)
 				before := ours(o)
-				h.Merge(o, "", time.Time{})
+				h.Add(o)
 				together := append(append([]float64{}, a...), b...)
 				if diff := cmp.Diff(ours(observed(together)), ours(h), approximately); diff != "" {
 					t.Errorf("not what observing all would count (-want +got):\n%s", diff)
@@ -265,10 +265,10 @@ func TestMergeIsObservingAll(t *testing.T) {
 	}
 }
 
-func TestMergeItself(t *testing.T) {
+func TestAddItself(t *testing.T) {
 	vs := fine["durations"]
 	h := observed(vs)
-	h.Merge(h, "", time.Time{})
+	h.Add(h)
 	if diff := cmp.Diff(ours(observed(append(append([]float64{}, vs...), vs...))), ours(h), approximately); diff != "" {
 		t.Errorf("not everything twice (-want +got):\n%s", diff)
 	}
@@ -292,10 +292,17 @@ func TestExemplars(t *testing.T) {
 	}
 
 	o := histogram.New([]float64{1, 2})
-	o.Observe(1.5)
+	o.ObserveExemplar(1.5, "x", early)
 	o.Observe(8)
+	added := h.Clone()
+	added.Add(o)
+	want[1], want[2] = histogram.Exemplar{Value: 1.5, RequestID: "x", At: early}, histogram.Exemplar{Value: 8}
+	if diff := cmp.Diff(want, exemplars(added)); diff != "" {
+		t.Errorf("added (-want +got):\n%s", diff)
+	}
 	h.Merge(o, "d", late)
-	want[1], want[2] = histogram.Exemplar{Value: 1.5, RequestID: "d", At: late}, histogram.Exemplar{Value: 8, RequestID: "d", At: late}
+	want[1] = histogram.Exemplar{Value: 1.5, RequestID: "d", At: late}
+	want[2] = histogram.Exemplar{Value: 8, RequestID: "d", At: late}
 	if diff := cmp.Diff(want, exemplars(h)); diff != "" {
 		t.Errorf("merged (-want +got):\n%s", diff)
 	}
@@ -310,7 +317,7 @@ func TestCloneIsIndependent(t *testing.T) {
 		if diff := cmp.Diff(want, ours(c)); diff != "" {
 			t.Errorf("the clone differs (-want +got):\n%s", diff)
 		}
-		// Each of them goes on for itself, within the buckets that there are and beyond.
+		// Both count on independently, in existing buckets and in new ones.
 		for _, v := range append([]float64{.3, 0, 1e9, 1e-9}, vs...) {
 			c.ObserveExemplar(v, "b", time.Unix(2, 0))
 		}
@@ -322,31 +329,12 @@ func TestCloneIsIndependent(t *testing.T) {
 				t.Errorf("the clone's exemplar shows in the original's bucket up to %g", b.UpperBound)
 			}
 		}
-		h.Reset()
-		if c.Count() != want.Count+uint64(len(vs))+4 {
-			t.Errorf("resetting the original left %d values in the clone", c.Count())
-		}
-	}
-}
-
-func TestReset(t *testing.T) {
-	for name, vs := range coarse {
-		h := observed(vs)
-		h.ObserveExemplar(.3, "a", time.Unix(1, 0))
-		h.Reset()
-		if diff := cmp.Diff(ours(histogram.New(bounds)), ours(h)); diff != "" {
-			t.Errorf("%s: not as new (-want +got):\n%s", name, diff)
-		}
-		for b := range h.Buckets() {
-			if b.Exemplar != (histogram.Exemplar{}) {
-				t.Errorf("%s: exemplar %v is left", name, b.Exemplar)
-			}
-		}
-		for _, v := range fine["durations"] {
+		want = ours(c)
+		for _, v := range append([]float64{.3, 0, 1e8, 1e-8}, vs...) {
 			h.Observe(v)
 		}
-		if diff := cmp.Diff(peers(t, fine["durations"]), ours(h)); diff != "" {
-			t.Errorf("%s: used again it does not count as a new one (-want +got):\n%s", name, diff)
+		if diff := cmp.Diff(want, ours(c)); diff != "" {
+			t.Errorf("what the original counts shows in the clone (-want +got):\n%s", diff)
 		}
 	}
 }
@@ -367,10 +355,11 @@ func TestIterationStops(t *testing.T) {
 	}
 }
 
-// FuzzMerge takes the input as values and a place to split them: two histograms
-// merged must count what one counts alone, whatever the values are.
+// FuzzMerge splits the input in two histograms: merged, they must count what one of all
+// values counts.
 func FuzzMerge(f *testing.F) {
-	for _, vs := range [][]float64{fine["classic"], coarse["all octaves"], coarse["far apart"], {math.NaN(), -1, math.Inf(1), math.MaxFloat64, math.MaxFloat64}} {
+	odd := []float64{math.NaN(), -1, math.Inf(1), math.MaxFloat64, math.MaxFloat64}
+	for _, vs := range [][]float64{fine["classic"], coarse["all octaves"], coarse["far apart"], odd} {
 		var data []byte
 		for _, v := range vs {
 			data = binary.LittleEndian.AppendUint64(data, math.Float64bits(v))
@@ -378,25 +367,25 @@ func FuzzMerge(f *testing.F) {
 		f.Add(data, uint(len(vs)/3))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, split uint) {
-		var vs, sound []float64
+		var vs, valid []float64
 		for ; len(data) >= 8; data = data[8:] {
 			v := math.Float64frombits(binary.LittleEndian.Uint64(data))
 			vs = append(vs, v)
 			if v >= 0 && !math.IsInf(v, 1) {
-				sound = append(sound, v)
+				valid = append(valid, v)
 			}
 		}
 		at := int(split % uint(len(vs)+1))
 		h := observed(vs[:at])
 		h.Merge(observed(vs[at:]), "", time.Time{})
 		got := ours(h)
-		if got.Count != uint64(len(sound)) {
-			t.Fatalf("%d values counted, want %d", got.Count, len(sound))
+		if got.Count != uint64(len(valid)) {
+			t.Fatalf("%d values counted, want %d", got.Count, len(valid))
 		}
 		if diff := cmp.Diff(ours(observed(vs)), got, approximately); diff != "" {
 			t.Fatalf("not what one histogram counts (-want +got):\n%s", diff)
 		}
-		checkNative(t, got, sound)
+		checkNative(t, got, valid)
 	})
 }
 

@@ -20,16 +20,16 @@ var nan = math.NaN()
 // equal: hand-worked sums differ from computed ones in their last digits.
 var equal = cmp.Options{cmpopts.EquateApprox(1e-12, 1e-12), cmpopts.EquateNaNs(), cmpopts.EquateEmpty()}
 
-// piece is a Piece as a test writes it.
+// piece returns a Piece.
 func piece(speaker string, start, end, confidence float64) transcript.Piece {
 	return transcript.Piece{Start: start, End: end, Confidence: confidence, Speaker: []byte(speaker)}
 }
 
-// document is a result in the order of its listing.
+// document is a result, in the order of the document.
 type document struct {
 	confidence, speakers    *float64
 	words, segments, pauses []transcript.Piece
-	wordList, segmentList   bool // listed although empty
+	wordList, segmentList   bool // listed even if empty
 }
 
 func number(v float64) *float64 { return &v }
@@ -59,17 +59,9 @@ func (d document) result(a *transcript.Accumulator) *transcript.Result {
 	return a.Result()
 }
 
-// unsaid are the statistics of a result that says nothing.
-func unsaid() transcript.Statistics {
-	return transcript.Statistics{
-		Confidence: nan, Speakers: -1, Words: -1, Overlaps: -1,
-		SpeechSeconds: nan, DurationSeconds: nan, SpeechRate: nan, DominantSpeakerRatio: nan,
-	}
-}
-
-// with returns what set makes of the statistics of a result that says nothing.
+// with returns unknown statistics, changed by set.
 func with(set func(*transcript.Statistics)) *transcript.Statistics {
-	s := unsaid()
+	s := transcript.Unknown()
 	set(&s)
 	return &s
 }
@@ -104,7 +96,8 @@ func TestStatistics(t *testing.T) {
 		},
 		"the vendor's sample": {
 			document{confidence: number(.97), speakers: number(2), words: []transcript.Piece{
-				piece("1", 0, 1, .97), piece("2", 1.2, 2, .97), piece("2", 2, 2.6, .97), piece("2", 2.6, 3, .97), piece("2", 3, 4, .97),
+				piece("1", 0, 1, .97), piece("2", 1.2, 2, .97), piece("2", 2, 2.6, .97), piece("2", 2.6, 3, .97),
+				piece("2", 3, 4, .97),
 			}},
 			with(func(s *transcript.Statistics) {
 				s.Confidence, s.Speakers, s.Words, s.Overlaps = .97, 2, 5, 0
@@ -113,7 +106,8 @@ func TestStatistics(t *testing.T) {
 				s.WordDuration = transcript.Distribution{Count: 5, Sum: 3.8, Min: .4, Max: 1, P50: .8, P90: 1, P99: 1}
 				s.WordGap = transcript.Distribution{Count: 4, Sum: .2, Min: 0, Max: .2, P50: 0, P90: .2, P99: .2}
 				s.BySpeaker = []transcript.Speaker{
-					{TalkSeconds: 2.8, Words: 4, Turns: 1, ConfidenceMean: .97}, {TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .97},
+					{TalkSeconds: 2.8, Words: 4, Turns: 1, ConfidenceMean: .97},
+					{TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .97},
 				}
 			}),
 		},
@@ -151,21 +145,28 @@ func TestStatistics(t *testing.T) {
 				s.WordDuration = transcript.Distribution{Count: 3, Sum: 2.5, Min: .5, Max: 1, P50: 1, P90: 1, P99: 1}
 				s.WordGap = transcript.Distribution{Count: 2, Sum: 5, Min: 1, Max: 4, P50: 1, P90: 4, P99: 4}
 				s.BySpeaker = []transcript.Speaker{
-					{TalkSeconds: 1.5, Words: 6, Turns: 2, ConfidenceMean: .5}, {TalkSeconds: 1, Words: 3, Turns: 1, ConfidenceMean: .7},
+					{TalkSeconds: 1.5, Words: 6, Turns: 2, ConfidenceMean: .5},
+					{TalkSeconds: 1, Words: 3, Turns: 1, ConfidenceMean: .7},
 				}
 				s.Anomalies = anomalies(map[transcript.Anomaly]int{
-					transcript.NegativeDuration: 1, transcript.MissingTime: 5, transcript.OutOfOrder: 1, transcript.ConfidenceOutOfRange: 3,
+					transcript.NegativeDuration: 1, transcript.MissingTime: 5, transcript.OutOfOrder: 1,
+					transcript.ConfidenceOutOfRange: 3,
 				})
 			}),
 		},
 		"overlaps": { // 0–4 and 1–2 overlap, 3–5 starts after 1–2 has ended, 5–6 follows at once
-			document{words: []transcript.Piece{piece("a", 0, 4, nan), piece("b", 1, 2, nan), piece("a", 3, 5, nan), piece("b", 5, 6, nan)}},
+			document{words: []transcript.Piece{
+				piece("a", 0, 4, nan), piece("b", 1, 2, nan), piece("a", 3, 5, nan), piece("b", 5, 6, nan),
+			}},
 			with(func(s *transcript.Statistics) {
 				s.Speakers, s.Words, s.Overlaps = 2, 4, 1
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 8, 6, 4./6, .75
 				s.WordDuration = transcript.Distribution{Count: 4, Sum: 8, Min: 1, Max: 4, P50: 1, P90: 4, P99: 4}
 				s.WordGap = transcript.Distribution{Count: 3, Sum: 1, Min: 0, Max: 1, P50: 0, P90: 1, P99: 1}
-				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 6, Words: 2, Turns: 2, ConfidenceMean: nan}, {TalkSeconds: 2, Words: 2, Turns: 2, ConfidenceMean: nan}}
+				s.BySpeaker = []transcript.Speaker{
+					{TalkSeconds: 6, Words: 2, Turns: 2, ConfidenceMean: nan},
+					{TalkSeconds: 2, Words: 2, Turns: 2, ConfidenceMean: nan},
+				}
 			}),
 		},
 		"out of order": { // in order of start: a 0–1, b 1–2, a 3–4
@@ -175,7 +176,10 @@ func TestStatistics(t *testing.T) {
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3, 4, .75, 2./3
 				s.WordDuration = transcript.Distribution{Count: 3, Sum: 3, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
 				s.WordGap = transcript.Distribution{Count: 2, Sum: 1, Min: 0, Max: 1, P50: 0, P90: 1, P99: 1}
-				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 2, Words: 2, Turns: 2, ConfidenceMean: nan}, {TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: nan}}
+				s.BySpeaker = []transcript.Speaker{
+					{TalkSeconds: 2, Words: 2, Turns: 2, ConfidenceMean: nan},
+					{TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: nan},
+				}
 				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.OutOfOrder: 1})
 			}),
 		},
@@ -185,7 +189,9 @@ func TestStatistics(t *testing.T) {
 				s.Speakers, s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds = 2, 2, 0, 0, 0
 				s.WordDuration = transcript.Distribution{Count: 2}
 				s.WordGap = transcript.Distribution{Count: 1}
-				s.BySpeaker = []transcript.Speaker{{Words: 1, Turns: 1, ConfidenceMean: nan}, {Words: 1, Turns: 1, ConfidenceMean: nan}}
+				s.BySpeaker = []transcript.Speaker{
+					{Words: 1, Turns: 1, ConfidenceMean: nan}, {Words: 1, Turns: 1, ConfidenceMean: nan},
+				}
 			}),
 		},
 		"words without a speaker do not end a turn": {
@@ -205,12 +211,17 @@ func TestStatistics(t *testing.T) {
 			with(func(s *transcript.Statistics) {
 				s.Confidence, s.Speakers, s.SpeechSeconds, s.DurationSeconds, s.DominantSpeakerRatio = .7, 3, 12.4, 13, 6.3/12.4
 				s.BySpeaker = []transcript.Speaker{
-					{TalkSeconds: 6.3, Turns: 2, ConfidenceMean: .6}, {TalkSeconds: 5.5, Turns: 1, ConfidenceMean: .8}, {TalkSeconds: .6, Turns: 1, ConfidenceMean: nan},
+					{TalkSeconds: 6.3, Turns: 2, ConfidenceMean: .6},
+					{TalkSeconds: 5.5, Turns: 1, ConfidenceMean: .8},
+					{TalkSeconds: .6, Turns: 1, ConfidenceMean: nan},
 				}
 			}),
 		},
 		"segments without speech": {
-			document{segments: []transcript.Piece{piece("", 0, 10, nan)}, pauses: []transcript.Piece{piece("", 11, 20, nan), piece("", 10, 11, nan), piece("", 0, nan, nan)}},
+			document{
+				segments: []transcript.Piece{piece("", 0, 10, nan)},
+				pauses:   []transcript.Piece{piece("", 11, 20, nan), piece("", 10, 11, nan), piece("", 0, nan, nan)},
+			},
 			with(func(s *transcript.Statistics) { s.SpeechSeconds, s.DurationSeconds = 10, 20 }),
 		},
 		"speech of unknown length beside a pause": {
@@ -235,7 +246,8 @@ func TestStatistics(t *testing.T) {
 		"words are preferred to segments": {
 			document{words: []transcript.Piece{piece("a", 0, 1, .9)}, segments: []transcript.Piece{piece("b", 2, 1, 7)}},
 			with(func(s *transcript.Statistics) {
-				s.Confidence, s.Speakers, s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = .9, 1, 1, 0, 1, 1, 1, 1
+				s.Confidence, s.Speakers, s.Words, s.Overlaps = .9, 1, 1, 0
+				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 1, 1, 1, 1
 				s.WordConfidence = transcript.Distribution{Count: 1, Sum: .9, Min: .9, Max: .9, P50: .9, P90: .9, P99: .9}
 				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
 				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .9}}
@@ -245,7 +257,9 @@ func TestStatistics(t *testing.T) {
 			document{words: []transcript.Piece{piece("", 0, 1e-300, nan)}},
 			with(func(s *transcript.Statistics) {
 				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds = 1, 0, 1e-300, 1e-300
-				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1e-300, Min: 1e-300, Max: 1e-300, P50: 1e-300, P90: 1e-300, P99: 1e-300}
+				s.WordDuration = transcript.Distribution{
+					Count: 1, Sum: 1e-300, Min: 1e-300, Max: 1e-300, P50: 1e-300, P90: 1e-300, P99: 1e-300,
+				}
 			}),
 		},
 		"own confidence out of range": {
@@ -256,7 +270,7 @@ func TestStatistics(t *testing.T) {
 			}),
 		},
 	}
-	var a transcript.Accumulator // one for all: Reset must leave nothing behind
+	var a transcript.Accumulator // one for all: Reset must not leave anything
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			a.Reset()
@@ -273,7 +287,7 @@ func TestStatistics(t *testing.T) {
 	}
 }
 
-// checkHistograms holds that each histogram counts what its distribution does.
+// checkHistograms checks that each histogram has the values of its distribution.
 func checkHistograms(t *testing.T, r *transcript.Result) {
 	t.Helper()
 	for name, pair := range map[string]struct {
@@ -310,21 +324,23 @@ func TestMoreThanMaxSpeakers(t *testing.T) {
 	r := a.Result()
 	var want []transcript.Speaker
 	for i := transcript.MaxSpeakers + 2; i > 2; i-- {
-		want = append(want, transcript.Speaker{TalkSeconds: float64(i + 1), Words: 2, Turns: 1, ConfidenceMean: float64(i) / 100})
+		want = append(want, transcript.Speaker{
+			TalkSeconds: float64(i + 1), Words: 2, Turns: 1, ConfidenceMean: float64(i) / 100,
+		})
 	}
 	want = append(want, transcript.Speaker{TalkSeconds: 1 + 2 + 3, Words: 6, Turns: 3, ConfidenceMean: .01}) // all others
 	if diff := cmp.Diff(want, r.BySpeaker, equal); diff != "" {
 		t.Errorf("speakers (-want +got):\n%s", diff)
 	}
 	if r.Speakers != transcript.MaxSpeakers+3 {
-		t.Errorf("%d speakers, want all %d", r.Speakers, transcript.MaxSpeakers+3)
+		t.Errorf("%g speakers, want all %d", r.Speakers, transcript.MaxSpeakers+3)
 	}
 	if share := 13. / 91; math.Abs(r.DominantSpeakerRatio-share) > 1e-12 {
 		t.Errorf("the dominant speaker has %g of the talk time, want %g", r.DominantSpeakerRatio, share)
 	}
 }
 
-// One speaker more than the most: the one is `other` alone.
+// With one speaker more than MaxSpeakers, that one alone is `other`.
 func TestOneMoreThanMaxSpeakers(t *testing.T) {
 	var a transcript.Accumulator
 	a.SegmentList()
@@ -336,7 +352,7 @@ func TestOneMoreThanMaxSpeakers(t *testing.T) {
 	}
 }
 
-// The caller may use the memory of an ID again.
+// The caller may reuse the memory of an ID.
 func TestSpeakerIsCopied(t *testing.T) {
 	var a transcript.Accumulator
 	a.SegmentList()
@@ -345,14 +361,16 @@ func TestSpeakerIsCopied(t *testing.T) {
 		id[0] = "abab"[i]
 		a.Segment(transcript.Piece{Start: float64(i), End: float64(i + 1), Confidence: nan, Speaker: id})
 	}
-	want := []transcript.Speaker{{TalkSeconds: 2, Turns: 2, ConfidenceMean: nan}, {TalkSeconds: 2, Turns: 2, ConfidenceMean: nan}}
+	want := []transcript.Speaker{
+		{TalkSeconds: 2, Turns: 2, ConfidenceMean: nan}, {TalkSeconds: 2, Turns: 2, ConfidenceMean: nan},
+	}
 	if diff := cmp.Diff(want, a.Result().BySpeaker, equal); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// Quantiles are of the nearest rank: the smallest value that at least that
-// share of the values do not exceed, here found by counting.
+// Quantiles are by nearest rank: the smallest value that at least that share of the values
+// do not exceed, found by counting here.
 func TestQuantiles(t *testing.T) {
 	nearestRank := func(values []float64, percent int) float64 {
 		sorted := slices.Sorted(slices.Values(values))
@@ -390,16 +408,25 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-func TestMean(t *testing.T) {
-	if m := (transcript.Distribution{Count: 4, Sum: 10}).Mean(); m != 2.5 {
-		t.Errorf("mean %g, want 2.5", m)
+func TestMeasures(t *testing.T) {
+	d := transcript.Distribution{Count: 4, Sum: 10, Min: 1, Max: 6, P50: 2, P90: 4, P99: 5}
+	got, none := make(map[string]float64), make(map[string]float64)
+	for _, m := range transcript.Measures {
+		got[m.Name] = m.Of(&d)
+		if v := m.Of(&transcript.Distribution{}); !math.IsNaN(v) {
+			none[m.Name] = v
+		}
 	}
-	if m := (transcript.Distribution{}).Mean(); !math.IsNaN(m) {
-		t.Errorf("mean of nothing is %g, want NaN", m)
+	want := map[string]float64{"mean": 2.5, "min": 1, "max": 6, "p50": 2, "p90": 4, "p99": 5}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("measures (-want +got):\n%s", diff)
+	}
+	if len(none) > 0 {
+		t.Errorf("measures without values: %v, want NaN", none)
 	}
 }
 
-// What a result returned stays as it is when the accumulator goes on.
+// A result does not change when the accumulator is used again.
 func TestResultIsIndependent(t *testing.T) {
 	var a transcript.Accumulator
 	first := document{words: []transcript.Piece{piece("a", 0, 1, .5), piece("b", 1, 3, .7)}}
@@ -412,8 +439,8 @@ func TestResultIsIndependent(t *testing.T) {
 	checkHistograms(t, got)
 }
 
-// FuzzAccumulator takes the input as pieces with any floats for times and
-// confidences: no figure may be infinite, negative or out of its range.
+// With any floats for times and confidences, no figure is infinite, negative or out of
+// range.
 func FuzzAccumulator(f *testing.F) {
 	seed := func(values ...float64) {
 		var data []byte
@@ -457,8 +484,8 @@ func FuzzAccumulator(f *testing.F) {
 		}
 		checkRanges(t, &r.Statistics)
 		checkHistograms(t, r)
-		if words > 0 && r.Words != words {
-			t.Errorf("%d words, want %d", r.Words, words)
+		if words > 0 && r.Words != float64(words) {
+			t.Errorf("%g words, want %d", r.Words, words)
 		}
 	})
 }
@@ -470,18 +497,23 @@ func checkRanges(t *testing.T, s *transcript.Statistics) {
 			t.Errorf("%s is %g, want NaN or 0 to %g", name, v, most)
 		}
 	}
-	check("confidence", s.Confidence, 1)
-	check("dominant speaker ratio", s.DominantSpeakerRatio, 1)
-	check("speech seconds", s.SpeechSeconds, math.MaxFloat64)
-	check("duration", s.DurationSeconds, math.MaxFloat64)
-	check("speech rate", s.SpeechRate, math.MaxFloat64)
-	if s.Speakers < -1 || s.Words < -1 || s.Overlaps < -1 {
-		t.Errorf("%d speakers, %d words, %d overlaps, want at least -1 each", s.Speakers, s.Words, s.Overlaps)
+	for i := range transcript.Figures {
+		f := &transcript.Figures[i]
+		most := math.MaxFloat64
+		if f.Unit == transcript.Ratio {
+			most = 1
+		}
+		v := f.Value(s)
+		check(f.Name, v, most)
+		if f.IsCount() && v != math.Trunc(v) && !math.IsNaN(v) {
+			t.Errorf("%s is %g, want a whole number", f.Name, v)
+		}
 	}
-	for name, d := range map[string]transcript.Distribution{"confidence": s.WordConfidence, "duration": s.WordDuration, "gap": s.WordGap} {
-		if !(0 <= d.Min && d.Min <= d.P50 && d.P50 <= d.P90 && d.P90 <= d.P99 && d.P99 <= d.Max && d.Max <= d.Sum || d.Count > 1 && d.Sum >= 0) ||
-			math.IsInf(d.Sum, 0) || math.IsNaN(d.Sum) {
-			t.Errorf("%s: %+v", name, d)
+	for i := range transcript.WordDistributions {
+		d := transcript.WordDistributions[i].Value(s)
+		ascending := 0 <= d.Min && d.Min <= d.P50 && d.P50 <= d.P90 && d.P90 <= d.P99 && d.P99 <= d.Max
+		if !ascending || d.Count == 1 && d.Sum != d.Max || !(d.Sum >= 0) || math.IsInf(d.Sum, 0) {
+			t.Errorf("%s: %+v", transcript.WordDistributions[i].Name, d)
 		}
 	}
 	if len(s.BySpeaker) > transcript.MaxSpeakers+1 {
@@ -514,8 +546,8 @@ func BenchmarkResult(b *testing.B) {
 	}
 }
 
-// The timings are of the words with sound times, in order of start, and speakers
-// are named by their place in BySpeaker.
+// Timings are those of the words with valid times, in order of start. Speakers are indexes
+// into BySpeaker.
 func TestTimings(t *testing.T) {
 	listed := document{
 		words: []transcript.Piece{
@@ -531,7 +563,7 @@ func TestTimings(t *testing.T) {
 		{Index: 4, Start: 7, End: 7.5, Gap: 1, Confidence: nan, Speaker: -1},
 	}
 	a := transcript.Accumulator{KeepTimings: true}
-	for range 2 { // again with the memory of before
+	for range 2 { // again, with the memory of before
 		if diff := cmp.Diff(want, listed.result(&a).Timings, equal); diff != "" {
 			t.Errorf("timings (-want +got):\n%s", diff)
 		}
@@ -542,12 +574,12 @@ func TestTimings(t *testing.T) {
 		t.Errorf("timings of segments (-want +got):\n%s", diff)
 	}
 	if r := listed.result(new(transcript.Accumulator)); r.Timings != nil {
-		t.Errorf("timings that nobody keeps: %v", r.Timings)
+		t.Errorf("timings without KeepTimings: %v", r.Timings)
 	}
 }
 
-// A pause between two segments is part of the silence between them, in whatever
-// order they are listed.
+// A pause between two segments is part of the silence between them, in any order of the
+// document.
 func TestPauseIsSilence(t *testing.T) {
 	a := transcript.Accumulator{KeepTimings: true}
 	a.SegmentList()
@@ -564,9 +596,8 @@ func TestPauseIsSilence(t *testing.T) {
 	}
 }
 
-// Times are decimal, and a difference of two in floating point has a rest that
-// decides on which side of a bucket's bound it falls: 1.6 - 1.5 is above 0.1, and
-// 0.1 + 0.2, as others add, is above 0.3.
+// Times are decimal. The error of a floating-point difference must not put a value into
+// another bucket: 1.6 - 1.5 is above 0.1, and 0.1 + 0.2 above 0.3.
 func TestDifferencesAreDecimal(t *testing.T) {
 	end := .1
 	end += .2
@@ -578,7 +609,7 @@ func TestDifferencesAreDecimal(t *testing.T) {
 	a.Word(piece("a", 1.8, 2.1, nan))
 	r := a.Result()
 	if r.Overlaps != 0 {
-		t.Errorf("%d overlaps, want none", r.Overlaps)
+		t.Errorf("%g overlaps, want none", r.Overlaps)
 	}
 	upTo := func(h *histogram.Histogram) map[float64]uint64 {
 		counts := make(map[float64]uint64)
@@ -597,8 +628,8 @@ func TestDifferencesAreDecimal(t *testing.T) {
 			t.Errorf("%d gaps last up to %v s, want %d", n, bound, want)
 		}
 	}
-	if least := r.WordGap.Min; least != 0 || math.Signbit(least) {
-		t.Errorf("the shortest gap is %v, want 0", least)
+	if shortest := r.WordGap.Min; shortest != 0 || math.Signbit(shortest) {
+		t.Errorf("the shortest gap is %v, want 0", shortest)
 	}
 	if p50, p90 := r.WordDuration.P50, r.WordDuration.P90; p50 != .2 || p90 != 1.2 {
 		t.Errorf("median duration %v, ninth decile %v, want 0.2 and 1.2", p50, p90)

@@ -1,0 +1,158 @@
+package transcript
+
+import (
+	"errors"
+	"math"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// A member is a member of a JSON object, with a pointer to its value.
+type member struct {
+	name   string
+	value  any
+	absent bool // it is not written
+}
+
+// members returns the parts of the statistics. Unknown figures and distributions without values are absent.
+func (s *Statistics) members() (all []member) {
+	for i := range Figures {
+		all = append(all, optional(Figures[i].Name, Figures[i].of(s)))
+	}
+	for i := range WordDistributions {
+		d := WordDistributions[i].of(s)
+		all = append(all, member{WordDistributions[i].Name, d, d.Count == 0})
+	}
+	return append(all, member{"by_speaker", &s.BySpeaker, len(s.BySpeaker) == 0},
+		member{"anomalies", (*anomalyCounts)(&s.Anomalies), false})
+}
+
+// optional returns a number that is absent if it is unknown.
+func optional(name string, value *float64) member { return member{name, value, math.IsNaN(*value)} }
+
+// MarshalJSONTo writes the statistics as the API shows them and the store keeps them.
+func (s *Statistics) MarshalJSONTo(to *jsontext.Encoder) error { return write(to, s.members()) }
+
+// UnmarshalJSONFrom reads what MarshalJSONTo writes. Names that it does not know are ignored; null means unknown. The
+// statistics are unchanged if it fails.
+func (s *Statistics) UnmarshalJSONFrom(from *jsontext.Decoder) error {
+	parts := Unknown()
+	if err := read(from, parts.members()); err != nil {
+		return err
+	}
+	if len(parts.BySpeaker) > MaxSpeakers+1 {
+		return errors.New("too many speakers")
+	}
+	*s = parts
+	return nil
+}
+
+// anomalyCounts is Statistics.Anomalies, as an object by the anomalies' names.
+type anomalyCounts [len(Anomalies)]int
+
+func (c *anomalyCounts) members() (all []member) {
+	for i, name := range Anomalies {
+		all = append(all, member{name: name, value: &c[i]})
+	}
+	return all
+}
+
+func (c *anomalyCounts) MarshalJSONTo(to *jsontext.Encoder) error { return write(to, c.members()) }
+
+func (c *anomalyCounts) UnmarshalJSONFrom(from *jsontext.Decoder) error {
+	return read(from, c.members())
+}
+
+type distributionJSON struct {
+	Count int     `json:"count"`
+	Sum   float64 `json:"sum"`
+	Min   float64 `json:"min"`
+	Max   float64 `json:"max"`
+	Mean  float64 `json:"mean"` // follows from the others; ignored when it is read
+	P50   float64 `json:"p50"`
+	P90   float64 `json:"p90"`
+	P99   float64 `json:"p99"`
+}
+
+// MarshalJSONTo writes a distribution with values, and its mean.
+func (d *Distribution) MarshalJSONTo(to *jsontext.Encoder) error {
+	return json.MarshalEncode(to, &distributionJSON{d.Count, d.Sum, d.Min, d.Max, Mean.Of(d), d.P50, d.P90, d.P99})
+}
+
+// UnmarshalJSONFrom reads what MarshalJSONTo writes.
+func (d *Distribution) UnmarshalJSONFrom(from *jsontext.Decoder) error {
+	var j distributionJSON
+	err := json.UnmarshalDecode(from, &j)
+	if err == nil && j.Count < 0 {
+		err = errors.New("a negative count")
+	}
+	*d = Distribution{j.Count, j.Sum, j.Min, j.Max, j.P50, j.P90, j.P99}
+	return err
+}
+
+func (s *Speaker) members() []member {
+	return []member{
+		{"talk_seconds", &s.TalkSeconds, false}, {"words", &s.Words, false}, {"turns", &s.Turns, false},
+		optional("confidence_mean", &s.ConfidenceMean),
+	}
+}
+
+// MarshalJSONTo writes a speaker, without an unknown confidence.
+func (s *Speaker) MarshalJSONTo(to *jsontext.Encoder) error { return write(to, s.members()) }
+
+// UnmarshalJSONFrom reads what MarshalJSONTo writes.
+func (s *Speaker) UnmarshalJSONFrom(from *jsontext.Decoder) error {
+	*s = Speaker{ConfidenceMean: math.NaN()}
+	return read(from, s.members())
+}
+
+// write writes an object in the order of its members.
+func write(to *jsontext.Encoder, members []member) error {
+	if err := to.WriteToken(jsontext.BeginObject); err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.absent {
+			continue
+		}
+		if err := to.WriteToken(jsontext.String(m.name)); err != nil {
+			return err
+		}
+		if err := json.MarshalEncode(to, m.value); err != nil {
+			return err
+		}
+	}
+	return to.WriteToken(jsontext.EndObject)
+}
+
+// read reads an object. It skips names that are not those of members, and values that are null; null as a whole is an
+// object without members.
+func read(from *jsontext.Decoder, members []member) error {
+	switch start, err := from.ReadToken(); {
+	case err != nil:
+		return err
+	case start.Kind() == jsontext.KindNull:
+		return nil
+	case start.Kind() != jsontext.KindBeginObject:
+		return errors.New("not an object")
+	}
+	for from.PeekKind() != jsontext.KindEndObject {
+		name, err := from.ReadToken()
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(members, func(m member) bool { return m.name == name.String() })
+		if i >= 0 && from.PeekKind() != jsontext.KindNull {
+			err = json.UnmarshalDecode(from, members[i].value)
+		} else {
+			err = from.SkipValue()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := from.ReadToken()
+	return err
+}
