@@ -7,59 +7,68 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// A State is where a job is in its life. Its number is the `state_code` of the
-// Telegraf measurements.
+// State is the state of a job. Its number is the `state_code` of the Telegraf measurements.
 type State int
 
-// The states of a job. The last three are ends; only Lost can be left again, by
-// a late webhook.
+// The states of a job. The last three are final, except that a late webhook can
+// still complete or fail a lost job.
 const (
-	Pending   State = iota // tracked, and the API has not answered about it yet
+	Pending   State = iota // tracked; the API has not answered about it yet
 	Running                // the API says that it runs
 	Completed              // the API says Completed, or a webhook brought a result
 	Failed                 // the API says Failed, or the result is a fault
 	Lost                   // given up
 )
 
-// States are the names of the states, as labels and tags have them.
+// What an observation can report beside a state.
+const (
+	Unchanged State = -1 // the API answered with a state word that is not known
+	Missing   State = -2 // the API does not know the request ID
+)
+
+// States are the names of the states, as labels and tags show them.
 var States = [...]string{"pending", "running", "completed", "failed", "lost"}
 
 func (s State) String() string { return States[s] }
 
-// Ended says whether a job in this state is never asked about again.
+// Ended reports whether a job in this state is never polled again.
 func (s State) Ended() bool { return s >= Completed }
 
-// A Job is what is known of one job. Copies share the labels and the
-// statistics, which do not change.
+// The error codes of lost jobs.
+const (
+	CodeNotFound  = "not_found"   // the API did not know it for longer than Options.NotFoundGrace
+	CodeMaxJobAge = "max_job_age" // it was unfinished for longer than Options.MaxJobAge
+)
+
+// A Job is what is known of one job. Published jobs are immutable.
 type Job struct {
 	RequestID    string
-	API          string // name of the API that it was submitted to; empty: not known
+	API          string // name of the API that it was submitted to; empty: unknown
 	Source       submission.Source
-	Labels       map[string]string // those that the configuration asks for
-	AudioSeconds float64           // 0: not known
-	Priority     float64           // weight among the jobs that wait to be asked about; 1 unless somebody said otherwise
+	Labels       map[string]string // those named by Options.JobLabels
+	AudioSeconds float64           // 0: unknown
+	Priority     float64           // weight of a second of its detection delay; default 1
 	State        State
-	ErrorCode    string // of a failed job
+	ErrorCode    string // of a failed or lost job
 
 	FirstSeen    time.Time
-	SubmittedAt  time.Time // zero: not known
-	LastObserved time.Time // when the API last answered about it, or a webhook came; zero: never
-	FinishedAt   time.Time // when its end was observed; zero: not yet
+	SubmittedAt  time.Time // zero: unknown
+	LastObserved time.Time // last answer of the API about it, or webhook; zero: never
+	FinishedAt   time.Time // when its end was observed; zero: unfinished
 
-	// DetectionWindow is the time from the look before the end was seen to
-	// then: the job ended within it.
+	// DetectionWindow is the time from the last poll that found the job unfinished to the
+	// observation of its end.
 	DetectionWindow time.Duration
-	// Statistics are those of the result; nil where there are none.
+	// Statistics of the result; nil without a result.
 	Statistics *transcript.Statistics
 
-	sequence     uint64    // in order of registration
-	missingSince time.Time // since when the API answers that it does not know it; zero: it does
+	sequence     uint64    // order of registration
+	missingSince time.Time // since when the API has not known it; zero: it does. Not stored
 }
 
-// Start is when the job's life began: when it was submitted, where that is
-// known and not in the future of its registration, else when it was first seen.
-// It is reckoned from FirstSeen, whose monotonic reading it keeps: jobs must
-// stay in one order, whatever the wall clock does.
+// Start returns when the job began: SubmittedAt if that is known and before
+// FirstSeen, else FirstSeen. It is derived from FirstSeen to keep the monotonic clock
+// reading, so that the order of jobs survives jumps of the wall clock.
 func (j *Job) Start() time.Time {
 	if j.SubmittedAt.IsZero() {
 		return j.FirstSeen
@@ -67,7 +76,7 @@ func (j *Job) Start() time.Time {
 	return j.FirstSeen.Add(-max(j.FirstSeen.Sub(j.SubmittedAt), 0))
 }
 
-// Age is how long the job has lived at a time, or lived until its end.
+// Age returns the age of the job at a time, or at its end if that was before.
 func (j *Job) Age(now time.Time) time.Duration {
 	if !j.FinishedAt.IsZero() {
 		now = j.FinishedAt
@@ -75,6 +84,6 @@ func (j *Job) Age(now time.Time) time.Duration {
 	return max(now.Sub(j.Start()), 0)
 }
 
-// Started says whether it is known when the job began: one that was first heard of
-// through its end has no duration.
+// Started reports whether the start of the job is known. A job that was adopted from
+// the webhook about its end has no duration.
 func (j *Job) Started() bool { return j.Source != submission.Webhook }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -23,295 +25,456 @@ var start = time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 
 func at(d time.Duration) time.Time { return start.Add(d) }
 
-func newRegister(change func(*jobs.Options)) *jobs.Register {
-	o := jobs.Options{Retention: time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 1000, JobLabels: []string{"team"}}
-	if change != nil {
+func options(changes ...func(*jobs.Options)) jobs.Options {
+	o := jobs.Options{
+		Retention: time.Hour, MaxJobAge: 24 * time.Hour, NotFoundGrace: 30 * time.Minute, MaxJobSeries: 1000,
+		JobLabels: []string{"team"},
+	}
+	for _, change := range changes {
 		change(&o)
 	}
-	return jobs.New(o, start)
+	return o
 }
 
-func track(t *testing.T, r *jobs.Register, now time.Time, ids ...string) {
-	t.Helper()
-	var jobs []submission.Job
-	for _, id := range ids {
-		jobs = append(jobs, submission.Job{RequestID: id})
-	}
-	if _, err := r.Track(context.Background(), submission.File, jobs, now); err != nil {
-		t.Fatal(err)
-	}
+func maxJobSeries(n int) func(*jobs.Options) { return func(o *jobs.Options) { o.MaxJobSeries = n } }
+
+func keepStateChanges(n int) func(*jobs.Options) {
+	return func(o *jobs.Options) { o.MaxStateChanges, o.WordPoints = n, true }
 }
 
-func observe(t *testing.T, r *jobs.Register, o jobs.Observation) jobs.Effect {
+// open opens the jobs in a store, at start. A nil store is memory.
+func open(t testing.TB, s store.Account, o jobs.Options) *jobs.Jobs {
 	t.Helper()
-	effect, err := r.Observe(context.Background(), o)
+	j, err := jobs.Open(context.Background(), s, o, start)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return j
+}
+
+func submissions(ids ...string) (s []submission.Job) {
+	for _, id := range ids {
+		s = append(s, submission.Job{RequestID: id})
+	}
+	return s
+}
+
+// register registers jobs as a file source does.
+func register(t testing.TB, j *jobs.Jobs, now time.Time, ids ...string) {
+	t.Helper()
+	if _, _, err := j.Register(submission.File, submissions(ids...), false, now); err != nil {
+		t.Error(err)
+	}
+}
+
+func observe(t testing.TB, j *jobs.Jobs, o jobs.Observation) jobs.Effect {
+	t.Helper()
+	effect, err := j.Observe(o)
+	if err != nil {
+		t.Error(err)
 	}
 	return effect
 }
 
+func sweep(t testing.TB, j *jobs.Jobs, now time.Time) {
+	t.Helper()
+	if err := j.Sweep(now); err != nil {
+		t.Error(err)
+	}
+}
+
+func remove(t testing.TB, j *jobs.Jobs, now time.Time, id string) {
+	t.Helper()
+	if was, err := j.Remove(id, now); !was || err != nil {
+		t.Errorf("removed %q: %v, %v", id, was, err)
+	}
+}
+
+func flush(t testing.TB, j *jobs.Jobs) {
+	t.Helper()
+	if err := j.Flush(); err != nil {
+		t.Error(err)
+	}
+}
+
+// answered is the request of a poll that the API answered.
+func answered() *jobs.Request {
+	return &jobs.Request{Outcome: jobstatus.OK, Duration: 20 * time.Millisecond}
+}
+
+// polled is an observation by a poll.
+func polled(id string, state jobs.State, now time.Time) jobs.Observation {
+	return jobs.Observation{RequestID: id, At: now, State: state, Request: answered()}
+}
+
+// hooked is the end of a job that a webhook reports, which is adopted.
+func hooked(id string, state jobs.State, now time.Time) jobs.Observation {
+	return jobs.Observation{RequestID: id, At: now, By: jobs.ByWebhook, State: state, Adopt: true}
+}
+
+// words is a result with n words of a quarter of a second each.
 func words(n int) *transcript.Result {
 	durations := histogram.New(transcript.WordDurationBounds)
 	for range n {
 		durations.Observe(0.25)
 	}
-	return &transcript.Result{
-		Statistics: transcript.Statistics{
-			Confidence: 0.9, Speakers: 2, Words: n, SpeechSeconds: float64(n) / 4,
-			SpeechRate: math.NaN(), DominantSpeakerRatio: math.NaN(), Overlaps: 1,
-		},
-		WordDurations: durations,
-	}
+	s := transcript.Unknown()
+	s.Confidence, s.Speakers, s.Words, s.SpeechSeconds, s.Overlaps = 0.9, 2, float64(n), float64(n)/4, 1
+	return &transcript.Result{Statistics: s, WordDurations: durations}
 }
 
-func TestTrackIsIdempotent(t *testing.T) {
-	r := newRegister(nil)
-	jobs := []submission.Job{
-		{RequestID: "a", API: "asr", Labels: map[string]string{"team": "sales", "caller": "dropped"}, AudioSeconds: 60, SubmittedAt: at(-time.Minute)},
-		{RequestID: "a"}, {RequestID: "b"},
-	}
-	for i, want := range []int{2, 0} {
-		tracked, err := r.Track(context.Background(), submission.HTTP, jobs, at(time.Duration(i)*time.Second))
-		if err != nil || len(tracked) != want {
-			t.Errorf("round %d: %d tracked, %v; want %d", i, len(tracked), err, want)
+// counters returns the sum of each total that is a counter and not 0.
+func counters(totals jobs.Totals) map[string]float64 {
+	sums := make(map[string]float64)
+	for _, total := range jobs.Declared() {
+		if n := totals.Sum(total); n != 0 && total.Bounds == nil {
+			sums[total.Name] = n
 		}
 	}
-	j, known := r.Job("a")
-	if !known || j.API != "asr" || j.Source != submission.HTTP || !j.FirstSeen.Equal(start) || j.Age(start) != time.Minute {
-		t.Errorf("job %+v, known %v", j, known)
+	return sums
+}
+
+func ids(all []*jobs.Job) []string {
+	ids := []string{}
+	for _, j := range all {
+		ids = append(ids, j.RequestID)
 	}
-	if want := map[string]string{"team": "sales"}; !cmp.Equal(j.Labels, want) {
-		t.Errorf("labels %v, want %v", j.Labels, want)
+	return ids
+}
+
+func state(t testing.TB, j *jobs.Jobs, id string) string {
+	t.Helper()
+	job, known := j.Job(id)
+	if !known {
+		return "unknown"
 	}
-	if n := r.Snapshot(start).Totals.Registered[submission.HTTP]; n != 2 {
-		t.Errorf("%d registered, want 2", n)
+	return job.State.String()
+}
+
+func TestRegisterIsIdempotent(t *testing.T) {
+	j := open(t, nil, options())
+	given := []submission.Job{
+		{
+			RequestID: "a", API: "asr", Labels: map[string]string{"team": "sales", "caller": "dropped"},
+			AudioSeconds: 60, SubmittedAt: at(-time.Minute),
+		},
+		{RequestID: "a"}, {RequestID: "b", Priority: 5},
+	}
+	for round, want := range []int{2, 0} {
+		registered, known, err := j.Register(submission.HTTP, given, false, at(time.Duration(round)*time.Second))
+		if err != nil || registered != want || known != 3-want {
+			t.Errorf("round %d: %d registered, %d known, %v; want %d registered", round, registered, known, err, want)
+		}
+	}
+	a, _ := j.Job("a")
+	if a.API != "asr" || a.Source != submission.HTTP || !a.FirstSeen.Equal(start) || a.Age(start) != time.Minute ||
+		a.AudioSeconds != 60 || a.Priority != 1 || a.State != jobs.Pending {
+		t.Errorf("job %+v", a)
+	}
+	if want := map[string]string{"team": "sales"}; !cmp.Equal(a.Labels, want) {
+		t.Errorf("labels %v, want %v", a.Labels, want)
+	}
+	if b, _ := j.Job("b"); b.Priority != 5 || b.Labels != nil {
+		t.Errorf("job %+v", b)
+	}
+	totals := j.Snapshot(start).Totals
+	if n := totals.Counter(jobs.JobsRegistered, "http"); n != 2 {
+		t.Errorf("%v registered, want 2", n)
 	}
 }
 
-// Each row is a sequence of observations of one job, a minute apart, the first a
-// minute after it was tracked.
+// Each row is a sequence of observations of one job, a minute apart, the first a minute
+// after its registration.
 func TestObserve(t *testing.T) {
 	type seen struct {
 		state  jobs.State
 		result *transcript.Result
 	}
+	type finished struct{ completed, failed, lost float64 }
+	const minute = time.Minute
 	for _, tt := range []struct {
 		name     string
 		seen     []seen
 		state    jobs.State
 		changes  []bool
-		finished [3]uint64 // completed, failed, lost
-		words    uint64
-		ended    time.Duration // since tracked
+		finished finished
+		words    float64
+		ended    time.Duration // since its registration; 0: unfinished
 		window   time.Duration
 	}{
-		{name: "running", seen: []seen{{jobs.Running, nil}, {jobs.Running, nil}}, state: jobs.Running, changes: []bool{true, false}},
-		{name: "completed after running", seen: []seen{{jobs.Running, nil}, {jobs.Completed, words(4)}},
-			state: jobs.Completed, changes: []bool{true, true}, finished: [3]uint64{1, 0, 0}, words: 4, ended: 2 * time.Minute, window: time.Minute},
-		{name: "completed at the first look", seen: []seen{{jobs.Completed, nil}},
-			state: jobs.Completed, changes: []bool{true}, finished: [3]uint64{1, 0, 0}, ended: time.Minute, window: time.Minute},
-		{name: "an end that is reported twice counts once", seen: []seen{{jobs.Completed, words(4)}, {jobs.Completed, words(4)}},
-			state: jobs.Completed, changes: []bool{true, false}, finished: [3]uint64{1, 0, 0}, words: 4, ended: time.Minute, window: time.Minute},
-		{name: "the first end stays", seen: []seen{{jobs.Failed, nil}, {jobs.Completed, words(4)}, {jobs.Lost, nil}, {jobs.Running, nil}},
-			state: jobs.Failed, changes: []bool{true, false, false, false}, finished: [3]uint64{0, 1, 0}, ended: time.Minute, window: time.Minute},
-		{name: "lost", seen: []seen{{jobs.Lost, nil}, {jobs.Running, nil}, {jobs.Lost, nil}},
-			state: jobs.Lost, changes: []bool{true, false, false}, finished: [3]uint64{0, 0, 1}, ended: time.Minute, window: time.Minute},
-		{name: "lost, and then completed after all", seen: []seen{{jobs.Lost, nil}, {jobs.Completed, words(4)}, {jobs.Completed, words(4)}},
-			state: jobs.Completed, changes: []bool{true, true, false}, finished: [3]uint64{0, 0, 1}, words: 4, ended: 2 * time.Minute, window: time.Minute},
-		{name: "lost, and then failed after all", seen: []seen{{jobs.Lost, nil}, {jobs.Failed, nil}},
-			state: jobs.Failed, changes: []bool{true, true}, finished: [3]uint64{0, 0, 1}, ended: 2 * time.Minute, window: time.Minute},
+		{
+			name: "running", seen: []seen{{jobs.Running, nil}, {jobs.Running, nil}},
+			state: jobs.Running, changes: []bool{true, false},
+		},
+		{
+			name:  "a state word that is unknown",
+			seen:  []seen{{jobs.Unchanged, nil}, {jobs.Running, nil}, {jobs.Unchanged, nil}},
+			state: jobs.Running, changes: []bool{false, true, false},
+		},
+		{
+			name: "unknown to the API", seen: []seen{{jobs.Missing, nil}, {jobs.Missing, nil}},
+			state: jobs.Pending, changes: []bool{false, false},
+		},
+		{
+			name: "completed after running", seen: []seen{{jobs.Running, nil}, {jobs.Completed, words(4)}},
+			state: jobs.Completed, changes: []bool{true, true},
+			finished: finished{completed: 1}, words: 4, ended: 2 * minute, window: minute,
+		},
+		{
+			name: "completed after a state word that is unknown", seen: []seen{{jobs.Unchanged, nil}, {jobs.Completed, nil}},
+			state: jobs.Completed, changes: []bool{false, true},
+			finished: finished{completed: 1}, ended: 2 * minute, window: minute,
+		},
+		{
+			name: "completed after the API did not know it", seen: []seen{{jobs.Missing, nil}, {jobs.Completed, nil}},
+			state: jobs.Completed, changes: []bool{false, true},
+			finished: finished{completed: 1}, ended: 2 * minute, window: 2 * minute,
+		},
+		{
+			name: "completed at the first poll", seen: []seen{{jobs.Completed, nil}},
+			state: jobs.Completed, changes: []bool{true},
+			finished: finished{completed: 1}, ended: minute, window: minute,
+		},
+		{
+			name:  "an end that is reported twice counts once",
+			seen:  []seen{{jobs.Completed, words(4)}, {jobs.Completed, words(4)}},
+			state: jobs.Completed, changes: []bool{true, false},
+			finished: finished{completed: 1}, words: 4, ended: minute, window: minute,
+		},
+		{
+			name:  "the first end stays",
+			seen:  []seen{{jobs.Failed, nil}, {jobs.Completed, words(4)}, {jobs.Running, nil}, {jobs.Missing, nil}},
+			state: jobs.Failed, changes: []bool{true, false, false, false},
+			finished: finished{failed: 1}, ended: minute, window: minute,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRegister(nil)
-			track(t, r, start, "a")
+			j := open(t, nil, options())
+			register(t, j, start, "a")
 			now := start
 			for i, s := range tt.seen {
-				now = now.Add(time.Minute)
-				effect := observe(t, r, jobs.Observation{RequestID: "a", At: now, State: s.state, Result: s.result})
-				if !effect.Known || effect.Changed != tt.changes[i] {
+				now = now.Add(minute)
+				effect := observe(t, j, jobs.Observation{RequestID: "a", At: now, State: s.state, Result: s.result})
+				if !effect.Known || effect.Adopted || effect.Changed != tt.changes[i] || effect.Job.RequestID != "a" {
 					t.Errorf("observation %d: %+v, want changed %v", i+1, effect, tt.changes[i])
 				}
 			}
-			s := r.Snapshot(now)
+			s := j.Snapshot(now)
 			var counts [len(jobs.States)]int
 			counts[tt.state] = 1
 			if s.Counts != counts || len(s.Jobs) != 1 || s.Jobs[0].State != tt.state {
 				t.Errorf("counts %v, jobs %+v; want %v", s.Counts, s.Jobs, tt.state)
 			}
-			if s.Totals.Finished != tt.finished || s.Totals.Words != tt.words {
-				t.Errorf("finished %v, words %d; want %v, %d", s.Totals.Finished, s.Totals.Words, tt.finished, tt.words)
+			wantFinished(t, s, tt.finished.completed, tt.finished.failed, tt.finished.lost)
+			if n := s.Totals.Counter(jobs.Words); n != tt.words {
+				t.Errorf("%v words, want %v", n, tt.words)
 			}
-			if n := s.Totals.WordDuration.Count(); n != tt.words {
-				t.Errorf("%d word durations, want %d", n, tt.words)
+			if n := s.Totals.Histogram(jobs.WordDuration).Count(); n != uint64(tt.words) {
+				t.Errorf("%d word durations, want %v", n, tt.words)
 			}
-			if tt.ended > 0 && (!s.Jobs[0].FinishedAt.Equal(at(tt.ended)) || s.Jobs[0].DetectionWindow != tt.window) {
-				t.Errorf("finished at %s within %s, want %s within %s", s.Jobs[0].FinishedAt, s.Jobs[0].DetectionWindow, at(tt.ended), tt.window)
+			if end := s.Jobs[0].FinishedAt; tt.ended > 0 && !end.Equal(at(tt.ended)) || tt.ended == 0 && !end.IsZero() {
+				t.Errorf("finished at %s, want after %s", end, tt.ended)
 			}
-			for i, n := range tt.finished {
-				if got := s.Totals.JobDuration[i].Count(); got != n {
-					t.Errorf("%d durations of %s jobs, want %d", got, jobs.Results[i], n)
-				}
+			if s.Jobs[0].DetectionWindow != tt.window {
+				t.Errorf("detected within %s, want %s", s.Jobs[0].DetectionWindow, tt.window)
 			}
 		})
 	}
 }
 
-func TestObserveUnknown(t *testing.T) {
-	r := newRegister(nil)
-	if effect := observe(t, r, jobs.Observation{RequestID: "a", At: start, State: jobs.Completed}); effect.Known || effect.Changed {
+// wantFinished checks the jobs that finished, and the number of their durations.
+func wantFinished(t *testing.T, s jobs.Snapshot, completed, failed, lost float64) {
+	t.Helper()
+	for i, want := range []float64{completed, failed, lost} {
+		result := jobs.Results[i]
+		if n := s.Totals.Counter(jobs.JobsFinished, result); n != want {
+			t.Errorf("%v jobs finished as %s, want %v", n, result, want)
+		}
+		if n := s.Totals.Histogram(jobs.JobDuration, result).Count(); n != uint64(want) {
+			t.Errorf("%d durations of %s jobs, want %v", n, result, want)
+		}
+	}
+}
+
+func TestObserveJobThatIsNotTracked(t *testing.T) {
+	j := open(t, nil, options())
+	effect := observe(t, j, jobs.Observation{RequestID: "a", At: start, State: jobs.Completed, Result: words(3)})
+	if effect != (jobs.Effect{}) {
 		t.Errorf("%+v, want a job that is not known", effect)
 	}
-	if s := r.Snapshot(start); s.Totals.Finished != [3]uint64{} || len(s.Jobs) != 0 {
-		t.Errorf("an unknown job left its mark: %+v", s)
+	if s := j.Snapshot(start); len(s.Jobs) != 0 || len(counters(s.Totals)) != 0 {
+		t.Errorf("a job that is not tracked was counted: %+v", counters(s.Totals))
 	}
 }
 
+// The poll that finds a job unknown to the API for longer than the grace ends it. Each
+// answer that knows it starts the grace again.
 func TestMissing(t *testing.T) {
-	r := newRegister(nil)
-	track(t, r, start, "a")
-	for i, want := range []time.Duration{1, 1} {
-		if since := r.Missing("a", at(time.Duration(i+1)*time.Minute)); !since.Equal(at(want * time.Minute)) {
-			t.Errorf("look %d: missing since %s", i+1, since)
-		}
-	}
-	observe(t, r, jobs.Observation{RequestID: "a", At: at(3 * time.Minute), State: jobs.Running})
-	if since := r.Missing("a", at(4*time.Minute)); !since.Equal(at(4 * time.Minute)) {
-		t.Errorf("after it was found: missing since %s", since)
-	}
-}
-
-// An ended job leaves at its retention, but is not brought back by a source or
-// a webhook that still names it.
-func TestRetention(t *testing.T) {
-	ctx := context.Background()
-	r := newRegister(nil)
-	track(t, r, start, "ended", "running")
-	observe(t, r, jobs.Observation{RequestID: "ended", At: start, State: jobs.Completed, Result: words(3)})
+	j := open(t, nil, options(func(o *jobs.Options) { o.NotFoundGrace = 10 * time.Minute }))
+	register(t, j, start, "a")
 	for _, tt := range []struct {
-		now  time.Duration
-		jobs int
-	}{{time.Hour, 2}, {time.Hour + time.Second, 1}} {
-		if err := r.Sweep(ctx, at(tt.now)); err != nil {
-			t.Fatal(err)
-		}
-		if n := len(r.Snapshot(at(tt.now)).Jobs); n != tt.jobs {
-			t.Errorf("after %s: %d jobs, want %d", tt.now, n, tt.jobs)
-		}
-	}
-	for hour := time.Duration(2); hour < 24*10; hour += 24 {
-		now := at(hour * time.Hour)
-		track(t, r, now, "ended")
-		if effect := observe(t, r, jobs.Observation{RequestID: "ended", At: now, State: jobs.Completed, Result: words(3)}); !effect.Known || effect.Changed {
-			t.Fatalf("after %d hours: %+v", hour, effect)
-		}
-		if err := r.Sweep(ctx, now); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := r.Snapshot(at(240 * time.Hour))
-	if len(s.Jobs) != 1 || s.Totals.Finished != [3]uint64{1, 0, 0} || s.Totals.Words != 3 {
-		t.Errorf("jobs %v, finished %v, words %d", s.Jobs, s.Totals.Finished, s.Totals.Words)
-	}
-	if want := [2]uint64{1, 0}; s.Totals.Evicted != want {
-		t.Errorf("evicted %v, want %v", s.Totals.Evicted, want)
-	}
-	// Nobody has named it for long: it is forgotten, and a new job if it is named again.
-	if err := r.Sweep(ctx, at(1000*time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	track(t, r, at(1000*time.Hour), "ended")
-	if _, known := r.Job("ended"); !known {
-		t.Error("an ID that nobody named for weeks is still remembered")
-	}
-}
-
-func TestExpired(t *testing.T) {
-	r := newRegister(nil)
-	track(t, r, start, "asked", "never asked")
-	submitted := []submission.Job{
-		{RequestID: "submitted long ago", SubmittedAt: at(-72 * time.Hour)},
-		{RequestID: "submitted long ago, asked", SubmittedAt: at(-72 * time.Hour)},
-		{RequestID: "submitted in the future", SubmittedAt: at(72 * time.Hour)},
-	}
-	if _, err := r.Track(context.Background(), submission.HTTP, submitted, start); err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range []string{"asked", "submitted long ago, asked"} {
-		observe(t, r, jobs.Observation{RequestID: id, At: at(time.Minute), State: jobs.Running})
-	}
-	for _, tt := range []struct {
-		now  time.Duration
-		want []string
+		minute     time.Duration
+		state      jobs.State
+		missingFor time.Duration // minutes
+		want       jobs.State
 	}{
-		{2 * time.Minute, []string{"submitted long ago, asked"}},
-		{24 * time.Hour, []string{"submitted long ago, asked"}},
-		{24*time.Hour + 1, []string{"submitted long ago", "submitted long ago, asked"}},
-		{48 * time.Hour, []string{"submitted long ago", "submitted long ago, asked"}},
-		{48*time.Hour + 1, []string{"asked", "never asked", "submitted in the future", "submitted long ago", "submitted long ago, asked"}},
+		{1, jobs.Missing, 0, jobs.Pending},
+		{11, jobs.Missing, 10, jobs.Pending},
+		{12, jobs.Running, 0, jobs.Running},
+		{13, jobs.Missing, 0, jobs.Running},
+		{14, jobs.Unchanged, 0, jobs.Running},
+		{15, jobs.Missing, 0, jobs.Running},
+		{25, jobs.Missing, 10, jobs.Running},
+		{26, jobs.Missing, 11, jobs.Lost},
+		{27, jobs.Missing, 12, jobs.Lost},
+		{28, jobs.Running, 0, jobs.Lost},
 	} {
-		if got := slices.Sorted(slices.Values(r.Expired(at(tt.now)))); !slices.Equal(got, tt.want) {
-			t.Errorf("after %s: %q, want %q", tt.now, got, tt.want)
+		now := at(tt.minute * time.Minute)
+		effect := observe(t, j, jobs.Observation{RequestID: "a", At: now, State: tt.state})
+		if effect.MissingFor != tt.missingFor*time.Minute || effect.Job.State != tt.want ||
+			effect.Changed != (tt.minute == 12 || tt.minute == 26) {
+			t.Errorf("minute %d: %+v, state %s; want missing for %d min, state %s",
+				tt.minute, effect, effect.Job.State, tt.missingFor, tt.want)
 		}
 	}
-	// The API says that it still runs.
-	observe(t, r, jobs.Observation{RequestID: "asked", At: at(24*time.Hour + 1), State: jobs.Running})
-	if got := r.Expired(at(24*time.Hour + 1)); !slices.Contains(got, "asked") {
-		t.Errorf("a job that was too old when it was last asked about is not given up: %q", got)
+	job, _ := j.Job("a")
+	if job.ErrorCode != jobs.CodeNotFound || !job.FinishedAt.Equal(at(26*time.Minute)) ||
+		!job.LastObserved.Equal(at(14*time.Minute)) || job.DetectionWindow != 12*time.Minute {
+		t.Errorf("lost: %+v", job)
 	}
-	effects, err := r.GiveUp(context.Background(), []string{"asked", "never asked", "unknown"}, at(48*time.Hour))
-	if err != nil || len(effects) != 3 || !effects[0].Changed || effects[1].Job.State != jobs.Lost || effects[2].Known {
-		t.Errorf("given up: %+v, %v", effects, err)
-	}
-	if age := r.Snapshot(start).OldestUnfinished; age != 72*time.Hour {
-		t.Errorf("the oldest is %s old", age)
+	wantFinished(t, j.Snapshot(start), 0, 0, 1)
+}
+
+// A lost job can still end, but it is counted as lost.
+func TestLostJobEnds(t *testing.T) {
+	for _, state := range []jobs.State{jobs.Completed, jobs.Failed} {
+		j := open(t, nil, options(func(o *jobs.Options) { o.NotFoundGrace = 0 }))
+		register(t, j, start, "a")
+		observe(t, j, jobs.Observation{RequestID: "a", At: start, State: jobs.Missing})
+		observe(t, j, jobs.Observation{RequestID: "a", At: at(time.Minute), State: jobs.Missing})
+		for i, changed := range []bool{true, false} {
+			o := hooked("a", state, at(time.Duration(2+i)*time.Minute))
+			o.ErrorCode, o.Result = "code", words(4)
+			if effect := observe(t, j, o); effect.Changed != changed || effect.Job.State != state {
+				t.Errorf("webhook %d about a lost job: %+v", i, effect)
+			}
+		}
+		s := j.Snapshot(start)
+		wantFinished(t, s, 0, 0, 1)
+		if job := s.Jobs[0]; job.ErrorCode != "code" || !job.FinishedAt.Equal(at(2*time.Minute)) ||
+			job.DetectionWindow != time.Minute || job.Statistics.Words != 4 || s.Counts[state] != 1 {
+			t.Errorf("the job: %+v", job)
+		}
+		if n := s.Totals.Counter(jobs.Words); n != 4 {
+			t.Errorf("%v words, want 4", n)
+		}
 	}
 }
 
-// Failed jobs get series first, then the newest, and each job that loses its
-// series to another is counted.
+// A job that is adopted from the webhook about its end has no duration.
+func TestAdoptedJob(t *testing.T) {
+	j := open(t, nil, options())
+	register(t, j, start, "registered")
+	for _, tt := range []struct {
+		id    string
+		adopt bool
+		want  jobs.WebhookOutcome
+	}{
+		{"registered", true, jobs.WebhookAccepted},
+		{"registered", true, jobs.WebhookDuplicate},
+		{"other", false, jobs.WebhookUnknownJob},
+		{"other", true, jobs.WebhookAdopted},
+		{"other", true, jobs.WebhookDuplicate},
+	} {
+		o := hooked(tt.id, jobs.Failed, at(time.Minute))
+		o.Adopt = tt.adopt
+		if effect := observe(t, j, o); effect.Webhook() != tt.want || effect.Adopted != (tt.want == jobs.WebhookAdopted) {
+			t.Errorf("%+v: %s, want %s", tt, effect.Webhook(), tt.want)
+		}
+	}
+	s := j.Snapshot(start)
+	if job, _ := j.Job("other"); job.Source != submission.Webhook || job.Started() {
+		t.Errorf("adopted: %+v", job)
+	}
+	for outcome, want := range map[jobs.WebhookOutcome]float64{
+		jobs.WebhookAccepted: 1, jobs.WebhookDuplicate: 2, jobs.WebhookUnknownJob: 1, jobs.WebhookAdopted: 1,
+	} {
+		if n := s.Totals.Counter(jobs.WebhookRequests, outcome.String()); n != want {
+			t.Errorf("%v webhooks %s, want %v", n, outcome, want)
+		}
+	}
+	if n := s.Totals.Histogram(jobs.JobDuration, "failed").Count(); n != 1 {
+		t.Errorf("%d durations, want 1", n)
+	}
+	if n := s.Totals.Histogram(jobs.JobDetectionWindow).Count(); n != 1 {
+		t.Errorf("%d detection windows, want 1", n)
+	}
+}
+
+// Failed jobs get series first, then the newest. Each job that loses its series to
+// another is counted.
 func TestJobsWithSeries(t *testing.T) {
-	r := newRegister(func(o *jobs.Options) { o.MaxJobSeries = 3 })
-	check := func(evicted uint64, want ...string) {
+	j := open(t, nil, options(maxJobSeries(3)))
+	check := func(evicted float64, want ...string) {
 		t.Helper()
-		s := r.Snapshot(start)
-		var got []string
-		for _, j := range s.Jobs {
-			got = append(got, j.RequestID)
-		}
-		if !slices.Equal(got, want) || s.Totals.Evicted[jobs.ByLimit] != evicted {
-			t.Errorf("series of %v, %d evicted; want %v, %d", got, s.Totals.Evicted[jobs.ByLimit], want, evicted)
+		s := j.Snapshot(start)
+		if got, n := ids(s.Jobs), s.Totals.Counter(jobs.JobsEvicted, jobs.ByLimit); !slices.Equal(got, want) || n != evicted {
+			t.Errorf("series of %v, %v evicted; want %v, %v", got, n, want, evicted)
 		}
 	}
-	fail := func(id string) { observe(t, r, jobs.Observation{RequestID: id, At: start, State: jobs.Failed}) }
-	complete := func(id string) {
-		observe(t, r, jobs.Observation{RequestID: id, At: start, State: jobs.Completed})
+	end := func(id string, state jobs.State) {
+		t.Helper()
+		observe(t, j, jobs.Observation{RequestID: id, At: start, State: state})
 	}
-	track(t, r, start, "1", "2", "3")
+	register(t, j, start, "1", "2", "3")
 	check(0, "3", "2", "1")
-	track(t, r, start, "4")
+	register(t, j, start, "4")
 	check(1, "4", "3", "2")
-	fail("1") // out of the series and in again
+	end("1", jobs.Failed) // has lost its series and gets them back
 	check(2, "1", "4", "3")
-	fail("4") // moves up
+	end("4", jobs.Failed) // has series and moves up
 	check(2, "4", "1", "3")
-	complete("3")
-	complete("2")
+	end("3", jobs.Completed)
+	end("2", jobs.Completed)
 	check(2, "4", "1", "3")
-	if _, err := r.Untrack(context.Background(), "4", start); err != nil {
-		t.Fatal(err)
-	}
+	remove(t, j, start, "4")
 	check(2, "1", "3", "2")
-	r.SetOptions(jobs.Options{MaxJobSeries: 0, Retention: time.Hour, MaxJobAge: time.Hour})
-	check(2)
+	end("2", jobs.Lost) // changes nothing
+	check(2, "1", "3", "2")
+	register(t, j, start, "5", "6", "7")
+	check(5, "1", "7", "6")
+	end("7", jobs.Failed)
+	end("6", jobs.Failed)
+	check(5, "7", "6", "1")
+	end("5", jobs.Failed) // fails before the older job 1, which has lost its series
+	check(6, "7", "6", "5")
+	register(t, j, start, "8") // gets no series
+	check(7, "7", "6", "5")
+	remove(t, j, start, "7")
+	check(7, "6", "5", "1")
+	register(t, j, start, "9", "10")
+	check(9, "6", "5", "1")
+	end("9", jobs.Failed)
+	end("10", jobs.Failed)
+	check(11, "10", "9", "6")
+	end("2", jobs.Failed) // had no series before, and has none
+	check(11, "10", "9", "6")
+	j.SetOptions(options(maxJobSeries(0)))
+	check(11)
+
+	j = open(t, nil, options(maxJobSeries(1)))
+	register(t, j, start, "1", "2")
+	end("2", jobs.Failed)
+	end("1", jobs.Failed) // is next in the order, and still has none
+	check(1, "2")
 }
 
 func TestList(t *testing.T) {
-	r := newRegister(nil)
+	j := open(t, nil, options())
 	for i := range 10 {
-		track(t, r, start, fmt.Sprint(i))
+		register(t, j, start, fmt.Sprint(i))
 	}
-	observe(t, r, jobs.Observation{RequestID: "7", At: start, State: jobs.Failed})
+	observe(t, j, jobs.Observation{RequestID: "7", At: start, State: jobs.Failed})
 	all := func(*jobs.Job) bool { return true }
 	failed := func(j *jobs.Job) bool { return j.State == jobs.Failed }
 	for _, tt := range []struct {
@@ -327,70 +490,108 @@ func TestList(t *testing.T) {
 		{all, "0", 3, "[]", true},
 		{failed, "", 3, "[7]", true},
 		{failed, "7", 3, "[]", true},
-		{all, "nobody", 3, "[]", false},
+		{all, "unknown", 3, "[]", false},
 	} {
-		jobs, ok := r.List(tt.match, tt.after, tt.limit)
-		var ids []string
-		for _, j := range jobs {
-			ids = append(ids, j.RequestID)
-		}
-		if got := fmt.Sprint(ids); got != tt.want || ok != tt.ok {
+		listed, ok := j.List(tt.match, tt.after, tt.limit)
+		if got := fmt.Sprint(ids(listed)); got != tt.want || ok != tt.ok {
 			t.Errorf("after %q: %s, %v; want %s, %v", tt.after, got, ok, tt.want, tt.ok)
 		}
 	}
 }
 
-// A source that still names a removed job does not bring it back; a user does.
-func TestUntrack(t *testing.T) {
-	r := newRegister(nil)
-	track(t, r, start, "a")
+// A source that names a removed job does not bring it back; a user does.
+func TestRemove(t *testing.T) {
+	j := open(t, nil, options())
+	register(t, j, start, "a")
 	for _, want := range []bool{true, false} {
-		if was, err := r.Untrack(context.Background(), "a", start); was != want || err != nil {
-			t.Errorf("untracked %v, %v; want %v", was, err, want)
+		if was, err := j.Remove("a", start); was != want || err != nil {
+			t.Errorf("removed %v, %v; want %v", was, err, want)
 		}
 	}
-	track(t, r, start, "a")
-	if effect := observe(t, r, jobs.Observation{RequestID: "a", At: start, State: jobs.Completed}); !effect.Known || effect.Changed {
+	register(t, j, start, "a")
+	if effect := observe(t, j, hooked("a", jobs.Completed, start)); effect != (jobs.Effect{Known: true}) {
 		t.Errorf("a webhook about a removed job: %+v", effect)
 	}
-	if s := r.Snapshot(start); s.Counts != [5]int{} || len(s.Jobs) != 0 {
-		t.Errorf("something is left: %+v", s)
+	if s := j.Snapshot(start); s.Counts != [5]int{} || len(s.Jobs) != 0 {
+		t.Errorf("after its removal: %+v", s)
 	}
-	if jobs, err := r.Track(context.Background(), submission.HTTP, []submission.Job{{RequestID: "a"}}, start); len(jobs) != 1 || err != nil {
-		t.Errorf("registered anew: %v, %v", jobs, err)
+	if n, _, err := j.Register(submission.HTTP, submissions("a"), false, start); n != 1 || err != nil {
+		t.Errorf("%d registered again, %v", n, err)
 	}
 }
 
 // A snapshot shows one moment, whatever happens after it.
-func TestSnapshotIsACopy(t *testing.T) {
-	r := newRegister(nil)
-	track(t, r, start, "a")
-	before := r.Snapshot(start)
-	observe(t, r, jobs.Observation{RequestID: "a", At: start, State: jobs.Completed, Result: words(5)})
-	r.Count(func(t *jobs.Counts) { t.APIDuration.Observe(1) })
-	track(t, r, start, "b")
-	if before.Jobs[0].State != jobs.Pending || before.Totals.Words != 0 || before.Totals.WordDuration.Count() != 0 ||
-		before.Totals.APIDuration.Count() != 0 || before.Totals.Registered[submission.File] != 1 || before.Counts[jobs.Pending] != 1 {
-		t.Errorf("the snapshot changed: %+v", before)
+func TestSnapshotIsImmutable(t *testing.T) {
+	for name, s := range map[string]store.Account{"in memory": nil, "stored": newMemory(t)} {
+		j := open(t, s, options())
+		register(t, j, start, "a")
+		j.CountRequest(*answered())
+		o := hooked("b", jobs.Completed, start)
+		o.Result = words(2)
+		observe(t, j, o)
+		before := j.Snapshot(start)
+		job := *before.Jobs[1]
+		o.RequestID = "a"
+		observe(t, j, o)
+		j.CountRequest(*answered())
+		register(t, j, start, "c")
+		flush(t, j)
+		if got := *before.Jobs[1]; !cmp.Equal(got, job, cmp.AllowUnexported(jobs.Job{})) || got.State != jobs.Pending ||
+			len(before.Jobs) != 2 || before.Counts[jobs.Pending] != 1 {
+			t.Errorf("%s: the jobs of the snapshot changed: %+v", name, before.Jobs)
+		}
+		totals := before.Totals
+		if totals.Counter(jobs.Words) != 2 || totals.Histogram(jobs.WordDuration).Count() != 2 ||
+			totals.Histogram(jobs.APIRequestDuration).Count() != 1 || totals.Counter(jobs.JobsRegistered, "file") != 1 {
+			t.Errorf("%s: the totals of the snapshot changed: %v", name, counters(before.Totals))
+		}
+		if after := j.Snapshot(start); after.Totals.Histogram(jobs.WordDuration).Count() != 4 {
+			t.Errorf("%s: the totals did not change", name)
+		}
 	}
 }
 
-// Of a result, its statistics stay in memory: not its histograms and timings, of
-// which there is a value for each word.
-func TestResultIsLetGoOf(t *testing.T) {
+// What stays in memory of a result are its statistics, not its histograms and timings,
+// which have a value for each word.
+func TestResultIsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRegister(nil)
+		j := open(t, nil, options())
 		result := words(10)
-		weakly := weak.Make(result)
-		observe(t, r, jobs.Observation{RequestID: "a", At: at(0), State: jobs.Completed, Result: result, Webhook: true, Adopt: true})
-		result = nil
-		synctest.Wait() // whoever committed it has ended
+		pointer := weak.Make(result)
+		o := hooked("a", jobs.Completed, start)
+		o.Result = result
+		observe(t, j, o)
+		o.Result, result = nil, nil
+		synctest.Wait() // the goroutine that committed it has ended
 		runtime.GC()
-		if weakly.Value() != nil {
-			t.Error("the register holds the whole result")
+		if pointer.Value() != nil {
+			t.Error("the whole result is still in memory")
 		}
-		if j, _ := r.Job("a"); j.Statistics == nil || j.Statistics.Words != 10 {
-			t.Errorf("the statistics: %+v", j.Statistics)
+		if job, _ := j.Job("a"); job.Statistics == nil || job.Statistics.Words != 10 {
+			t.Errorf("statistics %+v", job.Statistics)
 		}
 	})
+}
+
+// The figures of a result that are unknown are not counted.
+func TestUnknownFigures(t *testing.T) {
+	j := open(t, nil, options())
+	o := hooked("a", jobs.Completed, start)
+	o.Result = &transcript.Result{Statistics: transcript.Unknown()}
+	o.Result.Anomalies[transcript.OutOfOrder] = 3
+	observe(t, j, o)
+	totals := j.Snapshot(start).Totals
+	want := map[string]float64{
+		"jobs_registered_total": 1, "jobs_finished_total": 1, "webhook_requests_total": 1, "word_anomalies_total": 3,
+	}
+	if diff := cmp.Diff(want, counters(totals)); diff != "" {
+		t.Errorf("counters (-want +got):\n%s", diff)
+	}
+	for _, total := range jobs.Declared() {
+		if total.Bounds != nil && total.Label.Name == "" {
+			if h := totals.Histogram(total); h.Count() != 0 || math.IsNaN(h.Sum()) {
+				t.Errorf("%s has %d values", total.Name, h.Count())
+			}
+		}
+	}
 }

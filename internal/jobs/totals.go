@@ -1,265 +1,401 @@
 package jobs
 
 import (
+	"fmt"
+	"iter"
 	"maps"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// Classic bucket bounds of the histograms over jobs and requests; those over
-// words are in package transcript.
+// A Total is a counter or a histogram over all jobs of an account. It is declared
+// once, below: what is stored, and what Prometheus shows, follow from the declaration.
+type Total struct {
+	Name      string // in the store; with the prefix deepaffects_, the name of the metric
+	Help      string
+	Label     Label     // without a name: there is one series, without labels
+	Bounds    []float64 // classic upper bounds of a histogram; nil: a counter
+	Exemplars bool      // the histogram's exemplars name jobs
+}
+
+// A Label is a label of a total, with all values that it can have.
+type Label struct {
+	Name   string
+	Values []string
+}
+
+// Classic bucket bounds. Those over words and results are in package transcript.
 var (
-	JobDurationBounds = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1200, 3600, 7200, 14400, 43200, 86400} // seconds
-	SpeechRateBounds  = []float64{.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 7}                                    // words per second
-	SpeakersBounds    = []float64{1, 2, 3, 4, 5, 6, 8, 10}
-	APIRequestBounds  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10} // seconds
+	// In seconds.
+	jobDurationBounds = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1200, 3600, 7200, 14400, 43200, 86400}
+	apiRequestBounds  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+	speechRateBounds = []float64{.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 7} // words per second
+	speakersBounds   = []float64{1, 2, 3, 4, 5, 6, 8, 10}
 )
 
-// An Eviction is why a job, or its series, left.
-type Eviction int
+// Results are the names of the states that are ends, as the label `result` shows them.
+var Results = States[Completed:]
 
-// The evictions.
+// The values of the label `reason` of evictions.
 const (
-	ByRetention Eviction = iota // it ended longer ago than the retention: it leaves the register
-	ByLimit                     // more jobs than may have series of their own: it loses its series
+	ByRetention = "retention"
+	ByLimit     = "limit"
 )
 
-// Evictions are the names of the evictions, as the label `reason` has them.
-var Evictions = [...]string{"retention", "limit"}
+func sourceNames() (names []string) {
+	for _, s := range submission.Sources {
+		names = append(names, string(s))
+	}
+	return names
+}
 
-// A WebhookOutcome is what became of a webhook.
+// A WebhookOutcome is the result of a webhook request.
 type WebhookOutcome int
 
 // The outcomes of webhooks.
 const (
 	WebhookAccepted     WebhookOutcome = iota // it ended its job
-	WebhookDuplicate                          // its job had ended
-	WebhookAdopted                            // it ended a job that nobody had registered
-	WebhookUnknownJob                         // nobody had registered its job, and it was not adopted
-	WebhookUnauthorized                       // it came without the token
-	WebhookMalformed                          // it is no webhook of the vendor's
-	WebhookTooLarge                           // it is over the size limit
-	WebhookStoreError                         // what it says could not be kept
+	WebhookDuplicate                          // its job had ended before
+	WebhookAdopted                            // it ended a job that was not registered
+	WebhookUnknownJob                         // its job is not registered, and was not adopted
+	WebhookUnauthorized                       // wrong token
+	WebhookMalformed                          // not a webhook of the vendor
+	WebhookTooLarge                           // over the size limit
+	WebhookStoreError                         // could not be stored
 )
 
-// WebhookOutcomes are the names of the outcomes, as the label `outcome` has them.
+// WebhookOutcomes are the names of the outcomes, as the label `outcome` shows them.
 var WebhookOutcomes = [...]string{
 	"accepted", "duplicate", "adopted", "unknown_job", "unauthorized", "malformed", "too_large", "store_error",
 }
 
-// Results are the states that are ends, in the order in which Totals counts them.
-var Results = [...]State{Completed, Failed, Lost}
+func (o WebhookOutcome) String() string { return WebhookOutcomes[o] }
 
-// Counts are what is counted beside observations.
-type Counts struct {
-	APIRequests      [len(jobstatus.Outcomes)]uint64
-	APIDuration      *histogram.Histogram // seconds
-	APIUnknownStates uint64
-	Webhooks         [len(WebhookOutcomes)]uint64
-	SourceErrors     bySource
+// The totals.
+var (
+	JobsRegistered = counter("jobs_registered_total",
+		"Number of jobs that were registered, by their source.").by("source", sourceNames())
+	JobsFinished = counter("jobs_finished_total",
+		"Number of jobs that finished, each counted once, at its first end.").by("result", Results)
+	JobsEvicted = counter("jobs_evicted_total",
+		"Number of jobs that left the store at the end of their retention, or lost their own series to "+
+			"max_job_series.").by("reason", []string{ByRetention, ByLimit})
+	JobDuration = histogramOf("job_duration_seconds",
+		"Time from the submission of a job, or else its registration, until its end was observed, in seconds.",
+		jobDurationBounds).by("result", Results).withExemplars()
+	JobDetectionWindow = histogramOf("job_detection_window_seconds",
+		"Time from the last poll that found a job unfinished until its end was observed, in seconds: "+
+			"the upper bound of the error of job_duration_seconds.", jobDurationBounds)
+
+	TranscriptConfidence = histogramOf("transcript_confidence_ratio",
+		"Confidence of a result, from 0 to 1.", transcript.RatioBounds).withExemplars()
+	WordConfidence = histogramOf("word_confidence_ratio",
+		"Confidence of a word, from 0 to 1.", transcript.RatioBounds)
+	WordDuration = histogramOf("word_duration_seconds",
+		"Duration of a word, in seconds.", transcript.WordDurationBounds).withExemplars()
+	WordGap = histogramOf("word_gap_seconds",
+		"Silence from the end of a word to the start of the next in order of start, in seconds; 0 where they overlap.",
+		transcript.WordGapBounds).withExemplars()
+	SpeechRate = histogramOf("transcript_speech_rate_words_per_second",
+		"Words of a transcript per second of its duration, pauses included.", speechRateBounds)
+	TranscriptSpeakers = histogramOf("transcript_speakers",
+		"Number of speakers of a result.", speakersBounds)
+	DominantSpeaker = histogramOf("dominant_speaker_talk_ratio",
+		"Share of the talk time of all speakers of a result that the most talkative speaker has, from 0 to 1.",
+		transcript.RatioBounds)
+	Words = counter("words_total",
+		"Number of words in the transcripts of finished jobs.")
+	SpeechSeconds = counter("speech_seconds_total",
+		"Sum of the durations of the words, or else of the speech segments, of finished jobs, in seconds.")
+	WordOverlaps = counter("word_overlaps_total",
+		"Number of words that start before the previous word, in order of start, has ended.")
+	WordAnomalies = counter("word_anomalies_total",
+		"Number of invalid values in results, which are left out of the statistics, and of words out of order.").
+		by("reason", transcript.Anomalies[:])
+
+	APIRequests = counter("api_requests_total",
+		"Number of requests to the API, by outcome.").by("outcome", jobstatus.Outcomes[:])
+	APIRequestDuration = histogramOf("api_request_duration_seconds",
+		"Duration of a request to the API until its response was read, in seconds.", apiRequestBounds)
+	APIUnknownStates = counter("api_unknown_states_total",
+		"Number of API responses with a state that this version does not know.")
+
+	WebhookRequests = counter("webhook_requests_total",
+		"Number of webhooks received, by outcome.").by("outcome", WebhookOutcomes[:])
+	SourceErrors = counter("source_errors_total",
+		"Number of errors while reading request IDs from the source.").by("source", sourceNames())
+	StoreErrors = counter("store_errors_total",
+		"Number of commits to the store that failed.")
+	CorruptRecords = counter("store_corrupt_records_total",
+		"Number of stored records that were damaged and left out.")
+
+	// StateChangesDropped and TimingsDropped are not metrics: the Telegraf plugin logs them.
+	StateChangesDropped = counter("state_changes_dropped_total",
+		"Number of state changes that were dropped because too many were undelivered.")
+	TimingsDropped = counter("timings_dropped_total",
+		"Number of state changes that were kept without the timings of their words, because those were too many.")
+)
+
+var declared []*Total // all totals
+
+func declare(t *Total) *Total {
+	declared = append(declared, t)
+	return t
 }
 
-func newCounts() Counts {
-	return Counts{APIDuration: histogram.New(APIRequestBounds), SourceErrors: make(map[submission.Source]uint64)}
+func counter(name, help string) *Total { return declare(&Total{Name: name, Help: help}) }
+
+func histogramOf(name, help string, bounds []float64) *Total {
+	return declare(&Total{Name: name, Help: help, Bounds: bounds})
 }
 
-// add adds other counts.
-func (c *Counts) add(o *Counts) {
-	for i, n := range o.APIRequests {
-		c.APIRequests[i] += n
+func (t *Total) by(label string, values []string) *Total { t.Label = Label{label, values}; return t }
+
+func (t *Total) withExemplars() *Total { t.Exemplars = true; return t }
+
+// Series yields the label values of every series of the total, in the order of the declaration. They are
+// present, at 0, from the first scrape on.
+func (t *Total) Series() iter.Seq[[]string] {
+	if t.Label.Name == "" {
+		return slices.Values([][]string{nil})
 	}
-	c.APIDuration.Merge(o.APIDuration, "", time.Time{})
-	c.APIUnknownStates += o.APIUnknownStates
-	for i, n := range o.Webhooks {
-		c.Webhooks[i] += n
-	}
-	for source, n := range o.SourceErrors {
-		c.SourceErrors[source] += n
-	}
+	return slices.Chunk(t.Label.Values, 1)
 }
 
-// Totals only ever grow, from Created on.
+// A seriesID identifies one series.
+type seriesID struct {
+	total *Total
+	value string // of its label, if it has one
+}
+
+func id(t *Total, values ...string) seriesID { return seriesID{t, strings.Join(values, "")} }
+
+// A series is the value of one series.
+type series struct {
+	count     float64              // of a counter
+	histogram *histogram.Histogram // of a histogram
+}
+
+// add returns the sum of two values. It changes neither.
+func (s series) add(o series) series {
+	switch {
+	case s.histogram == nil:
+		s.histogram = o.histogram
+	case o.histogram != nil:
+		s.histogram = s.histogram.Clone()
+		s.histogram.Add(o.histogram)
+	}
+	s.count += o.count
+	return s
+}
+
+// Totals are the values of all totals at one moment. They are immutable.
 type Totals struct {
-	Created time.Time
-	Counts
-
-	Registered bySource
-	Finished   [len(Results)]uint64 // each job once, at its first end
-	Evicted    [len(Evictions)]uint64
-
-	JobDuration     [len(Results)]*histogram.Histogram // seconds
-	DetectionWindow *histogram.Histogram               // seconds
-
-	// Over the results of jobs.
-	TranscriptConfidence, SpeechRate, Speakers, DominantSpeaker *histogram.Histogram
-	WordConfidence, WordDuration, WordGap                       *histogram.Histogram
-	Words, WordOverlaps                                         uint64
-	SpeechSeconds                                               float64
-	WordAnomalies                                               [len(transcript.Anomalies)]uint64
-
-	StoreErrors    uint64
-	CorruptRecords uint64
-	ChangesDropped uint64 // changes of state that left the outbox without having been delivered
-	TimingsDropped uint64 // changes of state whose words' timings were too many to wait with them
+	Created time.Time // since when they count
+	stored  bool      // the store has Created
+	series  map[seriesID]series
 }
 
-func newTotals(created time.Time) *Totals {
-	t := &Totals{
-		Created:              created,
-		Counts:               newCounts(),
-		Registered:           make(map[submission.Source]uint64),
-		DetectionWindow:      histogram.New(JobDurationBounds),
-		TranscriptConfidence: histogram.New(transcript.RatioBounds),
-		SpeechRate:           histogram.New(SpeechRateBounds),
-		Speakers:             histogram.New(SpeakersBounds),
-		DominantSpeaker:      histogram.New(transcript.RatioBounds),
-		WordConfidence:       histogram.New(transcript.RatioBounds),
-		WordDuration:         histogram.New(transcript.WordDurationBounds),
-		WordGap:              histogram.New(transcript.WordGapBounds),
+// Counter returns the value of a counter for values of its labels.
+func (t Totals) Counter(of *Total, values ...string) float64 {
+	return t.series[id(of, values...)].count
+}
+
+// Sum returns the sum of a counter over all of its series.
+func (t Totals) Sum(of *Total) (sum float64) {
+	for values := range of.Series() {
+		sum += t.Counter(of, values...)
 	}
-	for i := range t.JobDuration {
-		t.JobDuration[i] = histogram.New(JobDurationBounds)
+	return sum
+}
+
+// Histogram returns a histogram for values of its labels. It must not be changed.
+func (t Totals) Histogram(of *Total, values ...string) *histogram.Histogram {
+	if h := t.series[id(of, values...)].histogram; h != nil {
+		return h
+	}
+	return histogram.New(of.Bounds)
+}
+
+// with returns the totals after increments.
+func (t Totals) with(d increments) Totals {
+	if len(d) == 0 {
+		return t
+	}
+	t.series = maps.Clone(t.series)
+	for id, increment := range d {
+		t.series[id] = t.series[id].add(increment)
 	}
 	return t
 }
 
-// counters are a row of named counts, stored as an object.
-type counters struct {
-	names  []string
-	counts []uint64
+// size returns how much was counted.
+func (s series) size() float64 {
+	if s.histogram != nil {
+		return float64(s.histogram.Count())
+	}
+	return s.count
 }
 
-func (c counters) MarshalJSON() ([]byte, error) {
-	object := make(map[string]uint64, len(c.names))
-	for i, name := range c.names {
-		object[name] = c.counts[i]
+// have reports whether the totals have increments that the totals before did not have.
+func (t *Totals) have(d increments, before *Totals) bool {
+	for id := range d {
+		if t.series[id].size() > before.series[id].size() {
+			return true
+		}
 	}
-	return json.Marshal(object, json.Deterministic(true))
+	return false
 }
 
-// bySource is a count for each source; never nil, also where null was stored.
-type bySource map[submission.Source]uint64
+// increments are what is to be added to totals.
+type increments map[seriesID]series
 
-func (b *bySource) UnmarshalJSON(text []byte) error {
-	counts := make(map[submission.Source]uint64)
-	err := json.Unmarshal(text, &counts)
-	if err == nil && counts != nil {
-		*b = counts
+func (d increments) add(t *Total, n float64, values ...string) {
+	s := d[id(t, values...)]
+	s.count += n
+	d[id(t, values...)] = s
+}
+
+// histogram returns the histogram of a series, to be added to.
+func (d increments) histogram(t *Total, values ...string) *histogram.Histogram {
+	s := d[id(t, values...)]
+	if s.histogram == nil {
+		s.histogram = histogram.New(t.Bounds)
+		d[id(t, values...)] = s
 	}
+	return s.histogram
+}
+
+// addAll adds other increments.
+func (d increments) addAll(o increments) {
+	for id, increment := range o {
+		d[id] = d[id].add(increment)
+	}
+}
+
+// end counts the first end of a job. The duration of a job that was adopted is unknown.
+func (d increments) end(j *Job) {
+	d.add(JobsFinished, 1, j.State.String())
+	if j.Started() {
+		duration := j.Age(j.FinishedAt).Seconds()
+		d.histogram(JobDuration, j.State.String()).ObserveExemplar(duration, j.RequestID, j.FinishedAt)
+		d.histogram(JobDetectionWindow).Observe(j.DetectionWindow.Seconds())
+	}
+}
+
+// result counts the result of a job. Histograms ignore unknown (NaN) values.
+func (d increments) result(j *Job, r *transcript.Result) {
+	d.histogram(TranscriptConfidence).ObserveExemplar(r.Confidence, j.RequestID, j.FinishedAt)
+	d.histogram(SpeechRate).Observe(r.SpeechRate)
+	d.histogram(DominantSpeaker).Observe(r.DominantSpeakerRatio)
+	d.histogram(TranscriptSpeakers).Observe(r.Statistics.Speakers)
+	for total, of := range map[*Total]*histogram.Histogram{
+		WordConfidence: r.WordConfidences, WordDuration: r.WordDurations, WordGap: r.WordGaps,
+	} {
+		exemplar := ""
+		if total.Exemplars {
+			exemplar = j.RequestID
+		}
+		if of != nil {
+			d.histogram(total).Merge(of, exemplar, j.FinishedAt)
+		}
+	}
+	for total, n := range map[*Total]float64{Words: r.Words, WordOverlaps: r.Overlaps, SpeechSeconds: r.SpeechSeconds} {
+		if !math.IsNaN(n) {
+			d.add(total, n)
+		}
+	}
+	for i, n := range r.Anomalies {
+		if n > 0 {
+			d.add(WordAnomalies, float64(n), transcript.Anomalies[i])
+		}
+	}
+}
+
+// createdTotal is the name of the stored total that has Totals.Created.
+const createdTotal = "created"
+
+// addTo adds the series that were incremented to a batch.
+func (t *Totals) addTo(b *store.Batch, incremented increments) error {
+	for id := range incremented {
+		row, err := t.row(id)
+		if err != nil {
+			return fmt.Errorf("encoding the total %s: %w", id.total.Name, err)
+		}
+		b.Totals = append(b.Totals, row)
+	}
+	if t.stored || len(b.Totals) == 0 {
+		return nil
+	}
+	created, err := totalRow(createdTotal, map[string]string{}, t.Created.UTC())
+	b.Totals = append(b.Totals, created)
 	return err
 }
 
-func (c counters) UnmarshalJSON(text []byte) error {
-	var object map[string]uint64
-	if err := json.Unmarshal(text, &object); err != nil {
+func (t *Totals) row(of seriesID) (store.Total, error) {
+	labels := make(map[string]string)
+	if name := of.total.Label.Name; name != "" {
+		labels[name] = of.value
+	}
+	s := t.series[of]
+	if s.histogram != nil {
+		return totalRow(of.total.Name, labels, s.histogram)
+	}
+	return totalRow(of.total.Name, labels, s.count)
+}
+
+func totalRow(name string, labels map[string]string, value any) (store.Total, error) {
+	encodedLabels, err := json.Marshal(labels, format)
+	if err != nil {
+		return store.Total{}, err
+	}
+	encoded, err := json.Marshal(value, format)
+	return store.Total{Name: name, Labels: string(encodedLabels), Value: jsontext.Value(encoded)}, err
+}
+
+// load takes in a stored series. A series that this version does not declare stays in the
+// store, untouched. An error says that the row is unreadable.
+func (t *Totals) load(row *store.Total) error {
+	if row.Name == createdTotal {
+		err := json.Unmarshal(row.Value, &t.Created)
+		t.stored = err == nil
 		return err
 	}
-	for i, name := range c.names {
-		c.counts[i] = object[name]
+	i := slices.IndexFunc(declared, func(d *Total) bool { return d.Name == row.Name })
+	if i < 0 {
+		return nil
 	}
+	total := declared[i]
+	var labels map[string]string
+	if err := json.Unmarshal([]byte(row.Labels), &labels); err != nil {
+		return err
+	}
+	value, labelled := labels[total.Label.Name]
+	delete(labels, total.Label.Name)
+	if labelled != (total.Label.Name != "") || len(labels) > 0 {
+		return nil
+	}
+	var s series
+	var into any = &s.count
+	if total.Bounds != nil {
+		s.histogram = histogram.New(total.Bounds)
+		into = s.histogram
+	}
+	if err := json.Unmarshal(row.Value, into); err != nil {
+		return err
+	}
+	t.series[seriesID{total, value}] = s
 	return nil
-}
-
-// stored are the totals as they are stored: pointers to what can be marshaled and
-// unmarshaled, by name.
-func (t *Totals) stored() map[string]any {
-	parts := map[string]any{
-		"created":               &t.Created,
-		"jobs_registered":       &t.Registered,
-		"jobs_finished":         &counters{resultNames[:], t.Finished[:]},
-		"jobs_evicted":          &counters{Evictions[:], t.Evicted[:]},
-		"detection_window":      t.DetectionWindow,
-		"transcript_confidence": t.TranscriptConfidence,
-		"speech_rate":           t.SpeechRate,
-		"speakers":              t.Speakers,
-		"dominant_speaker":      t.DominantSpeaker,
-		"word_confidence":       t.WordConfidence,
-		"word_duration":         t.WordDuration,
-		"word_gap":              t.WordGap,
-		"words":                 &t.Words,
-		"word_overlaps":         &t.WordOverlaps,
-		"speech_seconds":        &t.SpeechSeconds,
-		"word_anomalies":        &counters{transcript.Anomalies[:], t.WordAnomalies[:]},
-		"api_requests":          &counters{jobstatus.Outcomes[:], t.APIRequests[:]},
-		"api_duration":          t.APIDuration,
-		"api_unknown_states":    &t.APIUnknownStates,
-		"webhooks":              &counters{WebhookOutcomes[:], t.Webhooks[:]},
-		"source_errors":         &t.SourceErrors,
-		"store_errors":          &t.StoreErrors,
-		"corrupt_records":       &t.CorruptRecords,
-		"changes_dropped":       &t.ChangesDropped,
-		"timings_dropped":       &t.TimingsDropped,
-	}
-	for i, result := range Results {
-		parts["job_duration_"+result.String()] = t.JobDuration[i]
-	}
-	return parts
-}
-
-var resultNames = func() (names [len(Results)]string) {
-	for i, result := range Results {
-		names[i] = result.String()
-	}
-	return names
-}()
-
-// clone returns a copy that shares nothing that changes.
-func (t *Totals) clone() *Totals {
-	c := *t
-	c.Registered = maps.Clone(t.Registered)
-	c.SourceErrors = maps.Clone(t.SourceErrors)
-	for i := range c.JobDuration {
-		c.JobDuration[i] = c.JobDuration[i].Clone()
-	}
-	for _, h := range []**histogram.Histogram{
-		&c.DetectionWindow, &c.TranscriptConfidence, &c.SpeechRate, &c.Speakers, &c.DominantSpeaker,
-		&c.WordConfidence, &c.WordDuration, &c.WordGap, &c.APIDuration,
-	} {
-		*h = (*h).Clone()
-	}
-	return &c
-}
-
-// end counts a job's first end. How long a job took that was first heard of
-// through its end is not known.
-func (t *Totals) end(j *Job) {
-	result := int(j.State - Completed)
-	t.Finished[result]++
-	if !j.Started() {
-		return
-	}
-	t.JobDuration[result].ObserveExemplar(j.Age(j.FinishedAt).Seconds(), j.RequestID, j.FinishedAt)
-	t.DetectionWindow.Observe(j.DetectionWindow.Seconds())
-}
-
-// result counts a job's result.
-func (t *Totals) result(j *Job, r *transcript.Result) {
-	t.TranscriptConfidence.ObserveExemplar(r.Confidence, j.RequestID, j.FinishedAt)
-	t.SpeechRate.Observe(r.SpeechRate)
-	t.DominantSpeaker.Observe(r.DominantSpeakerRatio)
-	t.Speakers.Observe(float64(r.Statistics.Speakers)) // -1, not known, is not counted
-	if r.WordConfidences != nil {
-		t.WordConfidence.Merge(r.WordConfidences, "", j.FinishedAt)
-	}
-	if r.WordDurations != nil {
-		t.WordDuration.Merge(r.WordDurations, j.RequestID, j.FinishedAt)
-	}
-	if r.WordGaps != nil {
-		t.WordGap.Merge(r.WordGaps, j.RequestID, j.FinishedAt)
-	}
-	t.Words += uint64(max(r.Words, 0))
-	t.WordOverlaps += uint64(max(r.Overlaps, 0))
-	if !math.IsNaN(r.SpeechSeconds) {
-		t.SpeechSeconds += r.SpeechSeconds
-	}
-	for i, n := range r.Anomalies {
-		t.WordAnomalies[i] += uint64(n)
-	}
 }

@@ -1,0 +1,289 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+)
+
+// A queue holds what waits for the next commit.
+type queue struct {
+	mu         sync.Mutex // guards all fields
+	waiting    []*operation
+	committing bool // a goroutine is committing what waits
+	closed     bool
+	counts     increments // shown and stored with the next commit that writes
+	learnt     []byte     // nil: unchanged
+}
+
+// An operation is one caller's part of a transaction.
+type operation struct {
+	do      func(*transaction)
+	webhook bool // it is counted with WebhookStoreError if it fails
+	done    chan error
+}
+
+// ErrClosed is the error of a write after Close.
+var ErrClosed = errors.New("the store is closed")
+
+// apply carries out an operation and waits until it is committed, together with all operations that arrived
+// meanwhile. On an error nothing of it was done, as far as is known: with an unknown outcome
+// (store.ErrUnknown), what the store has is loaded before the next commit.
+func (j *Jobs) apply(do func(*transaction)) error { return j.run(&operation{do: do}) }
+
+func (j *Jobs) run(o *operation) error {
+	j.queue.mu.Lock()
+	if j.queue.closed {
+		j.queue.mu.Unlock()
+		return ErrClosed
+	}
+	j.enqueue(o)
+	j.queue.mu.Unlock()
+	return <-o.done
+}
+
+// enqueue needs the queue's lock.
+func (j *Jobs) enqueue(o *operation) {
+	o.done = make(chan error, 1)
+	j.queue.waiting = append(j.queue.waiting, o)
+	if !j.queue.committing {
+		j.queue.committing = true
+		go j.commitAll()
+	}
+}
+
+// commitAll commits group after group until nothing waits.
+func (j *Jobs) commitAll() {
+	for {
+		j.queue.mu.Lock()
+		group := j.queue.waiting
+		j.queue.waiting = nil
+		j.queue.committing = len(group) > 0
+		j.queue.mu.Unlock()
+		if len(group) == 0 {
+			return
+		}
+		err := j.commit(group)
+		for _, o := range group {
+			o.done <- err
+		}
+	}
+}
+
+// commit commits a group of operations. If that fails, what they would have counted is
+// kept for the next commit.
+func (j *Jobs) commit(group []*operation) error {
+	var a attempt
+	for _, o := range group {
+		if o.webhook {
+			a.webhooks++
+		}
+	}
+	err := j.try(group, &a)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrUnknown) && j.uncertain == nil:
+		j.uncertain = &a
+	default:
+		j.putBack(&a)
+	}
+	j.failure.Store(&err)
+	j.count(func(c increments) { c.add(StoreErrors, 1) })
+	return err
+}
+
+// An attempt is what a commit counts.
+type attempt struct {
+	all      increments
+	counts   increments // those of all that did not come with an operation
+	learnt   []byte
+	webhooks int // the operations that are webhooks
+}
+
+func (j *Jobs) try(group []*operation, a *attempt) error {
+	if j.uncertain != nil {
+		if err := j.reload(); err != nil {
+			return err
+		}
+	}
+	t := j.committed.Load().begin(j.options.Load())
+	for _, o := range group {
+		o.do(t)
+	}
+	t.bound()
+	b := new(store.Batch)
+	if j.store != nil {
+		var err error
+		if b, err = t.batch(); err != nil {
+			return err
+		}
+	}
+	if t.flush || !b.Empty() || len(t.counts) > 0 || j.store == nil {
+		a.counts, a.learnt = j.takeCounts()
+		b.Learnt = a.learnt
+	}
+	a.all = maps.Clone(t.counts)
+	a.all.addAll(a.counts)
+	t.totals = t.totals.with(a.all)
+	if err := j.write(b, &t.totals, a.all); err != nil {
+		return err
+	}
+	j.committed.Store(t.state)
+	if len(t.events) > 0 {
+		j.publish(t.events)
+	}
+	return nil
+}
+
+// write adds the totals that were incremented to a batch, and commits it to the store, if
+// there is one and anything to write.
+func (j *Jobs) write(b *store.Batch, totals *Totals, incremented increments) error {
+	if j.store == nil {
+		return nil
+	}
+	if err := totals.addTo(b, incremented); err != nil || b.Empty() {
+		return err
+	}
+	if err := j.store.Commit(b); err != nil {
+		return err
+	}
+	totals.stored = totals.stored || len(b.Totals) > 0
+	j.failure.Store(nil)
+	return nil
+}
+
+// putBack keeps what was not stored for the next commit.
+func (j *Jobs) putBack(a *attempt) {
+	j.queue.mu.Lock()
+	defer j.queue.mu.Unlock()
+	j.queue.counts.addAll(a.counts)
+	if a.webhooks > 0 {
+		j.queue.counts.add(WebhookRequests, float64(a.webhooks), WebhookStoreError.String())
+	}
+	if j.queue.learnt == nil {
+		j.queue.learnt = a.learnt
+	}
+}
+
+// reload replaces the state by what the store has, after a commit of unknown outcome, and publishes how the
+// unfinished jobs differ. What the commit counted is counted again only if it is not stored.
+func (j *Jobs) reload() error {
+	before := j.committed.Load()
+	loaded, err := j.load(context.Background(), time.Now())
+	if err != nil {
+		return err
+	}
+	if !loaded.totals.stored {
+		loaded.totals.Created = before.totals.Created
+	}
+	if !loaded.totals.have(j.uncertain.all, &before.totals) {
+		j.putBack(j.uncertain)
+	}
+	j.uncertain = nil
+	j.committed.Store(loaded)
+	var events []Event
+	for old := range before.unfinished.Scan {
+		if now, tracked := loaded.jobs.Get(old.RequestID); !tracked || !sameUnfinished(old, now) {
+			events = append(events, Event{Kind: Removed, Job: old})
+		}
+	}
+	for now := range loaded.unfinished.Scan {
+		if old, tracked := before.jobs.Get(now.RequestID); !tracked || !sameUnfinished(old, now) {
+			events = append(events, Event{Kind: Registered, Job: now, At: now.FirstSeen})
+		} else if old.State != now.State {
+			events = append(events, Event{Kind: StillRunning, Job: now, At: now.LastObserved})
+		}
+	}
+	if len(events) > 0 {
+		j.publish(events)
+	}
+	return nil
+}
+
+// sameUnfinished reports whether two versions are of one job that has not ended.
+func sameUnfinished(a, b *Job) bool {
+	return a.sequence == b.sequence && !a.State.Ended() && !b.State.Ended()
+}
+
+// count counts what does not come with an operation. It is shown and stored with the next commit that writes.
+func (j *Jobs) count(add func(increments)) {
+	j.queue.mu.Lock()
+	defer j.queue.mu.Unlock()
+	add(j.queue.counts)
+}
+
+// takeCounts takes what was counted and learnt.
+func (j *Jobs) takeCounts() (counts increments, learnt []byte) {
+	j.queue.mu.Lock()
+	defer j.queue.mu.Unlock()
+	counts, learnt = j.queue.counts, j.queue.learnt
+	j.queue.counts, j.queue.learnt = make(increments), nil
+	return counts, learnt
+}
+
+// CountRequest counts a request to the API that brought no observation.
+func (j *Jobs) CountRequest(r Request) { j.countNow(r.addTo) }
+
+// CountWebhook counts a webhook that brought no observation.
+func (j *Jobs) CountWebhook(o WebhookOutcome) {
+	j.countNow(func(c increments) { c.add(WebhookRequests, 1, o.String()) })
+}
+
+// CountSourceErrors counts errors of a source.
+func (j *Jobs) CountSourceErrors(from submission.Source, n int) {
+	j.countNow(func(c increments) { c.add(SourceErrors, float64(n), string(from)) })
+}
+
+func (j *Jobs) countNow(add func(increments)) {
+	j.count(add)
+	if j.store == nil {
+		_ = j.apply(func(*transaction) {}) // shows it; in memory it cannot fail
+	}
+}
+
+// SetLearnt stores what the scheduler has learnt, as JSON, with the next commit that writes.
+func (j *Jobs) SetLearnt(learnt []byte) {
+	j.queue.mu.Lock()
+	defer j.queue.mu.Unlock()
+	j.queue.learnt = learnt
+}
+
+// Writable returns why the last commit failed; nil if it succeeded.
+func (j *Jobs) Writable() error {
+	if err := j.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Flush commits what was counted and learnt, if anything. After a failed commit it
+// tries whether the store can be written again, since the failure was counted.
+func (j *Jobs) Flush() error {
+	j.queue.mu.Lock()
+	pending := len(j.queue.counts) > 0 || j.queue.learnt != nil
+	j.queue.mu.Unlock()
+	if !pending {
+		return nil
+	}
+	return j.apply(func(t *transaction) { t.flush = true })
+}
+
+// Close commits what waits, and returns when nothing is written any more. Reading goes on.
+func (j *Jobs) Close() error {
+	j.queue.mu.Lock()
+	if j.queue.closed {
+		j.queue.mu.Unlock()
+		return nil
+	}
+	j.queue.closed = true
+	last := &operation{do: func(t *transaction) { t.flush = true }}
+	j.enqueue(last)
+	j.queue.mu.Unlock()
+	return <-last.done
+}

@@ -1,0 +1,4 @@
+package jobs
+
+// Declared returns all totals.
+func Declared() []*Total { return declared }

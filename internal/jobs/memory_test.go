@@ -1,0 +1,224 @@
+package jobs_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+)
+
+// memory is a store.Account that keeps copies of rows, without monotonic clock readings. It
+// checks what a batch must be.
+type memory struct {
+	t *testing.T
+	// onCommit is called before a batch is stored, without a lock. It returns whether the
+	// batch is stored and what Commit returns. nil: it is stored.
+	onCommit func(*store.Batch) (stored bool, err error)
+	onLoad   func() error // nil: loading succeeds
+
+	mu       sync.Mutex // guards everything below
+	batches  []*store.Batch
+	loads    int
+	lost     int
+	jobs     map[string]store.Job
+	departed map[string]store.Departure
+	totals   map[[2]string]store.Total
+	requests map[int64]int
+	learnt   jsontext.Value
+	timings  map[string]store.Timings
+	changes  map[uint64]store.StateChange
+}
+
+func newMemory(t *testing.T) *memory {
+	return &memory{
+		t: t, jobs: make(map[string]store.Job), departed: make(map[string]store.Departure),
+		totals: make(map[[2]string]store.Total), requests: make(map[int64]int), timings: make(map[string]store.Timings),
+		changes: make(map[uint64]store.StateChange),
+	}
+}
+
+// commits returns how many batches were stored.
+func (m *memory) commits() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.batches)
+}
+
+func (m *memory) Size() int64 { return 4096 }
+
+func (m *memory) Commit(b *store.Batch) error {
+	m.check(b)
+	if m.onCommit != nil {
+		if stored, err := m.onCommit(b); !stored {
+			return err
+		} else {
+			m.store(b)
+			return err
+		}
+	}
+	m.store(b)
+	return nil
+}
+
+// check reports violations of the contract of store.Account.Commit.
+func (m *memory) check(b *store.Batch) {
+	if b.Empty() {
+		m.t.Error("an empty batch was committed")
+	}
+	keys := make(map[any]bool)
+	once := func(key any) {
+		if keys[key] {
+			m.t.Errorf("the key %v is twice in a batch", key)
+		}
+		keys[key] = true
+	}
+	utc := func(times ...time.Time) {
+		for _, at := range times {
+			if !at.IsZero() && at.Location() != time.UTC {
+				m.t.Errorf("%s is not in UTC", at)
+			}
+		}
+	}
+	type job string
+	type departure string
+	for _, r := range b.Jobs {
+		once(job(r.RequestID))
+		utc(r.FirstSeen, r.SubmittedAt, r.LastObserved, r.FinishedAt)
+	}
+	for _, id := range b.RemovedJobs {
+		once(job(id))
+	}
+	for _, r := range b.Departed {
+		once(departure(r.RequestID))
+		utc(r.Until)
+	}
+	for _, id := range b.Forgotten {
+		once(departure(id))
+	}
+	for _, r := range b.Totals {
+		once([2]string{r.Name, r.Labels})
+	}
+	for _, r := range b.Requests {
+		once(r.Second)
+	}
+	for _, r := range b.Timings {
+		once(r.RequestID)
+	}
+	for _, r := range b.StateChanges {
+		once(r.Number)
+		utc(r.At)
+	}
+	for _, number := range b.Delivered {
+		once(number)
+	}
+}
+
+func (m *memory) store(b *store.Batch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.batches = append(m.batches, b)
+	for _, r := range b.Jobs {
+		m.jobs[r.RequestID] = copyOf(r)
+	}
+	for _, id := range b.RemovedJobs {
+		delete(m.jobs, id)
+	}
+	for _, r := range b.Departed {
+		r.Until = r.Until.Round(0)
+		m.departed[r.RequestID] = r
+	}
+	for _, id := range b.Forgotten {
+		delete(m.departed, id)
+	}
+	for _, r := range b.Totals {
+		r.Value = bytes.Clone(r.Value)
+		m.totals[[2]string{r.Name, r.Labels}] = r
+	}
+	for _, r := range b.Requests {
+		if r.Count == 0 {
+			delete(m.requests, r.Second)
+		} else {
+			m.requests[r.Second] = r.Count
+		}
+	}
+	if b.Learnt != nil {
+		m.learnt = bytes.Clone(b.Learnt)
+	}
+	for _, r := range b.Timings {
+		if r.Packed == nil {
+			delete(m.timings, r.RequestID)
+		} else {
+			r.Packed = bytes.Clone(r.Packed)
+			m.timings[r.RequestID] = r
+		}
+	}
+	for _, r := range b.StateChanges {
+		r.At, r.Job = r.At.Round(0), bytes.Clone(r.Job)
+		m.changes[r.Number] = r
+	}
+	for _, number := range b.Delivered {
+		delete(m.changes, number)
+	}
+}
+
+func (m *memory) Load(context.Context) (*store.Contents, error) {
+	if m.onLoad != nil {
+		if err := m.onLoad(); err != nil {
+			return nil, err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.loads++
+	c := &store.Contents{
+		Departed: slices.Collect(maps.Values(m.departed)), Totals: slices.Collect(maps.Values(m.totals)),
+		Learnt: bytes.Clone(m.learnt), Timings: slices.Collect(maps.Values(m.timings)),
+		StateChanges: slices.Collect(maps.Values(m.changes)), Lost: m.lost,
+	}
+	m.lost = 0
+	for _, r := range m.jobs {
+		c.Jobs = append(c.Jobs, copyOf(r))
+	}
+	for second, count := range m.requests {
+		c.Requests = append(c.Requests, store.Requests{Second: second, Count: count})
+	}
+	slices.SortFunc(c.Jobs, func(a, b store.Job) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	slices.SortFunc(c.StateChanges, func(a, b store.StateChange) int { return cmp.Compare(a.Number, b.Number) })
+	return c, nil
+}
+
+func copyOf(r store.Job) store.Job {
+	r.Labels, r.Statistics = maps.Clone(r.Labels), bytes.Clone(r.Statistics)
+	for _, at := range []*time.Time{&r.FirstSeen, &r.SubmittedAt, &r.LastObserved, &r.FinishedAt} {
+		*at = at.Round(0)
+	}
+	return r
+}
+
+// failing returns an onCommit that stores nothing.
+func failing(err error) func(*store.Batch) (bool, error) {
+	return func(*store.Batch) (bool, error) { return false, err }
+}
+
+// A gate holds commits back until it is opened.
+type gate struct{ opened chan struct{} }
+
+// block makes the commits of a store wait, until the gate is opened.
+func (m *memory) block() gate {
+	g := gate{make(chan struct{})}
+	m.onCommit = func(*store.Batch) (bool, error) {
+		<-g.opened
+		return true, nil
+	}
+	return g
+}
+
+func (g gate) open() { close(g.opened) }

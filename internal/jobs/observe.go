@@ -1,0 +1,232 @@
+package jobs
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+const (
+	// rememberFor is how long the ID of a departed job is remembered after a source named
+	// it last. The vendor tries a webhook five times with exponential backoff, and URLs and
+	// the configuration name their IDs again at least every hour.
+	rememberFor = 48 * time.Hour
+	// renewEvery is how much of rememberFor must have passed before a source that names a
+	// departed job again causes a write.
+	renewEvery = time.Hour
+)
+
+// Register starts tracking the jobs that are not known, and returns how many those were. It is idempotent. A
+// departed job stays departed for as long as a source names it, but a job that a user removed can be registered
+// again over HTTP. ageUnknown says that the jobs may have begun long before now.
+func (j *Jobs) Register(
+	from submission.Source, submissions []submission.Job, ageUnknown bool, now time.Time,
+) (registered, known int, err error) {
+	err = j.apply(func(t *transaction) {
+		for _, s := range submissions {
+			if _, tracked := t.jobs.Get(s.RequestID); tracked {
+				continue
+			}
+			if gone, departed := t.departed.Get(s.RequestID); departed {
+				if !gone.removed || from != submission.HTTP {
+					if until := now.Add(rememberFor); until.Sub(gone.until) >= renewEvery {
+						t.departed.put(s.RequestID, departure{until, gone.removed})
+					}
+					continue
+				}
+				t.departed.remove(s.RequestID)
+			}
+			job := t.register(from, s, now)
+			t.events = append(t.events, Event{Kind: Registered, Job: job, At: now, AgeUnknown: ageUnknown})
+			registered++
+		}
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return registered, len(submissions) - registered, nil
+}
+
+// Remove stops tracking a job, and reports whether it was tracked.
+func (j *Jobs) Remove(requestID string, now time.Time) (was bool, err error) {
+	err = j.apply(func(t *transaction) {
+		var job *Job
+		if job, was = t.jobs.Get(requestID); was {
+			t.depart(job, departure{now.Add(rememberFor), true})
+		}
+	})
+	return was && err == nil, err
+}
+
+// An Observation is what a poll or a webhook reports about a job.
+type Observation struct {
+	RequestID string
+	At        time.Time
+	By        Observer
+	State     State              // Running, Completed, Failed, Unchanged or Missing
+	ErrorCode string             // with Failed
+	Result    *transcript.Result // with Completed; nil without anything to measure
+	Adopt     bool               // with an end: track the job if it is not registered
+	Request   *Request           // of a poll: is counted in the same commit
+}
+
+// A Request is one request to the API.
+type Request struct {
+	Outcome      jobstatus.Outcome
+	Duration     time.Duration
+	UnknownState bool // the response has a state word that is not known
+}
+
+func (r *Request) addTo(c increments) {
+	c.add(APIRequests, 1, r.Outcome.String())
+	c.histogram(APIRequestDuration).Observe(r.Duration.Seconds())
+	if r.UnknownState {
+		c.add(APIUnknownStates, 1)
+	}
+}
+
+// An Effect is what an observation changed.
+type Effect struct {
+	Known      bool          // the job is tracked, or was
+	Changed    bool          // its state is another than before
+	Adopted    bool          // it was not tracked before
+	Job        *Job          // after the observation; nil: it is not tracked
+	MissingFor time.Duration // of Missing: for how long without interruption
+}
+
+// Webhook returns the outcome of the webhook that brought the observation.
+func (e Effect) Webhook() WebhookOutcome {
+	switch {
+	case !e.Known:
+		return WebhookUnknownJob
+	case !e.Changed:
+		return WebhookDuplicate
+	case e.Adopted:
+		return WebhookAdopted
+	}
+	return WebhookAccepted
+}
+
+// Observe applies an observation. It is idempotent: the first end of an unfinished job counts, and a repeat
+// changes nothing. A lost job that turns out to have ended takes that state and its result; its end was counted
+// before. That a job still runs is written to no store.
+func (j *Jobs) Observe(o Observation) (effect Effect, err error) {
+	if o.Request != nil {
+		j.count(o.Request.addTo) // it was sent, whether the observation can be stored or not
+	}
+	err = j.run(&operation{webhook: o.By == ByWebhook, do: func(t *transaction) {
+		effect = t.observe(o)
+		if o.By == ByWebhook {
+			t.counts.add(WebhookRequests, 1, effect.Webhook().String())
+		}
+	}})
+	if err != nil {
+		return Effect{}, err
+	}
+	return effect, nil
+}
+
+func (t *transaction) observe(o Observation) Effect {
+	before, tracked := t.jobs.Get(o.RequestID)
+	if !tracked {
+		_, departed := t.departed.Get(o.RequestID)
+		if departed || !o.Adopt {
+			return Effect{Known: departed}
+		}
+		before = t.register(submission.Webhook, submission.Job{RequestID: o.RequestID}, o.At)
+	}
+	after := before
+	if before.State != Completed && before.State != Failed && (before.State != Lost || o.State.Ended()) {
+		after = t.advance(before, o)
+	}
+	e := Effect{Known: true, Changed: after.State != before.State, Adopted: !tracked, Job: after}
+	if e.Changed {
+		t.changed(after, o)
+	}
+	if o.State == Missing && !after.missingSince.IsZero() {
+		e.MissingFor = o.At.Sub(after.missingSince)
+	}
+	return e
+}
+
+// advance applies an observation to a job that can still change, and returns its next version.
+func (t *transaction) advance(before *Job, o Observation) *Job {
+	next := *before
+	if o.State == Missing {
+		if next.missingSince.IsZero() {
+			next.missingSince = o.At
+		}
+		if o.At.Sub(next.missingSince) > t.options.NotFoundGrace {
+			return t.end(before, &next, Observation{At: o.At, State: Lost, ErrorCode: CodeNotFound})
+		}
+		t.put(&next, false)
+		return &next
+	}
+	next.LastObserved, next.missingSince = o.At, time.Time{}
+	if o.State.Ended() {
+		return t.end(before, &next, o)
+	}
+	if o.State != Unchanged {
+		next.State = o.State
+	}
+	t.put(&next, next.State != before.State)
+	t.emit(StillRunning, &next, o.At, o.By)
+	return &next
+}
+
+// giveUp makes an unfinished job lost: nothing was observed.
+func (t *transaction) giveUp(j *Job, code string, now time.Time) {
+	next, o := *j, Observation{At: now, State: Lost, ErrorCode: code}
+	t.end(j, &next, o)
+	t.changed(&next, o)
+}
+
+// end ends a job, and counts its first end.
+func (t *transaction) end(before, next *Job, o Observation) *Job {
+	lastPoll := cmp.Or(before.LastObserved, before.Start())
+	next.State, next.FinishedAt, next.ErrorCode = o.State, o.At, o.ErrorCode
+	if !before.State.Ended() {
+		next.DetectionWindow = max(o.At.Sub(lastPoll), 0)
+		t.counts.end(next)
+	}
+	if o.Result != nil {
+		statistics := o.Result.Statistics // a pointer into the result would keep all of it
+		next.Statistics = &statistics
+		t.counts.result(next, o.Result)
+	}
+	t.put(next, true)
+	if o.Result != nil && t.options.KeepTimings && len(o.Result.Timings) > 0 {
+		t.timings.put(next.RequestID, transcript.PackTimings(transcript.Compact(o.Result.Timings)))
+		t.timed.Set(next)
+	}
+	if next.State == Lost {
+		t.emit(Removed, next, o.At, o.By)
+	} else {
+		t.emit(Ended, next, o.At, o.By)
+	}
+	return next
+}
+
+// reserved is what is left of the requests that were stored for a second.
+type reserved struct {
+	second int64
+	left   int
+}
+
+// Reserve makes sure that a restart knows of a request that is about to be sent. If the quota allows many in a
+// second, block of them are stored at once: after a restart those that were not sent count as sent.
+func (j *Jobs) Reserve(at time.Time, block int) error {
+	return j.apply(func(t *transaction) {
+		second := at.Unix()
+		if t.reserved.second != second || t.reserved.left == 0 {
+			block := max(block, 1)
+			stored, _ := t.requests.Get(second)
+			t.requests.put(second, stored+block)
+			t.reserved = reserved{second, block}
+		}
+		t.reserved.left--
+	})
+}

@@ -1,0 +1,217 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+// format are the options of all stored JSON. Invalid UTF-8 becomes U+FFFD: a bad label
+// must not fail the other operations of its commit.
+var format = json.JoinOptions(json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
+
+// load returns what the store has, and counts the rows that were lost or are unreadable.
+func (j *Jobs) load(ctx context.Context, now time.Time) (*state, error) {
+	contents, err := j.store.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, corrupt := newState(now), contents.Lost
+	for i := range contents.Totals {
+		if s.totals.load(&contents.Totals[i]) != nil {
+			corrupt++
+		}
+	}
+	for i := range contents.Jobs {
+		s.sequence = max(s.sequence, contents.Jobs[i].Sequence)
+		job, err := jobOf(&contents.Jobs[i], now)
+		if err != nil {
+			corrupt++
+			continue
+		}
+		s.insert(job)
+	}
+	for _, d := range contents.Departed {
+		s.departed.Set(d.RequestID, departure{reckon(d.Until, now), d.Removed})
+	}
+	for _, r := range contents.Requests {
+		s.requests.Set(r.Second, r.Count)
+	}
+	s.learnt = contents.Learnt
+	for _, row := range contents.Timings {
+		if job, tracked := s.jobs.Get(row.RequestID); tracked && job.State.Ended() {
+			s.timings.Set(row.RequestID, row.Packed)
+			s.timed.Set(job)
+		}
+	}
+	for i := range contents.StateChanges {
+		s.changes.number = contents.StateChanges[i].Number
+		c, err := stateChangeOf(&contents.StateChanges[i])
+		if err != nil {
+			corrupt++
+			continue
+		}
+		s.changes.insert(c)
+	}
+	if corrupt > 0 {
+		j.count(func(c increments) { c.add(CorruptRecords, float64(corrupt)) })
+	}
+	return s, nil
+}
+
+// row encodes a job.
+func (j *Job) row() (store.Job, error) {
+	r := store.Job{
+		RequestID: j.RequestID, Sequence: j.sequence, API: j.API, Source: string(j.Source),
+		State: j.State.String(), ErrorCode: j.ErrorCode, Labels: j.Labels,
+		AudioSeconds: j.AudioSeconds, Priority: j.Priority,
+		FirstSeen: j.FirstSeen.UTC(), SubmittedAt: j.SubmittedAt.UTC(),
+		LastObserved: j.LastObserved.UTC(), FinishedAt: j.FinishedAt.UTC(),
+		DetectionWindow: j.DetectionWindow,
+	}
+	if j.Statistics == nil {
+		return r, nil
+	}
+	var err error
+	if r.Statistics, err = json.Marshal(j.Statistics, format); err != nil {
+		return r, fmt.Errorf("encoding statistics: %w", err)
+	}
+	return r, nil
+}
+
+// jobOf decodes a job.
+func jobOf(r *store.Job, now time.Time) (*Job, error) {
+	j := &Job{
+		RequestID: r.RequestID, sequence: r.Sequence, API: r.API, Source: submission.Source(r.Source),
+		State: State(slices.Index(States[:], r.State)), ErrorCode: r.ErrorCode, Labels: r.Labels,
+		AudioSeconds: r.AudioSeconds, Priority: cmp.Or(r.Priority, 1),
+		FirstSeen: reckon(r.FirstSeen, now), SubmittedAt: r.SubmittedAt,
+		LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now),
+		DetectionWindow: r.DetectionWindow,
+	}
+	if j.State < 0 {
+		return nil, fmt.Errorf("unknown state %q", r.State)
+	}
+	if r.Statistics != nil {
+		if err := json.Unmarshal(r.Statistics, &j.Statistics); err != nil {
+			return nil, fmt.Errorf("decoding statistics: %w", err)
+		}
+	}
+	return j, nil
+}
+
+// reckon gives a stored time the monotonic clock reading that it would have had, so
+// that jumps of the wall clock do not change its order with later times.
+func reckon(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Add(-now.Round(0).Sub(t))
+}
+
+// storedChange is the JSON of a state change's job.
+type storedChange struct {
+	API                    string                 `json:"api,omitzero"`
+	Source                 submission.Source      `json:"source"`
+	Labels                 map[string]string      `json:"labels,omitempty"`
+	AudioSeconds           float64                `json:"audio_seconds,omitzero"`
+	Priority               float64                `json:"priority,omitzero"` // absent: 1
+	ErrorCode              string                 `json:"error_code,omitzero"`
+	FirstSeen              time.Time              `json:"first_seen"`
+	SubmittedAt            time.Time              `json:"submitted_at,omitzero"`
+	LastObserved           time.Time              `json:"last_observed,omitzero"`
+	FinishedAt             time.Time              `json:"finished_at,omitzero"`
+	DetectionWindowSeconds float64                `json:"detection_window_seconds,omitzero"`
+	Statistics             *transcript.Statistics `json:"statistics,omitzero"`
+	Timings                []storedTiming         `json:"timings,omitempty"`
+}
+
+// storedTiming is the JSON of a word's timing; what is unknown is absent.
+type storedTiming struct {
+	Index      int      `json:"index"`
+	Start      float64  `json:"start"`
+	End        float64  `json:"end"`
+	Gap        *float64 `json:"gap,omitzero"`
+	Confidence *float64 `json:"confidence,omitzero"`
+	Speaker    *int     `json:"speaker,omitzero"`
+}
+
+func known(v float64) *float64 {
+	if math.IsNaN(v) {
+		return nil
+	}
+	return &v
+}
+
+func orNaN(v *float64) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return *v
+}
+
+// row encodes a state change.
+func (c *StateChange) row() (store.StateChange, error) {
+	j := &c.Job
+	s := storedChange{
+		API: j.API, Source: j.Source, Labels: j.Labels, AudioSeconds: j.AudioSeconds, ErrorCode: j.ErrorCode,
+		FirstSeen: j.FirstSeen.UTC(), SubmittedAt: j.SubmittedAt.UTC(),
+		LastObserved: j.LastObserved.UTC(), FinishedAt: j.FinishedAt.UTC(),
+		DetectionWindowSeconds: j.DetectionWindow.Seconds(), Statistics: j.Statistics,
+	}
+	if j.Priority != 1 {
+		s.Priority = j.Priority
+	}
+	for _, t := range c.Timings {
+		stored := storedTiming{t.Index, t.Start, t.End, known(t.Gap), known(t.Confidence), nil}
+		if t.Speaker >= 0 {
+			stored.Speaker = &t.Speaker
+		}
+		s.Timings = append(s.Timings, stored)
+	}
+	encoded, err := json.Marshal(s, format)
+	if err != nil {
+		err = fmt.Errorf("encoding a state change: %w", err)
+	}
+	return store.StateChange{
+		Number: c.Number, RequestID: j.RequestID, State: j.State.String(), At: c.At.UTC(), Job: encoded,
+	}, err
+}
+
+// stateChangeOf decodes a state change.
+func stateChangeOf(r *store.StateChange) (*StateChange, error) {
+	var s storedChange
+	if err := json.Unmarshal(r.Job, &s); err != nil {
+		return nil, fmt.Errorf("decoding a state change: %w", err)
+	}
+	window := time.Duration(math.Round(s.DetectionWindowSeconds * float64(time.Second)))
+	c := &StateChange{Number: r.Number, At: r.At, Job: Job{
+		RequestID: r.RequestID, State: State(slices.Index(States[:], r.State)),
+		API: s.API, Source: s.Source, Labels: s.Labels, AudioSeconds: s.AudioSeconds, ErrorCode: s.ErrorCode,
+		Priority: cmp.Or(s.Priority, 1), FirstSeen: s.FirstSeen, SubmittedAt: s.SubmittedAt,
+		LastObserved: s.LastObserved, FinishedAt: s.FinishedAt, DetectionWindow: window, Statistics: s.Statistics,
+	}}
+	if c.Job.State < 0 {
+		return nil, fmt.Errorf("unknown state %q", r.State)
+	}
+	for _, t := range s.Timings {
+		timing := transcript.Timing{
+			Index: t.Index, Start: t.Start, End: t.End, Gap: orNaN(t.Gap), Confidence: orNaN(t.Confidence), Speaker: -1,
+		}
+		if t.Speaker != nil {
+			timing.Speaker = *t.Speaker
+		}
+		c.Timings = append(c.Timings, timing)
+	}
+	return c, nil
+}

@@ -1,0 +1,90 @@
+package jobs
+
+import "time"
+
+const (
+	// sweepChunk bounds the jobs that one operation of a sweep gives up, and those that it evicts:
+	// after an outage there may be very many, and other operations must not wait for all of them.
+	sweepChunk = 1000
+	// requestsKept is longer than any window of a quota.
+	requestsKept = 26 * time.Hour
+	// forgetEvery is how often departed jobs are looked through.
+	forgetEvery = rememberFor / 48
+)
+
+// Sweep is the housekeeping: it commits what was counted, gives up the jobs that are too old, and evicts those
+// out of retention. It stops at the first error; the next sweep goes on. One goroutine may sweep at a time.
+func (j *Jobs) Sweep(now time.Time) error {
+	if err := j.Flush(); err != nil {
+		return err
+	}
+	for n := sweepChunk; n == sweepChunk && j.due(now); {
+		if err := j.apply(func(t *transaction) { n = max(t.giveUpExpired(now), t.evict(now)) }); err != nil {
+			return err
+		}
+	}
+	if now.Sub(j.forgotten) < forgetEvery {
+		return nil
+	}
+	err := j.apply(func(t *transaction) { t.forget(now) })
+	if err == nil {
+		j.forgotten = now
+	}
+	return err
+}
+
+// due reports whether the oldest unfinished job or the first ended one may have to go: most sweeps need no operation.
+func (j *Jobs) due(now time.Time) bool {
+	s, o := j.committed.Load(), j.options.Load()
+	oldest, unfinished := s.unfinished.Min()
+	first, ended := s.ended.Min()
+	return unfinished && now.Sub(oldest.Start()) > o.MaxJobAge || ended && now.Sub(first.FinishedAt) > o.Retention
+}
+
+// giveUpExpired gives up at most sweepChunk jobs that the API called unfinished at an age above MaxJobAge. A
+// job that could not be polled at that age (the quota is used up, the API is down, it was submitted long ago)
+// may well have ended: it gets as much time again, counted from its registration at the earliest.
+func (t *transaction) giveUpExpired(now time.Time) (n int) {
+	limit := t.options.MaxJobAge
+	for j := range t.unfinished.Copy().Scan {
+		if now.Sub(j.Start()) <= limit || n == sweepChunk {
+			break
+		}
+		polledTooOld := j.LastObserved.Sub(j.Start()) > limit
+		if polledTooOld || min(now.Sub(j.Start()), now.Sub(j.FirstSeen)+limit) > 2*limit {
+			t.giveUp(j, CodeMaxJobAge, now)
+			n++
+		}
+	}
+	return n
+}
+
+// evict stops tracking at most sweepChunk ended jobs that are out of retention.
+func (t *transaction) evict(now time.Time) (n int) {
+	for j := range t.ended.Copy().Scan {
+		if now.Sub(j.FinishedAt) <= t.options.Retention || n == sweepChunk {
+			break
+		}
+		t.depart(j, departure{until: now.Add(rememberFor)})
+		t.counts.add(JobsEvicted, 1, ByRetention)
+		n++
+	}
+	return n
+}
+
+// forget forgets departed jobs that no source has named for long, and requests that
+// have left every window of the quota.
+func (t *transaction) forget(now time.Time) {
+	for id, d := range t.departed.Copy().Scan {
+		if now.After(d.until) {
+			t.departed.remove(id)
+		}
+	}
+	for second := range t.requests.Copy().Scan {
+		if second >= now.Add(-requestsKept).Unix() {
+			break
+		}
+		t.requests.remove(second)
+	}
+	t.compact = true
+}

@@ -1,0 +1,185 @@
+package jobs
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+)
+
+// A table is a map that can be copied at once, and that knows which keys are to be stored.
+type table[K cmp.Ordered, V any] struct {
+	*btree.Map[K, V]
+	changed map[K]bool
+}
+
+func newTable[K cmp.Ordered, V any]() table[K, V] { return table[K, V]{Map: new(btree.Map[K, V])} }
+
+func (t table[K, V]) copy() table[K, V] { return table[K, V]{t.Map.Copy(), make(map[K]bool)} }
+
+func (t table[K, V]) put(key K, v V) {
+	t.Set(key, v)
+	t.changed[key] = true
+}
+
+func (t table[K, V]) remove(key K) {
+	if _, was := t.Delete(key); was {
+		t.changed[key] = true
+	}
+}
+
+// A transaction is what a group of operations makes of a state. It is written to the store
+// first, and then its state becomes the committed one.
+type transaction struct {
+	*state  // a copy
+	options *Options
+	counts  increments
+	flush   bool // store what was counted, even if nothing else changes
+	compact bool
+	events  []Event
+}
+
+func (s *state) begin(options *Options) *transaction {
+	c := *s
+	c.jobs, c.departed, c.requests = s.jobs.copy(), s.departed.copy(), s.requests.copy()
+	c.timings, c.changes.waiting = s.timings.copy(), s.changes.waiting.copy()
+	for _, t := range []*tree{&c.newest, &c.ranked, &c.unfinished, &c.ended, &c.timed} {
+		*t = (*t).Copy()
+	}
+	return &transaction{state: &c, options: options, counts: make(increments)}
+}
+
+// put makes a version of a job the current one. It counts the series that this takes from a
+// job: a new job has them or takes them from another, and a job that fails may take them back.
+func (t *transaction) put(j *Job, stored bool) {
+	maxSeries := t.options.MaxJobSeries
+	old, tracked := t.jobs.Get(j.RequestID)
+	had := tracked && t.hasSeries(old, maxSeries)
+	if tracked {
+		t.remove(old)
+	}
+	t.insert(j)
+	if stored {
+		t.jobs.changed[j.RequestID] = true
+	}
+	if tracked && !had && t.hasSeries(j, maxSeries) || !tracked && t.ranked.Len() > maxSeries {
+		t.counts.add(JobsEvicted, 1, ByLimit)
+	}
+}
+
+// depart stops tracking a job, and remembers its ID.
+func (t *transaction) depart(j *Job, d departure) {
+	t.remove(j)
+	t.jobs.changed[j.RequestID] = true
+	t.dropTimings(j)
+	t.departed.put(j.RequestID, d)
+	if !j.State.Ended() {
+		t.events = append(t.events, Event{Kind: Removed, Job: j})
+	}
+}
+
+func (t *transaction) dropTimings(j *Job) {
+	t.timed.Delete(j)
+	t.timings.remove(j.RequestID)
+}
+
+// bound drops the oldest timings and state changes beyond their limits.
+func (t *transaction) bound() {
+	for t.timed.Len() > t.options.MaxJobSeries {
+		oldest, _ := t.timed.Min()
+		t.dropTimings(oldest)
+	}
+	if t.options.MaxStateChanges == 0 {
+		return
+	}
+	for t.changes.waiting.Len() > t.options.MaxStateChanges {
+		oldest, _, _ := t.changes.waiting.Min()
+		t.changes.remove(oldest)
+		t.counts.add(StateChangesDropped, 1)
+	}
+}
+
+func (t *transaction) emit(kind EventKind, j *Job, at time.Time, by Observer) {
+	t.events = append(t.events, Event{Kind: kind, Job: j, At: at, By: by})
+}
+
+// register starts tracking a job that is not known.
+func (t *transaction) register(from submission.Source, s submission.Job, now time.Time) *Job {
+	t.sequence++
+	j := &Job{
+		RequestID:    s.RequestID,
+		API:          s.API,
+		Source:       from,
+		Labels:       t.options.labels(s.Labels),
+		AudioSeconds: s.AudioSeconds,
+		Priority:     cmp.Or(s.Priority, 1),
+		FirstSeen:    now,
+		SubmittedAt:  s.SubmittedAt,
+		sequence:     t.sequence,
+	}
+	t.put(j, true)
+	t.counts.add(JobsRegistered, 1, string(from))
+	return j
+}
+
+// labels returns the labels that are kept; nil without any.
+func (o *Options) labels(given map[string]string) map[string]string {
+	var kept map[string]string
+	for _, name := range o.JobLabels {
+		if value, found := given[name]; found {
+			if kept == nil {
+				kept = make(map[string]string)
+			}
+			kept[name] = value
+		}
+	}
+	return kept
+}
+
+// batch encodes what is to be stored, but for the totals.
+func (t *transaction) batch() (*store.Batch, error) {
+	b := &store.Batch{Compact: t.compact}
+	for id := range t.jobs.changed {
+		j, tracked := t.jobs.Get(id)
+		if !tracked {
+			b.RemovedJobs = append(b.RemovedJobs, id)
+			continue
+		}
+		row, err := j.row()
+		if err != nil {
+			return nil, err
+		}
+		b.Jobs = append(b.Jobs, row)
+	}
+	for id := range t.departed.changed {
+		if d, remembered := t.departed.Get(id); remembered {
+			b.Departed = append(b.Departed, store.Departure{RequestID: id, Until: d.until.UTC(), Removed: d.removed})
+		} else {
+			b.Forgotten = append(b.Forgotten, id)
+		}
+	}
+	for second := range t.requests.changed {
+		n, _ := t.requests.Get(second) // 0: deleted
+		b.Requests = append(b.Requests, store.Requests{Second: second, Count: n})
+	}
+	for id := range t.timings.changed {
+		packed, _ := t.timings.Get(id) // nil: deleted
+		b.Timings = append(b.Timings, store.Timings{RequestID: id, Packed: packed})
+	}
+	for number := range t.changes.waiting.changed {
+		c, waits := t.changes.waiting.Get(number)
+		if !waits {
+			b.Delivered = append(b.Delivered, number)
+			continue
+		}
+		row, err := c.row()
+		if err != nil {
+			return nil, err
+		}
+		b.StateChanges = append(b.StateChanges, row)
+	}
+	return b, nil
+}
