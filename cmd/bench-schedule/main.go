@@ -1,5 +1,5 @@
-// Command bench-schedule runs the scheduler over traces of jobs in virtual time,
-// against a server that enforces a quota, and tells how late it sees their ends.
+// Command bench-schedule runs the scheduler over traces of jobs in virtual time, against a server that enforces a
+// quota, and prints how late it detects their ends.
 package main
 
 import (
@@ -9,19 +9,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
 func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "", "write the results as JSON to this `file`")
 	flag.StringVar(&o.only, "only", "", "run only traces whose name contains this")
-	flag.StringVar(&o.without, "without", "", "leave these parts out, to see what they are worth: learning, drift, rank, pacing, hints, hooks; all: each in turn")
-	flag.BoolVar(&o.inTurn, "in-turn", false, "run the job that was not asked about for longest, instead of the scheduler")
-	seed := flag.Uint64("generate", 0, "write made-up traces from this seed into the directory, instead of running any")
+	seed := flag.Uint64("generate", 0, "generate traces from this seed into the directory, instead of running any")
 	flag.Parse()
 	err := errors.New("give one directory with traces")
 	switch {
@@ -37,10 +32,7 @@ func main() {
 	}
 }
 
-type options struct {
-	out, only, without string
-	inTurn             bool
-}
+type options struct{ out, only string }
 
 func bench(dir string, o options) error {
 	traces, err := readTraces(dir, o.only)
@@ -51,14 +43,10 @@ func bench(dir string, o options) error {
 	if err != nil {
 		return err
 	}
-	if o.without == "all" {
-		return ablate(traces, reference)
-	}
 	results := make(map[string]result)
 	t := newTable(os.Stdout, reference)
 	for _, tr := range traces {
-		p, reduced := policyFor(tr, o)
-		results[tr.name] = run(reduced, p)
+		results[tr.name] = run(tr)
 		t.row(tr.name, results[tr.name])
 	}
 	t.summary()
@@ -75,50 +63,24 @@ func bench(dir string, o options) error {
 	return nil
 }
 
-// policyFor returns what is to be run, and the trace as it may be seen.
-func policyFor(tr *trace, o options) (policy, *trace) {
-	if o.inTurn {
-		return newInTurn(tr.budget), tr
+func readTraces(dir, only string) (traces []*trace, err error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("looking for traces: %w", err)
 	}
-	without := strings.Split(o.without, ",")
-	has := func(part string) bool { return slices.Contains(without, part) }
-	if has("hooks") {
-		blind := *tr
-		blind.jobs = slices.Clone(tr.jobs)
-		for i := range blind.jobs {
-			blind.jobs[i].Hook = nil
-		}
-		tr = &blind
-	}
-	return newOurs(tr.budget, schedule.Parts{
-		Learning: has("learning"), Drift: has("drift"), Rank: has("rank"), Pacing: has("pacing"),
-	}, has("hints")), tr
-}
-
-func readTraces(dir, only string) ([]*trace, error) {
-	var paths []string
-	for _, pattern := range []string{"*.jsonl", "*.jsonl.gz"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return nil, fmt.Errorf("looking for traces: %w", err)
-		}
-		paths = append(paths, found...)
-	}
-	slices.Sort(paths)
-	var traces []*trace
-	for _, path := range paths {
-		name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(path), ".gz"), ".jsonl")
-		if !strings.Contains(name, only) {
+	for _, file := range files {
+		name, isTrace := strings.CutSuffix(strings.TrimSuffix(file.Name(), ".gz"), ".jsonl")
+		if !isTrace || !strings.Contains(name, only) {
 			continue
 		}
-		tr, err := readTrace(path, name)
+		tr, err := readTrace(filepath.Join(dir, file.Name()), name)
 		if err != nil {
 			return nil, err
 		}
 		traces = append(traces, tr)
 	}
 	if len(traces) == 0 {
-		return nil, fmt.Errorf("%s: no trace, that is no *.jsonl or *.jsonl.gz", dir)
+		return nil, fmt.Errorf("no trace (*.jsonl or *.jsonl.gz) in %s", dir)
 	}
 	return traces, nil
 }

@@ -4,9 +4,30 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
-// A result is what came of a trace.
+// midnight is second 0 of every trace.
+var midnight = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+
+func at(t float64) time.Time { return midnight.Add(time.Duration(math.Round(t * 1e9))) }
+
+// limitsOf returns the limits that an operator who knows the budget would configure.
+func limitsOf(b budget) schedule.Limits {
+	limits := schedule.Limits{PerDay: int(b.DailyCap)}
+	switch {
+	case b.WindowS > 0:
+		limits.Requests, limits.Per = int(b.Burst), time.Duration(b.WindowS*float64(time.Second))
+	case b.RatePerS > 0: // a token bucket accepts its size in the time that fills it
+		limits.Requests, limits.Per = int(b.Burst), time.Duration(b.Burst/b.RatePerS*float64(time.Second))
+	}
+	limits.DayResets, _ = schedule.ParseDayReset("00:00")
+	return limits
+}
+
+// result is how the scheduler did on a trace.
 type result struct {
 	MeanS      float64 `json:"mean_s"` // delays, of detected and undetected jobs
 	P50S       float64 `json:"p50_s"`
@@ -14,16 +35,17 @@ type result struct {
 	MaxS       float64 `json:"max_s"`
 	Requests   int     `json:"requests"` // refused ones included
 	Detected   int     `json:"detected"`
-	Undetected int     `json:"undetected"` // ended within the trace, and nobody noticed
+	Undetected int     `json:"undetected"` // ended within the trace, and not detected
 	Refusals   int     `json:"refusals"`
 	SpentBy10  float64 `json:"spent_by_10"` // share of the day's quota, on the worst day; 0 without one
 	CPUS       float64 `json:"cpu_s"`       // of the whole run, the driver's own included
 }
 
-// run runs a policy over a trace in virtual time, from one thing that happens to
-// the next. An answer comes at once.
-func run(tr *trace, p policy) result {
+// run runs the scheduler over a trace in virtual time, from one event to the next. Answers take no time, so one request
+// is in flight at a time.
+func run(tr *trace) result {
 	var r result
+	s := schedule.New(limitsOf(tr.budget), at(0))
 	begin := cpuSeconds()
 	server := newServer(tr.budget)
 	jobs := make(map[string]*traceJob, len(tr.jobs))
@@ -52,32 +74,38 @@ func run(tr *trace, p policy) result {
 			break
 		}
 		for ; arrived < len(tr.jobs) && tr.jobs[arrived].T <= now; arrived++ {
-			p.add(&tr.jobs[arrived], now)
+			j := &tr.jobs[arrived]
+			s.Add(at(now), schedule.Job{RequestID: j.ID, API: j.API, AudioSeconds: j.Audio, Start: at(j.T)})
 		}
 		for ; hooked < len(hooks) && *hooks[hooked].Hook <= now; hooked++ {
 			id := hooks[hooked].ID
 			if _, known := seen[id]; !known {
 				seen[id] = now
-				p.reported(id, now)
+				s.Ended(id, at(now), true)
 			}
 		}
 		for {
-			id, ok, next := p.next(now)
-			if !ok {
-				wake = max(next, now+1e-4)
+			turn, next := s.Next(at(now))
+			if turn == nil {
+				wake = math.Inf(1) // until something else happens
+				if !next.IsZero() {
+					wake = max(next.Sub(midnight).Seconds(), now+1e-4)
+				}
 				break
 			}
 			r.Requests++
 			if v := server.request(now); v != accepted {
 				r.Refusals++
-				p.refused(id, now, v == overCap)
+				turn.Refused(at(now), v == overCap)
 				continue
 			}
-			ended := jobs[id].end() <= now
-			if ended {
+			if id := turn.RequestID; jobs[id].end() <= now {
 				seen[id] = now
+				s.Ended(id, at(now), false)
+			} else {
+				s.StillRunning(id, at(now))
 			}
-			p.answered(id, now, ended)
+			turn.Answered(at(now), 0)
 			if d := math.Floor(now / dayS); d != day {
 				day, today = d, 0
 			}
@@ -88,7 +116,12 @@ func run(tr *trace, p policy) result {
 		}
 	}
 	r.CPUS = cpuSeconds() - begin
+	r.measure(tr, seen)
+	return r
+}
 
+// measure computes the delays, from when each end was seen.
+func (r *result) measure(tr *trace, seen map[string]float64) {
 	var delays []float64
 	for i := range tr.jobs {
 		j := &tr.jobs[i]
@@ -102,9 +135,8 @@ func run(tr *trace, p policy) result {
 			r.Undetected++
 			when = tr.horizon
 		}
-		delay := max(when-j.end(), 0)
-		r.MeanS += delay
-		delays = append(delays, delay)
+		delays = append(delays, max(when-j.end(), 0))
+		r.MeanS += delays[len(delays)-1]
 	}
 	if n := float64(len(delays)); n > 0 {
 		slices.Sort(delays)
@@ -112,5 +144,4 @@ func run(tr *trace, p policy) result {
 		r.MeanS /= n
 		r.P50S, r.P95S, r.MaxS = quantile(0.5), quantile(0.95), quantile(1)
 	}
-	return r
 }

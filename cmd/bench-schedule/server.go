@@ -2,20 +2,19 @@ package main
 
 import "math"
 
-// A server enforces a budget: a token bucket that is full at the start or, with
-// window_s, a log of what was accepted; and the day's cap. What is refused costs
-// nothing of either: the format says nothing else.
+// server enforces a budget: a token bucket that is full at the start or, with window_s, a log of what was accepted; and
+// the day's cap. A refused request costs nothing of either.
 type server struct {
 	budget
 	tokens   float64
-	at       float64   // when tokens was reckoned
+	at       float64   // when tokens was computed
 	accepted []float64 // within the window
 	day      float64
 	today    float64
 	next     int // of Shadow
 }
 
-// A verdict is the server's answer to a request.
+// verdict is the server's answer to a request.
 type verdict int
 
 const (
@@ -28,7 +27,7 @@ const dayS = 86_400
 
 func newServer(b budget) *server { return &server{budget: b, tokens: b.Burst} }
 
-// request asks at a time not before the last.
+// request takes a request at a time not before the last.
 func (s *server) request(t float64) verdict {
 	for s.next < len(s.Shadow) && s.Shadow[s.next] <= t {
 		s.take(s.Shadow[s.next])

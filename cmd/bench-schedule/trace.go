@@ -12,13 +12,12 @@ import (
 	"strings"
 )
 
-// A trace is jobs to follow, and the quota to do it with. Times are seconds since
-// a midnight.
+// trace is jobs to track, and the quota for it. Times are seconds since a midnight.
 type trace struct {
 	name    string
 	horizon float64
 	budget  budget
-	jobs    []traceJob // by when they are tracked
+	jobs    []traceJob // in order of t
 }
 
 // budget is what the server allows.
@@ -34,12 +33,12 @@ type traceJob struct {
 	ID    string   `json:"id"`
 	T     float64  `json:"t"`
 	API   string   `json:"api"`
-	Audio float64  `json:"audio"`
-	Fin   *float64 `json:"fin"`
-	Hook  *float64 `json:"hook"`
+	Audio float64  `json:"audio,omitempty"`
+	Fin   *float64 `json:"fin,omitempty"`
+	Hook  *float64 `json:"hook,omitempty"`
 }
 
-// end is when the job ends: +Inf for never.
+// end returns when the job ends: +Inf for never.
 func (j *traceJob) end() float64 {
 	if j.Fin == nil {
 		return math.Inf(1)
@@ -73,7 +72,7 @@ func readTrace(path, name string) (*trace, error) {
 		tr.budget.Shadow = header.Shadow
 	}
 	sort.Float64s(tr.budget.Shadow)
-	if b := &tr.budget; b.Burst < 1 { // it is not said: at least one, or what the window's rate gives
+	if b := &tr.budget; b.Burst < 1 { // absent: at least one, or what the window's rate gives
 		b.Burst = max(1, math.Floor(b.RatePerS*b.WindowS))
 	}
 	latest := 0.0

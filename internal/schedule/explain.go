@@ -5,82 +5,92 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 	"time"
 )
 
-// A Reason is why a job is asked about when it is.
+// The methods in this file read: they change no state, and so no decision.
+
+// Reason is why a job is polled when it is.
 type Reason struct {
 	At       time.Time     // when it is due; not after now where it is
-	Expected time.Duration // how long jobs like it take, the median
-	Chance   float64       // how likely it has ended by now, unseen, 0 to 1
-	Worth    float64       // what a request about it is worth now, seconds of expected delay
+	Expected time.Duration // median duration of such jobs
+	Chance   float64       // probability that it has ended by now, unseen
+	Score    float64       // what a request about it is worth now, seconds of expected delay
 	Price    float64       // what a request must be worth
-	Overdue  bool          // it is asked about whatever the price
-	AtOnce   bool          // it is so because nobody has looked at it yet
-	UnderWay bool          // it is being asked about
-	Held     bool          // it is not asked about before At, since the last answer said so or was of no use
+	Overdue  bool          // it is polled at any price
+	AtOnce   bool          // because it was not polled yet
+	InFlight bool
+	Held     bool // it is not polled before At: the last answer said so, or was unusable
 }
 
-// A Poll is a request that is to be sent.
+// Poll is a request that is to be sent.
 type Poll struct {
 	RequestID string
 	Reason
 }
 
-// String says it in a sentence.
-func (r Reason) String() string {
-	chance := fmt.Sprintf("%.0f %% likely to have ended", 100*r.Chance)
-	switch {
-	case r.UnderWay:
-		return "it is being asked about"
-	case r.Held:
-		return "the last answer asks to wait, or was of no use"
-	case r.AtOnce:
-		return "it is one of the first, or nobody knows how long it has run: it is looked at once, as soon as the quota allows"
-	case r.Overdue:
-		return chance + ": it is asked about whatever else is to be done, as soon as the quota allows"
-	case r.Worth >= r.Price:
-		return fmt.Sprintf("%s: a request is worth %.3g s of expected delay, and one must be worth %.3g s", chance, r.Worth, r.Price)
-	}
-	return fmt.Sprintf("%s, jobs like it take %s: a request is worth %.3g s of expected delay yet, and one must be worth %.3g s",
-		chance, r.Expected.Round(time.Second), r.Worth, r.Price)
+func (p Poll) compare(q Poll) int {
+	return cmp.Or(p.At.Compare(q.At), cmp.Compare(q.Score, p.Score), cmp.Compare(p.RequestID, q.RequestID))
 }
 
-// reason explains a job, whose rank is known.
-func (s *Scheduler) reason(j *job, rank int, now time.Time, price float64) Reason {
-	t := s.seconds(now)
-	factor := s.factor(j.api, rank)
-	j.law.refresh()
-	standing := j.standing(t, factor)
-	silent := j.api.silent() * -math.Expm1(-standing.hazard)
+// Short gives the reason in a few words.
+func (r Reason) Short() string {
+	chance := fmt.Sprintf("%.0f %% likely to have finished", 100*r.Chance)
+	switch {
+	case r.InFlight:
+		return "request in flight"
+	case r.Held:
+		return "the last response asked to wait, or was unusable"
+	case r.AtOnce:
+		return "not polled yet"
+	case r.Chance < .005:
+		chance = "unlikely to have finished"
+	case r.Chance > .995:
+		chance = "almost certain to have finished"
+	}
+	if r.Overdue || r.Score >= r.Price {
+		return chance
+	}
+	return fmt.Sprintf("%s; similar jobs take %s", chance, r.Expected.Round(time.Second))
+}
+
+// String gives the reason in full.
+func (r Reason) String() string {
+	switch {
+	case r.InFlight, r.Held:
+		return r.Short()
+	case r.AtOnce, r.Overdue:
+		return r.Short() + "; polled as soon as the quota and the API allow"
+	}
+	return fmt.Sprintf("%s; a poll now would save %.3g s of expected delay, the current minimum is %.3g s",
+		r.Short(), r.Score, r.Price)
+}
+
+func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
+	t, factor := s.seconds(now), j.api.ranks.factor(j.api.rank(j))
+	score := j.score(t, factor)
+	unseen := j.api.uncovered() * -math.Expm1(-score.hazard)
 	r := Reason{
 		At:       now,
-		Expected: time.Duration(math.Exp(min(j.law.median(float64(j.lnAudio)), 20)) * float64(time.Second)),
-		Chance:   silent / (silent + math.Exp(-standing.hazard)),
-		Worth:    standing.worth, Price: price, Overdue: standing.overdue, UnderWay: j.underWay,
-		AtOnce: j.atOnce && j.seen < j.start,
+		Expected: time.Duration(math.Exp(min(j.model().median(float64(j.lnAudio)), 20)) * float64(time.Second)),
+		Chance:   unseen / (unseen + math.Exp(-score.hazard)),
+		Score:    score.value, Price: price, Overdue: score.overdue, InFlight: j.inFlight,
+		AtOnce: j.atOnce && j.neverSeen(),
 	}
 	switch {
-	case j.underWay:
+	case j.inFlight:
 	case j.notBefore > t:
 		r.At, r.Held = s.time(j.notBefore), true
-	case !standing.isDue(price):
+	case !score.isDue(price):
 		r.At = s.time(j.due(t, factor, price))
 	}
 	return r
 }
 
-// priceNow is what a request must be worth now.
-func (s *Scheduler) priceNow(now time.Time) float64 {
-	pace := s.ledger.pace(now, 1)
-	if s.ledger.limited() {
-		return s.price.now(0, pace)
-	}
-	return s.price.now(math.NaN(), pace)
-}
+// priceNow returns the price of a request when the minute's quota is unused.
+func (s *Scheduler) priceNow(now time.Time) float64 { return s.price.now(&s.quota, 0, now) }
 
-// Explain says why and when a job is asked about; ok is false where it is not known.
+// Explain returns why and when a job is polled; ok is false where it is unknown.
 func (s *Scheduler) Explain(id string, now time.Time) (r Reason, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,211 +98,146 @@ func (s *Scheduler) Explain(id string, now time.Time) (r Reason, ok bool) {
 	if j == nil {
 		return Reason{}, false
 	}
-	return s.reason(j, j.api.rank(j), now, s.priceNow(now)), true
+	return s.reason(j, now, s.priceNow(now)), true
 }
 
-// NextPoll is when a job is due: zero when it is not known.
-func (s *Scheduler) NextPoll(id string, now time.Time) time.Time {
-	r, _ := s.Explain(id, now)
-	return r.At
+// Pricing is the present price of requests, as of the last decision or Refresh.
+type Pricing struct {
+	Price   float64 // what a request must be worth, seconds of expected delay
+	Coming  float64 // jobs expected until the day's quota resets, or in 24 hours; 0 without one
+	PerJob  float64 // requests that each of them is expected to get
+	Sharing float64 // part of the minute's quota that is used; others use the rest
 }
 
-// NextPolls returns the first n polls in the order in which they are to be sent,
-// those that are due before those that wait. Jobs that are being asked about are
-// not among them. With very many jobs, they are those that were the first a few
-// seconds ago (see fresh).
-func (s *Scheduler) NextPolls(now time.Time, n int) []Poll {
+// View is the scheduler at one moment.
+type View struct {
+	Due         int // jobs that would be polled now if the quota allowed, as of the last scan
+	Pricing     Pricing
+	Minute, Day Usage
+	NextPolls   []time.Time // when each of the given jobs is due; zero: unknown
+}
+
+// View returns the present view, with the next polls of some jobs.
+func (s *Scheduler) View(now time.Time, ids []string) View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	price := s.priceNow(now)
-	if !now.Before(s.fresh(s.ahead.at)) || s.ahead.most < n {
-		s.lookAhead(now, price, n)
+	v := View{
+		Due:       s.due,
+		Pricing:   Pricing{s.priceNow(now), s.price.coming, s.price.perJob, s.quota.share},
+		NextPolls: make([]time.Time, len(ids)),
 	}
-	var polls []Poll
-	for _, first := range s.ahead.jobs {
-		if j := first.job; !j.gone && !j.underWay {
-			polls = append(polls, Poll{j.id, s.reason(j, j.api.rank(j), now, price)})
+	v.Minute, v.Day = s.quota.usage(now)
+	for i, id := range ids {
+		if j := s.jobs[id]; j != nil {
+			v.NextPolls[i] = s.reason(j, now, v.Pricing.Price).At
 		}
 	}
-	slices.SortFunc(polls, func(a, b Poll) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.RequestID, b.RequestID))
-	})
-	return polls[:min(n, len(polls))]
+	return v
 }
 
-// ahead is a look at who will be asked about next.
-type ahead struct {
-	at   time.Time
-	jobs []waiting // the first, in order
-	most int       // as many, at most
-}
+// stride is the distance of neighbours in a look at all jobs. Whatever their order, it soon finds some that are due
+// early, and need not compute when the others are.
+const stride = 997
 
-// A waiting job is due at a time, with a worth if that is now.
-type waiting struct {
-	*job
-	at, worth float64
-}
-
-func (w waiting) before(v waiting) bool {
-	return w.at < v.at || w.at == v.at && w.worth > v.worth
-}
-
-// lookStride is how far from each other neighbours are in a look at all jobs.
-// Whatever order they are in, it soon knows some that are due early, and need not
-// find out when exactly the others are.
-const lookStride = 997
-
-// lookAhead looks through all jobs for the first n.
-func (s *Scheduler) lookAhead(now time.Time, price float64, n int) {
-	s.ahead = ahead{at: now, most: n}
-	t := s.seconds(now)
-	for _, a := range s.apis {
-		a.order()
-		a.laws[0].refresh()
-		a.laws[1].refresh()
+// NextPolls returns the first n polls in the order in which they are to be sent: due jobs by score, then those that
+// wait. Jobs in flight are not among them.
+func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n <= 0 {
+		return nil
 	}
-	for offset := range lookStride {
+	t, price := s.seconds(now), s.priceNow(now)
+	for offset := range stride {
 		for _, a := range s.apis {
-			for i := offset; i < len(a.jobs); i += lookStride {
-				if j := a.jobs[i]; !j.gone && !j.underWay {
-					s.ahead.add(j, t, s.factor(a, max(i-a.gone, 0)), price)
+			for i := offset; i < len(a.jobs); i += stride {
+				j := a.jobs[i]
+				if j.removed || j.inFlight {
+					continue
+				}
+				if len(first) == n { // is it due later than the last of them, or worth less?
+					last := &first[n-1]
+					end := s.seconds(last.At)
+					score := j.score(end, a.ranks.factor(max(i-a.removed, 0)))
+					worse := !score.isDue(price) || end <= t && score.value < last.Score
+					if j.notBefore > end || j.notBefore <= t && worse {
+						continue
+					}
+				}
+				poll := Poll{j.id, s.reason(j, now, price)}
+				at, _ := slices.BinarySearchFunc(first, poll, Poll.compare)
+				if at < n {
+					first = slices.Insert(first[:min(len(first), n-1)], at, poll)
 				}
 			}
 		}
 	}
+	return first
 }
 
-// add puts a job among the first, if it is one of them.
-func (h *ahead) add(j *job, t, factor, price float64) {
-	last := math.Inf(1)
-	full := len(h.jobs) == h.most
-	if full {
-		last = h.jobs[h.most-1].at
-	}
-	w := waiting{j, j.notBefore, 0}
-	if w.at <= t {
-		switch standing := j.standing(t, factor); {
-		case standing.isDue(price):
-			w.at, w.worth = t, standing.worth
-		case full && !j.standing(last, factor).isDue(price):
-			return
-		default:
-			w.at = j.due(t, factor, price)
-		}
-	}
-	i := sort.Search(len(h.jobs), func(i int) bool { return w.before(h.jobs[i]) })
-	if i < h.most {
-		h.jobs = slices.Insert(h.jobs[:min(len(h.jobs), h.most-1)], i, w)
-	}
-}
-
-// Due is how many jobs would be asked about now if the quota allowed.
-func (s *Scheduler) Due(now time.Time) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now.After(s.fresh(s.scanned)) {
-		s.scan(now, s.priceNow(now))
-	}
-	return s.due
-}
-
-// Pricing is what requests cost at present.
-type Pricing struct {
-	Price   float64 // what a request must be worth, seconds of expected delay
-	Coming  float64 // jobs expected until the day's quota begins anew, or in 24 hours; 0 without one
-	PerJob  float64 // requests that each of them is expected to get
-	Sharing float64 // part of the minute's quota that is used; the rest is somebody else's
-}
-
-// Pricing returns what requests cost at present.
-func (s *Scheduler) Pricing(now time.Time) Pricing {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.updatePrice(now)
-	return Pricing{s.priceNow(now), s.price.coming, s.price.arrival, s.sharing.share}
-}
-
-// A Planned poll is one of the coming, if the job still runs until then.
+// Planned is a future poll, if the job still runs until then.
 type Planned struct {
-	Poll           // as things will stand then
-	Needed float64 // how likely that is, as far as known now, 0 to 1
+	Poll
+	Needed float64 // probability of that, as far as known now
 }
 
-// Plan returns the polls of the coming time, at most so many, and the usage of
-// the day's quota after them: what would be sent if no job ended and none came. It
-// changes nothing.
+// Plan returns at most so many of the polls of the coming time, and the usage of the day's quota after them: what would
+// be sent if no job ended and none arrived.
 func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls []Planned, day Usage) {
 	s.mu.Lock()
 	plan := s.clone()
 	s.mu.Unlock()
-	chances := make(map[string]float64)
+	ended := make(map[string]float64) // probability
 	for t := now; len(polls) < most; {
-		id, ok, at := plan.Next(t)
-		if !ok {
+		turn, at := plan.Next(t)
+		if turn == nil {
 			if at.IsZero() || at.Sub(now) > length {
 				break
 			}
-			t = later(t, at)
+			if t = t.Add(time.Millisecond); at.After(t) {
+				t = at
+			}
 			continue
 		}
-		j := plan.jobs[id]
-		r := plan.reason(j, j.api.rank(j), t, plan.priceNow(t))
-		r.At, r.UnderWay = t, false
-		chance, known := chances[id]
-		if !known {
-			chance = 1
-		}
-		polls = append(polls, Planned{Poll{id, r}, chance})
-		chances[id] = chance * (1 - r.Chance)
-		plan.ledger.Answered(t)
-		plan.Running(id, t, 0)
+		j := plan.jobs[turn.RequestID]
+		r := plan.reason(j, t, plan.priceNow(t))
+		r.InFlight = false
+		polls = append(polls, Planned{Poll{j.id, r}, 1 - ended[j.id]})
+		ended[j.id] = 1 - (1-ended[j.id])*(1-r.Chance)
+		j.seen = plan.seconds(t) // nothing is learnt from it
+		turn.Answered(t, 0)
 	}
-	_, day = plan.ledger.Usage(now.Add(length))
+	_, day = plan.quota.usage(now.Add(length))
 	return polls, day
 }
 
-// later is at, or a moment after t where that is later.
-func later(t, at time.Time) time.Time {
-	if soon := t.Add(time.Millisecond); at.Before(soon) {
-		return soon
-	}
-	return at
-}
-
-// clone is a scheduler with the same jobs and quota that learns nothing.
+// clone returns a scheduler with the same jobs, models and quota, and nothing in flight.
 func (s *Scheduler) clone() *Scheduler {
 	c := &Scheduler{
-		ledger: s.ledger.clone(), without: s.without, epoch: s.epoch, clockIn: s.clockIn,
-		jobs:  make(map[string]*job, len(s.jobs)),
-		price: s.price, forecast: s.forecast, sharing: s.sharing,
+		quota: s.quota, epoch: s.epoch, zone: s.zone, price: s.price, forecast: s.forecast, sharing: s.sharing,
+		jobs: make(map[string]*job, len(s.jobs)), pool: clone(s.pool),
 	}
-	c.without.Learning = true
-	for i, l := range s.pool { // refresh writes to laws
-		law := *l
-		c.pool[i] = &law
-	}
+	c.quota.inFlight = make(map[string]struct{})
+	c.quota.minute.entries = slices.Clone(s.quota.minute.entries)
+	c.quota.day.entries = slices.Clone(s.quota.day.entries)
 	for _, a := range s.apis {
-		a.order()
-		copied := *a
-		copied.jobs, copied.sorted, copied.gone = nil, 0, 0
-		for i, l := range a.laws {
-			law := *l
-			copied.laws[i] = &law
-		}
+		b := *a
+		b.models, b.jobs, b.removed = clone(a.models), nil, 0
 		for _, j := range a.jobs {
-			if j.gone {
-				continue
+			if !j.removed {
+				k := *j
+				k.api, k.inFlight = &b, false
+				b.jobs = append(b.jobs, &k)
+				c.jobs[k.id] = &k
 			}
-			k := *j
-			k.api, k.underWay, k.law = &copied, false, copied.laws[0]
-			if j.law == a.laws[1] {
-				k.law = copied.laws[1]
-			}
-			copied.jobs = append(copied.jobs, &k)
-			c.jobs[k.id] = &k
 		}
-		copied.sorted = len(copied.jobs)
-		c.apis = append(c.apis, &copied)
+		b.sorted = len(b.jobs)
+		c.apis = append(c.apis, &b)
 	}
 	return c
+}
+
+func clone(models [2]*model) [2]*model {
+	plain, hinted := *models[0], *models[1]
+	return [2]*model{&plain, &hinted}
 }

@@ -22,9 +22,9 @@ func TestMemory(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := used()
-	s := schedule.New(schedule.Limits{}, start, schedule.Parts{})
+	s := schedule.New(schedule.Limits{}, start)
 	for _, id := range ids {
-		s.Add(schedule.Job{RequestID: id, API: "asr", Start: start}, start)
+		s.Add(start, schedule.Job{RequestID: id, API: "asr", Start: start})
 	}
 	each := (used() - before) / jobs
 	t.Logf("%d bytes a job", each)

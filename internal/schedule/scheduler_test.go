@@ -3,10 +3,10 @@ package schedule_test
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,16 +16,16 @@ import (
 // A back end is jobs that end at a time; zero: never.
 type backEnd map[string]time.Time
 
-// work lets a scheduler ask until a time, with answers that come at once, and
-// returns when it asked about whom.
-func (b backEnd) work(t *testing.T, s *schedule.Scheduler, from, until time.Time) (asked map[string][]time.Time) {
+// work lets a scheduler poll until a time, with answers that come at once, and returns
+// when it polled which job.
+func (b backEnd) work(t *testing.T, s *schedule.Scheduler, from, until time.Time) (polled map[string][]time.Time) {
 	t.Helper()
-	asked = make(map[string][]time.Time)
+	polled = make(map[string][]time.Time)
 	for now := from; now.Before(until); {
-		id, ok, next := s.Next(now)
-		if !ok {
+		turn, next := s.Next(now)
+		if turn == nil {
 			if next.IsZero() {
-				return asked
+				return polled
 			}
 			if !next.After(now) {
 				next = now.Add(time.Millisecond)
@@ -33,43 +33,51 @@ func (b backEnd) work(t *testing.T, s *schedule.Scheduler, from, until time.Time
 			now = next
 			continue
 		}
-		asked[id] = append(asked[id], now)
-		s.Ledger().Answered(now)
+		id := turn.RequestID
+		polled[id] = append(polled[id], now)
 		if end := b[id]; !end.IsZero() && !end.After(now) {
-			s.Ended(id, now)
+			s.Ended(id, now, false)
 		} else {
-			s.Running(id, now, 0)
+			s.StillRunning(id, now)
 		}
+		turn.Answered(now, 0)
 	}
-	return asked
+	return polled
 }
 
-// Whatever happens in whatever order, the quota is never exceeded, a job that has
-// ended or gone is never asked about, and none is asked about twice at once.
+// Whatever happens in whatever order, the quota is never exceeded, a job that has ended
+// or was removed is never polled, and none is polled twice at once.
 func TestAnySequenceOfEvents(t *testing.T) {
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		limits := schedule.Limits{PerMinute: 6, PerDay: 150, Concurrent: 3}
+		limits := concurrent(perMinute(6, 150), 3)
 		if seed%2 == 1 {
-			limits.DayResets, _ = schedule.ParseDayReset("00:00")
+			limits = resets(limits, "00:00")
 		}
-		// Half of them save nothing for later, and meet the limits.
-		s := schedule.New(limits, start, schedule.Parts{Pacing: seed%4 > 1})
+		// For half of them no price is too high, so that they meet the limits.
+		priority := 1.0
+		if seed%4 > 1 {
+			priority = 1e9
+		}
+		s := schedule.New(limits, start)
 		now := start
 		var sent []time.Time
-		var underWay, ended []string
+		var inFlight []*schedule.Turn
+		var ended []string
 		known := 0
 		for range 6_000 {
 			now = now.Add(time.Duration(r.ExpFloat64() * float64(8*time.Second)))
 			id := fmt.Sprint(r.IntN(max(known, 1)))
 			switch n := r.IntN(40); {
 			case n == 0:
-				id = fmt.Sprint(known)
+				s.Add(now, schedule.Job{
+					RequestID: fmt.Sprint(known), API: fmt.Sprint("api", r.IntN(3)), AudioSeconds: float64(r.IntN(2) * 300),
+					Priority: priority, Start: now.Add(-time.Duration(r.IntN(100)) * time.Second),
+				})
 				known++
-				s.Add(schedule.Job{RequestID: id, API: fmt.Sprint("api", r.IntN(3)), AudioSeconds: float64(r.IntN(2) * 300), Start: now.Add(-time.Duration(r.IntN(100)) * time.Second)}, now)
 			case n == 1:
-				if known > 0 && !slices.Contains(underWay, id) {
-					s.Ended(id, now) // by webhook
+				if known > 0 {
+					s.Ended(id, now, true)
 					ended = append(ended, id)
 				}
 			case n == 2:
@@ -78,42 +86,47 @@ func TestAnySequenceOfEvents(t *testing.T) {
 					ended = append(ended, id)
 				}
 			case n <= 15:
-				if len(underWay) == 0 {
+				if len(inFlight) == 0 {
 					continue
 				}
-				id, underWay = underWay[0], underWay[1:]
-				s.Ledger().Answered(now)
+				turn := inFlight[0]
+				inFlight = inFlight[1:]
 				switch r.IntN(8) {
 				case 0:
-					s.Ended(id, now)
-					ended = append(ended, id)
+					s.Ended(turn.RequestID, now, false)
+					ended = append(ended, turn.RequestID)
+					turn.Answered(now, 0)
 				case 1:
-					s.Unanswered(id, now, 0)
+					turn.Unanswered(now, 0)
 				case 2:
 					if r.IntN(10) == 0 {
-						s.Refused(id, now, r.IntN(2) == 0)
+						turn.Refused(now, r.IntN(2) == 0)
 					} else {
-						s.Unanswered(id, now, time.Minute)
+						turn.Unanswered(now, time.Minute)
 					}
 				default:
-					s.Running(id, now, 0)
+					s.StillRunning(turn.RequestID, now)
+					turn.Answered(now, 0)
 				}
 			default:
-				id, ok, _ := s.Next(now)
-				if !ok {
+				turn, _ := s.Next(now)
+				if turn == nil {
 					continue
 				}
-				if slices.Contains(ended, id) {
-					t.Fatalf("%s was asked about after its end", id)
+				if slices.Contains(ended, turn.RequestID) {
+					t.Fatalf("%s was polled after its end", turn.RequestID)
 				}
-				if slices.Contains(underWay, id) {
-					t.Fatalf("%s is asked about twice at once", id)
+				if slices.ContainsFunc(inFlight, func(other *schedule.Turn) bool { return other.RequestID == turn.RequestID }) {
+					t.Fatalf("%s is polled twice at once", turn.RequestID)
 				}
-				underWay = append(underWay, id)
+				inFlight = append(inFlight, turn)
 				sent = append(sent, now)
+				if n := s.InFlight(); n != len(inFlight) {
+					t.Fatalf("%d turns are held, and %d in flight", len(inFlight), n)
+				}
 			}
 		}
-		if len(sent) < 20 || seed%4 > 1 && len(sent) < 150 {
+		if len(sent) < 20 || priority > 1 && len(sent) < 150 {
 			t.Errorf("seed %d: only %d requests", seed, len(sent))
 		}
 		if most := mostWithin(slices.Clone(sent), time.Minute); most > 6 {
@@ -134,28 +147,159 @@ func TestAnySequenceOfEvents(t *testing.T) {
 	}
 }
 
-// No job starves: with far more jobs than the quota can serve, some of which
-// never end, each is asked about within the bound that the scheduler names.
-func TestNobodyStarves(t *testing.T) {
-	const jobs, perMinute = 300, 5.0
-	s := schedule.New(schedule.Limits{PerMinute: perMinute}, start, schedule.Parts{})
+// Reading changes no state and no decision, whatever happened before.
+func TestReadingChangesNothing(t *testing.T) {
+	run := func(seed uint64, read bool) (decisions []string) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		limits := resets(concurrent(perMinute(6, 150), 3), []string{"", "00:00"}[seed%2])
+		s := schedule.New(limits, start)
+		now := start
+		var inFlight []*schedule.Turn
+		known := 0
+		decided := func(what any) { decisions = append(decisions, fmt.Sprint(now, what)) }
+		for range 80 {
+			now = now.Add(time.Duration(r.ExpFloat64() * float64(time.Minute)))
+			id := fmt.Sprint(r.IntN(known + 1))
+			switch n := r.IntN(20); {
+			case n < 3:
+				var jobs []schedule.Job
+				for range r.IntN(4) {
+					known++
+					jobs = append(jobs, schedule.Job{
+						RequestID: fmt.Sprint(known), API: fmt.Sprint("api", r.IntN(3)), AudioSeconds: float64(r.IntN(2) * 300),
+						Start: now.Add(-time.Duration(r.IntN(1000)) * time.Second), AgeUnknown: r.IntN(5) == 0,
+					})
+				}
+				s.Add(now, jobs...)
+			case n == 3:
+				s.Ended(id, now, true)
+			case n == 4:
+				s.Remove(id)
+			case n == 5:
+				s.StillRunning(id, now)
+			case n == 6:
+				s.Refresh(now)
+			case n == 7 && r.IntN(10) == 0:
+				s.SetLimits(perMinute(float64(1+r.IntN(9)), 100))
+			case n < 13 && len(inFlight) > 0:
+				turn := inFlight[0]
+				inFlight = inFlight[1:]
+				switch r.IntN(6) {
+				case 0:
+					s.Ended(turn.RequestID, now, false)
+					turn.Answered(now, 0)
+				case 1:
+					turn.Unanswered(now, time.Minute)
+				case 2:
+					decided(turn.Refused(now, r.IntN(2) == 0))
+				case 3:
+					turn.NotSent()
+				default:
+					s.StillRunning(turn.RequestID, now)
+					turn.Answered(now, 5*time.Second)
+				}
+			default:
+				turn, at := s.Next(now)
+				if turn != nil {
+					inFlight = append(inFlight, turn)
+					decided(turn.RequestID)
+				} else {
+					decided(at)
+				}
+			}
+			if !read {
+				continue
+			}
+			before := s.Dump()
+			// Also at times at which requests have left the windows, and another day has begun.
+			for _, at := range []time.Time{now, now.Add(30 * time.Second), now.Add(20 * time.Hour)} {
+				s.View(at, []string{id, "1", "2", "unknown"})
+				s.Explain(id, at)
+				s.NextPolls(at, 3)
+				s.Plan(at, time.Hour, 5)
+				s.InFlight()
+				if _, err := s.Learnt(at); err != nil {
+					t.Error(err)
+				}
+			}
+			if after := s.Dump(); after != before {
+				t.Fatalf("seed %d: reading has changed %s", seed, difference(before, after))
+			}
+		}
+		state, err := s.Learnt(now)
+		if err != nil {
+			t.Error(err)
+		}
+		decided(string(state))
+		return decisions
+	}
+	for seed := range uint64(2) {
+		if without, with := run(seed, false), run(seed, true); !slices.Equal(without, with) {
+			t.Errorf("seed %d: the decisions are %q with readers, and %q without", seed, with, without)
+		}
+	}
+}
+
+// difference returns the first lines that differ.
+func difference(before, after string) string {
+	b, a := strings.Split(before, "\n"), strings.Split(after, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return b[i] + " to " + a[i]
+		}
+	}
+	return "the number of lines"
+}
+
+// Readers, events and turns may come from any goroutine.
+func TestConcurrentUse(t *testing.T) {
+	s := schedule.New(perMinute(6000, 100_000), start)
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			for i := range 50 {
+				now, id := at(time.Duration(i)*time.Second), fmt.Sprint(worker, "/", i)
+				s.Add(now, schedule.Job{RequestID: id, API: "asr", Start: now, AtOnce: true})
+				if turn, _ := s.Next(now); turn != nil {
+					s.StillRunning(turn.RequestID, now)
+					turn.Answered(now, 0)
+				}
+				s.View(now, []string{id})
+				s.Plan(now, time.Hour, 5)
+				s.NextPolls(now, 5)
+				s.Refresh(now)
+				s.Ended(id, now, true)
+			}
+		})
+	}
+	wg.Wait()
+	if n := s.InFlight(); n != 0 {
+		t.Errorf("%d in flight at the end", n)
+	}
+}
+
+// No job starves: with far more jobs than the quota can serve, some of which never end,
+// each is polled within the bound that the scheduler documents.
+func TestNoJobStarves(t *testing.T) {
+	const jobs, rate = 300, 5.0
+	s := schedule.New(schedule.PerMinute(rate), start)
 	b := make(backEnd)
 	r := rand.New(rand.NewPCG(1, 1))
 	for i := range jobs {
 		id := fmt.Sprint(i)
-		s.Add(schedule.Job{RequestID: id, API: "asr", Start: start}, start)
+		s.Add(start, schedule.Job{RequestID: id, API: "asr", Start: start})
 		if i%3 > 0 {
 			b[id] = at(time.Duration(r.ExpFloat64() * float64(20*time.Minute)))
 		}
 	}
 	until := at(96 * time.Hour)
-	asked := b.work(t, s, start, until)
+	polled := b.work(t, s, start, until)
 	// Sixteen requests for each job that may be overdue.
-	wait := time.Duration(16 * jobs / perMinute * float64(time.Minute))
+	wait := time.Duration(16 * jobs / rate * float64(time.Minute))
 	for i := range jobs {
-		times := asked[fmt.Sprint(i)]
+		times := polled[fmt.Sprint(i)]
 		if len(times) == 0 {
-			t.Fatalf("job %d was never asked about", i)
+			t.Fatalf("job %d was never polled", i)
 		}
 		if !b[fmt.Sprint(i)].IsZero() {
 			if end := b[fmt.Sprint(i)]; times[len(times)-1].Before(end) {
@@ -166,104 +310,239 @@ func TestNobodyStarves(t *testing.T) {
 		last := start
 		for _, now := range append(times, until) {
 			if bound := 3*last.Sub(start) + 20*time.Minute + wait; now.Sub(last) > bound {
-				t.Errorf("job %d was not asked about from %s to %s", i, last.Sub(start), now.Sub(start))
+				t.Errorf("job %d was not polled from %s to %s", i, last.Sub(start), now.Sub(start))
 			}
 			last = now
 		}
 	}
 }
 
-// What jobs are like is learnt: with the same quota, ends are seen sooner than by
-// a scheduler that learns nothing.
+// One request in sixteen goes to the job that is overdue for longest, even when all
+// others have a higher score.
+func TestFairTurn(t *testing.T) {
+	s := schedule.New(schedule.PerMinute(60), start)
+	s.Add(start, schedule.Job{RequestID: "unimportant", Priority: 1e-6, Start: at(-49 * time.Hour)})
+	for i := range 100 {
+		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Priority: 1e6, Start: at(-48 * time.Hour)})
+	}
+	var polled []string
+	for range 32 {
+		turn, _ := s.Next(start)
+		if turn == nil {
+			t.Fatal("no turn while jobs are overdue")
+		}
+		polled = append(polled, turn.RequestID)
+	}
+	if i := slices.Index(polled, "unimportant"); i != 15 {
+		t.Errorf("the job that is overdue for longest is number %d of %q, want the 16th", i+1, polled)
+	}
+}
+
+// A job that was polled or observed since the last scan is not polled again for what that scan found.
+func TestScanIsOutdated(t *testing.T) {
+	poll := func(s *schedule.Scheduler) {
+		turn, _ := s.TurnFor("low", start)
+		s.StillRunning("low", start)
+		turn.Answered(start, 0)
+	}
+	for name, tt := range map[string]struct {
+		happens func(s *schedule.Scheduler)
+		polls   int
+	}{
+		"nothing: it gets the fair turn": {func(*schedule.Scheduler) {}, 1},
+		"polled":                         {poll, 0},
+		"observed":                       {func(s *schedule.Scheduler) { s.StillRunning("low", start) }, 0},
+		"asked to wait": {func(s *schedule.Scheduler) {
+			turn, _ := s.TurnFor("low", start)
+			turn.Unanswered(start, time.Minute)
+		}, 0},
+		"removed and added": {func(s *schedule.Scheduler) {
+			s.Remove("low")
+			s.Add(start, schedule.Job{RequestID: "low", Start: start})
+		}, 0},
+	} {
+		s := schedule.New(schedule.PerMinute(600), start)
+		s.Add(start, schedule.Job{RequestID: "low", Priority: 1e-6, Start: at(-49 * time.Hour)})
+		for i := range 40 {
+			s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
+		}
+		polled := make(map[string]int)
+		for i := 0; ; i++ {
+			turn, _ := s.Next(start)
+			if turn == nil {
+				break
+			}
+			polled[turn.RequestID]++
+			s.StillRunning(turn.RequestID, start)
+			turn.Answered(start, 0)
+			if i == 0 {
+				tt.happens(s)
+			}
+		}
+		if low := polled["low"]; low != tt.polls || len(polled) != 40+low {
+			t.Errorf("%s: %d polls of it, want %d; %d jobs were polled", name, low, tt.polls, len(polled))
+		}
+		delete(polled, "low")
+		for id, polls := range polled {
+			if polls != 1 {
+				t.Errorf("%s: %d polls of job %s at once", name, polls, id)
+			}
+		}
+	}
+}
+
+// Durations are learnt: with the same quota, ends are seen sooner than by a scheduler that
+// forgets them.
 func TestItLearns(t *testing.T) {
 	const jobs = 300
-	late := func(without schedule.Parts) (late time.Duration) {
-		s := schedule.New(schedule.Limits{PerMinute: 2}, start, without)
+	late := func(forget bool) (late time.Duration) {
+		s := schedule.New(schedule.PerMinute(2), start)
 		b := make(backEnd)
 		for i := range jobs {
 			now := at(time.Duration(i) * time.Minute)
 			id := fmt.Sprint(i)
 			b[id] = now.Add(10*time.Minute + time.Duration(i%20)*time.Second)
-			s.Add(schedule.Job{RequestID: id, API: "asr", Start: now}, now)
+			s.Add(now, schedule.Job{RequestID: id, API: "asr", Start: now})
 			for id, times := range b.work(t, s, now, now.Add(time.Minute)) {
-				if seen := times[len(times)-1]; !seen.Before(b[id]) {
-					late += seen.Sub(b[id])
-				}
+				late += max(times[len(times)-1].Sub(b[id]), 0)
+			}
+			if forget {
+				s.Forget()
 			}
 		}
 		return late
 	}
-	with, without := late(schedule.Parts{}), late(schedule.Parts{Learning: true})
-	if with > without/2 {
+	if with, without := late(false), late(true); with > without/2 {
 		t.Errorf("%d ends were seen %s late together, without learning %s", jobs, with, without)
 	}
 }
 
-// A request about a job that must have ended long ago is worth any price, and says
-// nothing of what others are worth: they are asked about as often as without it.
+// A request about an overdue job is worth any price, and is no measure for others: they
+// are polled as often as without it.
 func TestOverdueHoldNobodyBack(t *testing.T) {
-	looks := func(alsoOverdue bool) int {
-		s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
-		s.Add(schedule.Job{RequestID: "young", Start: start}, start)
+	polls := func(alsoOverdue bool) int {
+		s := schedule.New(schedule.PerMinute(60), start)
+		s.Add(start, schedule.Job{RequestID: "young", Start: start})
 		if alsoOverdue {
-			s.Add(schedule.Job{RequestID: "overdue", Start: start.AddDate(-1, 0, 0)}, start)
+			s.Add(start, schedule.Job{RequestID: "overdue", Start: start.AddDate(-1, 0, 0)})
 		}
-		looks := 0
+		polls := 0
 		for now, until := start, at(10*time.Minute); now.Before(until); {
-			id, ok, next := s.Next(now)
+			turn, next := s.Next(now)
 			switch {
-			case !ok:
+			case turn == nil:
 				now = next
-				continue
-			case id == "young":
-				looks++
-				s.Running(id, now, 0)
+			case turn.RequestID == "young":
+				polls++
+				s.StillRunning("young", now)
+				turn.Answered(now, 0)
 			default:
-				s.Unanswered(id, now, time.Minute) // the API does not know it
+				turn.Answered(now, time.Minute) // the API does not know it
 			}
-			s.Ledger().Answered(now)
 		}
-		return looks
+		return polls
 	}
-	alone, beside := looks(false), looks(true)
+	alone, beside := polls(false), polls(true)
 	if beside < alone*9/10 {
-		t.Errorf("%d looks beside a job that is overdue, %d without", beside, alone)
+		t.Errorf("%d polls beside a job that is overdue, %d without", beside, alone)
 	}
 }
 
-// A request about a job of more weight is worth more.
-func TestWeight(t *testing.T) {
-	s := schedule.New(schedule.Limits{PerMinute: 1}, start, schedule.Parts{})
-	s.Add(schedule.Job{RequestID: "light", Start: start}, start)
-	s.Add(schedule.Job{RequestID: "heavy", Weight: 3, Start: start}, start)
+// An answer that says nothing about its job does not lead to the same poll at once.
+func TestAnsweredWithoutObservation(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(s *schedule.Scheduler, turn *schedule.Turn)
+		next time.Duration
+	}{
+		"nothing": {func(_ *schedule.Scheduler, turn *schedule.Turn) {
+			turn.Answered(start, 0)
+		}, 10 * time.Second},
+		"nothing, and a wait": {func(_ *schedule.Scheduler, turn *schedule.Turn) {
+			turn.Answered(start, time.Hour)
+		}, time.Hour},
+		"no answer": {func(_ *schedule.Scheduler, turn *schedule.Turn) {
+			turn.Unanswered(start, 0)
+		}, 10 * time.Second},
+		"running, and a wait": {func(s *schedule.Scheduler, turn *schedule.Turn) {
+			s.StillRunning("a", start)
+			turn.Answered(start, 24*time.Hour)
+		}, 24 * time.Hour},
+	} {
+		s := schedule.New(schedule.Limits{}, start)
+		s.Add(start, schedule.Job{RequestID: "a", Start: at(-time.Hour)})
+		turn, _ := s.Next(start)
+		tt.end(s, turn)
+		r, _ := s.Explain("a", start)
+		if got := r.At.Sub(start); !r.Held || got != tt.next {
+			t.Errorf("%s: held %v, for %s, want %s", name, r.Held, got, tt.next)
+		}
+		if turn, at := s.Next(start); turn != nil || at.Sub(start) != tt.next {
+			t.Errorf("%s: polled again at once, or look again after %s", name, at.Sub(start))
+		}
+	}
+}
+
+// The caller says who brought an end: a webhook's time is exact, also while a poll of the
+// job is in flight.
+func TestWebhookWhileInFlight(t *testing.T) {
+	ends := func(webhook, inFlight bool) time.Duration {
+		s := schedule.New(schedule.Limits{}, start)
+		for i := range 50 {
+			id := fmt.Sprint(i)
+			s.Add(start, schedule.Job{RequestID: id, API: "asr", Start: start})
+			if inFlight {
+				turn, _ := s.TurnFor(id, at(time.Minute))
+				defer turn.Answered(at(time.Hour), 0)
+			}
+			s.Ended(id, at(time.Hour), webhook)
+		}
+		s.Add(start, schedule.Job{RequestID: "next", API: "asr", Start: start})
+		r, _ := s.Explain("next", start)
+		return r.Expected.Round(time.Second)
+	}
+	if beside, alone := ends(true, true), ends(true, false); beside != alone || beside < 50*time.Minute {
+		t.Errorf("after ends at an hour by webhook, %s are expected, and %s with polls in flight", alone, beside)
+	}
+	if byPoll := ends(false, true); byPoll >= ends(true, true) {
+		t.Errorf("after ends within an hour, %s are expected", byPoll)
+	}
+}
+
+// A request about a job of higher priority is worth more.
+func TestPriority(t *testing.T) {
+	s := schedule.New(schedule.PerMinute(1), start)
+	s.Add(start,
+		schedule.Job{RequestID: "low", Start: start},
+		schedule.Job{RequestID: "high", Priority: 3, Start: start})
 	now := at(5 * time.Minute)
-	if id, ok, _ := s.Next(now); id != "heavy" || !ok {
-		t.Errorf("the first is %q", id)
+	if turn, _ := s.Next(now); turn == nil || turn.RequestID != "high" {
+		t.Errorf("the first is %+v", turn)
 	}
-	light, _ := s.Explain("light", now)
-	heavy, _ := s.Explain("heavy", now)
-	if ratio := heavy.Worth / light.Worth; ratio < 2 || ratio > 5 {
-		t.Errorf("they are worth %v and %v", light.Worth, heavy.Worth)
+	low, _ := s.Explain("low", now)
+	high, _ := s.Explain("high", now)
+	if ratio := high.Score / low.Score; ratio < 2 || ratio > 5 {
+		t.Errorf("their scores are %v and %v", low.Score, high.Score)
 	}
 }
 
-// Somebody else spends the quota: each refusal means a pause and a lower rate,
-// which comes back.
+func sharing(s *schedule.Scheduler, now time.Time) float64 { return s.View(now, nil).Pricing.Sharing }
+
+// Somebody else spends the quota: each refusal means a pause and a lower rate, which
+// recovers.
 func TestRefused(t *testing.T) {
-	s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
+	s := schedule.New(schedule.PerMinute(60), start)
 	for i := range 50 {
-		s.Add(schedule.Job{RequestID: fmt.Sprint(i), Start: at(-time.Hour)}, start)
+		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-time.Hour)})
 	}
 	now, pauses := start, []time.Duration{}
 	for range 3 {
-		id, ok, _ := s.Next(now)
-		if !ok {
-			t.Fatal("nothing to ask")
+		turn, _ := s.Next(now)
+		if turn == nil {
+			t.Fatal("nothing to poll")
 		}
-		s.Ledger().Answered(now)
-		until := s.Refused(id, now, false)
-		if _, ok, at := s.Next(now.Add(time.Second)); ok || !at.Equal(until) {
-			t.Errorf("asked in a pause (%v), or look again at %s, not %s", ok, at, until)
+		until := turn.Refused(now, false)
+		if turn, at := s.Next(now.Add(time.Second)); turn != nil || !at.Equal(until) {
+			t.Errorf("a turn in a pause (%v), or look again at %s, not %s", turn, at, until)
 		}
 		pauses = append(pauses, until.Sub(now))
 		now = until
@@ -271,50 +550,79 @@ func TestRefused(t *testing.T) {
 	if !slices.IsSorted(pauses) || pauses[2] <= pauses[0] {
 		t.Errorf("the pauses are %s", pauses)
 	}
-	low := s.Pricing(now).Sharing
+	low := sharing(s, now)
 	if low > 0.5 {
 		t.Errorf("after three refusals, %v of the quota is used", low)
 	}
 	make(backEnd).work(t, s, now, now.Add(3*time.Hour))
-	if high := s.Pricing(now.Add(3 * time.Hour)).Sharing; high != 1 {
+	if high := sharing(s, now.Add(3*time.Hour)); high != 1 {
 		t.Errorf("hours later %v of the quota is used, after %v", high, low)
 	}
-	// The day's quota is gone: it is not asked about before the reset.
-	day, _ := schedule.ParseDayReset("18:30")
-	s = schedule.New(schedule.Limits{PerDay: 50, DayResets: day}, start, schedule.Parts{})
-	s.Add(schedule.Job{RequestID: "a", Start: at(-24 * time.Hour)}, start)
-	id, _, _ := s.Next(at(10 * time.Minute))
-	if until := s.Refused(id, at(10*time.Minute), true); until.Before(at(30*time.Minute)) || until.After(at(32*time.Minute)) {
-		t.Errorf("with a reset at %s, nothing is asked until %s", at(30*time.Minute), until)
+	// The day's quota is used up: nothing is sent before the reset.
+	s = schedule.New(resets(schedule.Limits{PerDay: 50}, "18:30"), start)
+	s.Add(start, schedule.Job{RequestID: "a", Start: at(-24 * time.Hour)})
+	turn, _ := s.Next(at(10 * time.Minute))
+	until := turn.Refused(at(10*time.Minute), true)
+	if until.Before(at(30*time.Minute)) || until.After(at(32*time.Minute)) {
+		t.Errorf("with a reset at %s, nothing is sent until %s", at(30*time.Minute), until)
 	}
 }
 
-// What others spend of the same quota outlives a restart and a reload, for as long as
-// the quota is the same. A pause ends with them.
+// Requests that were in flight together and are refused are one refusal.
+func TestRefusedTogether(t *testing.T) {
+	for _, day := range []bool{false, true} {
+		s := schedule.New(perMinute(60, 1000), start)
+		for i := range 3 {
+			s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
+		}
+		var turns []*schedule.Turn
+		for range 3 {
+			turn, _ := s.Next(start)
+			turns = append(turns, turn)
+		}
+		first := turns[0].Refused(start, day)
+		once, pause := sharing(s, start), first.Sub(start)
+		for i, turn := range turns[1:] {
+			if until := turn.Refused(at(time.Duration(i)*time.Second), day); !until.Equal(first) {
+				t.Errorf("refusal %d lets nothing be sent until %s, the first until %s", i+2, until, first)
+			}
+		}
+		if got := sharing(s, start); got != once {
+			t.Errorf("after three refusals together, %v of the quota is used, after one %v", got, once)
+		}
+		turn, _ := s.Next(first)
+		if again := turn.Refused(first, day).Sub(first); again != 2*pause {
+			t.Errorf("the next pause is %s after the first of %s", again, pause)
+		}
+	}
+}
+
+// What others spend of the same quota is remembered after a restart and a reload, as long
+// as the quota is the same. A pause ends with them.
 func TestOthersAreRemembered(t *testing.T) {
-	limits := schedule.Limits{PerMinute: 60, PerDay: 1000}
-	s := schedule.New(limits, start, schedule.Parts{})
-	s.Add(schedule.Job{RequestID: "a", Start: at(-time.Hour)}, start)
+	limits := perMinute(60, 1000)
+	s := schedule.New(limits, start)
+	s.Add(start, schedule.Job{RequestID: "a", Start: at(-time.Hour)})
 	now := start
 	for _, day := range []bool{false, false, true} {
-		id, ok, _ := s.Next(now)
-		if !ok {
-			t.Fatal("nothing to ask")
+		turn, _ := s.Next(now)
+		if turn == nil {
+			t.Fatal("nothing to poll")
 		}
-		s.Ledger().Answered(now)
-		now = s.Refused(id, now, day)
+		now = turn.Refused(now, day)
 	}
 	now = now.Add(-time.Minute) // in the last pause
-	price := func(s *schedule.Scheduler) schedule.Pricing {
-		s.Add(schedule.Job{RequestID: "b", API: "asr", Start: now.Add(-48 * time.Hour)}, now)
-		return s.Pricing(now)
+	pricing := func(s *schedule.Scheduler) schedule.Pricing {
+		s.Add(now, schedule.Job{RequestID: "b", API: "asr", Start: now.Add(-48 * time.Hour)})
+		s.Refresh(now)
+		return s.View(now, nil).Pricing
 	}
 	state, err := s.Learnt(now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	restarted := func(limits schedule.Limits, state []byte) *schedule.Scheduler {
-		s := schedule.New(limits, now, schedule.Parts{})
+		s := schedule.New(limits, now)
 		if err := s.Recall(state); err != nil {
 			t.Fatal(err)
 		}
@@ -324,67 +632,103 @@ func TestOthersAreRemembered(t *testing.T) {
 	if again, err := after.Learnt(now); err != nil || string(again) != string(state) {
 		t.Errorf("after a restart it knows\n%s\nand before\n%s\n%v", again, state, err)
 	}
-	fresh := price(schedule.New(limits, now, schedule.Parts{}))
-	if got := price(after); got.Sharing >= fresh.Sharing || got.Price <= fresh.Price {
+	fresh := pricing(schedule.New(limits, now))
+	if got := pricing(after); got.Sharing >= fresh.Sharing || got.Price <= fresh.Price {
 		t.Errorf("after a restart %+v, without others %+v", got, fresh)
 	}
-	if _, ok, at := after.Next(now); !ok {
+	if turn, at := after.Next(now); turn == nil {
 		t.Errorf("after a restart in a pause, it waits until %s", at)
 	}
 	s.SetLimits(limits)
-	if _, ok, at := s.Next(now); !ok || s.Pricing(now).Sharing >= fresh.Sharing {
-		t.Errorf("after a reload it asks: %v, at %s, with %v of the quota", ok, at, s.Pricing(now).Sharing)
+	if turn, at := s.Next(now); turn == nil || sharing(s, now) >= fresh.Sharing {
+		t.Errorf("after a reload: %v, at %s, with %v of the quota", turn, at, sharing(s, now))
 	}
-	larger := schedule.Limits{PerMinute: 120, PerDay: 1000}
+	larger := perMinute(120, 1000)
 	after.SetLimits(larger)
 	for name, s := range map[string]*schedule.Scheduler{"reload": after, "restart": restarted(larger, state)} {
-		if got := s.Pricing(now).Sharing; got != 1 {
+		if got := sharing(s, now); got != 1 {
 			t.Errorf("after a %s with another quota, %v of it is used", name, got)
 		}
 	}
 }
 
 func TestExplain(t *testing.T) {
-	s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
-	s.Add(schedule.Job{RequestID: "new", AudioSeconds: 600, Start: start}, start)
-	s.Add(schedule.Job{RequestID: "old", Start: at(-48 * time.Hour)}, start)
-	s.Add(schedule.Job{RequestID: "asked", Start: at(-49 * time.Hour)}, start)
-	s.Take("asked")
-	s.Add(schedule.Job{RequestID: "held", Start: at(-48 * time.Hour)}, start)
-	s.Take("held")
-	s.Unanswered("held", start, time.Hour)
+	s := schedule.New(schedule.PerMinute(60), start)
+	s.Add(start,
+		schedule.Job{RequestID: "new", AudioSeconds: 600, Start: start},
+		schedule.Job{RequestID: "old", Start: at(-48 * time.Hour)},
+		schedule.Job{RequestID: "polled", Start: at(-49 * time.Hour)},
+		schedule.Job{RequestID: "held", Start: at(-48 * time.Hour)},
+		schedule.Job{RequestID: "unknown age", Start: start, AgeUnknown: true},
+	)
+	if _, at := s.TurnFor("polled", start); !at.IsZero() {
+		t.Fatalf("no turn before %s", at)
+	}
+	turn, _ := s.TurnFor("held", start)
+	turn.Unanswered(start, time.Hour)
 	for id, want := range map[string]struct {
-		at   time.Duration
-		text string
+		at          time.Duration
+		short, full string
 	}{
-		"new":   {-1, "jobs like it take 3m0s"},
-		"old":   {0, "whatever else is to be done"},
-		"asked": {0, "being asked about"},
-		"held":  {time.Hour, "asks to wait"},
+		"new":         {-1, "unlikely to have finished; similar jobs take 3m0s", "the current minimum is"},
+		"old":         {0, "almost certain to have finished", "polled as soon as the quota and the API allow"},
+		"polled":      {0, "request in flight", "request in flight"},
+		"held":        {time.Hour, "the last response asked to wait, or was unusable", "unusable"},
+		"unknown age": {0, "not polled yet", "not polled yet; polled as soon as"},
 	} {
 		r, ok := s.Explain(id, start)
-		if !ok || !strings.Contains(r.String(), want.text) {
-			t.Errorf("%s: %v, %s", id, ok, r)
+		if !ok || r.Short() != want.short || !strings.Contains(r.String(), want.full) {
+			t.Errorf("%s: %v, %q, %q", id, ok, r.Short(), r.String())
 		}
 		if got := r.At.Sub(start); want.at >= 0 && got != want.at || want.at < 0 && got <= 0 {
 			t.Errorf("%s is due in %s", id, got)
 		}
 	}
-	if _, ok := s.Explain("unknown", start); ok || !s.NextPoll("unknown", start).IsZero() {
+	if _, ok := s.Explain("unknown", start); ok {
 		t.Error("an unknown job is explained")
 	}
 	var order []string
 	for _, p := range s.NextPolls(start, 5) {
 		order = append(order, p.RequestID)
 	}
-	if want := []string{"old", "new", "held"}; !slices.Equal(order, want) {
+	if want := []string{"old", "unknown age", "new", "held"}; !slices.Equal(order, want) {
 		t.Errorf("the next polls are %q, want %q", order, want)
 	}
-	if n := len(s.NextPolls(start, 2)); n != 2 {
-		t.Errorf("%d polls, want 2", n)
+	for n := range 4 {
+		if got := len(s.NextPolls(start, n)); got != n {
+			t.Errorf("%d polls, want %d", got, n)
+		}
 	}
-	if due := s.Due(start); due != 1 {
-		t.Errorf("%d jobs are due", due)
+}
+
+// The view shows what the last decision or Refresh found, also while the quota is used up.
+func TestView(t *testing.T) {
+	s := schedule.New(perMinute(1, 100), start)
+	for i := range 3 {
+		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
+	}
+	turn, _ := s.Next(start)
+	s.StillRunning(turn.RequestID, start)
+	turn.Answered(start, 0)
+	now := at(10 * time.Second)
+	s.Add(now, schedule.Job{RequestID: "3", Start: at(-48 * time.Hour)}, schedule.Job{RequestID: "later", Start: now})
+	if turn, at := s.Next(now); turn != nil || !at.After(now) {
+		t.Fatalf("a turn beyond the quota, or look again at %s", at)
+	}
+	if v := s.View(now, nil); v.Due != 3 {
+		t.Errorf("before Refresh %d jobs are due, want 3 as at the last decision", v.Due)
+	}
+	s.Refresh(now)
+	v := s.View(now, []string{"3", "unknown", "later"})
+	if v.Due != 3 || v.Minute.Used != 1 || v.Day.Used != 1 || v.Pricing.Price <= 0 || v.Pricing.Coming <= 0 {
+		t.Errorf("after Refresh: %+v", v)
+	}
+	if !v.NextPolls[0].Equal(now) || !v.NextPolls[1].IsZero() || !v.NextPolls[2].After(now) {
+		t.Errorf("the next polls are %s", v.NextPolls)
+	}
+	later, _ := s.Explain("later", now)
+	if !v.NextPolls[2].Equal(later.At) {
+		t.Errorf("in the view a job is due at %s, and explained with %s", v.NextPolls[2], later.At)
 	}
 }
 
@@ -395,51 +739,59 @@ func TestNextPolls(t *testing.T) {
 		return -24*time.Hour - time.Duration(i)*time.Second, -time.Hour - time.Duration(i)*time.Millisecond
 	}
 	for name, of := range map[string]func(i int) (begun, seen time.Duration){
-		"the oldest first": func(i int) (time.Duration, time.Duration) { return -time.Duration(jobs-i) * time.Second / 10, 0 },
-		"the oldest last":  func(i int) (time.Duration, time.Duration) { return -time.Duration(jobs-i) * time.Second, -time.Second },
-		"many are due":     due,
+		"running until now": func(i int) (begun, seen time.Duration) {
+			return -time.Duration(jobs-i) * time.Second / 10, 0
+		},
+		"the youngest first": func(i int) (begun, seen time.Duration) {
+			return -time.Duration(i) * time.Second, -time.Second
+		},
+		"many are due": due,
 	} {
-		s := schedule.New(schedule.Limits{PerMinute: 60}, start, schedule.Parts{})
+		s := schedule.New(schedule.PerMinute(6000), start)
 		for i := range jobs {
 			begun, seen := of(i)
 			if i%500 == 0 {
 				begun, seen = due(i)
 			}
-			s.Add(schedule.Job{RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%3), Weight: 1 + float64(i%7), Start: at(begun), Seen: at(seen)}, start)
+			s.Add(start, schedule.Job{
+				RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%3), Priority: 1 + float64(i%7),
+				Start: at(begun), Seen: at(seen),
+			})
 		}
 		for i := 1; i < jobs; i += 40 {
-			s.Take(fmt.Sprint(i))
-			switch {
-			case i%3 == 0:
-				s.Unanswered(fmt.Sprint(i), start, time.Duration(i)*time.Millisecond)
-			case i%3 == 1:
-				s.Ended(fmt.Sprint(i), start)
+			turn, _ := s.TurnFor(fmt.Sprint(i), start)
+			switch i % 3 {
+			case 0:
+				turn.Unanswered(start, time.Duration(i)*time.Millisecond)
+			case 1:
+				s.Ended(turn.RequestID, start, false)
+				turn.Answered(start, 0)
 			}
 		}
 		type first struct {
 			id    string
 			at    time.Time
-			worth float64
+			score float64
 		}
 		var want []first
 		for i := range jobs {
-			if r, ok := s.Explain(fmt.Sprint(i), start); ok && !r.UnderWay {
-				want = append(want, first{fmt.Sprint(i), r.At, r.Worth})
+			if r, ok := s.Explain(fmt.Sprint(i), start); ok && !r.InFlight {
+				want = append(want, first{fmt.Sprint(i), r.At, r.Score})
 			}
 		}
 		slices.SortFunc(want, func(a, b first) int {
-			return cmp.Or(a.at.Compare(b.at), cmp.Compare(b.worth, a.worth), cmp.Compare(a.id, b.id))
+			return cmp.Or(a.at.Compare(b.at), cmp.Compare(b.score, a.score), cmp.Compare(a.id, b.id))
 		})
 		for i, p := range s.NextPolls(start, n) {
-			if got := (first{p.RequestID, p.At, p.Worth}); got != want[i] {
+			if got := (first{p.RequestID, p.At, p.Score}); got != want[i] {
 				t.Fatalf("%s: poll %d of %d is %+v, want %+v", name, i, n, got, want[i])
 			}
 		}
 	}
 }
 
-// What is forecast for a day is reckoned from the hours that were watched of the days
-// before: there was nobody to count what came in the others.
+// The forecast is based on the hours that were watched of the days before: nothing was
+// counted in the others.
 func TestForecast(t *testing.T) {
 	midnight := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 	type watch struct{ from, until float64 } // hours; the next watch has what this one learnt
@@ -459,9 +811,10 @@ func TestForecast(t *testing.T) {
 		var s *schedule.Scheduler
 		var now time.Time
 		for _, w := range tt.watches {
-			begin, end := midnight.Add(time.Duration(w.from*float64(time.Hour))), midnight.Add(time.Duration(w.until*float64(time.Hour)))
+			begin := midnight.Add(time.Duration(w.from * float64(time.Hour)))
+			end := midnight.Add(time.Duration(w.until * float64(time.Hour)))
 			before := s
-			s = schedule.New(schedule.Limits{PerDay: 100}, begin, schedule.Parts{})
+			s = schedule.New(schedule.Limits{PerDay: 100}, begin)
 			if before != nil {
 				state, err := before.Learnt(now)
 				if err != nil {
@@ -471,23 +824,25 @@ func TestForecast(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for now = begin.Add(7 * time.Minute); now.Before(end); now = now.Add(time.Duration(float64(time.Hour) / tt.perHour)) {
-				s.Add(schedule.Job{RequestID: now.String(), API: "asr", Start: now}, now)
-				s.Ended(now.String(), now.Add(time.Minute))
+			gap := time.Duration(float64(time.Hour) / tt.perHour)
+			for now = begin.Add(7 * time.Minute); now.Before(end); now = now.Add(gap) {
+				s.Add(now, schedule.Job{RequestID: now.String(), API: "asr", Start: now})
+				s.Ended(now.String(), now.Add(time.Minute), true)
 			}
 			now = end
 		}
-		if got := s.Pricing(now).Coming; got < tt.fewest || got > tt.most {
+		s.Refresh(now)
+		if got := s.View(now, nil).Pricing.Coming; got < tt.fewest || got > tt.most {
 			t.Errorf("%s: %.1f jobs are expected in a day, want %v to %v", name, got, tt.fewest, tt.most)
 		}
 	}
 }
 
-// A plan asks as the scheduler would, changes nothing, and keeps the quota.
+// A plan polls as the scheduler would, and keeps the quota.
 func TestPlan(t *testing.T) {
-	s := schedule.New(schedule.Limits{PerMinute: 5, PerDay: 40}, start, schedule.Parts{})
+	s := schedule.New(perMinute(5, 40), start)
 	for i := range 8 {
-		s.Add(schedule.Job{RequestID: fmt.Sprint(i), AudioSeconds: 300, Start: at(-time.Duration(i) * time.Minute)}, start)
+		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), AudioSeconds: 300, Start: at(-time.Duration(i) * time.Minute)})
 	}
 	polls, day := s.Plan(start, 24*time.Hour, 1000)
 	again, _ := s.Plan(start, 24*time.Hour, 1000)
@@ -507,176 +862,87 @@ func TestPlan(t *testing.T) {
 		}
 		needed[p.RequestID] = p.Needed
 	}
-	if _, usage := s.Ledger().Usage(start); usage.Used != 0 {
-		t.Errorf("planning used %v", usage.Used)
-	}
 	first := make(backEnd).work(t, s, start, polls[0].At.Add(time.Millisecond))
 	if len(first[polls[0].RequestID]) != 1 {
-		t.Errorf("planned was %+v, asked %v", polls[0], first)
+		t.Errorf("the plan starts with %+v, and polled was %v", polls[0], first)
 	}
 }
 
-// What was learnt outlives a restart; what is damaged or old is refused and
-// changes nothing.
-func TestLearnt(t *testing.T) {
-	learn := func() *schedule.Scheduler {
-		s := schedule.New(schedule.Limits{PerMinute: 20}, start, schedule.Parts{})
-		b := make(backEnd)
-		for i := range 200 {
-			id := fmt.Sprint(i)
-			now := at(time.Duration(i) * time.Minute)
-			b[id] = now.Add(20 * time.Minute)
-			s.Add(schedule.Job{RequestID: id, API: fmt.Sprint("api", i%2), Start: now}, now)
-			b.work(t, s, now, now.Add(time.Minute))
+// crowd returns a scheduler with many jobs, and a quota to poll each within 10 minutes.
+func crowd(jobs int, seen bool) *schedule.Scheduler {
+	s := schedule.New(schedule.Limits{Requests: max(jobs/600, 1), Per: time.Second}, start)
+	r := rand.New(rand.NewPCG(1, 1))
+	all := make([]schedule.Job, jobs)
+	for i := range all {
+		begun := -time.Duration(r.IntN(3600)) * time.Second
+		all[i] = schedule.Job{
+			RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%12), AudioSeconds: float64(i%3) * 300, Start: at(begun),
 		}
-		return s
-	}
-	before := learn()
-	state, err := before.Learnt(start)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(state) > 64<<10 {
-		t.Errorf("%d bytes for two APIs", len(state))
-	}
-	later := at(300 * time.Minute)
-	expected := func(s *schedule.Scheduler) time.Duration {
-		s.Add(schedule.Job{RequestID: "new", API: "api1", Start: later}, later)
-		r, _ := s.Explain("new", later)
-		return r.Expected
-	}
-	fresh := func() *schedule.Scheduler {
-		return schedule.New(schedule.Limits{PerMinute: 20}, later, schedule.Parts{})
-	}
-	after := fresh()
-	if err := after.Recall(state); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := expected(after), expected(before); math.Abs(got.Seconds()/want.Seconds()-1) > 0.01 || want < 15*time.Minute || want > 25*time.Minute {
-		t.Errorf("a job is expected to take %s after the restart, %s before", got, want)
-	}
-	again, err := after.Learnt(later)
-	if err != nil || len(again) == 0 {
-		t.Fatal(err)
-	}
-	unlearnt := expected(fresh())
-	text := string(state)
-	for name, damaged := range map[string]string{
-		"empty":           "",
-		"not JSON":        "what",
-		"cut off":         text[:len(text)/2],
-		"another version": strings.Replace(text, `"version":1`, `"version":99`, 1),
-		"too short a law": strings.Replace(text, `"shape":[`, `"shape":[1,`, 1),
-		"below zero":      strings.Replace(text, `"ends":`, `"ends":-`, 1),
-		"absurd sharing":  strings.Replace(text, `"share":1`, `"share":2`, 1),
-		"absurd":          strings.Replace(text, `"location":[`, `"location":[1e300,`, 1),
-	} {
-		s := fresh()
-		if err := s.Recall([]byte(damaged)); err == nil {
-			t.Errorf("%s: it was taken", name)
-		}
-		if got := expected(s); got != unlearnt {
-			t.Errorf("%s: a job is expected to take %s, without any state %s", name, got, unlearnt)
+		if seen {
+			all[i].Seen = at(begun * time.Duration(r.IntN(100)) / 100)
 		}
 	}
-}
-
-// However many names of APIs there are, what is learnt stays bounded.
-func TestLearntIsBounded(t *testing.T) {
-	s := schedule.New(schedule.Limits{}, start, schedule.Parts{})
-	for i := range 1000 {
-		id := fmt.Sprint(i)
-		s.Add(schedule.Job{RequestID: id, API: id, AudioSeconds: float64(i%2) * 60, Start: start}, start)
-		s.Take(id)
-		s.Running(id, at(time.Minute), 0)
-		s.Ended(id, at(time.Hour))
-	}
-	state, err := s.Learnt(at(time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(state) > 512<<10 {
-		t.Errorf("%d bytes", len(state))
-	}
-	if err := schedule.New(schedule.Limits{}, start, schedule.Parts{}).Recall(state); err != nil {
-		t.Error(err)
-	}
+	s.Add(start, all...)
+	return s
 }
 
 func BenchmarkDecision(b *testing.B) {
 	for _, jobs := range []int{1_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(jobs), func(b *testing.B) {
-			// A quota that every job is asked within about 10 minutes with.
-			s := schedule.New(schedule.Limits{PerMinute: float64(jobs) / 10, Burst: max(jobs/600, 1)}, start, schedule.Parts{})
-			r := rand.New(rand.NewPCG(1, 1))
-			for i := range jobs {
-				s.Add(schedule.Job{
-					RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%12), AudioSeconds: float64(i%3) * 300,
-					Start: at(-time.Duration(r.IntN(3600)) * time.Second),
-				}, start)
-			}
+			s := crowd(jobs, false)
 			now, decided := start, 0
 			b.ResetTimer()
 			for decided < b.N {
-				id, ok, next := s.Next(now)
-				if !ok {
+				turn, next := s.Next(now)
+				if turn == nil {
 					if now = now.Add(time.Millisecond); next.After(now) {
 						now = next
 					}
 					continue
 				}
 				decided++
-				s.Ledger().Answered(now)
-				s.Running(id, now, 0)
+				s.StillRunning(turn.RequestID, now)
+				turn.Answered(now, 0)
 			}
 		})
 	}
 }
 
-// BenchmarkLook is what the status and a scrape, with a thousand jobs shown, cost
-// each minute: some jobs are due, most wait for very different times.
+// BenchmarkLook is what the status, a scrape with a thousand jobs shown, and the poller's
+// Refresh cost each minute: some jobs are due, most wait for very different times.
 func BenchmarkLook(b *testing.B) {
 	for _, jobs := range []int{1_000, 100_000, 1_000_000} {
-		s := schedule.New(schedule.Limits{PerMinute: float64(jobs) / 10, Burst: max(jobs/600, 1)}, start, schedule.Parts{})
-		r := rand.New(rand.NewPCG(1, 1))
-		for i := range jobs {
-			begun := -time.Duration(r.IntN(3600)) * time.Second
-			s.Add(schedule.Job{
-				RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%12), AudioSeconds: float64(i%3) * 300,
-				Start: at(begun), Seen: at(begun * time.Duration(r.IntN(100)) / 100),
-			}, start)
+		s := crowd(jobs, true)
+		shown := make([]string, 1000)
+		for i := range shown {
+			shown[i] = fmt.Sprint(i)
 		}
-		b.Run(fmt.Sprintf("status/%d", jobs), func(b *testing.B) {
-			for n := 0; b.Loop(); n++ {
-				s.NextPolls(at(time.Duration(n)*time.Minute), 20)
-			}
-		})
-		b.Run(fmt.Sprintf("scrape/%d", jobs), func(b *testing.B) {
-			for n := 0; b.Loop(); n++ {
-				now := at(time.Duration(n) * time.Minute)
-				for i := range 1000 {
-					s.NextPoll(fmt.Sprint(i), now)
+		for name, look := range map[string]func(now time.Time){
+			"status":  func(now time.Time) { s.NextPolls(now, 20) },
+			"scrape":  func(now time.Time) { s.View(now, shown) },
+			"refresh": func(now time.Time) { s.Refresh(now) },
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, jobs), func(b *testing.B) {
+				for n := 0; b.Loop(); n++ {
+					look(at(time.Duration(n) * time.Minute))
 				}
-				s.Due(now)
-				s.Pricing(now)
-			}
-		})
+			})
+		}
 	}
 }
 
-// A plan that is far larger than what there is to ask about is used: a few jobs are
-// not held back on the first day because many might still come. A small plan is
-// held back.
-func TestLargePlanIsUsed(t *testing.T) {
+// A quota that is far larger than what there is to poll is used: a few jobs are not held
+// back on the first day because many might still arrive. A small quota is held back.
+func TestLargeQuotaIsUsed(t *testing.T) {
 	for _, tt := range []struct{ perDay, fewest, most int }{ // requests in ten minutes
 		{100_000, 30, 75}, // a tenth of an even spending
 		{100, 0, 5},
 	} {
-		s := schedule.New(schedule.Limits{PerMinute: 600, PerDay: tt.perDay}, start, schedule.Parts{})
+		s := schedule.New(perMinute(600, tt.perDay), start)
 		b := make(backEnd)
 		for i := range 3 {
 			b[fmt.Sprint(i)] = time.Time{}
-			s.Add(schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start}, start)
+			s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start})
 		}
 		n := 0
 		for _, times := range b.work(t, s, start, start.Add(10*time.Minute)) {

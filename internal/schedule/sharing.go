@@ -5,22 +5,32 @@ import (
 	"time"
 )
 
-// sharing is what is made of refusals: somebody else spends the same quota. The
-// rate is cut to 0.7 at each and grows by half a per cent of the quota with each
-// request that goes well, as TCP shares a line (AIMD, Chiu and Jain 1989): where
-// cut and growth balance, 1 request in 60 or so is refused. And nothing is asked for
-// a while, longer each time. Where it is the day's quota that is gone, what is missing
-// from it is what others take in a day, and is left to them on the days after.
+// sharing follows refusals: somebody else spends the same quota. Each refusal cuts the used share of the minute's quota
+// to 0.7, and each answer adds half a per cent, as TCP shares a line (AIMD; Chiu and Jain 1989). In the balance of cut
+// and growth about 1 request in 60 is refused. Refusals pause all requests, longer each time. When the day's quota is
+// refused, what is missing from it is what others take in a day, and is left to them on the days after.
 type sharing struct {
-	share float64   // of the minute's quota
-	until time.Time // nothing is asked before
-	steps int       // refusals, less requests that went well since
+	until time.Time // nothing is sent before
+	steps int       // refusals, less answers since
 
 	others  float64   // requests that others take in a day
-	noticed time.Time // when that was seen last
+	noticed time.Time // when that was last observed
 }
 
-// taken is how many requests others are expected to take in a day.
+const (
+	shareCut    = 0.7
+	shareGrowth = 0.005
+	minShare    = 0.02
+
+	ratePause    = 15 * time.Second
+	maxRatePause = 15 * time.Minute
+	dayPause     = time.Hour
+	maxDayPause  = 6 * time.Hour
+
+	othersKept = 0.8 // of what others take is still expected, for each day without a refusal
+)
+
+// taken returns how many requests others are expected to take in a day.
 func (s *sharing) taken(now time.Time) float64 {
 	if s.others == 0 {
 		return 0
@@ -28,57 +38,36 @@ func (s *sharing) taken(now time.Time) float64 {
 	return s.others * math.Pow(othersKept, max(now.Sub(s.noticed).Hours()/24-1, 0))
 }
 
-const (
-	shareCut    = 0.7
-	shareGrowth = 0.005
-	leastShared = 0.02
-
-	ratePause        = 15 * time.Second
-	longestRatePause = 15 * time.Minute
-	dayPause         = time.Hour
-	longestDayPause  = 6 * time.Hour
-
-	othersKept = 0.8 // of what others take is still expected, for each day on which nothing was refused
-)
-
-func (s *sharing) succeeded() {
-	s.share = min(s.share+shareGrowth, 1)
-	s.steps = max(s.steps-1, 0)
-}
-
-// Refused says that the API refused a request for the sake of the quota, the day's
-// or the minute's, and returns until when nothing is asked. The job that was asked
-// about keeps its turn.
-func (s *Scheduler) Refused(id string, at time.Time, day bool) (until time.Time) {
+// Refused tells that the API refused the request because of the day's quota, or the minute's. Nothing is sent until the
+// returned time. The job keeps its place.
+func (t *Turn) Refused(at time.Time, day bool) (until time.Time) {
+	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if j := s.jobs[id]; j != nil {
-		j.underWay = false
-		s.wake = min(s.wake, s.seconds(at))
-	}
+	t.end("Refused", at, 0)
+	s.quota.answered(at)
 	h := &s.sharing
 	if at.Before(h.until) {
-		return h.until // requests that were under way together are one refusal
+		return h.until // refusals of requests that were in flight together are one
 	}
-	pause, longest := ratePause, longestRatePause
+	pause, longest := ratePause, maxRatePause
+	reset := s.quota.dayResets(at)
 	if day {
-		pause, longest = dayPause, longestDayPause
-		o := s.ledger.outlook(at)
-		if gone := 1 - (o.horizon-o.hour)/24; s.ledger.dayResets(at).IsZero() || gone > 0.1 {
-			if s.ledger.dayResets(at).IsZero() {
-				gone = 1
-			}
+		pause, longest = dayPause, maxDayPause
+		o := s.quota.outlook(at)
+		gone := 1 - (o.horizon-o.hour)/24 // part of the day
+		if reset.IsZero() {
+			gone = 1
+		}
+		if gone > 0.1 {
 			h.others, h.noticed = min(o.left/gone, 0.95*o.limit), at
 		}
 	} else {
-		h.share = max(h.share*shareCut, leastShared)
-		s.ledger.SetShare(h.share, at)
+		s.quota.setShare(max(s.quota.share*shareCut, minShare), at)
 	}
 	h.until = at.Add(min(pause<<min(h.steps, 16), longest))
-	if day {
-		if reset := s.ledger.dayResets(at); !reset.IsZero() && reset.Before(h.until) {
-			h.until = reset
-		}
+	if day && !reset.IsZero() && reset.Before(h.until) {
+		h.until = reset
 	}
 	h.steps++
 	return h.until

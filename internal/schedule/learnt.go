@@ -1,0 +1,261 @@
+package schedule
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// learntVersion is the version of the stored JSON. Recall also reads version 1.
+const learntVersion = 2
+
+// learnt is the stored JSON, described in docs/scheduling.md: a few kilobytes per API.
+type learnt struct {
+	Version  int                  `json:"version"`
+	At       time.Time            `json:"at"` // when this was written
+	Pool     learntModels         `json:"pool"`
+	APIs     map[string]learntAPI `json:"apis"`
+	Arrivals forecast             `json:"arrivals"`
+	Sharing  *learntSharing       `json:"sharing,omitempty"`
+}
+
+// learntSharing is about others who spend the same quota, which has to be the one given. A pause is not stored: the
+// operator may have restarted to end it.
+type learntSharing struct {
+	Requests   int       `json:"requests,omitzero"`
+	PerSeconds float64   `json:"per_seconds,omitzero"`
+	PerDay     int       `json:"per_day,omitzero"`
+	Share      float64   `json:"share"`
+	Others     float64   `json:"others,omitzero"`
+	Noticed    time.Time `json:"noticed,omitzero"`
+}
+
+type learntAPI struct {
+	Models      learntModels `json:"models"`
+	Ends        float64      `json:"ends"`
+	WebhookEnds float64      `json:"webhook_ends"`
+	Ranks       ranks        `json:"ranks"`
+}
+
+type learntModels struct {
+	Plain  learntModel `json:"without_audio_length"`
+	Hinted learntModel `json:"with_audio_length"`
+}
+
+type learntModel struct {
+	Location location    `json:"location"`
+	Shape    shape       `json:"shape"`
+	Drift    drift       `json:"drift"`
+	Arrivals float64     `json:"arrivals"`
+	Table    learntTable `json:"table"`
+}
+
+// learntTable lists its bins from the lowest on, without the zeros at the end.
+type learntTable struct {
+	LowestOctave  int       `json:"lowest_octave"`
+	BinsPerOctave int       `json:"bins_per_octave"`
+	Events        []float32 `json:"events,omitempty"`
+	Exposed       []float32 `json:"exposed,omitempty"`
+}
+
+// Learnt returns what was learnt, for Recall after a restart. It has no data of single jobs.
+func (s *Scheduler) Learnt(now time.Time) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limits := s.quota.limits
+	all := learnt{
+		Version: learntVersion, At: now.UTC(), Pool: exportModels(s.pool),
+		APIs: make(map[string]learntAPI), Arrivals: s.forecast,
+		Sharing: &learntSharing{
+			Requests: limits.Requests, PerSeconds: limits.Per.Seconds(), PerDay: limits.PerDay,
+			Share: s.quota.share, Others: s.sharing.others, Noticed: s.sharing.noticed.UTC(),
+		},
+	}
+	all.Arrivals.startDay(s.local(now))
+	for _, a := range s.apis {
+		all.APIs[a.name] = learntAPI{exportModels(a.models), a.ends, a.hooked, a.ranks}
+	}
+	encoded, err := json.Marshal(all, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("encoding what the scheduler learnt: %w", err)
+	}
+	return encoded, nil
+}
+
+// Recall loads what Learnt returned into a scheduler without jobs. On an error nothing has changed.
+func (s *Scheduler) Recall(encoded []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all, err := decode(encoded)
+	if err != nil {
+		return err
+	}
+	if len(all.APIs) > maxAPIs+1 {
+		return errors.New("too many APIs")
+	}
+	c, f := New(s.quota.limits, s.epoch), all.Arrivals
+	valid := counts(f.Usual[:]...) && counts(f.Days[:]...) && counts(f.Today[:]...) && counts(f.Missed[:]...)
+	if err := loadModels(c.pool, all.Pool); err != nil {
+		return err
+	}
+	for name, stored := range all.APIs {
+		a := c.api(name)
+		a.ends, a.hooked, a.ranks = stored.Ends, stored.WebhookEnds, stored.Ranks
+		valid = valid && counts(a.ends, a.hooked) && a.hooked <= a.ends &&
+			counts(a.ranks.Ends[:]...) && counts(a.ranks.Expected[:]...)
+		if err := loadModels(a.models, stored.Models); err != nil {
+			return err
+		}
+	}
+	o := all.Sharing
+	if !valid || o != nil && !(o.Share >= minShare && o.Share <= 1 && counts(o.Others, o.PerSeconds)) {
+		return errors.New("a number is out of range")
+	}
+	if o != nil {
+		per := time.Duration(math.Round(o.PerSeconds * float64(time.Second)))
+		if s.quota.limits.sameQuota(Limits{Requests: o.Requests, Per: per, PerDay: o.PerDay}) {
+			s.sharing = sharing{others: o.Others, noticed: o.Noticed}
+			s.quota.setShare(o.Share, s.epoch)
+		}
+	}
+	s.apis, s.pool, s.forecast = c.apis, c.pool, f
+	s.forecast.begin(s.local(all.At), s.local(s.epoch))
+	return nil
+}
+
+func decode(encoded []byte) (*learnt, error) {
+	var version struct {
+		Version int `json:"version"`
+	}
+	err := json.Unmarshal(encoded, &version)
+	all, old := new(learnt), new(learntV1)
+	switch {
+	case err != nil:
+	case version.Version == learntVersion:
+		err = json.Unmarshal(encoded, all)
+	case version.Version == 1:
+		err = json.Unmarshal(encoded, old, json.MatchCaseInsensitiveNames(true))
+		all = old.upgrade()
+	default:
+		return nil, fmt.Errorf("version %d is unknown; this is version %d", version.Version, learntVersion)
+	}
+	if err != nil { // its text may quote the data
+		return nil, errors.New("not a document of the scheduler")
+	}
+	return all, nil
+}
+
+func exportModels(models [2]*model) learntModels {
+	return learntModels{models[0].export(), models[1].export()}
+}
+
+func (m *model) export() learntModel {
+	return learntModel{
+		m.location, m.shape, m.drift, m.arrivals,
+		learntTable{lowestOctave, binsPerOctave, shortened(m.events[:]), shortened(m.exposed[:])},
+	}
+}
+
+// shortened drops the zeros at the end.
+func shortened(full []float64) []float32 {
+	var short []float32
+	for i, v := range full {
+		if v = math.Round(v*1e4) / 1e4; v != 0 {
+			short = append(short, make([]float32, i+1-len(short))...)
+			short[i] = float32(v)
+		}
+	}
+	return short
+}
+
+func loadModels(models [2]*model, stored learntModels) error {
+	return errors.Join(models[0].load(&stored.Plain), models[1].load(&stored.Hinted))
+}
+
+func (m *model) load(stored *learntModel) error {
+	t := &stored.Table
+	if t.LowestOctave != lowestOctave || t.BinsPerOctave != binsPerOctave || max(len(t.Events), len(t.Exposed)) > bins {
+		return errors.New("a duration model has other bins")
+	}
+	m.location, m.shape, m.drift, m.arrivals = stored.Location, stored.Shape, stored.Drift, stored.Arrivals
+	for i, v := range t.Events {
+		m.events[i] = float64(v)
+	}
+	for i, v := range t.Exposed {
+		m.exposed[i] = float64(v)
+	}
+	signed := max(math.Abs(m.InfoAB), math.Abs(m.SumA), math.Abs(m.SumB),
+		math.Abs(m.drift.Sum), math.Abs(m.drift.Trial), math.Abs(m.drift.Gain), math.Abs(m.drift.Believed))
+	if !(signed < 1e9) || !counts(m.Ends, m.Spread, m.Stuck, m.arrivals) ||
+		!counts(m.InfoA, m.InfoB, m.drift.Info, m.drift.Variance) ||
+		!counts(m.events[:]...) || !counts(m.exposed[:]...) || m.InfoAB*m.InfoAB > m.InfoA*m.InfoB*1.001+1e-6 {
+		return errors.New("a number of a duration model is out of range")
+	}
+	m.estimate()
+	if !(math.Abs(m.a) < 30 && math.Abs(m.b) < 5 && math.Abs(m.drift.Believed) < 10 && math.Abs(m.drift.Trial) < 10) {
+		return errors.New("a duration model predicts no possible duration")
+	}
+	m.tabulate()
+	return nil
+}
+
+// counts reports whether all are possible counts: not negative, and not absurdly large.
+func counts(values ...float64) bool {
+	for _, v := range values {
+		if !(v >= 0 && v < 1e9) {
+			return false
+		}
+	}
+	return true
+}
+
+// learntV1 is version 1, which listed numbers by position. Its names are read without regard to case.
+type learntV1 struct {
+	At   time.Time
+	Pool modelsV1
+	APIs map[string]struct {
+		Laws         modelsV1
+		Ends, Hooked float64
+		Ranks        ranks
+	}
+	forecast
+	Sharing *struct {
+		learntSharing
+		PerMinute float64 `json:"per_minute"`
+	}
+}
+
+type modelsV1 [2]struct {
+	Location        [5]float64
+	Shape           [3]float64
+	Drift           [6]float64
+	Arrivals        float64
+	Events, Exposed []float32
+}
+
+func (old *learntV1) upgrade() *learnt {
+	all := &learnt{At: old.At, Pool: old.Pool.upgrade(), APIs: make(map[string]learntAPI), Arrivals: old.forecast}
+	for name, a := range old.APIs {
+		all.APIs[name] = learntAPI{a.Laws.upgrade(), a.Ends, a.Hooked, a.Ranks}
+	}
+	if o := old.Sharing; o != nil {
+		limits := PerMinute(o.PerMinute)
+		o.Requests, o.PerSeconds = limits.Requests, limits.Per.Seconds()
+		all.Sharing = &o.learntSharing
+	}
+	return all
+}
+
+func (old *modelsV1) upgrade() (models learntModels) {
+	for i, m := range []*learntModel{&models.Plain, &models.Hinted} {
+		l, s, d := old[i].Location, old[i].Shape, old[i].Drift
+		*m = learntModel{
+			location{l[0], l[1], l[2], l[3], l[4]}, shape{s[0], s[1], s[2]}, drift{d[0], d[1], d[2], d[3], d[4], d[5]},
+			old[i].Arrivals, learntTable{lowestOctave, binsPerOctave, old[i].Events, old[i].Exposed},
+		}
+	}
+	return models
+}

@@ -1,0 +1,327 @@
+// Package schedule decides which job is polled when. Scheduler learns how long jobs take, gives each job a score, and
+// hands out turns: the right to send one request, within a quota. docs/scheduling.md describes the model.
+//
+// Times are compared by the monotonic clock where they have one, so that a wall clock that jumps neither overspends the
+// quota nor stops the polling.
+package schedule
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"time"
+	_ "time/tzdata" // day_resets_at names time zones, also where the system has no database of them
+)
+
+// Limits is a quota of requests. The zero value is unlimited.
+type Limits struct {
+	Requests   int           // in any window of length Per; 0: unlimited
+	Per        time.Duration // at least a nanosecond where Requests is not 0
+	PerDay     int           // in any 24 hours, or between two resets; 0: unlimited
+	DayResets  DayReset
+	Concurrent int // requests in flight; 0: unlimited
+}
+
+// PerMinute returns limits of n requests in any minute; 0 is unlimited. Below 1, that is one request in 60/n seconds.
+// Above 1, a fraction is dropped.
+func PerMinute(n float64) Limits {
+	switch {
+	case n <= 0:
+		return Limits{}
+	case n < 1:
+		return Limits{Requests: 1, Per: time.Duration(float64(time.Minute) / n)}
+	}
+	return Limits{Requests: int(n), Per: time.Minute}
+}
+
+func (l Limits) sameQuota(m Limits) bool {
+	return l.Requests == m.Requests && l.Per == m.Per && l.PerDay == m.PerDay
+}
+
+// Block is the number of requests to store as reserved in one write, before the first of them is sent: the requests of
+// one second, at least 1. It is 0 without a quota, where nothing needs to be stored.
+func (l Limits) Block() int {
+	perSecond := math.Inf(1)
+	if l.Requests > 0 {
+		perSecond = float64(l.Requests) / l.Per.Seconds()
+	}
+	if l.PerDay > 0 {
+		perSecond = min(perSecond, float64(l.PerDay)/86400)
+	}
+	if math.IsInf(perSecond, 1) {
+		return 0
+	}
+	return max(int(perSecond), 1)
+}
+
+// DayReset is the time of day at which the day's quota resets. The zero value is a rolling day: any 24 hours.
+type DayReset struct {
+	hour, minute int
+	zone         *time.Location
+}
+
+// ParseDayReset parses "15:04" (UTC), "15:04 Europe/Berlin", or "" for a rolling day.
+func ParseDayReset(s string) (DayReset, error) {
+	if s == "" {
+		return DayReset{}, nil
+	}
+	clock, zoneName, _ := strings.Cut(s, " ")
+	at, err := time.Parse("15:04", clock)
+	if err != nil {
+		return DayReset{}, errors.New(`not a time of day; write "00:00", or ` +
+			`"00:00 America/Los_Angeles" with a time zone, or "" for a rolling 24 hours`)
+	}
+	zone, err := time.LoadLocation(strings.TrimSpace(zoneName))
+	if err != nil || zone == time.Local {
+		return DayReset{}, errors.New(`not the name of a time zone; write one as in "00:00 America/Los_Angeles"`)
+	}
+	return DayReset{at.Hour(), at.Minute(), zone}, nil
+}
+
+// around returns the latest reset up to now, and the one after it.
+func (d DayReset) around(now time.Time) (last, next time.Time) {
+	year, month, day := now.In(d.zone).Date()
+	for day++; ; day-- { // starts with tomorrow's, which may have come where clocks are put forward
+		if last := d.on(year, month, day); !last.After(now) {
+			return last, d.on(year, month, day+1)
+		}
+	}
+}
+
+// on returns the reset of a day. Where clocks are put forward over it, it is when they would have shown that time.
+func (d DayReset) on(year int, month time.Month, day int) time.Time {
+	t := time.Date(year, month, day, d.hour, d.minute, 0, 0, d.zone)
+	if t.Hour() == d.hour && t.Minute() == d.minute {
+		return t
+	}
+	_, before := t.Add(-12 * time.Hour).Zone()
+	return time.Date(year, month, day, d.hour, d.minute, -before, 0, time.UTC).In(d.zone)
+}
+
+// Windows are kept longer than the vendor's: for a server that counts in whole seconds, for a clock that runs a little
+// faster than ours, and, with a fixed reset, for clocks that disagree on the time of day.
+const (
+	secondMargin = time.Second
+	driftMargin  = 1000 // one part in
+	resetMargin  = time.Minute
+)
+
+// quota is the log of requests, and decides whether one more may be sent. A request counts from its reservation until a
+// window's length after its answer: the server counted it somewhere in between, so the windows hold whatever the
+// latency is. The scheduler's lock guards it.
+type quota struct {
+	limits      Limits
+	inFlight    map[string]struct{} // request IDs of the turns that have not ended
+	share       float64             // of the minute's quota that is used; others use the rest
+	minute, day window
+}
+
+// window is the log of one window of the quota.
+type window struct {
+	limit    int           // 0: unlimited
+	length   time.Duration // of a rolling window
+	reset    DayReset      // of a window that resets at a time of day
+	entries  []entry       // answered requests, the oldest first
+	requests int           // in entries
+}
+
+// entry is requests that were answered within a short time.
+type entry struct {
+	first, last time.Time
+	requests    int
+}
+
+// maxEntries is roughly the maximum number of entries of a window. With a larger quota, neighbouring requests share an
+// entry.
+const maxEntries = 4096
+
+// setShare sets the part of the minute's quota that may be used, above 0 and at most 1.
+func (q *quota) setShare(share float64, now time.Time) {
+	if share != q.share {
+		q.minute.expire(now) // by its present length
+		q.share = share
+		q.resize()
+	}
+}
+
+func (q *quota) resize() {
+	limit, length := q.limits.Requests, q.limits.Per
+	if limit == 0 {
+		length = time.Minute
+	} else if q.share < 1 {
+		// The same share of the burst and of the rate.
+		rate := float64(limit) / length.Seconds() * q.share
+		limit = max(int(float64(limit)*q.share), 1)
+		length = time.Duration(float64(limit) / rate * float64(time.Second))
+	}
+	margin := func(length time.Duration) time.Duration {
+		return length + length/driftMargin + min(secondMargin, length/60)
+	}
+	q.minute.limit, q.minute.length = limit, margin(length)
+	q.day.limit, q.day.length, q.day.reset = q.limits.PerDay, margin(24*time.Hour), q.limits.DayResets
+}
+
+// free reports whether one more request may be sent. If not, at is when that may change: zero when it depends on the
+// answer to a request in flight.
+func (q *quota) free(now time.Time) (ok bool, at time.Time) {
+	if q.limits.Concurrent > 0 && len(q.inFlight) >= q.limits.Concurrent {
+		return false, time.Time{}
+	}
+	for _, w := range []*window{&q.minute, &q.day} {
+		entries, requests := w.live(now)
+		if w.limit == 0 || requests+len(q.inFlight) < w.limit {
+			continue
+		}
+		if requests == 0 {
+			return false, time.Time{}
+		}
+		if free := w.frees(now, entries); free.After(at) {
+			at = free
+		}
+	}
+	return at.IsZero(), at
+}
+
+// answered counts a request that is no longer in flight, and was answered or given up.
+func (q *quota) answered(at time.Time) {
+	for _, w := range []*window{&q.minute, &q.day} {
+		w.expire(at)
+		w.add(at, 1)
+	}
+}
+
+func (w *window) add(at time.Time, requests int) {
+	w.requests += requests
+	if n := len(w.entries); n > 0 {
+		latest := &w.entries[n-1]
+		if at.Before(latest.last) { // two answers arrived in the other order
+			at = latest.last
+		}
+		coarse := w.limit == 0 || w.limit > maxEntries
+		if at.Equal(latest.last) || coarse && at.Sub(latest.first) < w.length/maxEntries {
+			latest.last = at
+			latest.requests += requests
+			return
+		}
+	}
+	w.entries = append(w.entries, entry{at, at, requests})
+}
+
+// live returns what has not left the window.
+func (w *window) live(now time.Time) (entries []entry, requests int) {
+	length := w.length
+	if w.reset.zone != nil {
+		last, _ := w.reset.around(now.Add(-resetMargin))
+		length = now.Sub(last)
+	}
+	entries, requests = w.entries, w.requests
+	for len(entries) > 0 && now.Sub(entries[0].last) >= length {
+		requests -= entries[0].requests
+		entries = entries[1:]
+	}
+	return entries, requests
+}
+
+func (w *window) expire(now time.Time) { w.entries, w.requests = w.live(now) }
+
+// frees returns when the oldest of the entries leaves the window.
+func (w *window) frees(now time.Time, entries []entry) time.Time {
+	if w.reset.zone != nil {
+		_, next := w.reset.around(now.Add(-resetMargin))
+		return now.Add(next.Add(resetMargin).Sub(now)) // keeps the monotonic clock
+	}
+	return entries[0].last.Add(w.length)
+}
+
+// Usage is the usage of one window of the quota.
+type Usage struct {
+	Limit  float64   // requests; +Inf: unlimited
+	Used   float64   // requests sent within the window, or in flight
+	Resets time.Time // when the oldest of them leaves the window, or all do at a fixed reset; zero with none
+}
+
+func (q *quota) used(w *window, now time.Time) Usage {
+	entries, requests := w.live(now)
+	u := Usage{Limit: float64(w.limit), Used: float64(requests + len(q.inFlight))}
+	if w.limit == 0 {
+		u.Limit = math.Inf(1)
+	}
+	if requests > 0 {
+		u.Resets = w.frees(now, entries)
+	}
+	return u
+}
+
+// usage returns the usage of the minute and of the day. A window longer than a minute is shown as requests per minute.
+func (q *quota) usage(now time.Time) (minute, day Usage) {
+	minute, day = q.used(&q.minute, now), q.used(&q.day, now)
+	if limit := float64(q.limits.Requests); limit > 0 {
+		minute.Limit = limit
+		if q.limits.Per > time.Minute {
+			// Per was rounded to nanoseconds.
+			perMinute := math.Round(limit/q.limits.Per.Minutes()*1e9) / 1e9
+			minute.Limit, minute.Used = perMinute, min(minute.Used/limit, 1)*perMinute
+		}
+	}
+	return minute, day
+}
+
+// left returns how many requests the day's quota still has; 0 without a limit.
+func (q *quota) left(now time.Time) float64 {
+	return max(float64(q.day.limit)-q.used(&q.day, now).Used, 0)
+}
+
+// outlook returns what may be spent of the day's quota, and when.
+func (q *quota) outlook(now time.Time) outlook {
+	w := &q.day
+	begin := now.Truncate(time.Hour) // close enough for zones with half hours
+	o := outlook{limit: float64(w.limit), left: q.left(now), hour: now.Sub(begin).Hours(), horizon: 24}
+	if w.reset.zone == nil {
+		entries, _ := w.live(now)
+		for _, e := range entries {
+			if i := int(e.last.Add(w.length).Sub(begin).Hours()); i >= 0 && i < len(o.frees) {
+				o.frees[i] += float64(e.requests)
+			}
+		}
+		return o
+	}
+	last, next := w.reset.around(now)
+	o.horizon = next.Sub(begin).Hours()
+	o.morning = last.Add(morningHours * time.Hour).Sub(begin).Hours()
+	o.early = math.Floor(morningShare*o.limit) - (o.limit - o.left)
+	return o
+}
+
+// dayResets returns when the day's quota resets at a fixed time; zero without one.
+func (q *quota) dayResets(now time.Time) time.Time {
+	if q.limits.PerDay == 0 || q.day.reset.zone == nil {
+		return time.Time{}
+	}
+	return q.day.frees(now, nil)
+}
+
+// pace returns the requests of the last minute, with one more, divided by those of a minute if the day's quota were
+// spent evenly; 0 without a limit per day.
+func (q *quota) pace(now time.Time) float64 {
+	if q.day.limit == 0 {
+		return 0
+	}
+	return (q.used(&q.minute, now).Used + 1) / (float64(q.day.limit) / (24 * 60) * q.minute.length.Minutes())
+}
+
+// morning returns until when nothing may be sent because the morning's share of a day with a fixed reset is spent; zero
+// if it is not.
+func (q *quota) morning(now time.Time) time.Time {
+	w := &q.day
+	if w.limit == 0 || w.reset.zone == nil {
+		return time.Time{}
+	}
+	if q.used(w, now).Used < morningMost*float64(w.limit) {
+		return time.Time{}
+	}
+	last, _ := w.reset.around(now)
+	if noon := last.Add(morningHours * time.Hour); noon.After(now) {
+		return now.Add(noon.Sub(now)) // keeps the monotonic clock
+	}
+	return time.Time{}
+}

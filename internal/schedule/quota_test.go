@@ -1,0 +1,423 @@
+package schedule_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+var start = time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+
+func at(d time.Duration) time.Time { return start.Add(d) }
+
+// perMinute returns limits of n requests a minute and perDay a day.
+func perMinute(n float64, perDay int) schedule.Limits {
+	limits := schedule.PerMinute(n)
+	limits.PerDay = perDay
+	return limits
+}
+
+func concurrent(limits schedule.Limits, n int) schedule.Limits {
+	limits.Concurrent = n
+	return limits
+}
+
+func resets(limits schedule.Limits, at string) schedule.Limits {
+	limits.DayResets, _ = schedule.ParseDayReset(at)
+	return limits
+}
+
+// A quota takes turns for jobs that the scheduler does not know: only the quota decides.
+type quota struct {
+	*schedule.Scheduler
+	turns int
+}
+
+func newQuota(limits schedule.Limits) *quota { return &quota{Scheduler: schedule.New(limits, start)} }
+
+func (q *quota) turn(now time.Time) (*schedule.Turn, time.Time) {
+	q.turns++
+	return q.TurnFor(fmt.Sprint(q.turns), now)
+}
+
+// send sends a request that is answered at once.
+func (q *quota) send(now time.Time) (ok bool, free time.Time) {
+	turn, free := q.turn(now)
+	if turn != nil {
+		turn.Answered(now, 0)
+	}
+	return turn != nil, free
+}
+
+func (q *quota) usage(now time.Time) (minute, day schedule.Usage) {
+	v := q.View(now, nil)
+	return v.Minute, v.Day
+}
+
+// mostWithin is the largest number of times within any window of that length.
+func mostWithin(times []time.Time, length time.Duration) int {
+	slices.SortFunc(times, time.Time.Compare)
+	most, first := 0, 0
+	for i, t := range times {
+		for t.Sub(times[first]) >= length {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+// A server counts requests when they arrive, some time between their reservation and
+// their answer. Whatever that time is, and whatever the load, no window of the server
+// holds more than the quota.
+func TestQuotaKeepsTheServersWindows(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		limits    schedule.Limits
+		perMinute int
+		perDay    int
+		latency   time.Duration
+	}{
+		{"default plan", concurrent(perMinute(5, 100), 16), 5, 100, 9 * time.Second},
+		{"minute only", concurrent(perMinute(30, 0), 16), 30, math.MaxInt, 3 * time.Second},
+		{"fraction", concurrent(perMinute(0.5, 100), 4), 1, 100, 20 * time.Second},
+		{"fraction above one", concurrent(perMinute(2.5, 0), 4), 2, math.MaxInt, time.Second},
+		{"large", concurrent(perMinute(200, 8_000), 100), 200, 8_000, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(1, uint64(len(tt.name))))
+			q := newQuota(tt.limits)
+			type request struct {
+				turn     *schedule.Turn
+				answered time.Time
+			}
+			var arrivals []time.Time
+			var inFlight []request
+			now := start
+			for now.Before(at(30*24*time.Hour)) && len(arrivals) < 20_000 {
+				inFlight = slices.DeleteFunc(inFlight, func(r request) bool {
+					if r.answered.After(now) {
+						return false
+					}
+					r.turn.Unanswered(r.answered, 0)
+					return true
+				})
+				if turn, _ := q.turn(now); turn != nil {
+					latency := time.Duration(r.Int64N(int64(tt.latency)))
+					arrivals = append(arrivals, now.Add(time.Duration(r.Int64N(int64(latency)+1))))
+					inFlight = append(inFlight, request{turn, now.Add(latency)})
+					continue
+				}
+				now = now.Add(time.Duration(r.Int64N(int64(tt.latency)/2) + 1))
+			}
+			if len(arrivals) < 1000 {
+				t.Fatalf("only %d requests in the whole time: the quota was not used", len(arrivals))
+			}
+			if most := mostWithin(arrivals, time.Minute); most > tt.perMinute {
+				t.Errorf("%d requests within a minute, more than %d", most, tt.perMinute)
+			}
+			if most := mostWithin(arrivals, 24*time.Hour); most > tt.perDay {
+				t.Errorf("%d requests within a day, more than %d", most, tt.perDay)
+			}
+			if tt.limits.Per > time.Minute {
+				if most := mostWithin(arrivals, 2*time.Minute); most > 1 {
+					t.Errorf("%d requests within two minutes at half a request a minute", most)
+				}
+			}
+		})
+	}
+}
+
+// The quota is free when it says so, and early enough to be used up in full.
+func TestQuotaSaysWhenItIsFree(t *testing.T) {
+	q := newQuota(perMinute(5, 100))
+	now, sent := start, 0
+	for now.Before(at(24 * time.Hour)) {
+		ok, free := q.send(now)
+		if ok {
+			sent++
+			continue
+		}
+		if !free.After(now) {
+			t.Fatalf("at %s: not free, and free at %s", now, free)
+		}
+		now = free
+	}
+	if sent != 100 {
+		t.Errorf("%d requests in 24 hours, want 100", sent)
+	}
+	if ok, _ := q.send(now.Add(2 * time.Minute)); !ok {
+		t.Error("not free after the time that it named")
+	}
+}
+
+func TestDayReset(t *testing.T) {
+	q := newQuota(resets(schedule.Limits{PerDay: 3}, "00:00"))
+	for range 3 {
+		if ok, _ := q.send(start); !ok {
+			t.Fatal("refused within the quota")
+		}
+	}
+	ok, free := q.send(start)
+	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	if ok || free.Before(midnight) || free.After(midnight.Add(2*time.Minute)) {
+		t.Errorf("after the quota: ok %v, free at %s; want just after %s", ok, free, midnight)
+	}
+	if _, usage := q.usage(start); usage.Used != 3 || usage.Limit != 3 || !usage.Resets.Equal(free) {
+		t.Errorf("usage %+v; want 3 of 3, reset at %s", usage, free)
+	}
+	if ok, _ := q.send(free); !ok {
+		t.Error("refused after the reset")
+	}
+}
+
+// A day that resets at a time of a zone does so all year, also where the clocks change
+// at that time, and at the end of months.
+func TestDayResetAllYear(t *testing.T) {
+	for _, text := range []string{
+		"00:00", "00:00 America/Los_Angeles", "02:30 Europe/Berlin", "01:30 America/New_York",
+		"23:59 Asia/Kathmandu", "00:00 America/Santiago",
+	} {
+		clock, name, _ := strings.Cut(text, " ")
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := newQuota(resets(schedule.Limits{PerDay: 1}, text))
+		changed := 0
+		for now, end := start, start.AddDate(1, 0, 0); now.Before(end); {
+			if ok, _ := q.send(now); !ok {
+				t.Fatalf("%s: refused after the reset at %s", text, now.In(zone))
+			}
+			_, free := q.send(now)
+			if length := free.Sub(now); length <= 0 || length > 25*time.Hour+2*time.Minute {
+				t.Fatalf("%s: free %s after %s", text, length, now.In(zone))
+			}
+			if reset := free.Add(-time.Minute).In(zone); reset.Format("15:04") != clock {
+				changed++ // the clocks were put forward over it
+				_, before := reset.Add(-12 * time.Hour).Zone()
+				if reset.UTC().Add(time.Duration(before)*time.Second).Format("15:04") != clock {
+					t.Errorf("%s: the day resets at %s", text, reset)
+				}
+			}
+			if ok, _ := q.send(free.Add(-time.Second)); ok {
+				t.Fatalf("%s: free before the reset at %s", text, free.In(zone))
+			}
+			now = free
+		}
+		if changed > 1 {
+			t.Errorf("%s: the day reset at another time %d times", text, changed)
+		}
+	}
+}
+
+func TestParseDayReset(t *testing.T) {
+	for _, good := range []string{"", "00:00", "23:59", "00:00 America/Los_Angeles", "06:30 Europe/Berlin"} {
+		if _, err := schedule.ParseDayReset(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"midnight", "24:00", "0", "00:00 Nowhere/Land", "00:00 Local", "00:00:00"} {
+		if _, err := schedule.ParseDayReset(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestQuotaUnderManyGoroutines(t *testing.T) {
+	s := schedule.New(concurrent(perMinute(50, 70), 8), start)
+	var sent atomic.Int64
+	for _, minute := range []time.Duration{0, 1, 2} {
+		now := at(minute * 62 * time.Second)
+		var wg sync.WaitGroup
+		for worker := range 64 {
+			wg.Go(func() {
+				for range 100 {
+					if turn, _ := s.TurnFor(fmt.Sprint(worker), now); turn != nil {
+						sent.Add(1)
+						turn.Answered(now, 0)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	if sent.Load() != 70 {
+		t.Errorf("%d requests were let through, want the day's 70", sent.Load())
+	}
+}
+
+// A turn ends in one way: what was sent stays counted, and a second end panics.
+func TestTurn(t *testing.T) {
+	ends := map[string]func(*schedule.Turn){
+		"NotSent":    func(turn *schedule.Turn) { turn.NotSent() },
+		"Answered":   func(turn *schedule.Turn) { turn.Answered(start, 0) },
+		"Unanswered": func(turn *schedule.Turn) { turn.Unanswered(start, 0) },
+		"Refused":    func(turn *schedule.Turn) { turn.Refused(start, false) },
+	}
+	for first, end := range ends {
+		for second, again := range ends {
+			q := newQuota(concurrent(perMinute(5, 100), 1))
+			turn, _ := q.turn(start)
+			if more, at := q.turn(start); turn == nil || more != nil || !at.IsZero() || q.InFlight() != 1 {
+				t.Fatalf("a turn of one: %v, beside it %v, at %s, %d in flight", turn, more, at, q.InFlight())
+			}
+			end(turn)
+			want := 1.0
+			if first == "NotSent" {
+				want = 0
+			}
+			if _, day := q.usage(start); day.Used != want || q.InFlight() != 0 {
+				t.Errorf("after %s: %v used, %d in flight", first, day.Used, q.InFlight())
+			}
+			func() {
+				defer func() {
+					r := fmt.Sprint(recover())
+					if !strings.Contains(r, "ended by "+first) || !strings.Contains(r, "again by "+second) {
+						t.Errorf("%s after %s panics with %s", second, first, r)
+					}
+				}()
+				again(turn)
+			}()
+			if next, _ := q.turn(start); next == nil { // the panic left no lock and no count behind
+				t.Errorf("after %s and %s: no turn", first, second)
+			}
+		}
+	}
+}
+
+// No second turn is given out for a job while one is held, also where the job was removed
+// and added again in between.
+func TestOneTurnPerJob(t *testing.T) {
+	s := schedule.New(schedule.Limits{}, start)
+	job := schedule.Job{RequestID: "a", Start: start, AtOnce: true}
+	s.Add(start, job)
+	turn, _ := s.Next(start)
+	s.Remove("a")
+	s.Add(start, job)
+	if second, _ := s.Next(start); second != nil {
+		t.Error("a second turn for a job in flight")
+	}
+	if second, at := s.TurnFor("a", start); second != nil || !at.IsZero() {
+		t.Error("a second turn out of order for a job in flight")
+	}
+	turn.NotSent()
+	if again, at := s.Next(start); again != nil || at.Sub(start) != 10*time.Second {
+		t.Errorf("after a request that could not be sent: %v, or at %s", again, at)
+	}
+	if again, _ := s.Next(at(10 * time.Second)); again == nil || again.RequestID != "a" {
+		t.Errorf("10 s after a request that could not be sent: %+v", again)
+	}
+}
+
+func TestUnlimited(t *testing.T) {
+	q := newQuota(schedule.Limits{})
+	q.turn(start)
+	q.turn(start)
+	if minute, day := q.usage(start); !math.IsInf(minute.Limit, 1) || !math.IsInf(day.Limit, 1) || minute.Used != 2 {
+		t.Errorf("usage %+v, %+v; want 2 used of no limit", minute, day)
+	}
+}
+
+func TestSetLimits(t *testing.T) {
+	q := newQuota(perMinute(5, 0))
+	for range 5 {
+		q.send(start)
+	}
+	for _, tt := range []struct {
+		perMinute float64
+		want      bool
+	}{{5, false}, {6, true}, {2, false}, {0, true}} {
+		q.SetLimits(perMinute(tt.perMinute, 0))
+		turn, _ := q.turn(start)
+		if (turn != nil) != tt.want {
+			t.Errorf("5 used, limit %v: %v, want %v", tt.perMinute, turn != nil, tt.want)
+		}
+		if turn != nil {
+			turn.NotSent()
+		}
+	}
+}
+
+// What was reserved before a restart counts as answered as late as it may have been.
+func TestRestore(t *testing.T) {
+	q := newQuota(perMinute(5, 100))
+	log := map[int64]int{at(-25 * time.Hour).Unix(): 50, at(-time.Hour).Unix(): 30, at(-8 * time.Second).Unix(): 3}
+	q.Restore(log, 10*time.Second, start)
+	minute, day := q.usage(start)
+	if minute.Used != 3 || day.Used != 33 {
+		t.Errorf("%v of the minute and %v of the day are used, want 3 and 33", minute.Used, day.Used)
+	}
+	// They may have been answered just now.
+	if got := minute.Resets.Sub(start); got < time.Minute || got > 62*time.Second {
+		t.Errorf("the first leaves the minute after %s", got)
+	}
+}
+
+func TestUsagePerMinute(t *testing.T) {
+	for _, tt := range []struct {
+		perMinute, limit, used float64
+		resets                 string
+	}{
+		{0.5, 0.5, 0.5, "2m1s"}, {0.7, 0.7, 0.7, "1m27s"}, {0.0001, 0.0001, 0.0001, "166h50m1s"},
+		{2.9, 2, 1, "1m1s"}, {5, 5, 1, "1m1s"},
+	} {
+		q := newQuota(perMinute(tt.perMinute, 0))
+		q.send(start)
+		minute, _ := q.usage(start)
+		if minute.Limit != tt.limit || minute.Used != tt.used {
+			t.Errorf("%v per minute: %v of %v used, want %v of %v", tt.perMinute, minute.Used, minute.Limit, tt.used, tt.limit)
+		}
+		if got := fmt.Sprint(minute.Resets.Sub(start).Round(time.Second)); got != tt.resets {
+			t.Errorf("%v per minute: resets after %s, want %s", tt.perMinute, got, tt.resets)
+		}
+	}
+}
+
+func TestBlock(t *testing.T) {
+	for _, tt := range []struct {
+		limits schedule.Limits
+		want   int
+	}{
+		{schedule.Limits{}, 0}, {perMinute(5, 100), 1}, {perMinute(0.1, 0), 1}, {perMinute(600, 0), 10},
+		{perMinute(6000, 864_000), 10}, {schedule.Limits{PerDay: 86_400_000}, 1000},
+	} {
+		if got := tt.limits.Block(); got != tt.want {
+			t.Errorf("%+v: %d requests are reserved at once, want %d", tt.limits, got, tt.want)
+		}
+	}
+}
+
+// On a day with a fixed reset, no more than 39 % of the quota is spent in the first ten
+// hours, however much there is to poll.
+func TestMorning(t *testing.T) {
+	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	s := schedule.New(resets(perMinute(60, 100), "00:00"), midnight)
+	for i := range 500 {
+		// Overdue: due at any price.
+		s.Add(midnight, schedule.Job{RequestID: fmt.Sprint(i), Start: midnight.Add(-48 * time.Hour)})
+	}
+	noon := midnight.Add(10 * time.Hour)
+	polled := make(backEnd).work(t, s, midnight.Add(2*time.Minute), midnight.Add(24*time.Hour))
+	before, after := 0, 0
+	for _, times := range polled {
+		for _, at := range times {
+			if at.Before(noon) {
+				before++
+			} else {
+				after++
+			}
+		}
+	}
+	if before != 39 || after != 61 {
+		t.Errorf("%d requests before %s and %d after, want 39 and 61", before, noon, after)
+	}
+}

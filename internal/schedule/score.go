@@ -1,0 +1,113 @@
+package schedule
+
+import "math"
+
+// scoreOf returns what a request about a job is worth, in seconds of expected delay:
+//
+//	score = priority · q · (eˣ − 1 − x) / h
+//
+// x is the hazard accumulated since the job was last seen running, h the hazard just ahead, and q the share of ends
+// that no webhook reports. The score is the price at which polling now is optimal; docs/scheduling.md derives it.
+func scoreOf(x, h, q, priority float64) float64 {
+	x = min(x, 50)
+	excess := x * x / 2 * (1 + x/3)
+	if x > 1e-3 {
+		excess = math.Expm1(x) - x
+	}
+	return priority * q * excess / h
+}
+
+// score is a job's score at a time.
+type score struct {
+	value   float64
+	hazard  float64 // accumulated since it was last seen running
+	overdue bool    // it is due at any price
+}
+
+func (s score) isDue(price float64) bool { return s.value >= price || s.overdue }
+
+const (
+	overdueHazard = 3.5 // accumulated: the job has ended with a probability of 97 %, and waiting gains nothing
+	overdueGap    = 4.0 // times its age when it was last seen running, or twice the predicted duration
+)
+
+// score returns the score at a time, with a factor on the hazard.
+func (j *job) score(t, factor float64) score {
+	m := j.model()
+	median := m.median(float64(j.lnAudio))
+	age := max(t-j.start, 1e-3)
+	to := position(math.Log(age) - median)
+	x := (m.at(to) - m.at(position(j.lnAge(j.seen)-median))) * factor
+	q := j.api.uncovered()
+	return score{
+		value:  scoreOf(x, m.hazard(to+0.5)*factor/age, q, float64(j.priority)),
+		hazard: x,
+		overdue: j.atOnce && j.neverSeen() || x >= overdueHazard-math.Log(q) ||
+			age > overdueGap/q*max(j.seen-j.start, 2*math.Exp(median)),
+	}
+}
+
+// due returns when a job that is not due at t will be.
+func (j *job) due(t, factor, price float64) float64 {
+	isDue := func(t float64) bool { return j.score(t, factor).isDue(price) }
+	// Ages a bin apart, then between the last two.
+	step := max(t-j.start, 0.05*math.Exp(j.model().median(float64(j.lnAudio)))) * binWidth
+	early, late := t, t+step
+	for !isDue(late) {
+		step *= 1 + binWidth
+		early, late = late, late+step
+	}
+	for late-early > 0.001*(late-j.start) {
+		if middle := (early + late) / 2; isDue(middle) {
+			late = middle
+		} else {
+			early = middle
+		}
+	}
+	return late
+}
+
+// The number of requests is computed at this many prices, from 0.1 to 100,000 s.
+const prices = 16
+
+func priceAt(i int) float64 { return 0.1 * math.Pow(10, float64(i)*6/(prices-1)) }
+
+// demand is a number of requests at each price.
+type demand [prices]float64
+
+// at interpolates.
+func (d *demand) at(price float64) float64 {
+	p := min(max(math.Log10(price*10)*(prices-1)/6, 0), prices-1.001)
+	i := int(p)
+	return d[i] + (d[i+1]-d[i])*(p-float64(i))
+}
+
+// requests returns how many more requests a job of median length is expected to get, by the bin of its age when it was
+// last seen running. It goes backwards: from each age to the next at which the score reaches the price.
+func (m *model) requests(q float64) *[bins]demand {
+	var n [bins + 1]demand
+	var ages [bins + 1]float64
+	for b := range ages {
+		ages[b] = math.Exp(m.median(0) + lowestZ + float64(b)*binWidth)
+	}
+	for i := range prices {
+		price := priceAt(i)
+		next := bins
+		for b := bins - 1; b >= 0; b-- {
+			reaches := func(c int) bool {
+				return scoreOf(m.cum[c]-m.cum[b], m.hazards[min(c, bins-1)]/ages[c], q, 1) >= price
+			}
+			for next > b+1 && reaches(next-1) {
+				next--
+			}
+			x := m.cum[next] - m.cum[b]
+			running := math.Exp(-x)
+			n[b][i] = running*(1+n[next][i]) + q*(1-running)
+			// Several within a bin: (eˣ−1−x)/h = λ is about x = √(2λh) for small x.
+			if gap := math.Sqrt(2 * price * m.hazards[b] / ages[b] / q); next == b+1 && gap < x {
+				n[b][i] = (1-running)/gap + running*n[next][i]
+			}
+		}
+	}
+	return (*[bins]demand)(n[:bins])
+}

@@ -1,0 +1,121 @@
+package schedule
+
+import (
+	"fmt"
+	"time"
+)
+
+// Turn is the right to send one request about a job. It holds a reservation of the quota, and no other turn is given
+// out for its job, until one of its methods ends it. Every turn must end exactly once; a second end panics.
+type Turn struct {
+	RequestID string
+
+	s     *Scheduler
+	begun time.Time
+	ended string // name of the method that ended it
+}
+
+// minRetry is how soon a job is polled again about which nothing was learnt.
+const minRetry = 10 * time.Second
+
+// Next returns a turn for the job to poll now. If there is none, at is when to look again: zero when something else has
+// to happen first.
+func (s *Scheduler) Next(now time.Time) (t *Turn, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(s.jobs) == 0:
+		return nil, time.Time{}
+	case now.Before(s.sharing.until):
+		return nil, s.sharing.until
+	}
+	if at := s.quota.morning(now); !at.IsZero() {
+		return nil, at
+	}
+	if free, at := s.quota.free(now); !free {
+		return nil, at
+	}
+	j, score, at := s.choose(now)
+	if j == nil {
+		return nil, at
+	}
+	s.price.spent(score)
+	return s.turn(j.id, now), time.Time{}
+}
+
+// TurnFor returns a turn for one job, which need not be known, as soon as the quota allows a request. If it does not,
+// or a request for the job is in flight, at is as with Next.
+func (s *Scheduler) TurnFor(id string, now time.Time) (t *Turn, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, inFlight := s.quota.inFlight[id]; inFlight {
+		return nil, time.Time{}
+	}
+	if free, at := s.quota.free(now); !free {
+		return nil, at
+	}
+	return s.turn(id, now), time.Time{}
+}
+
+func (s *Scheduler) turn(id string, now time.Time) *Turn {
+	s.quota.inFlight[id] = struct{}{}
+	if j := s.jobs[id]; j != nil {
+		j.inFlight = true
+		s.outdated(j)
+	}
+	return &Turn{RequestID: id, s: s, begun: now}
+}
+
+// InFlight is the number of turns that have not ended.
+func (s *Scheduler) InFlight() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.quota.inFlight)
+}
+
+// end frees what the turn holds. The job is not polled again before at plus wait.
+func (t *Turn) end(how string, at time.Time, wait time.Duration) {
+	if t.ended != "" {
+		panic(fmt.Sprintf("schedule: the turn for job %q was ended by %s, and again by %s", t.RequestID, t.ended, how))
+	}
+	t.ended = how
+	s := t.s
+	delete(s.quota.inFlight, t.RequestID)
+	if j := s.jobs[t.RequestID]; j != nil {
+		j.inFlight, j.notBefore = false, s.seconds(at)+wait.Seconds()
+		s.changed, s.wake = true, min(s.wake, j.notBefore)
+	}
+}
+
+// NotSent gives the reservation back. The job is not polled again for 10 seconds, so that a caller that cannot send
+// does not spin.
+func (t *Turn) NotSent() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.end("NotSent", t.begun, minRetry)
+}
+
+// Answered tells that the API answered. What it said about the job comes before it, by StillRunning, Ended or Remove.
+// The job is not polled again for the given time.
+func (t *Turn) Answered(at time.Time, wait time.Duration) {
+	s := t.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.jobs[t.RequestID]; j != nil && j.seen < s.seconds(t.begun) {
+		wait = max(wait, minRetry) // it said nothing
+	}
+	t.end("Answered", at, wait)
+	s.quota.answered(at)
+	s.sharing.steps = max(s.sharing.steps-1, 0)
+	s.quota.setShare(min(s.quota.share+shareGrowth, 1), at)
+}
+
+// Unanswered tells that there was no usable answer to the request, which may have been sent and counted. The job is not
+// polled again for the given time.
+func (t *Turn) Unanswered(at time.Time, wait time.Duration) {
+	s := t.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.end("Unanswered", at, max(wait, minRetry))
+	s.quota.answered(at)
+}
