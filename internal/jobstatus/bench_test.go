@@ -11,7 +11,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
-// words is how many words the long call of the benchmarks has: an hour of speech.
+// words is the number of words in the long call of the benchmarks: one hour of speech.
 const words = 9000
 
 type asrWord struct {
@@ -35,8 +35,8 @@ type asrStatus struct {
 	Status string `json:"status"`
 }
 
-// conversation returns the status of a recognised call with n words, in the
-// vendor's order of names.
+// conversation returns the status of a recognized call with n words, with names in the
+// order of the vendor.
 func conversation(n int) asrStatus {
 	r := rand.New(rand.NewPCG(7, 11))
 	round := func(v float64, digits int) float64 {
@@ -96,8 +96,8 @@ func BenchmarkDecodeStatus(b *testing.B) {
 	}
 }
 
-// BenchmarkEncodingJSON is the peer: the same document into structs, from
-// memory, and no statistics.
+// BenchmarkEncodingJSON is the comparison: the same document decoded into structs, from
+// memory and without statistics.
 func BenchmarkEncodingJSON(b *testing.B) {
 	for name, doc := range spellings(b, words) {
 		b.Run(name, func(b *testing.B) {

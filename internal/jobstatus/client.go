@@ -1,198 +1,96 @@
-// Package jobstatus is the client of the vendor's Job Status API: it asks about
-// one job and says what the API answered.
+// Package jobstatus is a client of the vendor's Job Status API.
 package jobstatus
 
 import (
 	"compress/flate"
 	"compress/gzip"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// Path is where the API answers about a job, below its base URL.
+// Path is the path of the API below its base URL.
 const Path = "/transaction/generic/api/v1/async/status"
 
-// Config is what a Client is made from.
+// Config configures a Client.
 type Config struct {
-	// URL is the base URL of the API, http or https.
-	URL string
-	// Timeout is how long one request may take, its body included.
-	Timeout time.Duration
-	// MaxResponseSize is how many bytes an answer may have, decompressed.
-	MaxResponseSize int64
-	// Timings says that results are to have the timings of their words.
-	Timings bool
-	// Transport is how to reach the API, such as NewTransport returns it.
-	Transport http.RoundTripper
+	URL             string        // base URL of the API, http or https
+	Timeout         time.Duration // of one request, including the body
+	MaxResponseSize int64         // bytes, after decompression
+	Timings         bool          // results have the timings of their words
+	Transport       http.RoundTripper
 }
 
-// TransportConfig is what a transport is made from.
-type TransportConfig struct {
-	// Timeout is how long each phase of a request may take.
-	Timeout time.Duration
-	// Connections is how many connections to a host are kept open.
-	Connections int
-	// TLSCA, TLSCert and TLSKey are PEM files: the roots to trust instead of the
-	// system's, and the certificate to show. Empty: none.
-	TLSCA, TLSCert, TLSKey string
-	// InsecureSkipVerify accepts any certificate.
-	InsecureSkipVerify bool
-	// HTTPProxyURL is the proxy to use; empty: the one that the environment names.
-	HTTPProxyURL string
-}
-
-// A Client asks the API. It may be used by several goroutines at once.
+// A Client polls the API. Its methods may be called concurrently.
 type Client struct {
 	url    url.URL
 	config Config
 }
 
-// New returns a client. The error names the option that is wrong; nothing is
-// asked of the API.
+// New returns a client without calling the API. The error names the invalid option.
 func New(c Config) (*Client, error) {
-	base, err := url.Parse(c.URL)
+	base, err := outbound.ParseURL(c.URL)
 	switch {
-	case err != nil, base.Host == "", base.Scheme != "http" && base.Scheme != "https", !hasSoundPort(base):
-		return nil, errors.New(`url: not an http or https URL; give the API's base URL, such as "https://proxy.api.deepaffects.com"`)
+	case err != nil:
+		return nil, errors.New(`url: not an http or https URL; give the API's base URL, such as "https://api.example"`)
 	case base.RawQuery != "" || base.User != nil || base.Fragment != "":
-		return nil, errors.New("url: has a query, a fragment or a user in it; give the base URL alone, and the key as api_key")
+		return nil, errors.New(
+			"url: contains a query, a fragment or a user; give the base URL alone and the key as api_key")
 	}
 	return &Client{url: *base.JoinPath(Path), config: c}, nil
 }
 
-// hasSoundPort says whether a URL's port, if it has one, can be dialled: net/url takes
-// any number.
-func hasSoundPort(u *url.URL) bool {
-	_, err := strconv.ParseUint(u.Port(), 10, 16)
-	return u.Port() == "" || err == nil
-}
+// Close closes idle connections.
+func (c *Client) Close() { (&http.Client{Transport: c.config.Transport}).CloseIdleConnections() }
 
-// proxySchemes are those that net/http can use.
-var proxySchemes = []string{"http", "https", "socks5", "socks5h"}
-
-// An ownError is in our own words: it quotes nothing of what was asked or answered.
-type ownError struct{ error }
-
-// NewTransport returns a transport with connections that are kept alive, and
-// HTTP/2 where it is offered. The error names the option that is wrong.
-func NewTransport(c TransportConfig) (*http.Transport, error) {
-	tlsConfig := &tls.Config{InsecureSkipVerify: c.InsecureSkipVerify, MinVersion: tls.VersionTLS12}
-	if c.TLSCA != "" {
-		pem, err := os.ReadFile(c.TLSCA)
-		if err != nil {
-			return nil, fmt.Errorf("tls_ca: %w", err)
-		}
-		tlsConfig.RootCAs = x509.NewCertPool()
-		if !tlsConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls_ca: %s has no PEM certificate", c.TLSCA)
-		}
-	}
-	if c.TLSCert != "" || c.TLSKey != "" {
-		// Loaded now so that a mistake shows at start, and again at each
-		// handshake so that a renewed certificate is taken up.
-		load := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-			if err != nil {
-				return nil, ownError{fmt.Errorf("tls_cert and tls_key: %w; give both, as PEM files", err)}
-			}
-			return &pair, nil
-		}
-		if _, err := load(); err != nil {
-			return nil, err
-		}
-		tlsConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
-	}
-	proxy := http.ProxyFromEnvironment
-	if c.HTTPProxyURL != "" {
-		proxyURL, err := url.Parse(c.HTTPProxyURL)
-		if err != nil || proxyURL.Host == "" || !slices.Contains(proxySchemes, proxyURL.Scheme) || !hasSoundPort(proxyURL) {
-			// The URL may hold a password: it is not repeated.
-			return nil, errors.New(`http_proxy_url: not an http, https or socks5 URL; give one such as "http://proxy.example:3128"`)
-		}
-		proxy = http.ProxyURL(proxyURL)
-	}
-	return &http.Transport{
-		Proxy: proxy,
-		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-			if resp.StatusCode != http.StatusOK {
-				return ownError{fmt.Errorf("the proxy answered HTTP %d", resp.StatusCode)}
-			}
-			return nil
-		},
-		DialContext:           (&net.Dialer{Timeout: c.Timeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       tlsConfig,
-		TLSHandshakeTimeout:   c.Timeout,
-		ResponseHeaderTimeout: c.Timeout,
-		ForceAttemptHTTP2:     true,
-		// A connection of HTTP/2 outlives the requests that time out on it. One that is
-		// dead is found out by asking it for a sign of life.
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: c.Timeout, PingTimeout: c.Timeout},
-		MaxIdleConnsPerHost: c.Connections,
-		IdleConnTimeout:     90 * time.Second,
-	}, nil
-}
-
-// Close lets go of idle connections.
-func (c *Client) Close() {
-	if t, ok := c.config.Transport.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
-}
-
-// An Answer is how one request ended.
+// An Answer is the result of one request.
 type Answer struct {
 	Outcome    Outcome
 	State      State              // with outcome OK
 	ErrorCode  string             // of a failed job, with state Failed
-	Result     *transcript.Result // with state Completed; nil where there is nothing to measure
-	RetryAfter time.Duration      // how long the API asks to wait; 0 where it does not say
-	Err        error              // why the outcome is not OK; free of the key, the URL's query and the answer's content
+	Result     *transcript.Result // with state Completed; nil if there is nothing to measure
+	RetryAfter time.Duration      // the wait that the API asks for; 0: none
+	Err        error              // the reason for another outcome than OK, without key, query and content
 }
 
-// Delay that the API's `queued` means by "try again in a few minutes".
+// queuedDelay is the "few minutes" after which to poll again when the API says `queued`.
 const queuedDelay = 3 * time.Minute
 
-// Status asks about one job with this API key. It spends one request of the
-// quota, and never fails: the answer says what came of it.
+// Status polls one job with an API key. It uses one request of the quota.
 func (c *Client) Status(ctx context.Context, key, requestID string) Answer {
-	answer := c.ask(ctx, key, requestID)
+	answer := c.poll(ctx, key, requestID)
 	if key != "" && strings.Contains(answer.ErrorCode, key) {
 		answer.ErrorCode = OtherErrorCode
 	}
 	return answer
 }
 
-func (c *Client) ask(ctx context.Context, key, requestID string) Answer {
+func (c *Client) poll(ctx context.Context, key, requestID string) Answer {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	u := c.url
 	u.RawQuery = url.Values{"apikey": {key}, "request_id": {requestID}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return Answer{Outcome: ClientError, Err: errors.New("the URL cannot be asked")}
+		return Answer{Outcome: ClientError, Err: errors.New("invalid URL")}
 	}
-	// A GET without a body is sent again in silence when a connection that was used
-	// before breaks under it. With a body that net/http cannot rewind, though there
-	// is nothing in it, it is not: a request of the quota is one request.
-	req.Body = emptyBody{}
+	// net/http repeats a GET when a reused connection breaks, which would use the quota
+	// twice. It does not repeat a request with a body that it cannot rewind.
+	req.Body = io.NopCloser(strings.NewReader(""))
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "deepaffects-monitor")
-	// Not through an http.Client: that follows redirects, which takes the URL, and
-	// with it the key, to other hosts, and quotes in its errors where they lead.
+	// An http.Client would follow redirects, which sends the URL with its key to other
+	// hosts, and would quote their targets in errors.
 	resp, err := c.config.Transport.RoundTrip(req)
 	if err != nil {
 		return failure(err)
@@ -201,12 +99,7 @@ func (c *Client) ask(ctx context.Context, key, requestID string) Answer {
 	return c.read(resp, requestID)
 }
 
-type emptyBody struct{}
-
-func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
-func (emptyBody) Close() error             { return nil }
-
-// maxRefusalSize is how much of an answer that is no status is read: faults are short.
+// maxRefusalSize limits the size of responses other than a status: faults are short.
 const maxRefusalSize = 64 << 10
 
 func (c *Client) read(resp *http.Response, requestID string) Answer {
@@ -215,20 +108,19 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 	if !isStatus {
 		limit = min(limit, maxRefusalSize)
 	}
-	content := resp.Body
+	content := http.MaxBytesReader(nil, resp.Body, limit)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// What follows is no body but the bare connection, which no timeout ends.
+		// The body would be the bare connection, which has no timeout.
 		content = http.NoBody
 	}
-	r := &reader{r: http.MaxBytesReader(nil, content, limit)}
-	b, err := decodeStatus(r, c.config.Timings)
-	readErr := r.err // of the document; what is wrong behind a malformed one does not matter
-	// What is left is read, within reason, so that the connection can be used again.
-	_, _ = io.CopyN(io.Discard, r, maxRefusalSize)
+	b, err := decodeStatus(content, c.config.Timings)
+	// The rest is read, up to a limit, so that the connection can be reused.
+	_, _ = io.CopyN(io.Discard, content, maxRefusalSize)
 
 	retryAfter := retryAfter(resp.Header.Get("Retry-After"))
+	var readErr *readError
 	refused := func(code string) Answer {
-		// The code itself stays out of the error: a gateway may echo the key in it.
+		// The error omits the code, as a gateway may echo the key in it.
 		err := fmt.Errorf("the API answered HTTP %d", resp.StatusCode)
 		if isStatus {
 			err = fmt.Errorf("%w with a fault in place of a status", err)
@@ -236,18 +128,18 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 		return Answer{Outcome: refusal(resp.StatusCode, code), RetryAfter: retryAfter, Err: err}
 	}
 	switch {
-	case !b.hasStatus && b.fault.code == "queued": // whatever the HTTP status: it does not mean that the job is unknown
+	case !b.hasStatus && b.errorCode == "queued": // with any HTTP status; the API knows the job
 		return Answer{Outcome: OK, State: Running, RetryAfter: max(retryAfter, queuedDelay)}
 	case !isStatus:
-		return refused(b.fault.code)
-	case err != nil && readErr != nil:
+		return refused(b.errorCode)
+	case errors.As(err, &readErr):
 		return failure(readErr)
-	case err != nil && resp.StatusCode == http.StatusAccepted && r.n == 0:
+	case err == io.EOF && resp.StatusCode == http.StatusAccepted: // empty
 		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
 	case err != nil:
 		return Answer{Outcome: Malformed, Err: malformed(err)}
-	case !b.hasStatus && b.fault.present:
-		return refused(b.fault.code)
+	case !b.hasStatus && b.errorCode != "":
+		return refused(b.errorCode)
 	case !b.hasStatus && resp.StatusCode == http.StatusAccepted:
 		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
 	case !b.hasStatus:
@@ -257,69 +149,32 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 	}
 	answer := Answer{Outcome: OK, State: b.state, Result: b.result, RetryAfter: retryAfter}
 	if b.state == Failed {
-		answer.ErrorCode = b.fault.code
+		answer.ErrorCode = b.errorCode
 	}
 	return answer
 }
 
-// A reader remembers how much was read and which error ended it, since a
-// decoder's error does not tell a broken connection from a broken document.
-type reader struct {
-	r   io.Reader
-	n   int64
-	err error
-}
-
-func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	r.n += int64(n)
-	if err != nil && err != io.EOF {
-		r.err = err
-	}
-	return n, err
-}
-
-// failure is the answer to a request that got none, or only a part of one.
+// failure returns the Answer for a request that got no complete response.
 func failure(err error) Answer {
 	var tooLarge *http.MaxBytesError
 	var netError net.Error
 	var damaged flate.CorruptInputError
 	switch {
 	case errors.As(err, &tooLarge):
-		return Answer{Outcome: TooLarge, Err: fmt.Errorf("the answer is larger than max_response_size (%d bytes)", tooLarge.Limit)}
+		err := fmt.Errorf("the answer is larger than max_response_size (%d bytes)", tooLarge.Limit)
+		return Answer{Outcome: TooLarge, Err: err}
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netError) && netError.Timeout():
 		return Answer{Outcome: Timeout, Err: errors.New("no complete answer within the timeout")}
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &damaged):
-		return Answer{Outcome: Malformed, Err: errors.New("malformed: not sound gzip")}
+		return Answer{Outcome: Malformed, Err: errors.New("malformed: invalid gzip")}
 	}
-	return Answer{Outcome: Network, Err: fmt.Errorf("asking the API: %w", reason(err))}
+	return Answer{Outcome: Network, Err: fmt.Errorf("polling the API: %w", outbound.Cause(err))}
 }
 
-// reason is what may be shown of an error. Those of net/http quote the URL or
-// what was answered, either of which may have the key in it, so that only
-// errors of the connection itself are passed on.
-func reason(err error) error {
-	if e, ok := errors.AsType[ownError](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		return e
-	}
-	for _, e := range []error{context.Canceled, io.EOF, io.ErrUnexpectedEOF, http.ErrSchemeMismatch} {
-		if errors.Is(err, e) {
-			return e
-		}
-	}
-	return errors.New("the connection broke, or what answered does not speak HTTP")
-}
-
-// retryAfter reads the header of that name: seconds, or a date (RFC 9110, 10.2.3).
+// retryAfter parses the Retry-After header: seconds or a date (RFC 9110, 10.2.3).
 func retryAfter(value string) time.Duration {
 	const longest = 24 * time.Hour
-	// A number out of range is the largest one.
+	// ParseUint returns the maximum with ErrRange.
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
 		return min(time.Duration(seconds)*time.Second, longest)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -13,11 +14,11 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// A State is what the API says of a job.
+// A State is the state of a job that the API reports.
 type State int
 
-// The states. Unknown is a word that neither the vendor's documentation nor its
-// sample client has: it says nothing about the job.
+// The states. Unknown is a word that is neither in the vendor's documentation nor in its
+// sample client.
 const (
 	Unknown State = iota
 	Running
@@ -25,9 +26,8 @@ const (
 	Failed
 )
 
-// stateOf reads a status word as the vendor's sample client does: case and
-// surrounding space do not matter, `progress` anywhere means running and
-// `completed` anywhere means done.
+// stateOf reads a status word as the vendor's sample client does: it ignores case and
+// surrounding space, `progress` anywhere means running and `completed` anywhere completed.
 func stateOf(word string) State {
 	word = strings.ToLower(strings.TrimSpace(word))
 	switch {
@@ -41,38 +41,31 @@ func stateOf(word string) State {
 	return Unknown
 }
 
-// A body is what a status answer, or a fault in its place, says.
+// A body is the content of a status response, or of a fault in its place.
 type body struct {
 	hasStatus bool
 	state     State
 	requestID string
-	fault     fault
+	errorCode string             // of a fault; empty: there is none
 	result    *transcript.Result // only with state Completed
 }
 
-// A fault is the API's account of what went wrong. Its text is not kept: it
-// may quote the request.
-type fault struct {
-	present bool
-	code    string // UnknownErrorCode where the fault gives none
-}
-
-// Error codes that stand for what the API did not say, or not in a form that
-// can be a label.
+// Error codes for a fault without a code, and for a code that cannot be a label.
 const (
 	UnknownErrorCode = "unknown"
 	OtherErrorCode   = "other"
 	maxErrorCode     = 96 // bytes
 )
 
-// errorCode returns a fault's code if it looks like one, so that nothing but a
-// code ever becomes a label.
+// errorCode returns the code of a fault if it looks like one, so that no other text becomes
+// a label.
 func errorCode(code string) string {
 	if code == "" {
 		return UnknownErrorCode
 	}
 	notInCode := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._:-", r))
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+			strings.ContainsRune("._:-", r))
 	}
 	if len(code) > maxErrorCode || strings.ContainsFunc(code, notInCode) {
 		return OtherErrorCode
@@ -80,27 +73,27 @@ func errorCode(code string) string {
 	return code
 }
 
-// A decoder reads bodies as a stream of tokens: a document is never held, and a
-// transcript's text is passed over.
+// A decoder reads bodies as a stream of tokens. It never holds a document, and skips the
+// text of transcripts.
 type decoder struct {
 	json    *jsontext.Decoder
 	acc     transcript.Accumulator
-	speaker []byte // of the piece being read
+	speaker []byte // of the current word or segment
+	tag     []byte // of the current segment
 }
 
 var decoders = sync.Pool{New: func() any { return &decoder{json: new(jsontext.Decoder)} }}
 
-// maxToken is how long one string or number may be, in bytes. The JSON decoder holds
-// one whole, also to pass it over; the text of a day's talk is shorter than this.
+// maxToken is the maximum size of a string or number in bytes. The JSON decoder buffers
+// even those that it skips. The transcript of 24 hours of speech is shorter.
 const maxToken = 8 << 20
 
-// A tokenLimit is a reader that ends when a decoder needs more than maxToken bytes
-// of it for one token.
+// A tokenLimit is a reader that fails when the decoder buffers more than maxToken bytes.
 type tokenLimit struct {
 	r       io.Reader
 	decoder *jsontext.Decoder
 	n       int64 // bytes read
-	large   bool  // a token has made the decoder's buffer grow
+	large   bool  // a token has made the buffer of the decoder grow
 }
 
 func (l *tokenLimit) Read(p []byte) (int, error) {
@@ -111,15 +104,23 @@ func (l *tokenLimit) Read(p []byte) (int, error) {
 	}
 	n, err := l.r.Read(p[:min(int64(len(p)), maxToken-held+1)])
 	l.n += int64(n)
+	if err != nil && err != io.EOF {
+		err = &readError{err}
+	}
 	return n, err
 }
 
-// errShape is a document of another shape than the API's.
-var errShape = errors.New("not of the shape of a status")
+// A readError is an error of the reader. Without it, the decoder's error does not tell a
+// broken connection from a malformed document.
+type readError struct{ error }
 
-// decodeStatus reads a status body, whole: the JSON must be sound to the last
-// byte (RFC 8259 and UTF-8, no name twice in an object). Names may come in any
-// order, and unknown ones are passed over.
+func (e *readError) Unwrap() error { return e.error }
+
+// errShape means that a document is valid JSON but not a status.
+var errShape = errors.New("not a status")
+
+// decodeStatus decodes a status body. All of it must be valid JSON (RFC 8259, UTF-8, no
+// repeated name in an object). Names may come in any order; unknown ones are skipped.
 func decodeStatus(r io.Reader, timings bool) (body, error) {
 	return decode(r, timings, func(d *decoder, b *body) error {
 		return d.object(func(name string) error {
@@ -129,20 +130,20 @@ func decodeStatus(r io.Reader, timings bool) (body, error) {
 			case "response":
 				return d.response(b)
 			case "fault":
-				return d.fault(&b.fault)
+				return d.fault(b)
 			}
 			return d.json.SkipValue()
 		})
 	})
 }
 
-// decodeWebhook reads the body of a webhook as strictly: a job's request ID, and
-// beside it its result, which is shaped as in a status body. The one webhook
-// without a `response`, of is_depressed, has its one field in its place. The status
-// body of a job that has ended is taken, too: its ID is within the `response`.
+// decodeWebhook decodes the body of a webhook as strictly: a request ID and beside it a
+// result as in a status body. The webhook of is_depressed has the field `depressed` in
+// place of `response`. The status body of an ended job, which has its ID in `response`, is
+// accepted too.
 func decodeWebhook(r io.Reader, timings bool) (body, error) {
 	return decode(r, timings, func(d *decoder, b *body) error {
-		var within string // the ID there
+		var within string // the ID in the response
 		ended, endedWithin, word := false, false, Unknown
 		response := func(name string) (err error) {
 			switch name {
@@ -151,11 +152,11 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 				return err
 			case "response":
 				endedWithin = true
-				return d.result(&b.fault)
+				return d.result(b)
 			case "fault":
 				endedWithin = true
 			}
-			return d.resultMember(name, &b.fault)
+			return d.resultMember(name, b)
 		}
 		err := d.object(func(name string) (err error) {
 			switch name {
@@ -175,7 +176,7 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 				ended = true
 			case "fault":
 				ended = true
-				return d.fault(&b.fault)
+				return d.fault(b)
 			}
 			return d.json.SkipValue()
 		})
@@ -185,10 +186,10 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 		b.state = Completed
 		switch {
 		case err == errShape, err == nil && (!ended || b.requestID == ""):
-			err = errors.New("not of the shape of a webhook")
+			err = errors.New("not a webhook")
 		case err != nil:
 		case word == Running:
-			err = errors.New("a webhook about a job that has not ended")
+			err = errors.New("the job has not ended")
 		case word == Failed:
 			b.state = Failed
 		}
@@ -196,8 +197,8 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 	})
 }
 
-// decode reads one document, whole, and works out what it says of its job, with
-// the timings of its words where they are wanted.
+// decode decodes one document, with the timings of words if they are wanted, and applies
+// what a fault in it means for the state.
 func decode(r io.Reader, timings bool, read func(*decoder, *body) error) (body, error) {
 	d := decoders.Get().(*decoder)
 	limited := &tokenLimit{r: r, decoder: d.json}
@@ -214,36 +215,35 @@ func decode(r io.Reader, timings bool, read func(*decoder, *body) error) (body, 
 	if err == nil {
 		err = d.end()
 	}
-	// The document is let go of before the decoder waits in the pool.
-	d.json.Reset(emptyBody{})
+	d.json.Reset(http.NoBody) // the pool must not keep the document alive
 	if err != nil {
 		return body{}, err
 	}
 	switch {
-	case b.state == Completed && b.fault.present:
+	case b.state == Completed && b.errorCode != "":
 		b.state = Failed
 	case b.state == Completed:
 		b.result = d.acc.Result()
-	case b.state == Failed && !b.fault.present:
-		b.fault.code = UnknownErrorCode
+	case b.state == Failed && b.errorCode == "":
+		b.errorCode = UnknownErrorCode
 	}
 	return b, nil
 }
 
-// end makes sure that nothing follows the document.
+// end checks that nothing follows the document.
 func (d *decoder) end() error {
 	switch _, err := d.json.ReadToken(); err {
 	case io.EOF:
 		return nil
 	case nil:
-		return errors.New("something follows the document")
+		return errors.New("trailing data after the document")
 	default:
 		return err
 	}
 }
 
-// object reads an object and calls member for each name; member reads the value.
-// The name is valid until then.
+// object reads an object and calls member for each name. member must read the value; the
+// name is valid until it does.
 func (d *decoder) object(member func(name string) error) error {
 	switch tok, err := d.json.ReadToken(); {
 	case err != nil:
@@ -280,21 +280,18 @@ func (d *decoder) array(element func() error) error {
 }
 
 func (d *decoder) status(b *body) error {
-	if d.json.PeekKind() == 'n' {
-		return d.json.SkipValue()
-	}
 	tok, err := d.json.ReadToken()
-	if err != nil {
+	switch {
+	case err != nil || tok.Kind() == 'n':
 		return err
-	}
-	if tok.Kind() != '"' {
+	case tok.Kind() != '"':
 		return errShape
 	}
 	b.hasStatus, b.state = true, stateOf(tok.String())
 	return nil
 }
 
-// response reads the outer response: the request ID and what the API called made of the job.
+// response reads the outer response: the request ID and the result of the API called.
 func (d *decoder) response(b *body) error {
 	if d.json.PeekKind() != '{' {
 		return d.json.SkipValue()
@@ -305,25 +302,24 @@ func (d *decoder) response(b *body) error {
 			b.requestID, err = d.text()
 			return err
 		case "response":
-			return d.result(&b.fault)
+			return d.result(b)
 		case "fault":
-			return d.fault(&b.fault)
+			return d.fault(b)
 		}
 		return d.json.SkipValue()
 	})
 }
 
-// result reads what the API called made of the job: words or segments with
-// their times, or a fault. Anything else (texts, emotions, URLs, health results,
-// arrays of numbers) is passed over.
-func (d *decoder) result(f *fault) error {
+// result reads the result of the API called: words or segments with their times, or a
+// fault. It skips anything else (texts, emotions, URLs, health data, arrays of numbers).
+func (d *decoder) result(b *body) error {
 	if d.json.PeekKind() != '{' {
 		return d.json.SkipValue()
 	}
-	return d.object(func(name string) error { return d.resultMember(name, f) })
+	return d.object(func(name string) error { return d.resultMember(name, b) })
 }
 
-func (d *decoder) resultMember(name string, f *fault) error {
+func (d *decoder) resultMember(name string, b *body) error {
 	switch name {
 	case "confidence":
 		return d.number(d.acc.Confidence)
@@ -340,7 +336,7 @@ func (d *decoder) resultMember(name string, f *fault) error {
 			return d.array(d.segment)
 		}
 	case "fault":
-		return d.fault(f)
+		return d.fault(b)
 	}
 	return d.json.SkipValue()
 }
@@ -354,10 +350,10 @@ func (d *decoder) word() error {
 }
 
 func (d *decoder) segment() error {
-	piece, silent, err := d.piece()
+	piece, notSpeech, err := d.piece()
 	switch {
 	case err != nil:
-	case silent:
+	case notSpeech:
 		d.acc.Pause(piece)
 	default:
 		d.acc.Segment(piece)
@@ -365,9 +361,9 @@ func (d *decoder) segment() error {
 	return err
 }
 
-// piece reads one word or segment. It is silent when its tag says that it is
-// not speech. This is the innermost loop: it reads tokens without closures.
-func (d *decoder) piece() (p transcript.Piece, silent bool, err error) {
+// piece reads one word or segment, and whether its tag says that it is not speech. This is
+// the innermost loop: it reads tokens without closures.
+func (d *decoder) piece() (p transcript.Piece, notSpeech bool, err error) {
 	p = transcript.Piece{Start: math.NaN(), End: math.NaN(), Confidence: math.NaN()}
 	if d.json.PeekKind() != '{' {
 		return p, false, d.json.SkipValue()
@@ -383,7 +379,7 @@ func (d *decoder) piece() (p transcript.Piece, silent bool, err error) {
 		}
 		if tok.Kind() == '}' {
 			p.Speaker = d.speaker
-			return p, silent, nil
+			return p, notSpeech, nil
 		}
 		var into *float64
 		switch tok.String() {
@@ -394,9 +390,11 @@ func (d *decoder) piece() (p transcript.Piece, silent bool, err error) {
 		case "confidence":
 			into = &p.Confidence
 		case "speaker_id":
-			d.speaker, err = d.appendID(d.speaker)
-		case "tag":
-			silent, err = d.isNotSpeech()
+			d.speaker, err = d.appendText(d.speaker)
+		case "tag": // `speech` or another sound
+			isText := d.json.PeekKind() == '"'
+			d.tag, err = d.appendText(d.tag[:0])
+			notSpeech = isText && string(d.tag) != "speech"
 		default:
 			err = d.json.SkipValue()
 		}
@@ -409,8 +407,8 @@ func (d *decoder) piece() (p transcript.Piece, silent bool, err error) {
 	}
 }
 
-// float reads a number; any other value is NaN. A number that no float64 can
-// hold is an error: it would be wrong rather than unknown.
+// float reads a number; any other value is NaN. A number out of range of float64 is an
+// error, because it would be wrong rather than unknown.
 func (d *decoder) float() (float64, error) {
 	if d.json.PeekKind() != '0' {
 		return math.NaN(), d.json.SkipValue()
@@ -423,10 +421,10 @@ func (d *decoder) float() (float64, error) {
 	if err != nil {
 		return 0, errors.New("a number is out of range")
 	}
-	return v + 0, nil // of a negative zero, 0
+	return v + 0, nil // turns -0 into 0
 }
 
-// number reads a number and hands it on; any other value is passed over.
+// number reads a number and passes it to set; it skips any other value.
 func (d *decoder) number(set func(float64)) error {
 	v, err := d.float()
 	if err == nil && !math.IsNaN(v) {
@@ -435,8 +433,8 @@ func (d *decoder) number(set func(float64)) error {
 	return err
 }
 
-// appendID appends a speaker's ID, which is a string, or a number in some results.
-func (d *decoder) appendID(dst []byte) ([]byte, error) {
+// appendText appends a string or a number as text; any other value is empty.
+func (d *decoder) appendText(dst []byte) ([]byte, error) {
 	switch d.json.PeekKind() {
 	case '"', '0':
 		tok, err := d.json.ReadToken()
@@ -448,40 +446,21 @@ func (d *decoder) appendID(dst []byte) ([]byte, error) {
 	return dst, d.json.SkipValue()
 }
 
-// isNotSpeech reads a segment's tag: `speech`, or what else there is to hear.
-func (d *decoder) isNotSpeech() (bool, error) {
-	if d.json.PeekKind() != '"' {
-		return false, d.json.SkipValue()
-	}
-	tok, err := d.json.ReadToken()
-	if err != nil {
-		return false, err
-	}
-	return tok.String() != "speech", nil
-}
-
-// text reads a string or a number as text; any other value is empty.
 func (d *decoder) text() (string, error) {
-	switch d.json.PeekKind() {
-	case '"', '0':
-		tok, err := d.json.ReadToken()
-		if err != nil {
-			return "", err
-		}
-		return tok.String(), nil
-	}
-	return "", d.json.SkipValue()
+	text, err := d.appendText(nil)
+	return string(text), err
 }
 
 // fault reads a fault in either spelling: the gateway's (`faultstring`,
 // `errorcode`) or the API's (`fault_string`, `error_code`). null is no fault.
-func (d *decoder) fault(f *fault) error {
+// Its text is dropped, because it may quote the request.
+func (d *decoder) fault(b *body) error {
 	switch d.json.PeekKind() {
 	case 'n':
 		return d.json.SkipValue()
 	case '{':
 	default:
-		*f = fault{present: true, code: UnknownErrorCode}
+		b.errorCode = UnknownErrorCode
 		return d.json.SkipValue()
 	}
 	var code string
@@ -501,18 +480,18 @@ func (d *decoder) fault(f *fault) error {
 		}
 		return d.json.SkipValue()
 	})
-	*f = fault{present: true, code: errorCode(code)}
+	b.errorCode = errorCode(code)
 	return err
 }
 
 func isCodeName(name string) bool { return name == "error_code" || name == "errorcode" }
 
-// malformed says where a document is not sound without quoting it, which the
-// JSON library's own messages do.
+// malformed returns an error that names the place of a mistake without quoting the
+// document, as errors of the JSON library do.
 func malformed(err error) error {
 	var syntax *jsontext.SyntacticError
 	if errors.As(err, &syntax) {
-		return fmt.Errorf("malformed: not sound JSON at byte %d", syntax.ByteOffset)
+		return fmt.Errorf("malformed: invalid JSON at byte %d", syntax.ByteOffset)
 	}
 	if err == io.EOF {
 		return errors.New("malformed: empty")

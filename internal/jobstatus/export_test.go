@@ -6,24 +6,23 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// A Body is what decoding a body says, for the tests.
+// A Body is a decoded body, for tests.
 type Body struct {
-	HasStatus    bool
-	State        State
-	RequestID    string
-	FaultPresent bool
-	FaultCode    string
-	Result       *transcript.Result
+	HasStatus bool
+	State     State
+	RequestID string
+	FaultCode string // empty: no fault
+	Result    *transcript.Result
 }
 
 // DecodeStatus is decodeStatus.
 func DecodeStatus(r io.Reader) (Body, error) {
 	b, err := decodeStatus(r, false)
-	return Body{b.hasStatus, b.state, b.requestID, b.fault.present, b.fault.code, b.result}, err
+	return Body{b.hasStatus, b.state, b.requestID, b.errorCode, b.result}, err
 }
 
-// MaxErrorCode is how long an error code may be.
+// MaxErrorCode is the maximum length of an error code.
 const MaxErrorCode = maxErrorCode
 
-// QueuedDelay is how long a job waits that was asked about too early.
+// QueuedDelay is the delay after a poll that was too early.
 const QueuedDelay = queuedDelay

@@ -1,36 +1,20 @@
 package jobstatus_test
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
-func privateKey(t *testing.T, k any) []byte {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-func TestKeyFile(t *testing.T) {
+func TestReadKey(t *testing.T) {
 	path := write(t, []byte(" first \n"))
-	f, err := jobstatus.NewKeyFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	check := func(step, want string) {
 		t.Helper()
-		if got, err := f.Key(); got != want || err != nil {
+		if got, err := jobstatus.ReadKey(path); got != want || err != nil {
 			t.Errorf("%s: key %q, error %v, want %q", step, got, err, want)
 		}
 	}
@@ -69,7 +53,7 @@ func TestKeyFile(t *testing.T) {
 
 	for _, content := range []string{"", " \n\t"} {
 		put(path, content)
-		if got, err := f.Key(); err == nil || !strings.Contains(err.Error(), path) || got != "" {
+		if got, err := jobstatus.ReadKey(path); err == nil || !strings.Contains(err.Error(), path) || got != "" {
 			t.Errorf("emptied: key %q, error %v, want an error that names the file", got, err)
 		}
 	}
@@ -78,33 +62,15 @@ func TestKeyFile(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := f.Key(); err == nil || got != "" {
+	if got, err := jobstatus.ReadKey(path); err == nil || got != "" {
 		t.Errorf("removed: key %q, error %v", got, err)
 	}
 }
 
-func TestNewKeyFile(t *testing.T) {
+func TestUnreadableKeys(t *testing.T) {
 	for _, path := range []string{filepath.Join(t.TempDir(), "none"), t.TempDir(), write(t, []byte("\n"))} {
-		if _, err := jobstatus.NewKeyFile(path); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := jobstatus.ReadKey(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("error %v, want one that names %s", err, path)
 		}
 	}
-}
-
-func TestKeyFileConcurrently(t *testing.T) {
-	f, err := jobstatus.NewKeyFile(write(t, []byte("key")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 50 {
-				if got, err := f.Key(); got != "key" || err != nil {
-					t.Errorf("key %q, error %v", got, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
 }

@@ -5,25 +5,25 @@ import (
 	"strings"
 )
 
-// An Outcome is how a request to the API ended. Every request ends as exactly one.
+// An Outcome is how a request to the API ended.
 type Outcome int
 
 // The outcomes.
 const (
-	OK           Outcome = iota // a status was read, whole
+	OK           Outcome = iota // a complete status
 	NotFound                    // the API does not know the request ID
-	ClientError                 // the API refuses the request as such
-	Unauthorized                // the API refuses the key
+	ClientError                 // the API rejects the request
+	Unauthorized                // the API rejects the key
 	RateLimited                 // too many requests in a short time
-	OverQuota                   // the plan's quota is used up
-	ServerError                 // the API failed
-	Timeout                     // no answer, or not all of it, in time
+	OverQuota                   // the quota of the plan is used up
+	ServerError                 // an error of the API
+	Timeout                     // no complete response in time
 	Network                     // no connection, or it broke
-	Malformed                   // an answer that is not the API's: other JSON, HTML, a redirect, another job's status
-	TooLarge                    // an answer over the size limit
+	Malformed                   // not a status: other JSON, HTML, a redirect, the status of another job
+	TooLarge                    // the response exceeds the size limit
 )
 
-// Outcomes are the names of the outcomes, as the label `outcome` has them.
+// Outcomes are the names of the outcomes, which are the values of the label `outcome`.
 var Outcomes = [...]string{
 	"ok", "not_found", "client_error", "unauthorized", "rate_limited", "over_quota",
 	"server_error", "timeout", "network", "malformed", "too_large",
@@ -31,20 +31,20 @@ var Outcomes = [...]string{
 
 func (o Outcome) String() string { return Outcomes[o] }
 
-// refusal is the outcome of an answer that is no status: it goes by the error
-// code of the fault inside where that is known, since the vendor sends some
-// refusals with an unspecific HTTP status, and by the HTTP status otherwise.
+// refusal returns the outcome of a response that is not a status. It prefers the error code
+// of the fault, because the vendor sends some with an unspecific HTTP status.
 func refusal(httpStatus int, errorCode string) Outcome {
 	code := strings.ToLower(errorCode)
 	switch {
 	case httpStatus == http.StatusPaymentRequired, strings.Contains(code, "quotaviolation"):
 		return OverQuota
-	case httpStatus == http.StatusTooManyRequests, strings.Contains(code, "rate_limit"), strings.Contains(code, "ratelimit"):
+	case httpStatus == http.StatusTooManyRequests,
+		strings.Contains(code, "rate_limit"), strings.Contains(code, "ratelimit"):
 		return RateLimited
 	case httpStatus == http.StatusUnauthorized, httpStatus == http.StatusForbidden, strings.Contains(code, "oauth."):
 		return Unauthorized
 	case code == "unknown_route":
-		// The URL is wrong, not the request ID: no job may be given up for that.
+		// The URL is wrong, not the request ID: no job may be lost because of it.
 		return ClientError
 	case httpStatus == http.StatusNotFound:
 		return NotFound

@@ -15,8 +15,8 @@ import (
 
 const canary = "CANARY-of-what-was-said"
 
-// withCanaries returns a payload with a canary in place of every text but its
-// status words, and of every error code by the key.
+// withCanaries returns a payload with a canary in place of every text but its status words,
+// and with the key in place of every error code.
 func withCanaries(t *testing.T, doc []byte) string {
 	t.Helper()
 	var v any
@@ -64,10 +64,12 @@ func TestNothingSaidShows(t *testing.T) {
 		} {
 			for _, status := range []int{200, 202, 302, 400, 401, 404, 500} {
 				t.Run(fmt.Sprint(name, " ", what, " ", status), func(t *testing.T) {
-					a := serve(t, say(status, doc, "Location", "/"+key, "Retry-After", key, "WWW-Authenticate", key, "X-Key", key)).Status(t.Context(), key, want.RequestID)
+					c := serve(t, say(status, doc,
+						"Location", "/"+key, "Retry-After", key, "WWW-Authenticate", key, "X-Key", key))
+					a := c.Status(t.Context(), key, want.RequestID)
 					checkSecret(t, a, key, canary, url.QueryEscape(key))
 					if a.State == jobstatus.Failed && a.ErrorCode != jobstatus.OtherErrorCode {
-						t.Errorf("error code %q, want %q in place of one with the key", a.ErrorCode, jobstatus.OtherErrorCode)
+						t.Errorf("error code %q, want %q", a.ErrorCode, jobstatus.OtherErrorCode)
 					}
 				})
 			}
@@ -75,7 +77,7 @@ func TestNothingSaidShows(t *testing.T) {
 	}
 }
 
-// An error code without the key is passed on, whatever the key is.
+// An error code that does not contain the key is kept, whatever the key is.
 func TestErrorCodeWithoutTheKey(t *testing.T) {
 	doc := string(payload(t, "failed.json"))
 	for _, k := range []string{"", key} {
@@ -86,7 +88,7 @@ func TestErrorCodeWithoutTheKey(t *testing.T) {
 	}
 }
 
-// Answers that net/http itself refuses are quoted in its errors.
+// net/http quotes responses that it rejects in its errors.
 func TestNothingShowsOfWhatIsNotHTTP(t *testing.T) {
 	for _, raw := range []string{
 		canary + key + "\r\n\r\n",
@@ -109,23 +111,24 @@ func TestNothingShowsOfWhatIsNotHTTP(t *testing.T) {
 	}
 }
 
-// Whatever error a transport returns, it may quote the URL or the answer.
+// Any error of a transport may quote the URL or the response.
 func TestNothingShowsOfTransportErrors(t *testing.T) {
 	for _, err := range []error{
 		errors.New(canary + key),
 		&url.Error{Op: "Get", URL: "http://x/?apikey=" + key, Err: errors.New(canary)},
 		fmt.Errorf("wrapped: %w", &url.Error{Op: "Get", URL: "http://x/?apikey=" + key, Err: errors.New(canary)}),
 	} {
-		checkSecret(t, ask(t, client(t, "http://api.invalid", roundTrip(func(*http.Request) (*http.Response, error) { return nil, err }))), key, canary)
+		fails := roundTrip(func(*http.Request) (*http.Response, error) { return nil, err })
+		checkSecret(t, ask(t, client(t, "http://api.invalid", fails)), key, canary)
 	}
 }
 
-// Nor do wrong URLs, of which the key is a part.
+// Invalid URLs contain the key.
 func TestKeysOfAnyForm(t *testing.T) {
 	s := httptest.NewServer(say(401, ""))
-	s.Close() // refused: net/http's own error quotes the URL
+	s.Close() // the error of net/http quotes the URL
 	for _, k := range []string{"a b&c=d", "%zz", "ü\x00\n", strings.Repeat("k", 1<<16)} {
-		a := client(t, s.URL, transport(t, jobstatus.TransportConfig{})).Status(t.Context(), k, requestID)
+		a := client(t, s.URL, transport(t, nil)).Status(t.Context(), k, requestID)
 		if a.Outcome != jobstatus.Network {
 			t.Errorf("%.20q: %+v, want outcome network", k, a)
 		}

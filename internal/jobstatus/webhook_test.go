@@ -36,7 +36,7 @@ func TestWebhooks(t *testing.T) {
 		`{"response": null, "request_id": "a"}`:                                             completed("a"),
 		`{"request_id": "a", "response": [{"emotion": "neutral", "start": 0, "end": 3}]}`:   completed("a"),
 		`{"request_id": 7, "response": {}}`:                                                 completed("7"),
-		`{"request_id": "a", "response": {"words": [{"start": 0, "end": 1}], "fault": {}}}`: failed(jobstatus.UnknownErrorCode),
+		`{"request_id": "a", "response": {"words": [{"start": 0, "end": 1}], "fault": {}}}`: failed("unknown"),
 		`{"request_id": "a", "fault": {"detail": {"errorcode": "x.y"}}}`:                    failed("x.y"),
 	} {
 		got, err := jobstatus.ReadWebhook(iotest.OneByteReader(strings.NewReader(doc)), false)
@@ -49,13 +49,13 @@ func TestWebhooks(t *testing.T) {
 func TestWhatIsNoWebhook(t *testing.T) {
 	for doc, want := range map[string]string{
 		``:                                     "malformed: empty",
-		`[]`:                                   "malformed: not of the shape of a webhook",
-		`{"request_id": "a"}`:                  "malformed: not of the shape of a webhook",
-		`{"response": {}}`:                     "malformed: not of the shape of a webhook",
-		`{"request_id": null, "response": {}}`: "malformed: not of the shape of a webhook",
-		`{"request_id": "a", "response": {"words": [}}`:     "malformed: not sound JSON at byte 43",
-		`{"request_id": "a", "response": {}} {}`:            "malformed: something follows the document",
-		`{"request_id": "a", "response": {}, "response":1}`: "malformed: not sound JSON at byte 36",
+		`[]`:                                   "malformed: not a webhook",
+		`{"request_id": "a"}`:                  "malformed: not a webhook",
+		`{"response": {}}`:                     "malformed: not a webhook",
+		`{"request_id": null, "response": {}}`: "malformed: not a webhook",
+		`{"request_id": "a", "response": {"words": [}}`:     "malformed: invalid JSON at byte 43",
+		`{"request_id": "a", "response": {}} {}`:            "malformed: trailing data after the document",
+		`{"request_id": "a", "response": {}, "response":1}`: "malformed: invalid JSON at byte 36",
 	} {
 		got, err := jobstatus.ReadWebhook(strings.NewReader(doc), false)
 		if diff := cmp.Diff(jobstatus.Webhook{}, got, equal); diff != "" || err == nil || err.Error() != want {
