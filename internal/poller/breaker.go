@@ -1,0 +1,188 @@
+package poller
+
+import (
+	"sync"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+)
+
+// A consequence is what follows from an outcome that is not OK. A longer delay that
+// the API asks for replaces each of the waits.
+type consequence struct {
+	// job is the minimum time before the job is polled again.
+	job time.Duration
+	// pause is how long the account is not polled the first time. Each further
+	// failure doubles it, up to maxPause.
+	pause, maxPause time.Duration
+	// patience is the number of such outcomes in a row that affect only their jobs.
+	patience int
+	// quota means that the scheduler sets the pause.
+	quota bool
+}
+
+// consequences has a pause for each outcome that concerns more than one job.
+var consequences = [len(jobstatus.Outcomes)]consequence{
+	// The store gives the job up after not_found_grace.
+	jobstatus.NotFound: {},
+	// The API rejects the request itself: repeating it soon gives the same response.
+	jobstatus.ClientError: {job: 5 * time.Minute, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
+	// A new key ends the pause.
+	jobstatus.Unauthorized: {pause: 5 * time.Minute, maxPause: time.Hour},
+	// Another client may be using the same key.
+	jobstatus.RateLimited: {quota: true},
+	jobstatus.OverQuota:   {quota: true},
+	// The API or the network is down, and each attempt may cost a request of the quota.
+	jobstatus.ServerError: {pause: 10 * time.Second, maxPause: 15 * time.Minute},
+	jobstatus.Timeout:     {pause: 10 * time.Second, maxPause: 15 * time.Minute},
+	jobstatus.Network:     {pause: 10 * time.Second, maxPause: 15 * time.Minute},
+	// A single bad result affects its job. Several in a row come from a gateway.
+	jobstatus.Malformed: {job: 10 * time.Minute, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
+	jobstatus.TooLarge:  {job: time.Hour, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
+}
+
+// recoveryRequests is the number of requests that must succeed after a pause, one at a time, before several are
+// in flight again: if the API is still down, they would all fail and all count against the quota.
+const recoveryRequests = 10
+
+// maxDoublings keeps the shift of a pause from overflowing.
+const maxDoublings = 16
+
+// A breaker pauses polling after failures. It is the state of an API and a key as the responses show it.
+type breaker struct {
+	mu sync.Mutex // guards everything below
+
+	polled      bool              // there was a response
+	outcome     jobstatus.Outcome // of the last response
+	err         error             // of the last response
+	lastSuccess time.Time
+	keyError    error // why the key cannot be read; nil: it can
+
+	inARow     int       // responses with this outcome without another in between
+	steps      int       // pauses minus the successes since then
+	alone      int       // requests that must still succeed one at a time
+	until      time.Time // end of the pause
+	refusedKey string    // the key that the pause is about; empty: the pause is not about a key
+	outage     bool      // there was a pause, and no success since
+}
+
+// allow returns until when polling is paused; zero when it is not. With alone, no
+// other request may be in flight.
+func (b *breaker) allow(now time.Time, key string) (until time.Time, alone bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keyError = nil
+	if b.refusedKey != "" && b.refusedKey != key {
+		b.reset()
+	}
+	if now.Before(b.until) {
+		return b.until, true
+	}
+	return time.Time{}, b.alone > 0
+}
+
+// forgive ends a pause, for example because a reload may have removed its cause.
+func (b *breaker) forgive() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reset()
+}
+
+func (b *breaker) reset() { b.steps, b.alone, b.until, b.refusedKey = 0, 0, time.Time{}, "" }
+
+// keyFailed records that the key cannot be read. It reports whether that is news.
+func (b *breaker) keyFailed(err error) (news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	news = b.keyError == nil || b.keyError.Error() != err.Error()
+	b.keyError = err
+	return news
+}
+
+// A verdict is what a response means for polling, and what to log about it.
+type verdict struct {
+	wait      time.Duration     // minimum time before the job is polled again
+	pause     time.Duration     // an outage began or changed: polling is paused for this long
+	unusable  bool              // the response affects only its job
+	recovered bool              // an outage ended
+	before    jobstatus.Outcome // the last outcome of that outage
+}
+
+// judge records a response to a request sent with key. quotaUntil is when the
+// scheduler allows requests again; it is only read if the API refused for quota.
+func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Time) verdict {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before, changed := b.outcome, !b.polled || a.Outcome != b.outcome
+	if changed {
+		b.inARow = 0
+	}
+	b.inARow++
+	b.polled, b.outcome, b.err = true, a.Outcome, a.Err
+	if succeeded(a.Outcome) {
+		v := verdict{wait: a.RetryAfter, recovered: b.outage, before: before}
+		b.lastSuccess, b.outage = now, false
+		b.steps, b.alone = max(b.steps-1, 0), max(b.alone-1, 0)
+		b.until, b.refusedKey = time.Time{}, ""
+		return v
+	}
+	c := consequences[a.Outcome]
+	v := verdict{wait: max(c.job, a.RetryAfter), before: before}
+	switch {
+	case b.inARow <= c.patience:
+		v.unusable = true
+	case now.Before(b.until): // requests that were in flight together are one failure
+	default:
+		pause := min(c.pause<<min(b.steps, maxDoublings), c.maxPause)
+		if c.quota {
+			pause = quotaUntil.Sub(now)
+		}
+		pause = max(pause, a.RetryAfter)
+		b.until = now.Add(pause)
+		b.steps++
+		b.alone = recoveryRequests
+		if a.Outcome == jobstatus.Unauthorized {
+			b.refusedKey = key
+		}
+		if !b.outage || changed {
+			v.pause = pause
+		}
+		b.outage = true
+	}
+	return v
+}
+
+// succeeded reports whether a response is one that the API gives when it works. It
+// does when it says that it does not know a job.
+func succeeded(o jobstatus.Outcome) bool { return o == jobstatus.OK || o == jobstatus.NotFound }
+
+// A State is how the API and the key are at present.
+type State struct {
+	Up          bool      // the last response was as it should be, and there is a key for the next request
+	LastSuccess time.Time // zero: never
+	Trouble     *Trouble  // why Up is false; nil: Up, or nothing was polled yet
+}
+
+// Trouble is why the API is not polled, or does not respond as it should.
+type Trouble struct {
+	NoKey   bool              // the key cannot be read
+	Outcome jobstatus.Outcome // of the last response, unless NoKey
+	Err     error             // contains neither the key nor the response
+	Until   time.Time         // end of the pause; zero or past: there is none
+}
+
+func (b *breaker) state() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := State{LastSuccess: b.lastSuccess}
+	switch {
+	case b.keyError != nil:
+		s.Trouble = &Trouble{NoKey: true, Err: b.keyError}
+	case !b.polled:
+	case succeeded(b.outcome):
+		s.Up = true
+	default:
+		s.Trouble = &Trouble{Outcome: b.outcome, Err: b.err, Until: b.until}
+	}
+	return s
+}

@@ -1,0 +1,297 @@
+// Package poller spends the requests of an account: it takes turns from the scheduler, polls the API, and hands
+// on the observations. It does not know the account. A breaker pauses polling after failures.
+package poller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+const (
+	// maxIdle is the maximum time between two looks at the scheduler.
+	maxIdle = 5 * time.Second
+	// stuckAfter is how long Run may stand still before the poller is unhealthy. Run
+	// never waits for the network, so this is generous.
+	stuckAfter = 2 * time.Minute
+	// maxMissingWait is the maximum time between two polls of a job that the API does
+	// not know. It may have been registered before the API knew it.
+	maxMissingWait = 30 * time.Minute
+)
+
+// A Client polls the API about one job.
+type Client interface {
+	Status(ctx context.Context, key, requestID string) jobstatus.Answer
+}
+
+// Results stores what requests cost and what they observe.
+type Results interface {
+	Reserve(at time.Time, requests int) error
+	Observe(jobs.Observation) (jobs.Effect, error)
+	CountRequest(jobs.Request)
+	Writable() error // nil: the last commit succeeded
+}
+
+// Settings can be replaced while the poller runs.
+type Settings struct {
+	Client Client
+	Key    func() (string, error)
+	// Block is the number of requests that are reserved at once, before the first of
+	// them is sent. 0: there is no quota, and nothing is reserved.
+	Block int
+}
+
+// A Poller polls the jobs of one scheduler. It may be used by several goroutines at once.
+type Poller struct {
+	// These do not change.
+	schedule *schedule.Scheduler
+	results  Results
+	log      *slog.Logger
+	now      func() time.Time
+	created  time.Time
+
+	settings atomic.Pointer[Settings]
+	moved    atomic.Int64 // when Run last moved, nanoseconds after created
+	wake     chan struct{}
+	breaker  breaker  // has a lock of its own
+	logged   problems // has a lock of its own
+
+	// Only Run and Round add to it, and they wait for it.
+	inFlight sync.WaitGroup
+}
+
+// New returns a poller. It polls when Run or Round is called.
+func New(s *schedule.Scheduler, r Results, settings Settings, log *slog.Logger, now func() time.Time) *Poller {
+	p := &Poller{schedule: s, results: r, log: log, now: now, created: now(), wake: make(chan struct{}, 1)}
+	p.settings.Store(&settings)
+	return p
+}
+
+// SetSettings replaces the settings and ends a pause, since they may have removed its
+// cause. Requests in flight end with the settings that they began with.
+func (p *Poller) SetSettings(s Settings) {
+	p.settings.Store(&s)
+	p.breaker.forgive()
+	p.Wake()
+}
+
+// Wake makes the poller look at the scheduler now.
+func (p *Poller) Wake() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// State returns how the API and the key are at present.
+func (p *Poller) State() State { return p.breaker.state() }
+
+// Healthy returns an error if Run has not moved for longer than it ever should.
+func (p *Poller) Healthy() error {
+	if idle := p.now().Sub(p.created) - time.Duration(p.moved.Load()); idle > stuckAfter {
+		return fmt.Errorf("the poller has not moved for %s", idle.Round(time.Second))
+	}
+	return nil
+}
+
+// Run polls until ctx is done, and returns when the requests in flight have ended.
+// Canceling sending aborts those.
+func (p *Poller) Run(ctx, sending context.Context) {
+	defer p.inFlight.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		case <-timer.C:
+		}
+		wait := maxIdle
+		for ctx.Err() == nil {
+			p.moved.Store(int64(p.now().Sub(p.created)))
+			r, at, _ := p.take(p.schedule.Next)
+			if r == nil {
+				if !at.IsZero() {
+					wait = min(wait, max(at.Sub(p.now()), time.Millisecond))
+				}
+				break
+			}
+			p.inFlight.Go(func() {
+				p.poll(sending, r)
+				p.Wake()
+			})
+		}
+		if again := p.schedule.Refresh(p.now()); !again.IsZero() {
+			wait = min(wait, max(again.Sub(p.now()), time.Millisecond))
+		}
+		timer.Reset(wait)
+	}
+}
+
+// A request is a turn, and what it is used with.
+type request struct {
+	turn     *schedule.Turn
+	settings *Settings
+	key      string
+}
+
+var (
+	errPaused    = errors.New("polling is paused after errors")
+	errQuotaUsed = errors.New("the quota is used up")
+)
+
+// take takes a turn from next. Without one, at is when to try again, which is zero if something has to happen
+// first. The error says that it is not the quota which prevents a request.
+func (p *Poller) take(next func(time.Time) (*schedule.Turn, time.Time)) (r *request, at time.Time, err error) {
+	// Without a store, the result of a request would be lost.
+	if err := p.results.Writable(); err != nil {
+		return nil, time.Time{}, err
+	}
+	s := p.settings.Load()
+	key, err := s.Key()
+	if err != nil {
+		if p.breaker.keyFailed(err) {
+			p.log.Error("API key cannot be read; polling stops until it can", "err", err)
+		}
+		return nil, time.Time{}, err
+	}
+	now := p.now()
+	until, alone := p.breaker.allow(now, key)
+	switch {
+	case !until.IsZero():
+		return nil, until, errPaused
+	case alone && p.schedule.InFlight() > 0:
+		return nil, time.Time{}, nil
+	}
+	turn, at := next(now)
+	if turn == nil {
+		return nil, at, nil
+	}
+	return &request{turn, s, key}, time.Time{}, nil
+}
+
+// poll uses a turn, which it ends exactly once. It reports whether the API responded as it should.
+func (p *Poller) poll(ctx context.Context, r *request) (answered bool) {
+	begin := p.now()
+	// A restart must know about the request, so it is stored before it is sent.
+	if block := r.settings.Block; block > 0 {
+		if err := p.results.Reserve(begin, block); err != nil {
+			r.turn.NotSent()
+			return false
+		}
+	}
+	answer := r.settings.Client.Status(ctx, r.key, r.turn.RequestID)
+	now := p.now()
+	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
+		r.turn.Unanswered(now, 0) // canceled by us: it says nothing about the API
+		return false
+	}
+	counted := jobs.Request{
+		Outcome: answer.Outcome, Duration: max(now.Sub(begin), 0),
+		UnknownState: answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown,
+	}
+	if succeeded(answer.Outcome) {
+		p.observe(r, answer, counted, now)
+		return true
+	}
+	p.results.CountRequest(counted)
+	if consequences[answer.Outcome].quota {
+		p.judge(r, answer, now, r.turn.Refused(now, answer.Outcome == jobstatus.OverQuota))
+	} else {
+		r.turn.Unanswered(now, p.judge(r, answer, now, time.Time{}))
+	}
+	return false
+}
+
+// observe hands on what a response says about its job, and ends the turn.
+func (p *Poller) observe(r *request, answer jobstatus.Answer, counted jobs.Request, now time.Time) {
+	wait := p.judge(r, answer, now, time.Time{})
+	id := r.turn.RequestID
+	switch {
+	case !counted.UnknownState:
+		p.logged.solved(id)
+	case p.logged.news(id, answer.Outcome):
+		p.log.Warn("API reported an unknown state; the job keeps its state", "request_id", id)
+	}
+	effect, err := p.results.Observe(jobs.Observation{
+		RequestID: id, At: now, By: jobs.ByPoll, State: stateOf(answer),
+		ErrorCode: answer.ErrorCode, Result: answer.Result, Request: &counted,
+	})
+	switch {
+	case err != nil:
+		r.turn.Unanswered(now, wait)
+	case answer.Outcome == jobstatus.NotFound:
+		r.turn.Unanswered(now, max(wait, min(effect.MissingFor/2, maxMissingWait)))
+	default:
+		r.turn.Answered(now, wait)
+	}
+}
+
+// states are what the states of the API mean for a job.
+var states = [...]jobs.State{
+	jobstatus.Unknown: jobs.Unchanged, jobstatus.Running: jobs.Running,
+	jobstatus.Completed: jobs.Completed, jobstatus.Failed: jobs.Failed,
+}
+
+// stateOf is what a response says about its job.
+func stateOf(a jobstatus.Answer) jobs.State {
+	if a.Outcome == jobstatus.NotFound {
+		return jobs.Missing
+	}
+	return states[a.State]
+}
+
+// judge tells the breaker about a response, logs its verdict, and returns the minimum
+// time before the job is polled again.
+func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) time.Duration {
+	v := p.breaker.judge(a, r.key, now, quotaUntil)
+	switch {
+	case v.recovered:
+		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String())
+	case v.unusable && p.logged.news(r.turn.RequestID, a.Outcome):
+		p.log.Warn("Unusable API response for job",
+			"request_id", r.turn.RequestID, "outcome", a.Outcome.String(), "err", a.Err)
+	case v.pause > 0:
+		p.log.Warn("API request failed; polling is paused", "outcome", a.Outcome.String(),
+			"err", a.Err, "pause", v.pause.String())
+	}
+	return v.wait
+}
+
+// problems remembers which problems of single jobs were logged.
+type problems struct {
+	mu   sync.Mutex                   // guards jobs
+	jobs map[string]jobstatus.Outcome // by request ID
+}
+
+// maxProblems bounds problems. Beyond it some are logged again.
+const maxProblems = 1000
+
+// news reports whether a problem was not logged yet.
+func (l *problems) news(requestID string, o jobstatus.Outcome) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last, logged := l.jobs[requestID]; logged && last == o {
+		return false
+	}
+	if l.jobs == nil || len(l.jobs) >= maxProblems {
+		l.jobs = make(map[string]jobstatus.Outcome)
+	}
+	l.jobs[requestID] = o
+	return true
+}
+
+func (l *problems) solved(requestID string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.jobs, requestID)
+}

@@ -1,0 +1,553 @@
+package poller_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A store is what the poller writes to. It tells the scheduler about jobs as events
+// would.
+type store struct {
+	schedule *schedule.Scheduler
+
+	mu           sync.Mutex
+	log          []string // what was done, in order
+	observations []jobs.Observation
+	counted      []jobs.Request
+	reserved     int
+	unwritable   error // returned by Writable
+	fails        error // returned by Reserve and Observe
+	missing      time.Duration
+}
+
+func (s *store) Reserve(_ time.Time, requests int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = append(s.log, "reserve")
+	if s.fails == nil {
+		s.reserved += requests
+	}
+	return s.fails
+}
+
+func (s *store) Observe(o jobs.Observation) (jobs.Effect, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails != nil {
+		return jobs.Effect{}, s.fails
+	}
+	s.log = append(s.log, "observe")
+	s.observations = append(s.observations, o)
+	s.counted = append(s.counted, *o.Request)
+	switch o.State {
+	case jobs.Completed, jobs.Failed:
+		s.schedule.Ended(o.RequestID, o.At, false)
+	case jobs.Running:
+		s.schedule.StillRunning(o.RequestID, o.At)
+	}
+	return jobs.Effect{Known: true, MissingFor: s.missing}, nil
+}
+
+func (s *store) CountRequest(r jobs.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = append(s.log, "count")
+	s.counted = append(s.counted, r)
+}
+
+func (s *store) Writable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unwritable
+}
+
+// An api answers every request after some time.
+type api struct {
+	answer func(id string) jobstatus.Answer
+	takes  time.Duration
+
+	mu       sync.Mutex
+	requests []string // "key id"
+	at       []time.Time
+	now, max int // requests in flight
+}
+
+func (a *api) Status(ctx context.Context, key, id string) jobstatus.Answer {
+	a.mu.Lock()
+	a.requests, a.at = append(a.requests, key+" "+id), append(a.at, time.Now())
+	a.now++
+	a.max = max(a.max, a.now)
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		a.now--
+		a.mu.Unlock()
+	}()
+	select {
+	case <-time.After(a.takes):
+		return a.answer(id)
+	case <-ctx.Done():
+		return jobstatus.Answer{Outcome: jobstatus.Network, Err: ctx.Err()}
+	}
+}
+
+func (a *api) sent() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.requests)
+}
+
+func answers(outcome jobstatus.Outcome) func(string) jobstatus.Answer {
+	return func(string) jobstatus.Answer {
+		a := jobstatus.Answer{Outcome: outcome}
+		if outcome == jobstatus.OK {
+			a.State = jobstatus.Running
+		} else {
+			a.Err = errors.New("refused")
+		}
+		return a
+	}
+}
+
+// logs can be read while they are written.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) count(line string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), line)
+}
+
+// A fixture is a poller with what it works with.
+type fixture struct {
+	*poller.Poller
+	schedule *schedule.Scheduler
+	store    *store
+	api      *api
+	logs     *logs
+	key      func() (string, error)
+	cancel   func()
+	abort    func()
+	done     chan struct{}
+}
+
+func newFixture(a *api, limits schedule.Limits, block int) *fixture {
+	limits.Concurrent = 16
+	f := &fixture{api: a, logs: new(logs), done: make(chan struct{}), schedule: schedule.New(limits, time.Now())}
+	f.store = &store{schedule: f.schedule}
+	f.key = func() (string, error) { return "key", nil }
+	settings := poller.Settings{Client: a, Key: func() (string, error) { return f.key() }, Block: block}
+	f.Poller = poller.New(f.schedule, f.store, settings, slog.New(slog.NewTextHandler(f.logs, nil)), time.Now)
+	return f
+}
+
+// add lets the scheduler know of jobs that are to be polled at once.
+func (f *fixture) add(n int) (ids []string) {
+	for i := range n {
+		id := fmt.Sprint("job-", i)
+		f.schedule.Add(time.Now(), schedule.Job{RequestID: id, Start: time.Now(), AtOnce: true})
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// run starts Run. Stop it with stop.
+func (f *fixture) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	sending, abort := context.WithCancel(context.Background())
+	f.cancel, f.abort = cancel, abort
+	go func() {
+		defer close(f.done)
+		f.Run(ctx, sending)
+	}()
+}
+
+func (f *fixture) stop() {
+	f.cancel()
+	<-f.done
+	f.abort()
+}
+
+// pass lets virtual time pass.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// A poll is reserved before it is sent, and counted in the commit of its observation.
+func TestOnePoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		result := &transcript.Result{}
+		f := newFixture(&api{takes: time.Second, answer: func(string) jobstatus.Answer {
+			return jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Completed, Result: result}
+		}}, schedule.PerMinute(5), 3)
+		f.add(1)
+		begin := time.Now()
+		f.run()
+		pass(time.Minute)
+		f.stop()
+		if log := strings.Join(f.store.log, " "); log != "reserve observe" || f.store.reserved != 3 {
+			t.Errorf("the store saw %q, %d requests reserved", log, f.store.reserved)
+		}
+		o := f.store.observations[0]
+		if o.RequestID != "job-0" || o.By != jobs.ByPoll || o.State != jobs.Completed || o.Result != result ||
+			!o.At.Equal(begin.Add(time.Second)) {
+			t.Errorf("observed %+v", o)
+		}
+		if *o.Request != (jobs.Request{Outcome: jobstatus.OK, Duration: time.Second}) {
+			t.Errorf("counted %+v", *o.Request)
+		}
+		if sent := strings.Join(f.api.requests, ", "); sent != "key job-0" {
+			t.Errorf("sent %q", sent)
+		}
+	})
+}
+
+// Whatever the outcome, the request is counted once and its turn ends.
+func TestOutcomes(t *testing.T) {
+	for outcome := range jobstatus.Outcome(len(jobstatus.Outcomes)) {
+		t.Run(outcome.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(&api{answer: answers(outcome), takes: time.Second}, schedule.PerMinute(60), 0)
+				f.add(1)
+				f.run()
+				pass(1500 * time.Millisecond)
+				if n := f.schedule.InFlight(); n != 0 {
+					t.Errorf("%d requests in flight", n)
+				}
+				f.stop()
+				if len(f.store.counted) != 1 || f.store.counted[0].Outcome != outcome {
+					t.Errorf("counted %+v", f.store.counted)
+				}
+				up := outcome == jobstatus.OK || outcome == jobstatus.NotFound
+				if len(f.store.observations) != map[bool]int{true: 1}[up] || f.State().Up != up {
+					t.Errorf("%d observations, up %v", len(f.store.observations), f.State().Up)
+				}
+			})
+		})
+	}
+}
+
+func TestStates(t *testing.T) {
+	for _, tt := range []struct {
+		answer jobstatus.Answer
+		want   jobs.State
+	}{
+		{jobstatus.Answer{State: jobstatus.Running}, jobs.Running},
+		{jobstatus.Answer{State: jobstatus.Completed}, jobs.Completed},
+		{jobstatus.Answer{State: jobstatus.Failed, ErrorCode: "code"}, jobs.Failed},
+		{jobstatus.Answer{State: jobstatus.Unknown}, jobs.Unchanged},
+		{jobstatus.Answer{Outcome: jobstatus.NotFound}, jobs.Missing},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			answer := func(string) jobstatus.Answer { return tt.answer }
+			f := newFixture(&api{answer: answer}, schedule.PerMinute(60), 0)
+			if n := f.Round(t.Context(), f.add(1)); n != 1 {
+				t.Errorf("%d answers", n)
+			}
+			o := f.store.observations[0]
+			unknown := tt.want == jobs.Unchanged
+			if o.State != tt.want || o.ErrorCode != tt.answer.ErrorCode || o.Request.UnknownState != unknown {
+				t.Errorf("%+v is observed as %+v", tt.answer, o)
+			}
+			if logged := f.logs.count("unknown state"); logged != map[bool]int{true: 1}[unknown] {
+				t.Errorf("%+v: %d lines about an unknown state", tt.answer, logged)
+			}
+		})
+	}
+}
+
+// A problem of one job is logged once, and again if it comes back.
+func TestProblemsAreLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := jobstatus.Answer{Outcome: jobstatus.Malformed}
+		f := newFixture(&api{answer: func(string) jobstatus.Answer { return answer }}, schedule.Limits{}, 0)
+		ids := f.add(1)
+		for i, want := range []int{1, 1, 2} {
+			if i == 2 {
+				answer = jobstatus.Answer{State: jobstatus.Running}
+				f.Round(t.Context(), ids)
+				answer = jobstatus.Answer{Outcome: jobstatus.Malformed}
+			}
+			f.Round(t.Context(), ids)
+			if n := f.logs.count("Unusable API response"); n != want {
+				t.Errorf("after round %d the log has %d lines, want %d", i, n, want)
+			}
+		}
+	})
+}
+
+// A job that the API does not know is polled again after half the time that it has
+// been missing, and no later than in half an hour.
+func TestMissingJobs(t *testing.T) {
+	for missing, want := range map[time.Duration]time.Duration{
+		10 * time.Minute: 5 * time.Minute, 24 * time.Hour: 30 * time.Minute,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(&api{answer: answers(jobstatus.NotFound)}, schedule.Limits{}, 0)
+			f.store.missing = missing
+			f.add(1)
+			f.run()
+			pass(want - time.Second)
+			before := f.api.sent()
+			pass(10 * time.Second)
+			f.stop()
+			if after := f.api.sent(); before != 1 || after != 2 {
+				t.Errorf("%d requests within %s, then %d", before, want, after)
+			}
+		})
+	}
+}
+
+// A request that cannot be stored is not sent, and nothing is polled until the store
+// can be written.
+func TestUnwritable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(&api{answer: answers(jobstatus.OK)}, schedule.PerMinute(60), 1)
+		f.add(3)
+		f.store.fails = errors.New("disk full")
+		f.run()
+		pass(30 * time.Second)
+		if sent := f.api.sent(); sent != 0 || f.schedule.InFlight() != 0 {
+			t.Errorf("%d requests sent without a reservation, %d in flight", sent, f.schedule.InFlight())
+		}
+		f.store.mu.Lock()
+		f.store.unwritable, f.store.log = f.store.fails, nil
+		f.store.mu.Unlock()
+		pass(time.Minute)
+		if len(f.store.log) > 0 {
+			t.Errorf("an unwritable store saw %v", f.store.log)
+		}
+		f.store.mu.Lock()
+		f.store.unwritable, f.store.fails = nil, nil
+		f.store.mu.Unlock()
+		pass(time.Minute)
+		f.stop()
+		if sent := f.api.sent(); sent < 3 {
+			t.Errorf("%d requests when the store can be written again", sent)
+		}
+	})
+}
+
+// The price and the number of due jobs are kept up to date while the quota is used up.
+func TestRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(&api{answer: answers(jobstatus.OK)}, schedule.Limits{PerDay: 2}, 0)
+		f.run()
+		f.add(2)
+		pass(10 * time.Second)
+		for i := range 3 {
+			f.schedule.Add(time.Now(), schedule.Job{RequestID: fmt.Sprint("late-", i), Start: time.Now(), AtOnce: true})
+		}
+		pass(10 * time.Second)
+		f.stop()
+		if due := f.schedule.View(time.Now(), nil).Due; due != 3 || f.api.sent() != 2 {
+			t.Errorf("%d jobs are due, %d requests", due, f.api.sent())
+		}
+	})
+}
+
+// An observation that cannot be stored is lost: the job is polled again.
+func TestObservationIsNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(&api{answer: answers(jobstatus.OK)}, schedule.Limits{}, 0)
+		f.add(1)
+		f.store.fails = errors.New("disk full")
+		f.run()
+		pass(time.Minute)
+		if sent := f.api.sent(); sent < 2 || sent > 10 || f.schedule.InFlight() != 0 {
+			t.Errorf("%d requests, %d in flight", sent, f.schedule.InFlight())
+		}
+		f.stop()
+	})
+}
+
+// Stopping waits for the requests in flight. Those that it aborts say nothing about
+// the API.
+func TestStop(t *testing.T) {
+	for _, abort := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(&api{answer: answers(jobstatus.OK), takes: 5 * time.Second}, schedule.Limits{}, 0)
+			f.add(1)
+			f.run()
+			pass(time.Second)
+			f.cancel()
+			begin := time.Now()
+			if abort {
+				f.abort()
+			}
+			<-f.done
+			f.abort()
+			took, want := time.Since(begin), 4*time.Second
+			if abort {
+				want = 0
+			}
+			if took != want || f.schedule.InFlight() != 0 || f.State().Trouble != nil {
+				t.Errorf("abort %v: stopped after %s, %d in flight, trouble %+v",
+					abort, took, f.schedule.InFlight(), f.State().Trouble)
+			}
+			if counted := len(f.store.counted); counted != map[bool]int{false: 1}[abort] {
+				t.Errorf("abort %v: counted %v", abort, f.store.counted)
+			}
+		})
+	}
+}
+
+// After a pause one request is in flight at a time.
+func TestRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		outcome := jobstatus.ServerError
+		answer := func(id string) jobstatus.Answer { return answers(outcome)(id) }
+		f := newFixture(&api{answer: answer, takes: time.Second}, schedule.Limits{}, 0)
+		f.add(16)
+		f.run()
+		pass(5 * time.Second)
+		if f.api.max != 16 || f.State().Trouble == nil || f.logs.count("level=WARN") != 1 {
+			t.Errorf("%d requests in flight, trouble %+v", f.api.max, f.State().Trouble)
+		}
+		f.api.mu.Lock()
+		outcome, f.api.max = jobstatus.OK, 0
+		f.api.mu.Unlock()
+		pass(15 * time.Second) // the pause ends 11 s after the start, and ten requests take 10 s
+		if f.api.max != 1 || !f.State().Up || f.logs.count("API recovered") != 1 {
+			t.Errorf("%d requests in flight, %+v", f.api.max, f.State())
+		}
+		f.stop()
+	})
+}
+
+func TestKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(&api{answer: answers(jobstatus.OK)}, schedule.Limits{}, 0)
+		f.key = func() (string, error) { return "", errors.New("permission denied") }
+		f.add(1)
+		f.run()
+		pass(time.Hour)
+		if f.api.sent() > 0 || !f.State().Trouble.NoKey || f.logs.count("API key cannot be read") != 1 {
+			t.Errorf("%d requests, %+v, %d lines", f.api.sent(), f.State().Trouble, f.logs.count("API key"))
+		}
+		f.stop()
+	})
+}
+
+// New settings are used at once, and end a pause.
+func TestSetSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := &api{answer: answers(jobstatus.ServerError)}
+		f := newFixture(down, schedule.Limits{}, 0)
+		f.add(1)
+		f.run()
+		pass(time.Hour)
+		up := &api{answer: answers(jobstatus.OK)}
+		f.SetSettings(poller.Settings{Client: up, Key: func() (string, error) { return "new", nil }})
+		pass(11 * time.Second)
+		f.stop()
+		if up.sent() == 0 || up.requests[0] != "new job-0" || !f.State().Up {
+			t.Errorf("sent %v, %+v", up.requests, f.State())
+		}
+	})
+}
+
+func TestHealthy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(&api{answer: answers(jobstatus.OK)}, schedule.Limits{}, 0)
+		pass(2*time.Minute + time.Second)
+		if err := f.Healthy(); err == nil {
+			t.Error("healthy, and it was never started")
+		}
+		f.run()
+		pass(time.Hour)
+		if err := f.Healthy(); err != nil {
+			t.Error(err)
+		}
+		stuck := make(chan struct{})
+		f.SetSettings(poller.Settings{Key: func() (string, error) { <-stuck; return "", errors.New("late") }})
+		pass(2*time.Minute + 10*time.Second)
+		if err := f.Healthy(); err == nil || !strings.Contains(err.Error(), "2m") {
+			t.Errorf("after two minutes in which Run was stuck: %v", err)
+		}
+		close(stuck)
+		f.stop()
+	})
+}
+
+func TestRound(t *testing.T) {
+	for name, tt := range map[string]struct {
+		limits   schedule.Limits
+		outcome  jobstatus.Outcome
+		noKey    bool
+		store    error
+		canceled bool
+
+		answered, sent int           // of 20 jobs
+		took           time.Duration // at most; 0: a second
+		warn           string
+	}{
+		"all":                         {answered: 20, sent: 20},
+		"the quota of the minute":     {limits: schedule.PerMinute(10), answered: 20, sent: 20, took: 90 * time.Second},
+		"the quota of the day":        {limits: schedule.Limits{PerDay: 7}, answered: 7, sent: 7, warn: "quota"},
+		"unknown jobs":                {outcome: jobstatus.NotFound, answered: 20, sent: 20},
+		"the API is down":             {outcome: jobstatus.ServerError, sent: 16, warn: "paused"},
+		"the API refuses for quota":   {outcome: jobstatus.OverQuota, sent: 16, warn: "quota"},
+		"no key":                      {noKey: true, warn: "no key"},
+		"the store cannot be written": {store: errors.New("disk full"), warn: "disk full"},
+		"it is canceled":              {canceled: true, warn: "context canceled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(&api{answer: answers(tt.outcome), takes: 100 * time.Millisecond}, tt.limits, 0)
+				if tt.noKey {
+					f.key = func() (string, error) { return "", errors.New("no key") }
+				}
+				f.store.unwritable = tt.store
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if tt.canceled {
+					cancel()
+				}
+				begin := time.Now()
+				answered := f.Round(ctx, f.add(20))
+				took, most := time.Since(begin), cmp.Or(tt.took, time.Second)
+				if answered != tt.answered || f.api.sent() != tt.sent || took > most {
+					t.Errorf("%d answered of %d in %s, want %+v", answered, f.api.sent(), took, tt)
+				}
+				if f.schedule.InFlight() != 0 {
+					t.Errorf("%d requests in flight", f.schedule.InFlight())
+				}
+				left := fmt.Sprintf("jobs_left=%d", 20-tt.sent)
+				if warned := f.logs.count("Not all jobs were polled"); warned != map[bool]int{true: 1}[tt.warn != ""] ||
+					warned > 0 && (f.logs.count(left) != 1 || f.logs.count(tt.warn) == 0) {
+					t.Errorf("log, which should say %q and %q:\n%s", tt.warn, left, f.logs.buf.String())
+				}
+			})
+		})
+	}
+}
