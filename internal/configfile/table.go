@@ -1,0 +1,218 @@
+package configfile
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/compose-spec/compose-go/template"
+	"github.com/influxdata/telegraf/config"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector/options"
+)
+
+// A table is one [[inputs.deepaffects]].
+type table struct {
+	md     *toml.MetaData
+	values map[string]toml.Primitive
+}
+
+// read finds the tables of a file. Like Telegraf, it also accepts a single
+// [inputs.deepaffects], and bytes that are not UTF-8 where they do not matter.
+func read(path string) ([]table, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "open ") + "; give the path of a TOML file")
+	}
+	var document struct {
+		Inputs struct {
+			DeepAffects toml.Primitive `toml:"deepaffects"`
+		} `toml:"inputs"`
+	}
+	md, err := toml.Decode(strings.ToValidUTF8(string(text), "\uFFFD"), &document)
+	if err != nil {
+		return nil, syntaxError(err)
+	}
+	if !md.IsDefined("inputs", "deepaffects") {
+		return nil, nil
+	}
+	all := make([]map[string]toml.Primitive, 1)
+	if md.Type("inputs", "deepaffects") == "Hash" {
+		err = md.PrimitiveDecode(document.Inputs.DeepAffects, &all[0])
+	} else {
+		err = md.PrimitiveDecode(document.Inputs.DeepAffects, &all)
+	}
+	if err != nil {
+		return nil, errors.New("inputs.deepaffects: not a table; begin each account with [[inputs.deepaffects]]")
+	}
+	tables := make([]table, len(all))
+	for i, values := range all {
+		tables[i] = table{&md, values}
+	}
+	return tables, nil
+}
+
+// telegrafOptions are the options that Telegraf's loader accepts in the table of every
+// plugin.
+var telegrafOptions = []string{
+	"alias", "always_include_local_tags", "buffer_directory", "buffer_disk_sync", "buffer_strategy",
+	"collection_jitter", "collection_offset", "data_format", "data_type", "delay", "drop", "drop_original",
+	"fielddrop", "fieldexclude", "fieldinclude", "fieldpass", "flush_interval", "flush_jitter", "grace",
+	"id", "influx_parser_type", "interval", "labels", "log_level", "lvm",
+	"metric_batch_size", "metric_buffer_limit", "metricpass",
+	"name_override", "name_prefix", "name_suffix", "namedrop", "namedrop_separator", "namepass", "namepass_separator",
+	"order", "pass", "period", "precision", "startup_error_behavior",
+	"tagdrop", "tagexclude", "taginclude", "tagpass", "tags",
+}
+
+// config sets the options and returns the configuration of the account, nil if a value has
+// another form: other mistakes might only follow from that. agent has the names of the
+// options that are Telegraf's. The error has a line for each mistake.
+func (t table) config(o *options.Options) (c *collector.Config, agent []string, err error) {
+	// The key of a monitor is in the environment or in a file. To protect its memory
+	// needs a right that many services do not have.
+	config.DisableSecretProtection()
+	fields := o.Fields()
+	var mistakes []error
+	malformed := false
+	for _, name := range slices.Sorted(maps.Keys(t.values)) {
+		var err error
+		switch field := fields[name]; {
+		case field != nil:
+			err = t.decodeField(t.values[name], field)
+			malformed = malformed || err != nil
+		case slices.Contains(telegrafOptions, name):
+			agent = append(agent, name)
+		default:
+			err = errors.New("no such option; remove it, or see sample.conf for its name")
+		}
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	err = prefix(fmt.Sprintf("account %q", o.Account), errors.Join(mistakes...))
+	if malformed {
+		return nil, agent, err
+	}
+	valid, invalid := o.Config()
+	return &valid, agent, errors.Join(err, invalid)
+}
+
+func (t table) decodeField(value toml.Primitive, field any) error {
+	malformed := errors.New(forms[reflect.TypeOf(field)]) // the decoder's error may quote the value
+	unmarshaler, isText := field.(encoding.TextUnmarshaler)
+	if !isText {
+		if t.md.PrimitiveDecode(value, field) != nil {
+			return malformed
+		}
+		switch field := field.(type) {
+		case *string:
+			return expand(field)
+		case *[]string:
+			for i := range *field {
+				if err := expand(&(*field)[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	text, ok := t.text(value)
+	if !ok {
+		return malformed
+	}
+	if err := expand(&text); err != nil {
+		return err
+	}
+	if _, secret := field.(*config.Secret); secret && reference.MatchString(text) {
+		return errors.New("secret stores work only if the plugin is compiled into Telegraf; use ${VAR} or api_key_file")
+	}
+	if unmarshaler.UnmarshalText([]byte(text)) != nil {
+		return malformed
+	}
+	return nil
+}
+
+// forms say how an option of each type is written.
+var forms = map[reflect.Type]string{
+	reflect.TypeFor[*string]():          `must be a string; write it in quotes`,
+	reflect.TypeFor[*[]string]():        `must be an array of strings; write it as ["…", "…"]`,
+	reflect.TypeFor[*bool]():            `must be true or false, without quotes`,
+	reflect.TypeFor[**bool]():           `must be true or false, without quotes`,
+	reflect.TypeFor[*options.Integer](): `must be a whole number`,
+	reflect.TypeFor[*options.Number]():  `must be a number`,
+	reflect.TypeFor[*options.Size]():    `must be a size, such as "64MiB", or a number of bytes`,
+	reflect.TypeFor[*config.Duration](): `must be a duration, such as "90s", "24h" or "7d", or a number of seconds`,
+	reflect.TypeFor[*config.Secret]():   `must be a string; write it in quotes`,
+}
+
+// text returns a value as Telegraf's decoder passes it to UnmarshalText.
+func (t table) text(value toml.Primitive) (text string, ok bool) {
+	var v any
+	if t.md.PrimitiveDecode(value, &v) != nil {
+		return "", false
+	}
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case int64, bool:
+		return fmt.Sprint(v), true
+	case float64:
+		text = strconv.FormatFloat(v, 'f', -1, 64)
+		if !strings.Contains(text, ".") {
+			text += ".0" // 2.0 is not a whole number
+		}
+		return text, true
+	}
+	return "", false
+}
+
+// reference is what Telegraf takes for a reference to a secret store.
+var reference = regexp.MustCompile(`@\{.+?:.+?}`)
+
+// expand replaces environment variables with Telegraf's own library and settings, so
+// that the result is the same: ${VAR}, ${VAR:-default}, nested, $VAR and $$ for a dollar.
+// What is not set stays as it is; options.Config reports it.
+func expand(text *string) error {
+	expanded, err := template.SubstituteWithOptions(*text, os.LookupEnv, template.WithoutLogging,
+		template.WithReplacementFunction(func(s string, m template.Mapping, c *template.Config) (string, error) {
+			value, applied, err := template.DefaultReplacementAppliedFunc(s, m, c)
+			if _, unset := errors.AsType[*template.MissingRequiredError](err); unset || err == nil && applied {
+				return value, err
+			}
+			return s, nil
+		}))
+	if unset, ok := errors.AsType[*template.MissingRequiredError](err); ok {
+		return options.NotSet(unset.Variable)
+	}
+	*text = expanded
+	return nil
+}
+
+// quotesNothing are how those messages of the decoder begin that do not repeat a value.
+var quotesNothing = []string{
+	"Key ", "expected '.'", "expected a comma", "expected a top-level item", "expected end of table", "files cannot",
+	"invalid UTF-8", "unexpected ",
+}
+
+// syntaxError says where the file is not TOML.
+func syntaxError(err error) error {
+	var parse toml.ParseError
+	if !errors.As(err, &parse) {
+		return errors.New("inputs: not a table; begin each account with [[inputs.deepaffects]]")
+	}
+	message := parse.Message
+	if !slices.ContainsFunc(quotesNothing, func(begin string) bool { return strings.HasPrefix(message, begin) }) {
+		message = "the value is not valid TOML; write text in quotes"
+	}
+	return fmt.Errorf("line %d: not TOML, at or after %q: %s", parse.Position.Line, parse.LastKey, message)
+}
