@@ -1,5 +1,5 @@
-// These tests count descriptors in /proc and take on another user's file
-// permissions, for which they need Linux. The code under test does not.
+// These tests count descriptors in /proc and use the file permissions of another user,
+// which needs Linux. The code under test does not.
 
 package source_test
 
@@ -21,32 +21,31 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// desk is a directory whose files are followed.
-type desk struct {
-	*journal
+// fixture is a directory whose files are followed.
+type fixture struct {
+	*recorder
 	dir   string
 	files *source.Files
-	// unprivileged has the files followed by somebody who may only do what the
-	// permissions of others allow, even where the tests run as root.
+	// unprivileged follows the files with the permissions of others, even as root.
 	unprivileged bool
 }
 
-func (d *desk) path(name string) string { return filepath.Join(d.dir, name) }
+func (d *fixture) path(name string) string { return filepath.Join(d.dir, name) }
 
-func (d *desk) must(err error) {
+func (d *fixture) must(err error) {
 	d.t.Helper()
 	if err != nil {
 		d.t.Fatal(err)
 	}
 }
 
-// write replaces a file's content in place.
-func (d *desk) write(name, content string) {
+// write replaces the content of a file in place.
+func (d *fixture) write(name, content string) {
 	d.t.Helper()
 	d.must(os.WriteFile(d.path(name), []byte(content), 0o600))
 }
 
-func (d *desk) add(name, content string) {
+func (d *fixture) add(name, content string) {
 	d.t.Helper()
 	file, err := os.OpenFile(d.path(name), os.O_APPEND|os.O_WRONLY, 0)
 	d.must(err)
@@ -55,42 +54,42 @@ func (d *desk) add(name, content string) {
 	d.must(file.Close())
 }
 
-// touch sets the time of a file's last change to n seconds after some time.
-func (d *desk) touch(name string, n int) {
+// touch sets the modification time of a file to n seconds after a fixed time.
+func (d *fixture) touch(name string, n int) {
 	d.t.Helper()
 	at := time.Unix(1_700_000_000+int64(n), 0)
 	d.must(os.Chtimes(d.path(name), at, at))
 }
 
-func (d *desk) rename(from, to string) {
+func (d *fixture) rename(from, to string) {
 	d.t.Helper()
 	d.must(os.Rename(d.path(from), d.path(to)))
 }
 
-func (d *desk) remove(name string) {
+func (d *fixture) remove(name string) {
 	d.t.Helper()
 	d.must(os.Remove(d.path(name)))
 }
 
-// follow prepares a directory, follows the patterns in it in a bubble, and
-// hands over once the first look is done.
-func follow(t *testing.T, prepare func(*desk), test func(*desk), patterns ...string) {
+// follow prepares a directory, follows patterns in it in a bubble, and calls test after the
+// first look.
+func follow(t *testing.T, prepare func(*fixture), test func(*fixture), patterns ...string) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{journal: &journal{t: t, from: submission.File}, dir: dir}
+		d := &fixture{recorder: &recorder{t: t, from: submission.File}, dir: dir}
 		if prepare != nil {
 			prepare(d)
 		}
 		var err error
-		d.files, err = source.NewFiles(d.patterns(patterns...), every, d.handler())
+		d.files, err = source.NewFiles(d.patterns(patterns...), d.handler())
 		d.must(err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			if d.unprivileged {
-				runtime.LockOSThread() // and never unlock it: the thread ends with the goroutine
+				runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
 				if os.Geteuid() == 0 {
 					if err := syscall.Setfsuid(65534); err != nil {
 						t.Error(err)
@@ -104,12 +103,12 @@ func follow(t *testing.T, prepare func(*desk), test func(*desk), patterns ...str
 		cancel()
 		<-done
 		if held := d.held(); len(held) > 0 {
-			t.Errorf("Run has returned and keeps %d files open", len(held))
+			t.Errorf("Run returned and left %d files open", len(held))
 		}
 	})
 }
 
-func (d *desk) patterns(names ...string) []string {
+func (d *fixture) patterns(names ...string) []string {
 	paths := make([]string, len(names))
 	for i, name := range names {
 		paths[i] = d.path(name)
@@ -117,8 +116,8 @@ func (d *desk) patterns(names ...string) []string {
 	return paths
 }
 
-// held returns which files of the desk this process has open.
-func (d *desk) held() []string {
+// held returns the files of the fixture that this process has open.
+func (d *fixture) held() []string {
 	d.t.Helper()
 	const fds = "/proc/self/fd"
 	entries, err := os.ReadDir(fds)
@@ -142,45 +141,59 @@ func TestFilesLines(t *testing.T) {
 		ids      []string
 		problems []string
 	}{
-		"empty":             {content: ""},
-		"blank":             {content: "\n \r\n\t\n"},
-		"ids and objects":   {content: "a\n" + object + "\nb\n", ids: ids("a", "o", "b")},
-		"comments":          {content: "# one\n\n  # two\na\n", ids: ids("a")},
-		"CRLF":              {content: "a\r\nb\r\n", ids: ids("a", "b")},
-		"byte order mark":   {content: "\ufeffa\nb\n", ids: ids("a", "b")},
-		"bad line":          {content: "a\n\x00secret\n\nb\n{}\n", ids: ids("a", "b"), problems: ids("f:2: the request ID has a character that cannot be printed", "f:5: the request ID is empty")},
-		"bad JSON":          {content: `{"request_id": "secret` + "\na\n", ids: ids("a"), problems: ids("f:1: not JSON as RFC 8259 and UTF-8 have it, at byte 22")},
-		"too long":          {content: "a\n" + long + "\nb\n", ids: ids("a", "b"), problems: ids("f:2: longer than 65536 bytes")},
-		"far too long":      {content: strings.Repeat(long, 5) + "\nb\n\x00\n", ids: ids("b"), problems: ids("f:1: longer than 65536 bytes", "f:3: the request ID has a character that cannot be printed")},
-		"longest":           {content: "\ufeff" + object + strings.Repeat(" ", submission.MaxEntryBytes-len(object)) + "\r\nb\n", ids: ids("o", "b")},
+		"empty":           {content: ""},
+		"blank":           {content: "\n \r\n\t\n"},
+		"ids and objects": {content: "a\n" + object + "\nb\n", ids: ids("a", "o", "b")},
+		"comments":        {content: "# one\n\n  # two\na\n", ids: ids("a")},
+		"CRLF":            {content: "a\r\nb\r\n", ids: ids("a", "b")},
+		"byte order mark": {content: "\ufeffa\nb\n", ids: ids("a", "b")},
+		"bad line": {
+			content: "a\n\x00secret\n\nb\n{}\n", ids: ids("a", "b"),
+			problems: ids("f:2: the request ID contains a non-printable character", "f:5: the request ID is empty"),
+		},
+		"bad JSON": {
+			content: `{"request_id": "secret` + "\na\n", ids: ids("a"),
+			problems: ids("f:1: invalid JSON at byte 22"),
+		},
+		"too long": {
+			content: "a\n" + long + "\nb\n", ids: ids("a", "b"), problems: ids("f:2: longer than 65536 bytes"),
+		},
+		"far too long": {
+			content: strings.Repeat(long, 5) + "\nb\n\x00\n", ids: ids("b"),
+			problems: ids("f:1: longer than 65536 bytes", "f:3: the request ID contains a non-printable character"),
+		},
+		"longest": {
+			content: "\ufeff" + object + strings.Repeat(" ", submission.MaxEntryBytes-len(object)) + "\r\nb\n",
+			ids:     ids("o", "b"),
+		},
 		"bracket in a line": {content: "a\n[b]\n", ids: ids("a", "[b]")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			follow(t, func(d *desk) { d.write("f", test.content) }, func(d *desk) {
+			follow(t, func(d *fixture) { d.write("f", test.content) }, func(d *fixture) {
 				var problems []string
 				for _, problem := range test.problems {
 					problems = append(problems, d.dir+"/"+problem)
 				}
-				d.told(test.ids, problems, problems == nil)
+				d.expect(test.ids, problems, problems == nil)
 				d.pass(every)
-				d.told(nil, nil, true)
+				d.expect(nil, nil, true)
 			}, "f")
 		})
 	}
 }
 
 func TestFilesGrow(t *testing.T) {
-	follow(t, func(d *desk) { d.write("f", "# header\na\n") }, func(d *desk) {
-		d.told(ids("a"), nil, true)
+	follow(t, func(d *fixture) { d.write("f", "# header\na\n") }, func(d *fixture) {
+		d.expect(ids("a"), nil, true)
 		d.add("f", "b\nc\n")
 		d.pass(every)
-		d.told(ids("b", "c"), nil, true)
+		d.expect(ids("b", "c"), nil, true)
 		d.add("f", "d\n\x01\n")
 		d.pass(every)
-		d.told(ids("d"), ids(d.path("f")+":6: the request ID has a character that cannot be printed"), false)
+		d.expect(ids("d"), ids(d.path("f")+":6: the request ID contains a non-printable character"), false)
 		d.touch("f", 1) // a touch is not a change
 		d.pass(every)
-		d.told(nil, nil, true)
+		d.expect(nil, nil, true)
 	}, "f")
 }
 
@@ -195,16 +208,19 @@ func TestFilesUnfinishedLine(t *testing.T) {
 		"CRLF comes later":     {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"\r", nil}, {"\nc\n", ids("c")}},
 		"another line follows": {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"\nc\n", ids("c")}},
 		"grows though taken":   {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"1\nc\n", ids("b1", "c")}, {"", nil}},
-		"grows slowly":         {{"", ids("a")}, {"", nil}, {"", ids("b")}, {"1", nil}, {"", nil}, {"", ids("b1")}, {"\n", nil}, {"", nil}},
+		"grows slowly": {
+			{"", ids("a")}, {"", nil}, {"", ids("b")}, {"1", nil}, {"", nil}, {"", ids("b1")}, {"\n", nil},
+			{"", nil},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			follow(t, func(d *desk) { d.write("f", "a\nb") }, func(d *desk) {
+			follow(t, func(d *fixture) { d.write("f", "a\nb") }, func(d *fixture) {
 				for i, step := range steps {
 					if i > 0 {
 						d.add("f", step.add)
 						d.pass(every)
 					}
-					d.told(step.want, nil, true)
+					d.expect(step.want, nil, true)
 				}
 			}, "f")
 		})
@@ -213,81 +229,81 @@ func TestFilesUnfinishedLine(t *testing.T) {
 
 func TestFilesUnfinishedLineThatIsTooLong(t *testing.T) {
 	part := strings.Repeat("x", 100_000)
-	follow(t, func(d *desk) { d.write("f", part) }, func(d *desk) {
-		d.told(nil, ids(d.path("f")+":1: longer than 65536 bytes"), false)
+	follow(t, func(d *fixture) { d.write("f", part) }, func(d *fixture) {
+		d.expect(nil, ids(d.path("f")+":1: longer than 65536 bytes"), false)
 		d.add("f", part)
 		d.pass(every)
-		d.told(nil, nil, true)
+		d.expect(nil, nil, true)
 		d.add("f", "end\na\n\x01\n")
 		d.pass(every)
-		d.told(ids("a"), ids(d.path("f")+":3: the request ID has a character that cannot be printed"), false)
+		d.expect(ids("a"), ids(d.path("f")+":3: the request ID contains a non-printable character"), false)
 	}, "f")
 }
 
 func TestFilesRotate(t *testing.T) {
 	for name, test := range map[string]struct {
 		pattern string
-		rotate  func(d *desk)
-		after   []string // what the next look finds
+		rotate  func(d *fixture)
+		after   []string // IDs of the next look
 	}{
-		"renamed": {"f", func(d *desk) {
+		"renamed": {"f", func(d *fixture) {
 			d.add("f", "b\n")
 			d.rename("f", "f.1")
 			d.write("f", "c\n")
 		}, ids("b", "c")},
-		"renamed, and written to after that": {"f", func(d *desk) {
+		"renamed, and written to after that": {"f", func(d *fixture) {
 			d.rename("f", "f.1")
 			d.write("f", "c\n")
 			d.add("f.1", "b\n")
 		}, ids("b", "c")},
-		"renamed to a name that matches": {"f*", func(d *desk) {
+		"renamed to a name that matches": {"f*", func(d *fixture) {
 			d.add("f", "b\n")
 			d.rename("f", "f.1")
 			d.write("f", "c\n")
 		}, ids("b", "c")},
-		"twice, by names that match": {"f*", func(d *desk) {
+		"twice, by names that match": {"f*", func(d *fixture) {
 			d.rename("f", "f.2")
 			d.write("f.1", "b\n")
 			d.write("f", "c\n")
-		}, ids("c", "b")}, // both are new, and so in the order of their names
-		"removed": {"f", func(d *desk) {
+		}, ids("c", "b")}, // both are new, so in order of their names
+		"removed": {"f", func(d *fixture) {
 			d.add("f", "b\n")
 			d.remove("f")
 		}, ids("b")},
-		"renamed over": {"f", func(d *desk) {
+		"renamed over": {"f", func(d *fixture) {
 			d.write("new", "a\nb\n")
 			d.rename("new", "f")
 		}, ids("a", "b")},
-		"truncated": {"f", func(d *desk) {
+		"truncated": {"f", func(d *fixture) {
 			d.write("f", "b\n")
 		}, ids("b")},
-		"truncated to nothing": {"f", func(d *desk) {
+		"truncated to nothing": {"f", func(d *fixture) {
 			d.write("f", "")
 		}, nil},
-		"truncated, and longer than before": {"f", func(d *desk) {
+		"truncated, and longer than before": {"f", func(d *fixture) {
 			d.write("f", "b\nlonger than before\n")
 		}, ids("b", "longer than before")},
-		"replaced in place by as much": {"f", func(d *desk) {
+		"replaced in place by as much": {"f", func(d *fixture) {
 			d.write("f", "other\n")
 			d.touch("f", 1)
 		}, ids("other")},
-		"linked again": {"link", func(d *desk) {
+		"linked again": {"link", func(d *fixture) {
 			d.write("g", "b\n")
 			d.must(os.Symlink("g", d.path("next")))
 			d.rename("next", "link")
 		}, ids("b")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			follow(t, func(d *desk) {
+			follow(t, func(d *fixture) {
 				d.write("f", "first\n")
 				d.must(os.Symlink("f", d.path("link")))
-			}, func(d *desk) {
-				d.told(ids("first"), nil, true)
+			}, func(d *fixture) {
+				d.expect(ids("first"), nil, true)
 				test.rotate(d)
 				d.pass(every)
-				d.told(test.after, nil, true)
+				d.expect(test.after, nil, true)
 				d.pass(5 * every)
-				d.told(nil, nil, true)
+				d.expect(nil, nil, true)
 				if held := d.held(); slices.ContainsFunc(held, func(path string) bool {
 					return strings.HasSuffix(path, "(deleted)")
 				}) {
@@ -298,10 +314,10 @@ func TestFilesRotate(t *testing.T) {
 	}
 }
 
-// What a file begins with is compared up to a limit; beyond it, its size tells.
+// Beyond the part of a file that is compared, its size shows that it was truncated.
 func TestFilesTruncatedToMuch(t *testing.T) {
 	const lines, left = 300_000, 270_000
-	follow(t, func(d *desk) { d.write("f", strings.Repeat("abc\n", lines)) }, func(d *desk) {
+	follow(t, func(d *fixture) { d.write("f", strings.Repeat("abc\n", lines)) }, func(d *fixture) {
 		if len(d.ids) != lines {
 			t.Errorf("%d jobs, want %d", len(d.ids), lines)
 		}
@@ -314,52 +330,52 @@ func TestFilesTruncatedToMuch(t *testing.T) {
 		d.forget()
 		d.add("f", "d\n")
 		d.pass(every)
-		d.told(ids("d"), nil, true)
+		d.expect(ids("d"), nil, true)
 	}, "f")
 }
 
-// A writer that was not told of the rotation goes on in the old file.
+// A writer may continue in the old file after a rotation.
 func TestFilesRotatedFileIsWaitedFor(t *testing.T) {
-	follow(t, func(d *desk) { d.write("f", "a\n") }, func(d *desk) {
-		d.told(ids("a"), nil, true)
+	follow(t, func(d *fixture) { d.write("f", "a\n") }, func(d *fixture) {
+		d.expect(ids("a"), nil, true)
 		d.rename("f", "old")
 		d.write("f", "x\n")
 		d.pass(every)
-		d.told(ids("x"), nil, true)
+		d.expect(ids("x"), nil, true)
 		d.add("old", "b\nunfinished")
 		d.pass(every)
-		d.told(ids("b"), nil, true)
+		d.expect(ids("b"), nil, true)
 		d.pass(2 * every)
-		d.told(ids("unfinished"), nil, true)
+		d.expect(ids("unfinished"), nil, true)
 		d.add("old", "\ntoo late\n")
 		d.pass(5 * every)
-		d.told(nil, nil, true)
+		d.expect(nil, nil, true)
 	}, "f")
 }
 
 func TestFilesAppearAndDisappear(t *testing.T) {
-	follow(t, nil, func(d *desk) {
+	follow(t, nil, func(d *fixture) {
 		missing := ids(d.path("f") + ": no such file; it is read as soon as it appears")
-		d.told(nil, missing, false)
+		d.expect(nil, missing, false)
 		d.pass(3 * every)
-		d.told(nil, nil, false) // reported already, and still wrong
+		d.expect(nil, nil, false) // already reported, and still wrong
 		d.write("f", "a\n")
 		d.write("1.txt", "b\n")
 		d.pass(every)
-		d.told(ids("a", "b"), nil, true)
+		d.expect(ids("a", "b"), nil, true)
 		d.write("2.txt", "c\n")
 		d.pass(every)
-		d.told(ids("c"), nil, true)
+		d.expect(ids("c"), nil, true)
 		d.remove("f")
 		d.remove("1.txt")
 		d.pass(5 * every)
-		d.told(nil, nil, true) // it was seen
+		d.expect(nil, nil, true) // files that have existed may be missing
 		if held := d.held(); len(held) != 1 {
 			t.Errorf("open: %q, want 2.txt only", held)
 		}
 		d.write("f", "a\n")
 		d.pass(every)
-		d.told(ids("a"), nil, true)
+		d.expect(ids("a"), nil, true)
 	}, "f", "*.txt", "no/such/directory/*")
 }
 
@@ -370,47 +386,48 @@ func TestFilesDocument(t *testing.T) {
 		"byte order mark": "\ufeff[\"a\", \"b\"]\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			follow(t, func(d *desk) { d.write("f", content) }, func(d *desk) {
-				d.told(ids("a", "b"), nil, true)
+			follow(t, func(d *fixture) { d.write("f", content) }, func(d *fixture) {
+				d.expect(ids("a", "b"), nil, true)
 				d.pass(3 * every)
-				d.told(nil, nil, true)
+				d.expect(nil, nil, true)
 				d.write("f", `["b", "c", "d and more to make it longer than it was"]`)
 				d.pass(every)
-				d.told(ids("b", "c", "d and more to make it longer than it was"), nil, true)
+				d.expect(ids("b", "c", "d and more to make it longer than it was"), nil, true)
 				d.write("f", `["secret`)
 				d.pass(every)
-				d.told(nil, ids(d.path("f")+": entry 1: not JSON as RFC 8259 and UTF-8 have it, at byte 8"), false)
+				d.expect(nil, ids(d.path("f")+": entry 1: invalid JSON at byte 8"), false)
 				d.pass(3 * every)
-				d.told(nil, nil, false)
+				d.expect(nil, nil, false)
 				d.write("f", `["a", `)
 				d.pass(every)
-				d.told(nil, ids(d.path("f")+": entry 2: not JSON as RFC 8259 and UTF-8 have it, at byte 6"), false)
+				d.expect(nil, ids(d.path("f")+": entry 2: invalid JSON at byte 6"), false)
 				d.write("f", `[]`)
 				d.pass(every)
-				d.told(nil, nil, true)
+				d.expect(nil, nil, true)
 				d.write("f", "line\n")
 				d.pass(every)
-				d.told(ids("line"), nil, true)
+				d.expect(ids("line"), nil, true)
 			}, "f")
 		})
 	}
 }
 
 func TestFilesDocumentTooLarge(t *testing.T) {
-	follow(t, func(d *desk) {
+	follow(t, func(d *fixture) {
 		d.write("f", "[")
 		d.must(os.Truncate(d.path("f"), 64<<20+1))
-	}, func(d *desk) {
-		d.told(nil, ids(d.path("f")+": a JSON array of 67108865 bytes is longer than the 67108864 that are read; write one entry a line, which may go on for ever"), false)
+	}, func(d *fixture) {
+		const tooLarge = ": a JSON array of 67108865 bytes, the maximum is 67108864; write one entry per line instead"
+		d.expect(nil, ids(d.path("f")+tooLarge), false)
 		d.pass(3 * every)
-		d.told(nil, nil, false)
+		d.expect(nil, nil, false)
 	}, "f")
 }
 
 func TestFilesFloodOfBadLines(t *testing.T) {
-	follow(t, func(d *desk) {
+	follow(t, func(d *fixture) {
 		d.write("f", "a\n"+strings.Repeat("\x00\n", 5_000)+strings.Repeat("b\n", 2_000)+"\x00\n")
-	}, func(d *desk) {
+	}, func(d *fixture) {
 		if len(d.ids) != 2_001 || len(d.problems) != 11 || d.count != 5_001 {
 			t.Errorf("%d jobs, %d problems for %d lines; want 2001, 11 for 5001", len(d.ids), len(d.problems), d.count)
 		}
@@ -419,7 +436,7 @@ func TestFilesFloodOfBadLines(t *testing.T) {
 		}
 		d.forget()
 		d.pass(every)
-		d.told(nil, nil, true)
+		d.expect(nil, nil, true)
 	}, "f")
 }
 
@@ -432,9 +449,9 @@ func TestFilesBatches(t *testing.T) {
 	all := strings.Fields(content.String())
 	for name, content := range map[string]string{"lines": content.String(), "document": document} {
 		t.Run(name, func(t *testing.T) {
-			follow(t, func(d *desk) {
+			follow(t, func(d *fixture) {
 				d.write("f", "")
-			}, func(d *desk) {
+			}, func(d *fixture) {
 				if !slices.Equal(d.batches, nil) {
 					t.Errorf("batches %v of an empty file", d.batches)
 				}
@@ -444,13 +461,13 @@ func TestFilesBatches(t *testing.T) {
 				if want := []int{1_000, 1_000, 500}; !slices.Equal(d.batches, want) {
 					t.Errorf("batches %v, want %v", d.batches, want)
 				}
-				d.told(all, nil, true)
+				d.expect(all, nil, true)
 			}, "f")
 		})
 	}
 }
 
-// What Track refuses is offered again, and nothing else is.
+// Only what Track refuses is offered again.
 func TestFilesTrackRefuses(t *testing.T) {
 	var lines strings.Builder
 	for i := range 1_500 {
@@ -460,27 +477,27 @@ func TestFilesTrackRefuses(t *testing.T) {
 	document := `["` + strings.Join(all, `","`) + `"]`
 	for name, content := range map[string]string{"lines": lines.String() + "\x00\n", "document": document} {
 		t.Run(name, func(t *testing.T) {
-			follow(t, func(d *desk) {
+			follow(t, func(d *fixture) {
 				d.write("f", content)
 				d.refuseNext(2)
-			}, func(d *desk) {
+			}, func(d *fixture) {
 				if !slices.Equal(d.refused, all[:1000]) {
 					t.Errorf("refused %q", d.refused)
 				}
-				d.told(nil, nil, false)
+				d.expect(nil, nil, false)
 				d.pass(every)
 				if !slices.Equal(d.refused, all[:1000]) {
 					t.Errorf("offered %q the second time", d.refused)
 				}
-				d.told(nil, nil, false)
+				d.expect(nil, nil, false)
 				var problems []string
-				if name == "lines" { // reported once what came before it is taken
-					problems = ids(d.path("f") + ":1501: the request ID has a character that cannot be printed")
+				if name == "lines" { // reported once the lines before it are accepted
+					problems = ids(d.path("f") + ":1501: the request ID contains a non-printable character")
 				}
 				d.pass(every)
-				d.told(all, problems, problems == nil)
+				d.expect(all, problems, problems == nil)
 				d.pass(every)
-				d.told(nil, nil, true)
+				d.expect(nil, nil, true)
 			}, "f")
 		})
 	}
@@ -494,77 +511,78 @@ func TestFilesTrackRefusesLaterBatch(t *testing.T) {
 		bad     bool
 	}{"lines": {first + "b\n", true}, "document": {document, false}} {
 		t.Run(name, func(t *testing.T) {
-			var d *desk
-			follow(t, func(it *desk) { d = it; d.write("f", "") }, func(*desk) {
-				d.told(nil, nil, true)
+			var d *fixture
+			follow(t, func(it *fixture) { d = it; d.write("f", "") }, func(*fixture) {
+				d.expect(nil, nil, true)
 				d.write("f", test.content)
 				d.acceptThenRefuse(1)
 				d.pass(every)
-				if len(d.ids) != 1_000 || !slices.Equal(d.refused, ids("b")) || (len(d.problems) == 1) != test.bad || d.successes > 0 {
+				if len(d.ids) != 1_000 || !slices.Equal(d.refused, ids("b")) ||
+					(len(d.problems) == 1) != test.bad || d.successes > 0 {
 					t.Errorf("%d jobs taken, %q refused, problems %q", len(d.ids), d.refused, d.problems)
 				}
 				d.forget()
 				d.pass(every)
-				d.told(ids("b"), nil, true)
+				d.expect(ids("b"), nil, true)
 			}, "f")
 		})
 	}
 }
 
-// An unfinished line is no sooner complete for what came before it being refused.
+// A refusal of earlier lines does not make an unfinished line complete.
 func TestFilesTrackRefusesBeforeUnfinishedLine(t *testing.T) {
-	follow(t, func(d *desk) {
+	follow(t, func(d *fixture) {
 		d.write("f", "a\nb")
 		d.refuseNext(1)
-	}, func(d *desk) {
-		d.told(nil, nil, false)
+	}, func(d *fixture) {
+		d.expect(nil, nil, false)
 		d.pass(every)
-		d.told(ids("a"), nil, true)
+		d.expect(ids("a"), nil, true)
 		d.pass(every)
-		d.told(ids("b"), nil, true)
+		d.expect(ids("b"), nil, true)
 	}, "f")
 }
 
-// A rotated file waits until Track has taken the rest of it.
+// A rotated file stays open until Track has accepted the rest of it.
 func TestFilesTrackRefusesRestOfRotatedFile(t *testing.T) {
-	follow(t, func(d *desk) { d.write("f", "a\n") }, func(d *desk) {
-		d.told(ids("a"), nil, true)
+	follow(t, func(d *fixture) { d.write("f", "a\n") }, func(d *fixture) {
+		d.expect(ids("a"), nil, true)
 		d.add("f", "b\nunfinished")
 		d.remove("f")
 		d.refuseNext(6)
 		d.pass(6 * every)
-		d.told(nil, nil, false)
+		d.expect(nil, nil, false)
 		d.pass(every)
-		d.told(ids("b", "unfinished"), nil, true)
+		d.expect(ids("b", "unfinished"), nil, true)
 	}, "f")
 }
 
 func TestFilesThatAreNone(t *testing.T) {
-	follow(t, func(d *desk) {
+	follow(t, func(d *fixture) {
 		d.must(os.Mkdir(d.path("dir"), 0o700))
 		d.must(syscall.Mkfifo(d.path("pipe"), 0o600))
 		d.must(os.Symlink("loop", d.path("loop")))
 		d.must(os.Symlink("nowhere", d.path("dangling")))
 		d.must(os.Symlink("/dev/zero", d.path("device")))
 		d.write("f", "a\n")
-	}, func(d *desk) {
+	}, func(d *fixture) {
 		loop := "stat " + d.path("loop") + ": too many levels of symbolic links"
-		d.told(ids("a"), ids(loop), false)
+		d.expect(ids("a"), ids(loop), false)
 		d.pass(3 * every)
-		d.told(nil, nil, false)
+		d.expect(nil, nil, false)
 		d.must(d.files.SetPatterns(d.patterns("dir", "pipe", "device", "[e-f]")))
 		synctest.Wait()
-		d.told(nil, ids(
+		d.expect(nil, ids(
 			d.path("dir")+": a directory; write "+d.path("dir/*")+" for the files in it",
 			d.path("pipe")+": not a regular file",
 			d.path("device")+": not a regular file"), false)
 		d.pass(3 * every)
-		d.told(nil, nil, false)
+		d.expect(nil, nil, false)
 	}, "*")
 }
 
 func TestFilesPermissions(t *testing.T) {
-	follow(t, func(d *desk) {
+	follow(t, func(d *fixture) {
 		d.unprivileged = true
 		d.must(os.Chmod(filepath.Dir(d.dir), 0o755))
 		d.must(os.Chmod(d.dir, 0o755))
@@ -573,59 +591,62 @@ func TestFilesPermissions(t *testing.T) {
 		d.must(os.Mkdir(d.path("dir"), 0o700))
 		d.write("dir/g", "b\n")
 		d.must(os.Chmod(d.path("dir"), 0))
-	}, func(d *desk) {
-		d.told(nil, ids(
+	}, func(d *fixture) {
+		d.expect(nil, ids(
 			"open "+d.path("dir")+": permission denied",
 			"open "+d.path("f")+": permission denied"), false)
 		d.pass(3 * every)
-		d.told(nil, nil, false)
+		d.expect(nil, nil, false)
 		d.must(os.Chmod(d.path("f"), 0o444))
 		d.must(os.Chmod(d.path("dir"), 0o755))
 		d.must(os.Chmod(d.path("dir/g"), 0o444))
 		d.pass(every)
-		d.told(ids("a", "b"), nil, true)
-		d.must(os.Chmod(d.path("dir"), 0o744)) // it may be listed, and no more
+		d.expect(ids("a", "b"), nil, true)
+		d.must(os.Chmod(d.path("dir"), 0o744)) // it can be listed only
 		d.pass(every)
-		d.told(nil, ids("stat "+d.path("dir/g")+": permission denied"), false)
+		d.expect(nil, ids("stat "+d.path("dir/g")+": permission denied"), false)
 	}, "f", "dir/*")
 }
 
 func TestFilesSetPatterns(t *testing.T) {
-	follow(t, func(d *desk) {
+	follow(t, func(d *fixture) {
 		d.write("a1", "a1\n")
 		d.write("b1", "b1\n")
-	}, func(d *desk) {
-		d.told(ids("a1", "b1"), nil, true)
+	}, func(d *fixture) {
+		d.expect(ids("a1", "b1"), nil, true)
 		if err := d.files.SetPatterns([]string{"[", d.path("c*")}); err == nil {
 			t.Error("a malformed pattern was accepted")
 		}
 		d.add("b1", "b2\n")
 		d.write("c1", "c1\n")
 		d.pass(every)
-		d.told(ids("b2"), nil, true) // as before
+		d.expect(ids("b2"), nil, true) // as before
 		d.add("a1", "unread\n")
 		d.must(d.files.SetPatterns(d.patterns("b*", "c*")))
-		synctest.Wait() // it does not wait for the next look
-		d.told(ids("c1"), nil, true)
+		synctest.Wait() // SetPatterns triggers a look
+		d.expect(ids("c1"), nil, true)
 		if want := d.patterns("b1", "c1"); !slices.Equal(d.held(), want) {
 			t.Errorf("open: %q, want %q", d.held(), want)
 		}
 		d.must(d.files.SetPatterns(d.patterns("a*", "b*")))
 		synctest.Wait()
-		d.told(ids("a1", "unread"), nil, true) // a1 was forgotten, b1 was not
+		d.expect(ids("a1", "unread"), nil, true) // a1 was forgotten, b1 was not
 		d.must(d.files.SetPatterns(nil))
 		d.pass(3 * every)
-		d.told(nil, nil, false) // nothing to succeed with
+		d.expect(nil, nil, false) // nothing to read
 	}, "a*", "b*")
 }
 
 func TestNewFilesErrors(t *testing.T) {
 	for name, test := range map[string]struct{ pattern, want string }{
-		"malformed": {"/ids/[a", `malformed file pattern "/ids/[a": close the bracket, or write \[ for one that is part of a name`},
-		"empty":     {"", "an empty file pattern: give the path of a file, or a glob such as /var/spool/ids/*.txt"},
+		"malformed": {
+			"/ids/[a",
+			`malformed file pattern "/ids/[a": close the bracket, or escape it as \[`,
+		},
+		"empty": {"", "an empty file pattern: give the path of a file, or a glob such as /var/spool/ids/*.txt"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := source.NewFiles([]string{"/fine/*", test.pattern}, 0, source.Handler{})
+			_, err := source.NewFiles([]string{"/fine/*", test.pattern}, source.Handler{})
 			if err == nil || err.Error() != test.want {
 				t.Errorf("error %v, want %s", err, test.want)
 			}
@@ -633,14 +654,14 @@ func TestNewFilesErrors(t *testing.T) {
 	}
 }
 
-// There are fewer descriptors than there may be files.
+// There may be more files than descriptors.
 func TestFilesManyFiles(t *testing.T) {
 	const files = 600
-	follow(t, func(d *desk) {
+	follow(t, func(d *fixture) {
 		for i := range files {
 			d.write(fmt.Sprintf("f%03d", i), fmt.Sprintf("a%d\n", i))
 		}
-	}, func(d *desk) {
+	}, func(d *fixture) {
 		if len(d.ids) != files {
 			t.Errorf("%d jobs, want %d", len(d.ids), files)
 		}
@@ -650,25 +671,25 @@ func TestFilesManyFiles(t *testing.T) {
 		}
 		d.add("f000", "b\n") // closed by now
 		d.pass(every)
-		d.told(ids("b"), nil, true)
+		d.expect(ids("b"), nil, true)
 		d.add("f000", "c\n") // open again
 		d.rename("f000", "elsewhere")
-		d.rename("f001", "f000") // closed, and followed all the same
+		d.rename("f001", "f000") // closed, but still followed
 		d.add("f000", "d\n")
 		d.pass(every)
-		d.told(ids("c", "d"), nil, true)
+		d.expect(ids("c", "d"), nil, true)
 	}, "f*")
 }
 
-// However many files want to be opened, what was rotated away is read before.
+// Rotated files are read before others are opened in their place.
 func TestFilesManyFilesAndRotation(t *testing.T) {
 	const files = 600
 	name := func(i int) string { return fmt.Sprintf("f%03d", i) }
-	follow(t, func(d *desk) {
+	follow(t, func(d *fixture) {
 		for i := range files {
 			d.write(name(i), "a\n")
 		}
-	}, func(d *desk) {
+	}, func(d *fixture) {
 		d.forget()
 		d.add(name(files-1), "rest\n")
 		d.rename(name(files-1), "elsewhere")
@@ -678,6 +699,6 @@ func TestFilesManyFilesAndRotation(t *testing.T) {
 			want = append(want, "b")
 		}
 		d.pass(every)
-		d.told(want, nil, true)
+		d.expect(want, nil, true)
 	}, "f*")
 }

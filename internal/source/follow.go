@@ -2,11 +2,9 @@ package source
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -17,101 +15,91 @@ import (
 )
 
 const (
-	// quietLooks is how many looks in a row must find a file unchanged until its
-	// last line counts without a newline, and until one that was rotated away is
-	// no longer waited for: its writer may not have been told yet.
+	// quietLooks is the number of consecutive looks that must find a file unchanged before
+	// its last line counts without a newline, and before a rotated file is closed: its
+	// writer may not have switched to the new file yet.
 	quietLooks = 2
-	// headSize is how many bytes at the start of a file are compared with what was
-	// read there, whenever the file changed. That tells a file that grew from one
-	// that was written anew, even where it is longer than before. An edit beyond
-	// these bytes that only replaces characters is not noticed.
-	headSize = 1 << 20
-	// maxShown is how many bad lines of one file are reported one by one in a look.
+	// maxShown is the maximum number of bad lines of one file reported one by one per look.
 	maxShown = 10
 )
 
-// position is how far a file of lines was read.
-type position struct {
-	offset   int64
-	line     int    // lines that were read to their newline
-	head     uint32 // checksum of what was read, up to headSize
-	skipping bool   // within a line that is too long
-}
+// state is what is left to do for a file. Every change of the file makes it unread.
+//
+//	unread ─┬─► read        everything was accepted
+//	        ├─► unfinished  the same, but the last line has no newline: unread after quietLooks
+//	        ├─► invalid     it is a JSON array that cannot be read
+//	        └─► unread      it cannot be opened, or Track refused jobs: the next look tries again
+type state int
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+const (
+	unread state = iota
+	read
+	unfinished
+	invalid
+)
 
-// pass moves the position over b.
-func (p *position) pass(b []byte) {
-	if p.offset < headSize {
-		p.head = crc32.Update(p.head, castagnoli, b[:min(int64(len(b)), headSize-p.offset)])
-	}
-	p.offset += int64(len(b))
-}
-
-// follower follows one file, through all its names.
+// A follower follows one file through all its names.
 type follower struct {
-	path string
-	here bool        // whether path still leads to it; false once it was rotated away or removed
-	now  fs.FileInfo // as this look found it
-	info fs.FileInfo // as it was read last
-	file *os.File    // nil where it is not kept open
+	path  string
+	found fs.FileInfo // of the file at path in this look; nil after it was rotated away or removed
+	file  *os.File    // nil while it is closed
 
-	at      position
-	tail    []byte // the unfinished line after `at` that was taken nevertheless; nil where none was
-	waiting bool   // whether there is an unfinished line that was not taken
-	entries int    // of a JSON array: how many were taken
-	broken  bool   // whether it is a JSON array that cannot be read
-	dirty   bool   // whether there is something to read
-	quiet   int    // looks in a row that found it unchanged
+	state    state
+	info     fs.FileInfo // as of the last look; nil before the first
+	quiet    int         // consecutive looks that found it unchanged
+	at       position    // in a file of lines; zero in a JSON array
+	accepted int         // number of entries of a JSON array that were accepted since it changed
 }
 
-// ended tells whether nothing more can come from a file that is gone.
+// ended reports whether the file is gone and nothing more is expected from it.
 func (fl *follower) ended() bool {
-	return !fl.here && !fl.dirty && fl.quiet >= quietLooks
+	return fl.found == nil && fl.state != unread && fl.quiet >= quietLooks
 }
 
-// changed notes that the file is not what it was.
-func (fl *follower) changed(info fs.FileInfo) {
+// observe notes what the file is like now, and reports whether that is new.
+func (fl *follower) observe(info fs.FileInfo) (changed bool) {
+	changed = fl.info == nil || fl.info.Size() != info.Size() || !fl.info.ModTime().Equal(info.ModTime())
+	if changed {
+		fl.state, fl.quiet, fl.accepted = unread, 0, 0
+	}
 	fl.info = info
-	fl.quiet, fl.entries = 0, 0
-	fl.dirty, fl.broken = true, false
+	return changed
 }
 
-func unchanged(a, b fs.FileInfo) bool {
-	return a != nil && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+// follow reads what is new in a file, and closes it if that fails.
+func (f *Files) follow(ctx context.Context, fl *follower) {
+	err := f.update(ctx, fl)
+	switch {
+	case err == nil:
+		f.ok = f.ok && fl.state != unread && fl.state != invalid
+		return
+	case !errors.Is(err, fs.ErrNotExist): // else it vanished since find
+		f.problem(err)
+	}
+	f.close(fl)
 }
 
-// follow reads what is new in a file. Its error says that the file itself could
-// not be read.
-func (f *Files) follow(ctx context.Context, fl *follower) error {
-	if !fl.here {
-		info, err := fl.file.Stat()
-		if err != nil {
+func (f *Files) update(ctx context.Context, fl *follower) error {
+	info := fl.found
+	if info == nil {
+		var err error
+		if info, err = fl.file.Stat(); err != nil {
 			return err
 		}
-		fl.now = info
 	}
-	if unchanged(fl.info, fl.now) {
+	if !fl.observe(info) {
 		fl.quiet++
-	} else {
-		fl.changed(fl.now)
 	}
-	if fl.waiting && fl.quiet >= quietLooks {
-		fl.dirty = true
+	if fl.state == unfinished && fl.quiet >= quietLooks {
+		fl.state = unread
 	}
-	if fl.dirty {
-		if err := f.read(ctx, fl); err != nil {
-			return err
-		}
-	}
-	if fl.dirty || fl.broken {
-		f.fine = false
+	if fl.state == unread {
+		return f.read(ctx, fl)
 	}
 	return nil
 }
 
-// read reads a file to the end it has now. The follower stays dirty where Track
-// did not take everything.
+// read reads a file up to its present end.
 func (f *Files) read(ctx context.Context, fl *follower) error {
 	if err := f.open(fl); err != nil {
 		return err
@@ -120,60 +108,50 @@ func (f *Files) read(ctx context.Context, fl *follower) error {
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() { // it was replaced just now
+	if !info.Mode().IsRegular() { // replaced since the look found it
 		return fmt.Errorf("%s: not a regular file", fl.path)
 	}
-	if !unchanged(fl.info, info) {
-		fl.changed(info)
-	}
-	fl.info = info
-	same, err := f.beginsAsBefore(fl)
+	fl.observe(info)
+	same, err := fl.at.isIn(fl.file, info.Size())
 	if err != nil {
 		return err
 	}
 	if !same {
-		fl.at, fl.tail = position{}, nil
+		fl.at = position{}
 	}
-	fl.waiting = false
 	if fl.at.offset == 0 {
 		switch first, err := f.firstByte(fl); {
-		case err == io.EOF: // nothing but space so far
-			fl.dirty = false
+		case err == io.EOF: // only space so far
+			fl.state = read
 			return nil
 		case err != nil:
 			return err
 		case first == '[':
-			return f.readDocument(ctx, fl)
+			return f.readArray(ctx, fl)
 		}
 	}
 	return f.readLines(ctx, fl)
 }
 
-// section returns a reader for the file from offset to the end that it had when
-// it was looked at. What is written in the meantime is for the next look, so
-// that what was read and what is known of the file always agree.
-func (f *Files) section(fl *follower, offset, end int64) *bufio.Reader {
-	f.lines.Reset(io.NewSectionReader(fl.file, offset, end-offset))
-	return f.lines
+// from returns a reader from the offset to the end of the file as fl.info has it. What is
+// written meanwhile is left for the next look, so that position and info agree.
+func (f *Files) from(fl *follower, offset int64) *bufio.Reader {
+	f.buffer.Reset(io.NewSectionReader(fl.file, offset, fl.info.Size()-offset))
+	return f.buffer
 }
 
-// beginsAsBefore tells whether the file still begins with what was read from it.
-func (f *Files) beginsAsBefore(fl *follower) (bool, error) {
-	if fl.info.Size() < fl.at.offset {
-		return false, nil
+// content returns a reader of the whole file, without a byte order mark.
+func (f *Files) content(fl *follower) *bufio.Reader {
+	r := f.from(fl, 0)
+	if start, _ := r.Peek(len(bom)); string(start) == bom {
+		_, _ = r.Discard(len(bom)) // cannot fail after Peek
 	}
-	head := crc32.New(castagnoli)
-	if _, err := f.section(fl, 0, min(fl.at.offset, headSize)).WriteTo(head); err != nil {
-		return false, err
-	}
-	return head.Sum32() == fl.at.head, nil
+	return r
 }
 
-// firstByte returns the file's first byte that is neither space nor part of a
-// byte order mark.
+// firstByte returns the first byte that is not space.
 func (f *Files) firstByte(fl *follower) (byte, error) {
-	r := f.section(fl, 0, fl.info.Size())
-	skipBOM(r)
+	r := f.content(fl)
 	for {
 		c, err := r.ReadByte()
 		if err != nil || strings.IndexByte(" \t\r\n", c) < 0 {
@@ -182,160 +160,108 @@ func (f *Files) firstByte(fl *follower) (byte, error) {
 	}
 }
 
-func skipBOM(r *bufio.Reader) {
-	if start, _ := r.Peek(len(bom)); string(start) == bom {
-		_, _ = r.Discard(len(bom)) // it was peeked at
-	}
-}
-
-// readDocument reads a file that is a JSON array. It is read as a whole each
-// time it changes, since its end is where it is written.
-func (f *Files) readDocument(ctx context.Context, fl *follower) error {
+// readArray reads a file that is a JSON array. It is read as a whole each time it changes,
+// because a writer changes its end.
+func (f *Files) readArray(ctx context.Context, fl *follower) error {
 	reject := func(err error) {
-		fl.dirty, fl.broken = false, true
-		f.report(1, fmt.Errorf("%s: %w", fl.path, err))
+		fl.state = invalid
+		f.handler.Problem(submission.File, 1, fmt.Errorf("%s: %w", fl.path, err))
 	}
 	if size := fl.info.Size(); size > maxDocument {
-		reject(fmt.Errorf("a JSON array of %d bytes is longer than the %d that are read; write one entry a line, which may go on for ever", size, maxDocument))
+		reject(fmt.Errorf("a JSON array of %d bytes, the maximum is %d; write one entry per line instead",
+			size, maxDocument))
 		return nil
 	}
-	r := f.section(fl, 0, fl.info.Size())
-	skipBOM(r)
-	jobs, err := submission.ParseJSON(r, maxEntries)
-	var failed *fs.PathError
-	switch {
-	case errors.As(err, &failed):
+	jobs, err := submission.ParseJSON(f.content(fl), maxEntries)
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		return failed
-	case err != nil:
+	}
+	if err != nil {
 		reject(err)
 		return nil
 	}
-	taken, err := f.handler.offer(ctx, submission.File, jobs[min(fl.entries, len(jobs)):])
-	fl.entries += taken
-	fl.dirty = err != nil
+	accepted, err := f.handler.offer(ctx, submission.File, jobs[min(fl.accepted, len(jobs)):])
+	fl.accepted += accepted
+	if err == nil {
+		fl.state = read
+	}
 	return nil
 }
 
-// readLines reads a file of lines from its position on.
+// readLines reads a file of lines from its position.
 func (f *Files) readLines(ctx context.Context, fl *follower) error {
-	r := f.section(fl, fl.at.offset, fl.info.Size())
+	lines := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks}
 	b := batch{path: fl.path}
-	at, tail, waiting := fl.at, fl.tail, false
-	// commit offers what was read. Only once that is taken does the position move,
-	// and are the bad lines reported: otherwise both come again at the next look.
-	commit := func() bool {
-		if len(b.jobs) > 0 {
-			if err := f.handler.Track(ctx, submission.File, b.jobs); err != nil {
-				return false
-			}
-		}
-		for _, err := range b.bad {
-			f.report(1, err)
-		}
-		b.taken()
-		fl.at, fl.tail = at, tail
-		return true
-	}
 	defer func() {
-		if b.others > 0 {
-			f.report(b.others, fmt.Errorf("%s: %d more bad lines", fl.path, b.others))
+		if n := b.reported - maxShown; n > 0 {
+			f.handler.Problem(submission.File, n, fmt.Errorf("%s: %d more bad lines", b.path, n))
 		}
 	}()
 	for ctx.Err() == nil {
-		chunk, err := r.ReadSlice('\n')
-		if err != nil && err != io.EOF && err != bufio.ErrBufferFull {
-			return err
-		}
-		text := chunk
-		if at.offset == 0 {
-			text = bytes.TrimPrefix(text, []byte(bom))
-		}
-		text = bytes.TrimSpace(text)
-		switch {
-		case at.skipping:
-			at.pass(chunk)
-			if err == nil {
-				at.skipping = false
-				at.line++
-			}
-		case err == bufio.ErrBufferFull:
-			b.reject(at.line+1, fmt.Errorf("longer than %d bytes", submission.MaxEntryBytes))
-			at.pass(chunk)
-			at.skipping, tail = true, nil
-		case err == nil:
-			at.pass(chunk)
-			at.line++
-			if tail == nil || !bytes.Equal(text, tail) { // else it only got its newline
-				b.add(at.line, text)
-			}
-			tail = nil
-		case len(text) == 0 || tail != nil && bytes.Equal(text, tail):
-		case fl.quiet >= quietLooks:
-			// The position stays before the line: if it grows nevertheless, all of it is
-			// read again, and not its end taken for a line.
-			b.add(at.line+1, text)
-			tail = bytes.Clone(text)
-		default:
-			waiting = true
-		}
-		if err == io.EOF {
-			if commit() {
-				fl.dirty, fl.waiting = false, waiting
+		text, number, err := lines.next()
+		switch err {
+		case nil:
+			b.add(text, number)
+		case errTooLong:
+			b.reject(err, number)
+		case io.EOF, errUnfinished:
+			if f.commit(ctx, fl, &b, lines.at) {
+				fl.state = read
+				if err == errUnfinished {
+					fl.state = unfinished
+				}
 			}
 			return nil
+		default:
+			return err
 		}
-		if len(b.jobs) == batchSize && !commit() {
+		if max(len(b.jobs), len(b.bad)) == batchSize && !f.commit(ctx, fl, &b, lines.at) {
 			return nil
 		}
 	}
 	return nil
 }
 
-// report reports n problems that err stands for.
-func (f *Files) report(n int, err error) {
-	f.fine = false
-	f.handler.Problem(submission.File, n, err)
-}
-
-// batch is what was read from a file in one look and is not yet taken.
+// A batch is what was read from a file in one look and is not yet accepted.
 type batch struct {
-	path   string
-	jobs   []submission.Job
-	bad    []error // what is wrong with lines, at most maxShown in a look
-	more   int     // bad lines beyond those
-	shown  int     // bad lines of earlier batches that were reported one by one
-	others int     // bad lines of earlier batches that were not
+	path     string
+	jobs     []submission.Job
+	bad      []error // one per bad line
+	reported int     // bad lines of earlier batches of this look
 }
 
-// add adds what a line says.
-func (b *batch) add(line int, text []byte) {
-	job, ok, err := submission.ParseLine(text)
+func (b *batch) add(line []byte, number int) {
+	job, ok, err := submission.ParseLine(line)
 	switch {
 	case err != nil:
-		b.reject(line, err)
+		b.reject(err, number)
 	case ok:
 		b.jobs = append(b.jobs, job)
 	}
 }
 
-// reject adds a bad line.
-func (b *batch) reject(line int, err error) {
-	if b.shown+len(b.bad) == maxShown {
-		b.more++
-		return
+func (b *batch) reject(err error, number int) {
+	b.bad = append(b.bad, fmt.Errorf("%s:%d: %w", b.path, number, err))
+}
+
+// commit offers a batch, and reports whether it was accepted. If so, it reports the bad
+// lines and moves the file's position; if not, the next look reads the same lines again.
+func (f *Files) commit(ctx context.Context, fl *follower, b *batch, at position) bool {
+	if len(b.jobs) > 0 && f.handler.Track(ctx, submission.File, b.jobs) != nil {
+		return false
 	}
-	b.bad = append(b.bad, fmt.Errorf("%s:%d: %w", b.path, line, err))
+	for _, err := range b.bad {
+		f.ok = false
+		if b.reported++; b.reported <= maxShown {
+			f.handler.Problem(submission.File, 1, err)
+		}
+	}
+	b.jobs, b.bad = nil, nil
+	fl.at = at
+	return true
 }
 
-// taken empties the batch for what comes next.
-func (b *batch) taken() {
-	b.shown += len(b.bad)
-	b.others += b.more
-	b.jobs, b.bad, b.more = nil, nil, 0
-}
-
-// open opens a file for reading. It never waits, as opening a pipe does, should
-// there be a pipe of that name by now.
+// open opens a file for reading. Unlike os.Open it does not block if path is a pipe by now.
 func open(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }

@@ -17,26 +17,26 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// every is the time between two looks, in the virtual time of a bubble.
+// every is the interval of looks, in virtual time.
 const every = 5 * time.Second
 
-// journal is a handler that writes down what it is told since it was last read.
-type journal struct {
+// recorder is a handler that records calls until expect checks them.
+type recorder struct {
 	t    *testing.T
 	from submission.Source
 
 	mu        sync.Mutex
-	accept    int // how many of the next batches Track takes,
-	refuse    int // and how many it refuses after that
+	accept    int // number of next batches that Track accepts,
+	refuse    int // and number that it refuses after those
 	refused   []string
 	ids       []string
 	batches   []int
 	problems  []string
-	count     int // of the problems
+	count     int // sum of the problems' n
 	successes int
 }
 
-func (j *journal) handler() source.Handler {
+func (j *recorder) handler() source.Handler {
 	check := func(from submission.Source) {
 		if from != j.from {
 			j.t.Errorf("source %q, want %q", from, j.from)
@@ -68,9 +68,9 @@ func (j *journal) handler() source.Handler {
 			j.problems = append(j.problems, err.Error())
 			j.count += n
 		},
-		Looked: func(from submission.Source, sound bool) {
+		Looked: func(from submission.Source, ok bool) {
 			check(from)
-			if !sound {
+			if !ok {
 				return
 			}
 			j.mu.Lock()
@@ -80,14 +80,14 @@ func (j *journal) handler() source.Handler {
 	}
 }
 
-func (j *journal) refuseNext(n int) {
+func (j *recorder) refuseNext(n int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.refuse = n
 }
 
-// told checks what was told since the last call, and forgets it.
-func (j *journal) told(ids, problems []string, success bool) {
+// expect checks the calls since the last expect or forget.
+func (j *recorder) expect(ids, problems []string, success bool) {
 	j.t.Helper()
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -103,35 +103,34 @@ func (j *journal) told(ids, problems []string, success bool) {
 	j.reset()
 }
 
-func (j *journal) forget() {
+func (j *recorder) forget() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.reset()
 }
 
-func (j *journal) reset() {
+func (j *recorder) reset() {
 	j.ids, j.batches, j.problems, j.count, j.successes, j.refused = nil, nil, nil, 0, 0, nil
 }
 
-// pass lets virtual time pass, until everything has come to rest.
-func (j *journal) pass(d time.Duration) {
+// pass advances virtual time and waits until all goroutines are blocked.
+func (j *recorder) pass(d time.Duration) {
 	j.sync()
 	<-time.NewTimer(d).C
 	synctest.Wait()
 }
 
-// sync tells the race detector that what the test has done before it calls pass
-// comes before what a server does when it is asked after that. Virtual time
-// sees to it, but the detector does not know of time.
-func (j *journal) sync() {
+// sync orders what the test did before pass before later requests, for the race detector,
+// which does not know that virtual time orders them.
+func (j *recorder) sync() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 }
 
 func ids(ids ...string) []string { return ids }
 
-// acceptThenRefuse has Track take n batches and refuse the one after them.
-func (j *journal) acceptThenRefuse(n int) {
+// acceptThenRefuse makes Track accept n batches and refuse the next.
+func (j *recorder) acceptThenRefuse(n int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.accept, j.refuse = n, 1

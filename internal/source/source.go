@@ -1,9 +1,9 @@
-// Package source finds request IDs where users keep them: in files, which it
-// follows as they grow, and behind URLs, which it asks now and then. What it
-// finds it offers to a Handler; it knows nothing of what becomes of a job.
+// Package source reads request IDs from files, which it follows as they grow, and from
+// URLs, which it fetches at an interval. It hands what it finds to a Handler and knows
+// nothing about what happens to a job.
 //
-// Its errors name a file and a line, or a URL without its query and user. They
-// never repeat content: a file that was named by mistake may hold anything.
+// Its errors name a file and a line, or a URL without user and query. They never quote
+// content: a file that was configured by mistake may hold anything.
 package source
 
 import (
@@ -13,36 +13,35 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// Handler is what a source reports to. All three functions are needed. They
-// are called from the goroutine of Run, one at a time.
+// Handler receives what a source finds. All three functions are required. They are called
+// from the goroutine of Run, one at a time.
 type Handler struct {
-	// Track is offered at most 1,000 jobs, which it may keep. An error says that
-	// none of them was taken: the source offers the same again at its next look.
-	// The source does not report that error, as Track knows it best.
+	// Track receives at most 1,000 jobs, which it may keep. An error means that none of
+	// them was accepted: the source offers the same jobs again. The source does not report
+	// that error to Problem.
 	Track func(ctx context.Context, from submission.Source, jobs []submission.Job) error
-	// Problem reports n problems, at least one, that err stands for. What stays
-	// wrong in a file is reported once and not at each look.
+	// Problem reports an error that stands for n problems. A problem of a file that
+	// persists is reported once.
 	Problem func(from submission.Source, n int, err error)
-	// Looked reports that everything was looked at, and whether all of it is
-	// sound: nothing wrong, be it new or reported before, and every job taken. It
-	// is not called where there is nothing to look at.
-	Looked func(from submission.Source, sound bool)
+	// Looked reports that everything was read once, and whether all of it was valid and
+	// every job accepted. It is not called when there is nothing to read.
+	Looked func(from submission.Source, ok bool)
 }
 
 const (
-	batchSize   = 1_000     // jobs offered at once
+	batchSize   = 1_000     // jobs per call of Track
 	maxEntries  = 1_000_000 // of one JSON array
 	maxDocument = 64 << 20  // bytes of one JSON array
-	bom         = "\ufeff"  // what some editors write at the start of UTF-8 text
+	bom         = "\ufeff"  // some editors write it at the start of UTF-8 text
 )
 
-// offer hands jobs to Track batch by batch, and returns how many were taken.
-func (h *Handler) offer(ctx context.Context, from submission.Source, jobs []submission.Job) (taken int, err error) {
+// offer hands jobs to Track in batches and returns how many were accepted.
+func (h *Handler) offer(ctx context.Context, from submission.Source, jobs []submission.Job) (accepted int, err error) {
 	for batch := range slices.Chunk(jobs, batchSize) {
 		if err := h.Track(ctx, from, batch); err != nil {
-			return taken, err
+			return accepted, err
 		}
-		taken += len(batch)
+		accepted += len(batch)
 	}
-	return taken, nil
+	return accepted, nil
 }

@@ -6,79 +6,64 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// DefaultAskInterval is how often URLs are asked.
-const DefaultAskInterval = time.Minute
-
 const (
-	// mentionInterval is how long jobs that are still named may go without being
-	// offered again. A list that has not changed teaches nothing new, but that it
-	// still names a job is why an ended one is remembered: were it forgotten, its
-	// next mention would make it a new one.
-	mentionInterval = time.Hour
-	askTimeout      = 30 * time.Second // to the last byte of the answer
-	maxAtOnce       = 4                // requests under way, and bodies held, at most
+	// offerInterval is the maximum time between two offers of an unchanged list. A list
+	// that still names a job is why the job is remembered after its end: if it were
+	// forgotten, the next offer would register it again.
+	offerInterval = time.Hour
+	fetchTimeout  = 30 * time.Second // including the body
+	maxInFlight   = 4                // requests, and bodies in memory
 )
 
 // URLs reads request IDs from URLs that answer with a JSON array.
 type URLs struct {
-	every     time.Duration
+	interval  time.Duration
 	client    *http.Client
 	handler   Handler
 	endpoints []*endpoint
 }
 
-// endpoint is a URL. It belongs to the goroutine of Run, but for what ask is given.
+// An endpoint is a URL. Only the goroutine of Run uses it, except that fetch reads url.
 type endpoint struct {
 	url  string // with all its secrets
 	name string // what may be shown of it
 
-	due     time.Time
-	busy    bool
-	asked   bool              // at least once
-	healthy bool              // whether all went well when it was last asked
-	left    []submission.Job  // that Track did not take
-	offered time.Time         // when all jobs were offered; zero: never
-	sum     [sha256.Size]byte // of the body that they came from
+	due     time.Time // zero before the end of the first fetch
+	busy    bool      // a request is in flight
+	healthy bool      // the last fetch succeeded and every job was accepted
+
+	pending []submission.Job  // jobs that Track has not accepted yet
+	offered time.Time         // when the whole list was last offered; zero: never
+	sum     [sha256.Size]byte // of the body it came from
 	version validators        // of that body
 }
 
-// NewURLs returns a source for the URLs. Each is asked every `every`, or every
-// DefaultAskInterval where that is not positive, and up to a tenth earlier, so
-// that many of these do not ask in step. The client's transport is used, and its
-// redirect policy is not; nil stands for a client with defaults. The error names
-// a URL that cannot be asked, without its query and user.
-func NewURLs(urls []string, client *http.Client, every time.Duration, h Handler) (*URLs, error) {
-	if every <= 0 {
-		every = DefaultAskInterval
+// NewURLs returns a source for the URLs. Each is fetched at the interval, which must be
+// positive, and up to a tenth earlier so that many processes do not fetch in step. The
+// error has the number of an invalid URL: it may hold a secret anywhere.
+func NewURLs(urls []string, transport http.RoundTripper, interval time.Duration, h Handler) (*URLs, error) {
+	client := &http.Client{
+		Transport: transport,
+		// A redirect would send a token in the URL on as Referer.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	if client == nil {
-		client = &http.Client{}
-	}
-	own := *client
-	// A URL may hold a token, which a redirect would send on as Referer.
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	u := &URLs{every: every, client: &own, handler: h}
-	for _, text := range urls {
-		parsed, err := url.Parse(text)
-		sound := err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Hostname() != ""
-		if sound && parsed.Port() != "" { // of which net/url takes any number
-			_, err := strconv.ParseUint(parsed.Port(), 10, 16)
-			sound = err == nil
-		}
-		if !sound {
-			return nil, fmt.Errorf("%q is not a URL such as https://example.com/ids.json", redact(text))
+	u := &URLs{interval: interval, client: client, handler: h}
+	for i, text := range urls {
+		parsed, err := outbound.ParseURL(text)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d is not a URL such as https://example.com/ids.json", i+1)
 		}
 		name := url.URL{Scheme: parsed.Scheme, Host: parsed.Host, Path: parsed.Path, RawPath: parsed.RawPath}
 		u.endpoints = append(u.endpoints, &endpoint{url: text, name: name.String()})
@@ -86,70 +71,51 @@ func NewURLs(urls []string, client *http.Client, every time.Duration, h Handler)
 	return u, nil
 }
 
-// redact returns what may be shown of a text that is not a URL, so that it is
-// not certain where in it the secrets are.
-func redact(text string) string {
-	scheme, rest, found := strings.Cut(text, "://")
-	if !found || scheme != "http" && scheme != "https" {
-		scheme, rest = "", text
-	} else {
-		scheme += "://"
-	}
-	shown, query := rest, ""
-	if i := strings.IndexAny(rest, "?#"); i >= 0 {
-		shown, query = rest[:i], rest[i:]
-	}
-	if strings.Contains(query, "@") {
-		return scheme + "…" // the question mark may be part of a password
-	}
-	return scheme + shown[strings.LastIndexByte(shown, '@')+1:]
-}
-
-// Run asks the URLs, at once and then again and again, until ctx ends and no
-// request is under way any more. Run it once.
+// Run fetches the URLs, at once and then at the interval, until ctx ends and no request is
+// in flight. Call it once.
 func (u *URLs) Run(ctx context.Context) {
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	answers := make(chan answer, maxAtOnce)
-	free := maxAtOnce
-	timer := time.NewTimer(u.every)
+	var fetching sync.WaitGroup
+	defer fetching.Wait()
+	results := make(chan result, maxInFlight)
+	free := maxInFlight
+	timer := time.NewTimer(u.interval)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		for free > 0 {
-			e := u.next()
-			if e == nil || time.Until(e.due) > 0 {
-				break
-			}
-			if !u.offer(ctx, e) { // what is left from before comes first
-				u.ended(ctx, e)
+		next := u.next()
+		for ; next != nil && free > 0 && time.Until(next.due) <= 0; next = u.next() {
+			if !u.offer(ctx, next) { // pending jobs come before new ones
+				u.reschedule(ctx, next)
 				continue
 			}
-			e.busy = true
+			next.busy = true
 			free--
-			q := question{version: e.version}
-			if time.Since(e.offered)+u.every >= mentionInterval {
-				q = question{mention: true}
+			r := result{endpoint: next}
+			if !u.mustOffer(next) {
+				r.version = next.version
 			}
-			asking.Go(func() { answers <- u.ask(ctx, e, q) })
+			fetching.Go(func() {
+				r.err = u.fetch(ctx, &r)
+				results <- r
+			})
 		}
-		if e := u.next(); e != nil && free > 0 {
-			timer.Reset(time.Until(e.due))
+		if next != nil && free > 0 {
+			timer.Reset(time.Until(next.due))
 		} else {
 			timer.Stop()
 		}
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case a := <-answers:
+		case r := <-results:
 			free++
-			a.endpoint.busy = false
-			u.hear(ctx, a)
-			u.ended(ctx, a.endpoint)
+			r.endpoint.busy = false
+			u.handle(ctx, r)
+			u.reschedule(ctx, r.endpoint)
 		}
 	}
 }
 
-// next returns the endpoint that is to be asked next; nil where all are being asked.
+// next returns the endpoint that is due first; nil if requests to all are in flight.
 func (u *URLs) next() *endpoint {
 	var next *endpoint
 	for _, e := range u.endpoints {
@@ -160,59 +126,120 @@ func (u *URLs) next() *endpoint {
 	return next
 }
 
-// hear takes in what an endpoint has answered.
-func (u *URLs) hear(ctx context.Context, a answer) {
-	e := a.endpoint
+// mustOffer reports whether the next list of an endpoint is to be offered even if it has
+// not changed.
+func (u *URLs) mustOffer(e *endpoint) bool {
+	return time.Since(e.offered)+u.interval >= offerInterval
+}
+
+// validators are the headers of an answer with which a later request can ask whether it
+// has changed.
+type validators struct{ etag, lastModified string }
+
+// A result is how a fetch ended.
+type result struct {
+	endpoint  *endpoint
+	version   validators // of the known body, if an unchanged one need not be sent again; then of this one
+	unchanged bool       // the server says that the body is the known one, and does not send it
+	body      []byte
+	err       error // quotes neither the URL nor the answer
+}
+
+// fetch requests the URL of an endpoint, and uses nothing else of it.
+func (u *URLs) fetch(ctx context.Context, r *result) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.endpoint.url, nil)
+	if err != nil {
+		return outbound.Cause(err)
+	}
+	req.Header.Set("Accept", "application/json")
+	if r.version.etag != "" {
+		req.Header.Set("If-None-Match", r.version.etag)
+	}
+	if r.version.lastModified != "" {
+		req.Header.Set("If-Modified-Since", r.version.lastModified)
+	}
+	resp, err := u.client.Do(req)
+	if err != nil {
+		return outbound.Cause(err)
+	}
+	defer resp.Body.Close()
+	switch code := resp.StatusCode; {
+	case code == http.StatusNotModified && r.version != validators{}:
+		r.unchanged = true
+		return nil
+	case code >= 300 && code < 400:
+		return fmt.Errorf("answered %d %s; redirects are not followed, since the URL may hold a token: "+
+			"configure the URL that it leads to", code, http.StatusText(code))
+	case code != http.StatusOK:
+		return fmt.Errorf("answered %d %s instead of 200 OK", code, http.StatusText(code))
+	}
+	r.version = validators{resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")}
+	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+	if err != nil {
+		return outbound.Cause(err)
+	}
+	if len(r.body) > maxDocument {
+		return fmt.Errorf("the answer is longer than %d bytes", maxDocument)
+	}
+	return nil
+}
+
+// handle processes the result of a fetch.
+func (u *URLs) handle(ctx context.Context, r result) {
+	e := r.endpoint
 	e.healthy = false
-	sum := sha256.Sum256(a.body)
-	switch {
-	case ctx.Err() != nil:
-		return // which is why the answer is an error, most likely
-	case a.err != nil:
-		u.problem(e, a.err)
-		return
-	case a.unchanged:
-		e.healthy = true
-		return
-	case sum == e.sum && !a.question.mention:
-		e.healthy, e.version = true, a.version
+	if ctx.Err() != nil {
+		return // most likely the reason for an error
+	}
+	if r.err != nil {
+		u.problem(e, r.err)
 		return
 	}
-	body := bytes.TrimPrefix(a.body, []byte(bom))
-	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
-		u.problem(e, errors.New("the answer is not a JSON array"))
+	sum := sha256.Sum256(r.body)
+	if r.unchanged || sum == e.sum && !u.mustOffer(e) {
+		e.healthy, e.version = true, r.version
 		return
 	}
-	jobs, err := submission.ParseJSON(bytes.NewReader(body), maxEntries)
+	jobs, err := parse(r.body)
 	if err != nil {
 		u.problem(e, err)
 		return
 	}
-	e.left, e.offered, e.sum, e.version = jobs, time.Now(), sum, a.version
+	e.pending, e.offered, e.sum, e.version = jobs, time.Now(), sum, r.version
 	e.healthy = u.offer(ctx, e)
 }
 
-// offer offers what is left to offer, and tells whether all of it was taken.
-// What was not is kept rather than asked for again: a URL may answer with what
-// is new only.
+// parse reads the jobs of a body, which must be an array: another document is most likely
+// an error message.
+func parse(body []byte) ([]submission.Job, error) {
+	body = bytes.TrimPrefix(body, []byte(bom))
+	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
+		return nil, errors.New("the answer is not a JSON array")
+	}
+	return submission.ParseJSON(bytes.NewReader(body), maxEntries)
+}
+
+// offer offers the pending jobs and reports whether all were accepted. The others stay
+// pending: the URL may name only new jobs the next time.
 func (u *URLs) offer(ctx context.Context, e *endpoint) bool {
-	taken, err := u.handler.offer(ctx, submission.URL, e.left)
-	if e.left = e.left[taken:]; err != nil {
-		e.healthy = false
+	accepted, err := u.handler.offer(ctx, submission.URL, e.pending)
+	if err != nil {
+		e.pending, e.healthy = e.pending[accepted:], false
 		return false
 	}
-	e.left = nil
+	e.pending = nil
 	return true
 }
 
-// ended says when the endpoint is to be asked again, and whether all is well.
-func (u *URLs) ended(ctx context.Context, e *endpoint) {
-	e.due = time.Now().Add(u.every - rand.N(u.every/10+1))
-	e.asked = true
-	unasked := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return !e.asked })
-	sick := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return !e.healthy })
-	if !unasked && ctx.Err() == nil {
-		u.handler.Looked(submission.URL, !sick)
+// reschedule sets when an endpoint is due again, and reports how all endpoints are.
+func (u *URLs) reschedule(ctx context.Context, e *endpoint) {
+	e.due = time.Now().Add(u.interval - rand.N(u.interval/10+1))
+	unfetched := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return e.due.IsZero() })
+	unhealthy := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return !e.healthy })
+	if !unfetched && ctx.Err() == nil {
+		u.handler.Looked(submission.URL, !unhealthy)
 	}
 }
 

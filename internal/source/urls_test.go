@@ -21,12 +21,12 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// server answers requests in memory, so that it can be in a bubble.
+// server serves requests in memory, because a bubble has no network.
 type server func(*http.Request) (*http.Response, error)
 
 func (s server) RoundTrip(r *http.Request) (*http.Response, error) { return s(r) }
 
-// reply is an answer with a body and headers, given as names and values in turn.
+// reply returns a response. Headers are pairs of name and value.
 func reply(code int, body string, headers ...string) *http.Response {
 	header := make(http.Header)
 	for pair := range slices.Chunk(headers, 2) {
@@ -35,17 +35,17 @@ func reply(code int, body string, headers ...string) *http.Response {
 	return &http.Response{StatusCode: code, Header: header, Body: io.NopCloser(strings.NewReader(body))}
 }
 
-// ask asks the URLs of a server in a bubble, every minute, and hands over once
-// they have answered for the first time.
-func ask(t *testing.T, answer server, test func(*journal), urls ...string) {
+// fetch fetches URLs from a server every minute in a bubble, and calls test after the first
+// responses.
+func fetch(t *testing.T, answer server, test func(*recorder), urls ...string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{t: t, from: submission.URL}
+		j := &recorder{t: t, from: submission.URL}
 		s := server(func(r *http.Request) (*http.Response, error) {
 			j.sync()
 			return answer(r)
 		})
-		u, err := source.NewURLs(urls, &http.Client{Transport: s}, time.Minute, j.handler())
+		u, err := source.NewURLs(urls, s, time.Minute, j.handler())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,11 +64,11 @@ func ask(t *testing.T, answer server, test func(*journal), urls ...string) {
 
 const address = "https://user:secret@example.com/ids?token=secret#secret"
 
-func TestURLsAsk(t *testing.T) {
-	asked := 0
+func TestURLsFetch(t *testing.T) {
+	fetched := 0
 	body := `["a", {"request_id": "b"}]`
-	ask(t, func(r *http.Request) (*http.Response, error) {
-		asked++
+	fetch(t, func(r *http.Request) (*http.Response, error) {
+		fetched++
 		if user, password, _ := r.BasicAuth(); user != "user" || password != "secret" {
 			t.Errorf("basic auth %q, %q", user, password)
 		}
@@ -76,29 +76,28 @@ func TestURLsAsk(t *testing.T) {
 			t.Errorf("%s with query %q", r.Method, r.URL.RawQuery)
 		}
 		return reply(200, body), nil
-	}, func(j *journal) {
-		j.told(ids("a", "b"), nil, true)
-		if asked != 1 {
-			t.Errorf("asked %d times at once", asked)
+	}, func(j *recorder) {
+		j.expect(ids("a", "b"), nil, true)
+		if fetched != 1 {
+			t.Errorf("fetched %d times at once", fetched)
 		}
 		j.pass(time.Minute)
-		if asked != 2 {
-			t.Errorf("asked %d times in a minute", asked)
+		if fetched != 2 {
+			t.Errorf("fetched %d times in a minute", fetched)
 		}
-		j.told(nil, nil, true) // nothing new
+		j.expect(nil, nil, true) // nothing new
 		body = "\ufeff\n[\"c\"]"
 		j.pass(time.Minute)
-		j.told(ids("c"), nil, true)
+		j.expect(ids("c"), nil, true)
 		j.pass(8 * time.Minute)
-		if asked < 11 || asked > 13 {
-			t.Errorf("asked %d times in ten minutes", asked)
+		if fetched < 11 || fetched > 13 {
+			t.Errorf("fetched %d times in ten minutes", fetched)
 		}
 	}, address)
 }
 
-// What does not change is offered about once an hour, with and without
-// validators.
-func TestURLsMentionHourly(t *testing.T) {
+// An unchanged list is offered about once an hour, with and without validators.
+func TestURLsOfferHourly(t *testing.T) {
 	for name, headers := range map[string][]string{
 		"plain":         nil,
 		"ETag":          {"ETag", `"v1"`},
@@ -106,7 +105,7 @@ func TestURLsMentionHourly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			full, unchanged := 0, 0
-			ask(t, func(r *http.Request) (*http.Response, error) {
+			fetch(t, func(r *http.Request) (*http.Response, error) {
 				etag, since := r.Header.Get("If-None-Match"), r.Header.Get("If-Modified-Since")
 				if etag+since == "" {
 					full++
@@ -117,14 +116,14 @@ func TestURLsMentionHourly(t *testing.T) {
 				}
 				unchanged++
 				return reply(304, ""), nil
-			}, func(j *journal) {
-				j.told(ids("a"), nil, true)
+			}, func(j *recorder) {
+				j.expect(ids("a"), nil, true)
 				j.pass(58 * time.Minute)
-				j.told(nil, nil, true)
+				j.expect(nil, nil, true)
 				j.pass(2 * time.Minute)
-				j.told(ids("a"), nil, true)
+				j.expect(ids("a"), nil, true)
 				j.pass(time.Hour)
-				j.told(ids("a"), nil, true)
+				j.expect(ids("a"), nil, true)
 				if headers != nil && (full != 3 || unchanged < 100) {
 					t.Errorf("%d full answers, %d short ones", full, unchanged)
 				}
@@ -133,32 +132,32 @@ func TestURLsMentionHourly(t *testing.T) {
 	}
 }
 
-// An answer that cannot be read does not become what is known.
+// The validators of an invalid response are not used.
 func TestURLsBadAnswerIsNotRemembered(t *testing.T) {
 	var sent []string
 	bodies := []string{`["a"]`, `["a"`, `["a"`, `["a"]`, `["b"]`}
-	problem := "https://example.com/ids: entry 2: not JSON as RFC 8259 and UTF-8 have it, at byte 4"
-	ask(t, func(r *http.Request) (*http.Response, error) {
+	problem := "https://example.com/ids: entry 2: invalid JSON at byte 4"
+	fetch(t, func(r *http.Request) (*http.Response, error) {
 		sent = append(sent, r.Header.Get("If-None-Match"))
 		n := min(len(sent), len(bodies))
 		return reply(200, bodies[n-1], "ETag", fmt.Sprint(n)), nil
-	}, func(j *journal) {
-		j.told(ids("a"), nil, true)
+	}, func(j *recorder) {
+		j.expect(ids("a"), nil, true)
 		j.pass(time.Minute)
-		j.told(nil, ids(problem), false)
+		j.expect(nil, ids(problem), false)
 		j.pass(time.Minute)
-		j.told(nil, ids(problem), false)
+		j.expect(nil, ids(problem), false)
 		j.pass(time.Minute)
-		j.told(nil, nil, true)
+		j.expect(nil, nil, true)
 		j.pass(time.Minute)
-		j.told(ids("b"), nil, true)
+		j.expect(ids("b"), nil, true)
 		if want := ids("", "1", "1", "1", "4"); !slices.Equal(sent[:5], want) {
 			t.Errorf("If-None-Match %q, want %q", sent, want)
 		}
 	}, address)
 }
 
-// endless is a body that does not end.
+// endless is a body without end.
 type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
@@ -176,16 +175,26 @@ func TestURLsProblems(t *testing.T) {
 		server server
 		want   string
 	}{
-		"unavailable":        {answering(503, "secret"), "answered 503 Service Unavailable instead of 200 OK"},
-		"no content":         {answering(204, ""), "answered 204 No Content instead of 200 OK"},
-		"unasked 304":        {answering(304, ""), "answered 304 Not Modified" + redirects},
-		"redirect":           {answering(302, "", "Location", "https://elsewhere.example/secret"), "answered 302 Found" + redirects},
-		"malformed redirect": {answering(302, "", "Location", "%secret"), "the request failed, or its answer is not HTTP"},
-		"empty":              {answering(200, ""), "the answer is not a JSON array"},
-		"a page":             {answering(200, "<html>secret"), "the answer is not a JSON array"},
-		"a string":           {answering(200, `"secret"`), "the answer is not a JSON array"},
-		"bad entry":          {answering(200, `["a", {"request_id": 1, "secret": 1}]`), "entry 2: request_id has a value of the wrong type"},
-		"too many entries":   {answering(200, "["+strings.Repeat(`"a",`, 1_000_000)+`"a"]`), "too many entries: more than 1000000"},
+		"unavailable":    {answering(503, "secret"), "answered 503 Service Unavailable instead of 200 OK"},
+		"no content":     {answering(204, ""), "answered 204 No Content instead of 200 OK"},
+		"unexpected 304": {answering(304, ""), "answered 304 Not Modified" + redirects},
+		"redirect": {
+			answering(302, "", "Location", "https://elsewhere.example/secret"),
+			"answered 302 Found" + redirects,
+		},
+		"malformed redirect": {
+			answering(302, "", "Location", "%secret"), "the request failed, or its answer is not HTTP",
+		},
+		"empty":    {answering(200, ""), "the answer is not a JSON array"},
+		"a page":   {answering(200, "<html>secret"), "the answer is not a JSON array"},
+		"a string": {answering(200, `"secret"`), "the answer is not a JSON array"},
+		"bad entry": {
+			answering(200, `["a", {"request_id": 1, "secret": 1}]`),
+			"entry 2: request_id has a value of the wrong type",
+		},
+		"too many entries": {
+			answering(200, "["+strings.Repeat(`"a",`, 1_000_000)+`"a"]`), "too many entries: more than 1000000",
+		},
 		"too long": {func(*http.Request) (*http.Response, error) {
 			r := reply(200, "")
 			r.Body = endless{}
@@ -196,15 +205,27 @@ func TestURLsProblems(t *testing.T) {
 			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`["secret`), failedReader{io.ErrUnexpectedEOF}))
 			return r, nil
 		}, "the connection was closed before the answer was complete"},
-		"error with secrets": {failing(fmt.Errorf("malformed HTTP response to %s", address)), "the request failed, or its answer is not HTTP"},
-		"refused":            {failing(&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}), "dial tcp: connection refused"},
-		"unknown host":       {failing(&net.DNSError{Name: "example.com", Err: "no such host"}), "lookup example.com: no such host"},
-		"bad certificate":    {failing(&tls.CertificateVerificationError{Err: errors.New("it has expired")}), "tls: failed to verify certificate: it has expired"},
-		"plain HTTP":         {failing(http.ErrSchemeMismatch), "http: server gave HTTP response to HTTPS client"},
+		"error with secrets": {
+			failing(fmt.Errorf("malformed HTTP response to %s", address)),
+			"the request failed, or its answer is not HTTP",
+		},
+		"refused": {
+			failing(&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}),
+			"dial tcp: connection refused",
+		},
+		"unknown host": {
+			failing(&net.DNSError{Name: "example.com", Err: "no such host"}),
+			"lookup example.com: no such host",
+		},
+		"bad certificate": {
+			failing(&tls.CertificateVerificationError{Err: errors.New("it has expired")}),
+			"tls: failed to verify certificate: it has expired",
+		},
+		"plain HTTP": {failing(http.ErrSchemeMismatch), "http: server gave HTTP response to HTTPS client"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ask(t, test.server, func(j *journal) {
-				j.told(nil, ids("https://example.com/ids: "+test.want), false)
+			fetch(t, test.server, func(j *recorder) {
+				j.expect(nil, ids("https://example.com/ids: "+test.want), false)
 			}, address)
 		})
 	}
@@ -214,22 +235,22 @@ type failedReader struct{ err error }
 
 func (r failedReader) Read([]byte) (int, error) { return 0, r.err }
 
-// hang answers when the request is given up.
+// hang fails when the request is canceled.
 func hang(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
 }
 
 func TestURLsTimeout(t *testing.T) {
-	ask(t, hang, func(j *journal) {
+	fetch(t, hang, func(j *recorder) {
 		j.pass(29 * time.Second)
-		j.told(nil, nil, false)
+		j.expect(nil, nil, false)
 		j.pass(time.Second)
-		j.told(nil, ids("https://example.com/ids: no complete answer within 30s"), false)
+		j.expect(nil, ids("https://example.com/ids: no complete answer within the timeout"), false)
 	}, address)
 }
 
-// Endpoints that hang take places, but not all of the time and not the others'.
+// Endpoints that hang do not block others.
 func TestURLsDoNotHoldUpEachOther(t *testing.T) {
 	var mu sync.Mutex
 	now, most := 0, 0
@@ -243,22 +264,22 @@ func TestURLsDoNotHoldUpEachOther(t *testing.T) {
 	for _, host := range []string{"hangs-1", "hangs-2", "hangs-3", "a", "b", "c", "hangs-4", "hangs-5"} {
 		urls = append(urls, "http://"+host+"/")
 	}
-	ask(t, func(r *http.Request) (*http.Response, error) {
+	fetch(t, func(r *http.Request) (*http.Response, error) {
 		count(1)
 		defer count(-1)
 		if strings.HasPrefix(r.URL.Host, "hangs") {
 			return hang(r)
 		}
 		return reply(200, `["`+r.URL.Host+`"]`), nil
-	}, func(j *journal) {
-		j.told(ids("a", "b", "c"), nil, false)
+	}, func(j *recorder) {
+		j.expect(ids("a", "b", "c"), nil, false)
 		j.pass(time.Minute)
 		slices.Sort(j.problems)
 		var want []string
 		for i := range 5 {
-			want = append(want, fmt.Sprintf("http://hangs-%d/: no complete answer within 30s", i+1))
+			want = append(want, fmt.Sprintf("http://hangs-%d/: no complete answer within the timeout", i+1))
 		}
-		j.told(nil, want, false)
+		j.expect(nil, want, false)
 		if most != 4 {
 			t.Errorf("%d requests at once, want 4", most)
 		}
@@ -267,56 +288,56 @@ func TestURLsDoNotHoldUpEachOther(t *testing.T) {
 
 func TestURLsSuccessNeedsAll(t *testing.T) {
 	code := 500
-	ask(t, func(r *http.Request) (*http.Response, error) {
+	fetch(t, func(r *http.Request) (*http.Response, error) {
 		if r.URL.Host == "b" {
 			return reply(code, `["b"]`), nil
 		}
 		return reply(200, `["a"]`), nil
-	}, func(j *journal) {
-		j.told(ids("a"), ids("http://b: answered 500 Internal Server Error instead of 200 OK"), false)
+	}, func(j *recorder) {
+		j.expect(ids("a"), ids("http://b: answered 500 Internal Server Error instead of 200 OK"), false)
 		j.pass(time.Minute)
-		j.told(nil, ids("http://b: answered 500 Internal Server Error instead of 200 OK"), false)
+		j.expect(nil, ids("http://b: answered 500 Internal Server Error instead of 200 OK"), false)
 		code = 200
 		j.pass(time.Minute)
-		j.told(ids("b"), nil, true)
+		j.expect(ids("b"), nil, true)
 	}, "http://a", "http://b")
 }
 
-// What Track refuses is offered again even if the URL no longer names it, and
-// nothing is offered twice.
+// What Track refuses is offered again even if the URL no longer names it, and nothing else
+// is offered twice.
 func TestURLsTrackRefuses(t *testing.T) {
 	var all []string
 	for i := range 1_500 {
 		all = append(all, fmt.Sprintf("id-%d", i))
 	}
 	bodies := []string{`[]`, `["` + strings.Join(all, `","`) + `"]`, `["new"]`}
-	asked := 0
-	ask(t, func(*http.Request) (*http.Response, error) {
-		asked++
-		return reply(200, bodies[min(asked, 3)-1]), nil
-	}, func(j *journal) {
-		j.told(nil, nil, true)
+	fetched := 0
+	fetch(t, func(*http.Request) (*http.Response, error) {
+		fetched++
+		return reply(200, bodies[min(fetched, 3)-1]), nil
+	}, func(j *recorder) {
+		j.expect(nil, nil, true)
 		j.acceptThenRefuse(1)
 		j.pass(time.Minute)
 		if !slices.Equal(j.refused, all[1_000:]) {
 			t.Errorf("refused %q", j.refused)
 		}
-		j.told(all[:1_000], nil, false)
+		j.expect(all[:1_000], nil, false)
 		j.refuseNext(1)
 		j.pass(time.Minute)
 		if !slices.Equal(j.refused, all[1_000:]) {
 			t.Errorf("offered %q the second time", j.refused)
 		}
-		j.told(nil, nil, false)
-		if asked != 2 {
-			t.Errorf("asked %d times though nothing was taken", asked)
+		j.expect(nil, nil, false)
+		if fetched != 2 {
+			t.Errorf("fetched %d times though nothing was taken", fetched)
 		}
 		j.pass(time.Minute)
-		j.told(append(all[1_000:], "new"), nil, true)
+		j.expect(append(all[1_000:], "new"), nil, true)
 	}, address)
 }
 
-// No error of a real client, about a real network, says more than it should.
+// Errors of a real client and network show no secrets.
 func TestURLsKeepSecrets(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("a redirect was followed, with Referer %q", r.Referer())
@@ -362,7 +383,7 @@ func TestURLsKeepSecrets(t *testing.T) {
 			u.User, u.Path, u.RawQuery = url.UserPassword("secret", "secret"), "/ids", "token=secret"
 			problems := make(chan string, 1)
 			ctx, cancel := context.WithCancel(t.Context())
-			urls, err := source.NewURLs([]string{u.String()}, server.Client(), time.Hour, source.Handler{
+			urls, err := source.NewURLs([]string{u.String()}, server.Client().Transport, time.Hour, source.Handler{
 				Track: func(context.Context, submission.Source, []submission.Job) error {
 					t.Error("jobs were offered")
 					return nil
@@ -371,8 +392,8 @@ func TestURLsKeepSecrets(t *testing.T) {
 					problems <- err.Error()
 					cancel()
 				},
-				Looked: func(_ submission.Source, sound bool) {
-					if sound {
+				Looked: func(_ submission.Source, ok bool) {
+					if ok {
 						t.Error("success")
 					}
 				},
@@ -394,28 +415,19 @@ func TestURLsKeepSecrets(t *testing.T) {
 	}
 }
 
+// The errors show nothing of an invalid URL.
 func TestNewURLsErrors(t *testing.T) {
-	const hint = " is not a URL such as https://example.com/ids.json"
-	for text, want := range map[string]string{
-		"":                                      "",
-		"example.com/ids?token=secret":          "example.com/ids",
-		"ftp://user:secret@example.com/?secret": "example.com/",
-		"http://":                               "http://",
-		"https:///ids?secret":                   "https:///ids",
-		"https://user:secret@/ids":              "https:///ids",
-		"https://example.com:x/ids?t=secret":    "https://example.com:x/ids",
-		"https://example.com:x/ids#secret":      "https://example.com:x/ids",
-		"https://u:secret@example.com:x/i?s":    "https://example.com:x/i",
-		"https://u:secret%zz@example.com/i":     "https://example.com/i",
-		"https://u:sec/ret@example.com/i":       "https://example.com/i",
-		"https://u:secret?secret@example.com/":  "https://…",
-		"https://example.com:x/?mail=a@secret":  "https://…",
-		"user:secret@example.com/ids":           "example.com/ids",
-		"https://exa mple.com/ids?secret":       "https://exa mple.com/ids",
+	const want = "entry 2 is not a URL such as https://example.com/ids.json"
+	for _, text := range []string{
+		"", "example.com/ids?token=secret", "ftp://user:secret@example.com/?secret",
+		"http://", "https:///ids?secret", "https://user:secret@/ids",
+		"https://example.com:x/ids?t=secret", "https://u:secret%zz@example.com/i",
+		"https://u:sec/ret@example.com/i", "https://u:secret?secret@example.com/",
+		"user:secret@example.com/ids", "https://exa mple.com/ids?secret",
 	} {
-		_, err := source.NewURLs([]string{"https://fine.example/", text}, nil, 0, source.Handler{})
-		if err == nil || err.Error() != fmt.Sprintf("%q", want)+hint {
-			t.Errorf("%q: error %v, want %q%s", text, err, want, hint)
+		_, err := source.NewURLs([]string{"https://fine.example/", text}, nil, time.Minute, source.Handler{})
+		if err == nil || err.Error() != want {
+			t.Errorf("%q: error %v, want %s", text, err, want)
 		}
 	}
 }

@@ -17,8 +17,7 @@ import (
 
 type job = submission.Job
 
-// entries are JSON objects, and what they mean. What must not be in an error is
-// called secret.
+// entries returns JSON objects and their meaning. Errors must not contain "secret".
 func entries(t *testing.T) map[string]struct {
 	json string
 	job  job
@@ -38,28 +37,52 @@ func entries(t *testing.T) map[string]struct {
 		job  job
 		err  string
 	}{
-		"submitted": {json: string(submitted(t)), job: job{RequestID: "8bdd983a-c6bd-4159-982d-6a2471406d62", API: "asr"}},
-		"all": {
-			json: `{"request_id":"a","api":"ASR","audio_seconds":1.5,"submitted_at":"2026-11-23T19:00:00+01:00","labels":{"team":"x"},"account":"b"}`,
-			job: job{RequestID: "a", API: "asr", AudioSeconds: 1.5, SubmittedAt: time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC),
-				Labels: map[string]string{"team": "x"}, Account: "b"},
+		"submitted": {
+			json: string(submitted(t)), job: job{RequestID: "8bdd983a-c6bd-4159-982d-6a2471406d62", API: "asr"},
 		},
-		"unknown keys":         {json: `{"request_id":"a","message":{"labels":1},"ETA":[7]}`, job: job{RequestID: "a"}},
-		"no labels":            {json: `{"request_id":"a","labels":{}}`, job: job{RequestID: "a"}},
-		"null":                 {json: `{"request_id":"a","labels":null,"api":null}`, job: job{RequestID: "a"}},
-		"no ID":                {json: `{"id":"secret"}`, err: "the request ID is empty"},
-		"bad ID":               {json: `{"request_id":"secret\n"}`, err: "the request ID has a character that cannot be printed"},
-		"bad time":             {json: `{"request_id":"a","submitted_at":"secret"}`, err: `submitted_at is not a time like "2026-11-23T18:00:00Z"`},
-		"priority":             {json: `{"request_id":"a","priority":2}`, job: job{RequestID: "a", Priority: 2}},
-		"priority below 0":     {json: `{"request_id":"a","priority":-1}`, err: "priority is not between 0.01 and 100"},
-		"priority too high":    {json: `{"request_id":"a","priority":1000}`, err: "priority is not between 0.01 and 100"},
-		"type of priority":     {json: `{"priority":"secret"}`, err: "priority" + wrong},
-		"audio below 0":        {json: `{"request_id":"a","audio_seconds":-1}`, err: "audio_seconds is not between 0 and 10000000"},
-		"audio too long":       {json: `{"request_id":"a","audio_seconds":1e8}`, err: "audio_seconds is not between 0 and 10000000"},
-		"most labels":          {json: manyLabels(33), err: "more than 32 labels"},
-		"long label":           {json: `{"request_id":"a","labels":{"secret":"` + strings.Repeat("x", 257) + `"}}`, err: "a label is longer than 256 bytes"},
-		"long label name":      {json: `{"request_id":"a","labels":{"` + strings.Repeat("x", 257) + `":""}}`, err: "a label is longer than 256 bytes"},
-		"long account":         {json: `{"request_id":"a","account":"` + strings.Repeat("x", 129) + `"}`, err: "account is longer than 128 bytes"},
+		"all": {
+			json: `{"request_id":"a","api":"ASR","audio_seconds":1.5,
+				"submitted_at":"2026-11-23T19:00:00+01:00","labels":{"team":"x"},"account":"b"}`,
+			job: job{RequestID: "a", API: "asr", AudioSeconds: 1.5,
+				SubmittedAt: time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC),
+				Labels:      map[string]string{"team": "x"}, Account: "b"},
+		},
+		"unknown keys": {json: `{"request_id":"a","message":{"labels":1},"ETA":[7]}`, job: job{RequestID: "a"}},
+		"no labels":    {json: `{"request_id":"a","labels":{}}`, job: job{RequestID: "a"}},
+		"null":         {json: `{"request_id":"a","labels":null,"api":null}`, job: job{RequestID: "a"}},
+		"no ID":        {json: `{"id":"secret"}`, err: "the request ID is empty"},
+		"bad ID": {
+			json: `{"request_id":"secret\n"}`, err: "the request ID contains a non-printable character",
+		},
+		"bad time": {
+			json: `{"request_id":"a","submitted_at":"secret"}`,
+			err:  `submitted_at is not a time like "2026-11-23T18:00:00Z"`,
+		},
+		"priority":         {json: `{"request_id":"a","priority":2}`, job: job{RequestID: "a", Priority: 2}},
+		"priority below 0": {json: `{"request_id":"a","priority":-1}`, err: "priority is not between 0.01 and 100"},
+		"priority too high": {
+			json: `{"request_id":"a","priority":1000}`, err: "priority is not between 0.01 and 100",
+		},
+		"type of priority": {json: `{"priority":"secret"}`, err: "priority" + wrong},
+		"audio below 0": {
+			json: `{"request_id":"a","audio_seconds":-1}`, err: "audio_seconds is not between 0 and 10000000",
+		},
+		"audio too long": {
+			json: `{"request_id":"a","audio_seconds":1e8}`, err: "audio_seconds is not between 0 and 10000000",
+		},
+		"most labels": {json: manyLabels(33), err: "more than 32 labels"},
+		"long label": {
+			json: `{"request_id":"a","labels":{"secret":"` + strings.Repeat("x", 257) + `"}}`,
+			err:  "a label is longer than 256 bytes",
+		},
+		"long label name": {
+			json: `{"request_id":"a","labels":{"` + strings.Repeat("x", 257) + `":""}}`,
+			err:  "a label is longer than 256 bytes",
+		},
+		"long account": {
+			json: `{"request_id":"a","account":"` + strings.Repeat("x", 129) + `"}`,
+			err:  "account is longer than 128 bytes",
+		},
 		"type of request_id":   {json: `{"request_id":12345}`, err: "request_id" + wrong},
 		"type of api":          {json: `{"api":["secret"]}`, err: "api" + wrong},
 		"type of audio":        {json: `{"audio_seconds":"secret"}`, err: "audio_seconds" + wrong},
@@ -91,13 +114,13 @@ func TestParseLine(t *testing.T) {
 		"ID as JSON":       {line: `"a" `, id: "a"},
 		"escaped ID":       {line: `"\"a\""`, id: `"a"`},
 		"quote within":     {line: `a"b"`, id: `a"b"`},
-		"comma behind":     {line: `"secret",`, err: "not JSON as RFC 8259 and UTF-8 have it, at byte 8"},
+		"comma behind":     {line: `"secret",`, err: "invalid JSON at byte 8"},
 		"blank":            {line: " \r\n"},
 		"comment":          {line: " # secret"},
-		"bad ID":           {line: "sec\x00ret", err: "the request ID has a character that cannot be printed"},
-		"two objects":      {line: `{"request_id":"a"}{"request_id":"secret"}`, err: "not JSON as RFC 8259 and UTF-8 have it, at byte 18"},
-		"cut off":          {line: `{"request_id":"secret`, err: "not JSON as RFC 8259 and UTF-8 have it, at byte 21"},
-		"same name twice":  {line: `{"secret":1,"secret":2}`, err: "not JSON as RFC 8259 and UTF-8 have it, at byte 12"},
+		"bad ID":           {line: "sec\x00ret", err: "the request ID contains a non-printable character"},
+		"two objects":      {line: `{"request_id":"a"}{"request_id":"secret"}`, err: "invalid JSON at byte 18"},
+		"cut off":          {line: `{"request_id":"secret`, err: "invalid JSON at byte 21"},
+		"same name twice":  {line: `{"secret":1,"secret":2}`, err: "invalid JSON at byte 12"},
 		"too long":         {line: strings.Repeat("x", submission.MaxEntryBytes+1), err: "longer than 65536 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +161,7 @@ func TestParseJSONEntries(t *testing.T) {
 }
 
 func TestParseJSON(t *testing.T) {
-	const syntax = "not JSON as RFC 8259 and UTF-8 have it, at byte "
+	const syntax = "invalid JSON at byte "
 	for name, test := range map[string]struct {
 		document string
 		ids      []string
@@ -149,16 +172,16 @@ func TestParseJSON(t *testing.T) {
 		"empty array":         {document: ` [ ] `},
 		"array":               {document: `["a",{"request_id":"b"}]`, ids: []string{"a", "b"}},
 		"lines":               {document: "{\"request_id\":\"a\"}\r\n\n\"b\"", ids: []string{"a", "b"}},
-		"as many as may be":   {document: `["a","b","c"]`, ids: []string{"a", "b", "c"}},
+		"maximum":             {document: `["a","b","c"]`, ids: []string{"a", "b", "c"}},
 		"too many":            {document: `["a","b","c","d"]`, err: "too many entries: more than 3"},
 		"too many lines":      {document: `"a" "b" "c" "d"`, err: "too many entries: more than 3"},
 		"empty":               {document: " \n", err: submission.ErrEmpty.Error()},
 		"number":              {document: `["a",7]`, err: "entry 2: neither an object nor a string"},
 		"null":                {document: `null`, err: "entry 1: neither an object nor a string"},
 		"array in an array":   {document: `["a",["secret"]]`, err: "entry 2: neither an object nor a string"},
-		"two arrays":          {document: `["a"]["secret"]`, err: "something follows the array"},
+		"two arrays":          {document: `["a"]["secret"]`, err: "trailing data after the array"},
 		"array after a line":  {document: `"a" ["secret"]`, err: "entry 2: neither an object nor a string"},
-		"garbage after array": {document: `["a"] secret`, err: "something follows the array"},
+		"garbage after array": {document: `["a"] secret`, err: "trailing data after the array"},
 		"not JSON":            {document: `secret`, err: "entry 1: " + syntax + "0"},
 		"cut off":             {document: `["a","secret`, err: "entry 2: " + syntax + "12"},
 		"cut off between":     {document: `["a"`, err: "entry 2: " + syntax + "4"},
@@ -180,26 +203,26 @@ func TestParseJSON(t *testing.T) {
 	}
 }
 
-// A caller tells by the reader's own error what went wrong, such as a body that
-// is larger than it allows.
-func TestParseJSONKeepsReaderError(t *testing.T) {
+// An error of the reader is distinguishable, such as that of a body that is too large.
+func TestParseJSONReadError(t *testing.T) {
 	failed := errors.New("the reader failed")
 	for _, document := range []string{"", `[`, `["a"`, `["a",{"request_id":`, `"a"`, `["a"]`} {
 		r := io.MultiReader(strings.NewReader(document), iotest.ErrReader(failed))
-		if _, err := submission.ParseJSON(r, 3); !errors.Is(err, failed) {
-			t.Errorf("after %q: error %v, want %v", document, err, failed)
+		_, err := submission.ParseJSON(r, 3)
+		if _, ok := errors.AsType[*submission.ReadError](err); !ok || !errors.Is(err, failed) {
+			t.Errorf("after %q: error %v, want a ReadError", document, err)
 		}
 	}
 }
 
-// checkJob checks what holds for every job, however it was read.
+// checkJob checks the invariants of a job.
 func checkJob(t *testing.T, j job) {
 	t.Helper()
 	if err := submission.CheckRequestID(j.RequestID); err != nil {
 		t.Errorf("ID %q: %v", j.RequestID, err)
 	}
 	if again := submission.APIName(j.API); again != j.API {
-		t.Errorf("the API's name %q has the name %q", j.API, again)
+		t.Errorf("API name %q becomes %q", j.API, again)
 	}
 	if !(j.AudioSeconds >= 0) || len(j.Labels) > submission.MaxLabels || j.Labels != nil && len(j.Labels) == 0 {
 		t.Errorf("out of bounds: %+v", j)
@@ -210,7 +233,8 @@ func FuzzParseLine(f *testing.F) {
 	f.Add(submitted(f))
 	f.Add([]byte("8bdd983a-c6bd-4159-982d-6a2471406d62\r\n"))
 	f.Add([]byte("# comment"))
-	f.Add([]byte(`{"request_id":"a","audio_seconds":1.5,"submitted_at":"2026-11-23T18:00:00Z","labels":{"team":"x"},"account":"b"}`))
+	f.Add([]byte(`{"request_id":"a","audio_seconds":1.5,"submitted_at":"2026-11-23T18:00:00Z",` +
+		`"labels":{"team":"x"},"account":"b"}`))
 	f.Add([]byte(`{"request_id":"a","labels":{"x":1}}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		before := bytes.Clone(line)
@@ -226,7 +250,7 @@ func FuzzParseLine(f *testing.F) {
 		if ok && err != nil {
 			t.Errorf("ok, and error %v", err)
 		}
-		// Spaces around a line do not change what it says.
+		// Surrounding space does not change the meaning of a line.
 		if len(line) < submission.MaxEntryBytes/2 {
 			padded, okPadded, _ := submission.ParseLine([]byte("\t " + string(line) + " \r\n"))
 			if diff := cmp.Diff(j, padded); diff != "" || ok != okPadded {
@@ -254,7 +278,7 @@ func FuzzParseJSON(f *testing.F) {
 		for _, j := range jobs {
 			checkJob(t, j)
 		}
-		// How the bytes arrive changes nothing.
+		// The result does not depend on the sizes of reads.
 		slowly, errSlowly := submission.ParseJSON(iotest.OneByteReader(bytes.NewReader(document)), most)
 		if diff := cmp.Diff(jobs, slowly); diff != "" || fmt.Sprint(err) != fmt.Sprint(errSlowly) {
 			t.Errorf("byte by byte: error %v, was %v:\n%s", errSlowly, err, diff)

@@ -12,17 +12,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// submitted returns the vendor's answer to a submission.
+// submitted returns the answer of the vendor to a submission.
 func submitted(t testing.TB) []byte {
 	t.Helper()
-	body, err := os.ReadFile("testdata/submitted.json")
+	body, err := os.ReadFile("../jobstatus/testdata/payloads/submitted.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return body
 }
 
-// checkError checks that an error is the wanted one; empty: none is wanted.
+// checkError checks the text of an error; empty: none.
 func checkError(t *testing.T, err error, want string) {
 	t.Helper()
 	switch {
@@ -35,14 +35,17 @@ func checkError(t *testing.T, err error, want string) {
 
 func TestCheckRequestID(t *testing.T) {
 	for name, test := range map[string]struct{ id, want string }{
-		"UUID":                {"8bdd983a-c6bd-4159-982d-6a2471406d62", ""},
-		"space within":        {"call 7", ""},
-		"longest":             {strings.Repeat("ä", submission.MaxRequestIDLength), ""},
-		"empty":               {"", "the request ID is empty"},
-		"too long":            {strings.Repeat("ä", submission.MaxRequestIDLength+1), "the request ID is longer than 128 characters"},
+		"UUID":         {"8bdd983a-c6bd-4159-982d-6a2471406d62", ""},
+		"space within": {"call 7", ""},
+		"longest":      {strings.Repeat("ä", submission.MaxRequestIDLength), ""},
+		"empty":        {"", "the request ID is empty"},
+		"too long": {
+			strings.Repeat("ä", submission.MaxRequestIDLength+1),
+			"the request ID is longer than 128 characters",
+		},
 		"not UTF-8":           {"secret\xff", "the request ID is not valid UTF-8"},
-		"newline":             {"sec\nret", "the request ID has a character that cannot be printed"},
-		"direction mark":      {"sec\u202eret", "the request ID has a character that cannot be printed"},
+		"newline":             {"sec\nret", "the request ID contains a non-printable character"},
+		"direction mark":      {"sec\u202eret", "the request ID contains a non-printable character"},
 		"begins with a space": {" secret", "the request ID begins or ends with a space"},
 		"ends with a space":   {"secret ", "the request ID begins or ends with a space"},
 	} {
