@@ -1,6 +1,6 @@
-// Package collector watches jobs at the DeepAffects API: it tracks request
-// IDs, spends the quota on asking about them, and keeps what came of it for a
-// face (a Telegraf plugin, a Prometheus exporter) to show. It knows neither face.
+// Package collector monitors jobs of the DeepAffects API: it tracks request IDs,
+// spends the quota on polling their jobs, and keeps the results for a face (a Telegraf
+// plugin, a Prometheus exporter) to show. It knows no face.
 package collector
 
 import (
@@ -8,50 +8,45 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
-// Options are what a collector runs with, beside its configuration.
+// Options are the options of a collector beside its configuration.
 type Options struct {
-	// Logger takes what an operator should know; nil discards it.
-	Logger *slog.Logger
-	// Now is the clock; nil is time.Now. Tests set a clock that jumps.
-	Now func() time.Time
-	// StateDirectory is where the register lives; empty: in memory.
+	Logger *slog.Logger     // nil: nothing is logged
+	Now    func() time.Time // the clock; nil: time.Now. Tests set a clock that jumps.
+	// StateDirectory is where the store lives; empty: in memory.
 	StateDirectory string
-	// Transport replaces the network to the API; nil is the network. The demo
-	// and tests set a simulated API.
+	// Transport replaces the network to the API; nil: the network. The demo and tests set a simulated API.
 	Transport http.RoundTripper
-	// MaxChanges is for a face that must tell of each change of a job's state: they
-	// are kept until Account.Delivered is told that they have been delivered, so many
-	// of an account at most. More push the oldest out, which is counted in
-	// Snapshot.Totals.ChangesDropped. 0: none are kept.
-	MaxChanges int
+	// MaxStateChanges is the maximum number of undelivered state changes of an account;
+	// beyond it the oldest are dropped and counted. 0: none are kept.
+	MaxStateChanges int
 }
 
-// A Collector watches the jobs of one or several accounts. It may be used by
-// several goroutines at once.
+// A Collector monitors the jobs of one or several accounts. It may be used by several goroutines at once.
 type Collector struct {
-	options Options
+	options Options // do not change
 
-	changing sync.Mutex // makes Start, Reload and Stop take turns, and guards what they need
+	changing sync.Mutex // serializes Start, Reload and Stop, and guards what follows
 	running  bool
-	db       *sqlite.DB // nil: in memory
+	engine   store.Engine // nil: in memory
 
-	mu       sync.Mutex
-	accounts []*Account // in the order of the configuration; only who holds both locks puts others in their place
+	mu       sync.Mutex // taken after changing; guards what follows, which is written with both
+	accounts []*Account // in the order of the configuration
 }
 
 // New returns a collector for these accounts. It reads the files that the
-// configuration names (keys, certificates) and the register, and touches no
-// network. The error holds every mistake that was found. A collector that is never
-// started must be stopped all the same.
+// configuration names (keys, certificates) and the store, and uses no network. The
+// error holds every mistake. A collector that is never started must be stopped, too.
 func New(configs []Config, options Options) (*Collector, error) {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
@@ -65,8 +60,8 @@ func New(configs []Config, options Options) (*Collector, error) {
 	}
 	c := &Collector{options: options}
 	if options.StateDirectory != "" {
-		if c.db, err = sqlite.Open(options.StateDirectory, options.Logger); err != nil {
-			return nil, fmt.Errorf("opening the register: %w", err)
+		if c.engine, err = sqlite.Open(options.StateDirectory, options.Logger); err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
 		}
 	}
 	for _, s := range settings {
@@ -77,55 +72,40 @@ func New(configs []Config, options Options) (*Collector, error) {
 		}
 		c.accounts = append(c.accounts, a)
 	}
-	if c.db != nil {
-		c.db.Loaded()
-	}
 	return c, nil
 }
 
 // open returns an account with what is stored of it.
 func (c *Collector) open(s *settings) (*Account, error) {
-	now := c.options.Now()
-	if c.db == nil {
-		return newAccount(s, c.options, jobs.New(s.registerOptions(), now)), nil
+	var stored store.Account
+	if c.engine != nil {
+		stored = c.engine.Account(s.config.Account)
 	}
-	r, err := jobs.Open(context.Background(), s.registerOptions(), c.db.Account(s.config.Account), now)
+	j, err := jobs.Open(context.Background(), stored, s.forJobs(), c.options.Now())
 	if err != nil {
 		return nil, err
 	}
-	return newAccount(s, c.options, r), nil
+	return newAccount(s, c.options, j), nil
 }
 
 // close closes the database.
 func (c *Collector) close() {
-	if c.db == nil {
+	if c.engine == nil {
 		return
 	}
-	if err := c.db.Close(); err != nil {
-		c.options.Logger.Error("The register could not be closed", "err", err)
+	if err := c.engine.Close(); err != nil {
+		c.options.Logger.Error("Store could not be closed", "err", err)
 	}
-	c.db = nil
+	c.engine = nil
 }
 
-// Check returns the error that New would, and keeps nothing.
+// Check returns the error that New would for a configuration, and keeps nothing.
 func Check(configs []Config) error {
 	_, err := prepareAll(configs, Options{})
 	return err
 }
 
-// prepareAll does everything about a configuration that can fail.
-func prepareAll(configs []Config, options Options) ([]*settings, error) {
-	var all []*settings
-	mistakes := []error{ValidateAll(configs)}
-	for _, config := range configs {
-		s, more := prepare(config, options)
-		mistakes = append(mistakes, more...)
-		all = append(all, s)
-	}
-	return all, errors.Join(mistakes...)
-}
-
-// Start begins to read the sources and to ask the API, in the background.
+// Start starts to read the sources and to poll the API, in the background.
 func (c *Collector) Start() {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -138,9 +118,8 @@ func (c *Collector) Start() {
 	}
 }
 
-// Stop ends all work: no new request is begun, and those under way may still
-// end until ctx does. It may be called more than once. What was collected can be
-// read after it, and changed no more where it is stored.
+// Stop ends all work: no request is sent any more, and those in flight may end until ctx is done. It may be
+// called more than once. The accounts can be read after it, but not written.
 func (c *Collector) Stop(ctx context.Context) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -148,9 +127,9 @@ func (c *Collector) Stop(ctx context.Context) {
 		c.running = false
 		stopAll(ctx, c.accounts)
 	}
-	if c.db != nil { // whoever still comes, such as a webhook, finds it closed and not broken
+	if c.engine != nil {
 		for _, a := range c.accounts {
-			_ = a.stored(a.register.Close())
+			a.close() // a late webhook finds it closed, not broken
 		}
 	}
 	c.close()
@@ -164,10 +143,9 @@ func stopAll(ctx context.Context, accounts []*Account) {
 	wg.Wait()
 }
 
-// Reload takes another configuration: accounts come and go, and those that stay
-// keep their jobs, their quota and their counters. Everything that can fail is
-// done first; on an error nothing has changed. The requests of accounts that go
-// may still end until ctx does.
+// Reload takes another configuration. Accounts that stay keep their jobs, their quota
+// and their counters. Everything that can fail is done first; on an error nothing has
+// changed. The requests of accounts that leave may end until ctx is done.
 func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	prepared, err := prepareAll(configs, c.options)
 	if err != nil {
@@ -175,40 +153,38 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	}
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	gone := make(map[string]*Account)
+	leaving := make(map[string]*Account)
 	for _, a := range c.accounts {
-		gone[a.name] = a
+		leaving[a.name] = a
 	}
-	accounts := make([]*Account, len(prepared))
-	for i, s := range prepared {
-		if gone[s.config.Account] == nil {
-			if accounts[i], err = c.open(s); err != nil {
+	added := make(map[string]*Account)
+	for _, s := range prepared {
+		if name := s.config.Account; leaving[name] == nil {
+			if added[name], err = c.open(s); err != nil {
 				return err
 			}
 		}
 	}
+	accounts := make([]*Account, len(prepared))
 	for i, s := range prepared {
-		if a := accounts[i]; a == nil {
-			accounts[i] = gone[s.config.Account]
-			delete(gone, s.config.Account)
+		name := s.config.Account
+		if accounts[i] = added[name]; accounts[i] == nil {
+			accounts[i] = leaving[name]
+			delete(leaving, name)
 			accounts[i].reload(s)
 		} else if c.running {
-			a.start()
+			accounts[i].start()
 		}
 	}
 	c.mu.Lock()
 	c.accounts = accounts
 	c.mu.Unlock()
+	gone := slices.Collect(maps.Values(leaving))
 	if c.running {
-		var leaving []*Account
-		for _, a := range gone {
-			leaving = append(leaving, a)
-		}
-		stopAll(ctx, leaving)
+		stopAll(ctx, gone)
 	}
 	for _, a := range gone {
-		// Whoever still holds it must not write beside one that may take its place.
-		_ = a.stored(a.register.Close())
+		a.close() // it must not write beside an account that a later reload opens
 	}
 	return nil
 }
@@ -220,11 +196,10 @@ func (c *Collector) Accounts() []*Account {
 	return slices.Clone(c.accounts)
 }
 
-// Account finds an account by name; an empty name means the only one. The error
-// says what to do about it.
+// Account finds an account by name; an empty name means the only one. The error says what to do.
 func (c *Collector) Account(name string) (*Account, error) { return Find(c.Accounts(), name) }
 
-// Find finds one of some accounts as Collector.Account does among all.
+// Find finds one of the given accounts as Collector.Account does.
 func Find(accounts []*Account, name string) (*Account, error) {
 	if name == "" {
 		if len(accounts) != 1 {
@@ -240,12 +215,11 @@ func Find(accounts []*Account, name string) (*Account, error) {
 	return nil, errors.New("no such account")
 }
 
-// Healthy returns an error where an account's poller has not moved for longer
-// than it ever should.
+// Healthy returns an error if the poller of an account has not moved for longer than it ever should.
 func (c *Collector) Healthy() error {
 	for _, a := range c.Accounts() {
-		if err := a.healthy(); err != nil {
-			return err
+		if err := a.poller.Healthy(); err != nil {
+			return fmt.Errorf("account %q: %w", a.name, err)
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// config is an account without a quota at the simulated API.
+// config returns an account without a quota at the simulated API.
 func config(change func(*collector.Config)) collector.Config {
 	c := collector.DefaultConfig()
 	c.URL, c.APIKey = "http://simulated.invalid", "key"
@@ -41,7 +41,7 @@ func config(change func(*collector.Config)) collector.Config {
 	return c
 }
 
-// logs is a log that a test can read while it is written.
+// logs can be read while they are written.
 type logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -59,7 +59,7 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
-// A monitor is a started collector with one account, and the API that it asks.
+// A monitor is a started collector with one account, and the API that it polls.
 type monitor struct {
 	*collector.Collector
 	account *collector.Account
@@ -67,7 +67,7 @@ type monitor struct {
 	logs    *logs
 }
 
-// start starts a monitor, in a bubble of virtual time, that is stopped by stop.
+// start starts a monitor in virtual time. Stop it with stop.
 func start(t *testing.T, api simulator.Options, c collector.Config, o collector.Options) *monitor {
 	t.Helper()
 	m := &monitor{api: simulator.New(api), logs: new(logs)}
@@ -97,9 +97,14 @@ func (m *monitor) track(t *testing.T, ids ...string) {
 	for _, id := range ids {
 		jobs = append(jobs, submission.Job{RequestID: id})
 	}
-	if _, _, err := m.account.Track(t.Context(), submission.HTTP, jobs); err != nil {
+	if _, _, err := m.account.Register(submission.HTTP, jobs); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// completes is a job that completes after a time.
+func completes(id string, after time.Duration) simulator.Job {
+	return simulator.Job{RequestID: id, Outcome: simulator.Completed, Duration: after, AudioSeconds: 10}
 }
 
 // pass lets virtual time pass.
@@ -108,7 +113,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// state is a job's state by name; empty where it is not tracked.
+// state returns the name of a job's state; empty if the job is not tracked.
 func (m *monitor) state(id string) string {
 	j, _, known := m.account.Job(id)
 	if !known {
@@ -117,7 +122,20 @@ func (m *monitor) state(id string) string {
 	return j.State.String()
 }
 
-// mostWithin is the largest number of requests that the API counted within any
+// ends are the numbers of jobs that finished.
+type ends struct{ completed, failed, lost float64 }
+
+func finished(s *collector.Snapshot) ends {
+	of := func(result string) float64 { return s.Totals.Counter(jobs.JobsFinished, result) }
+	return ends{of("completed"), of("failed"), of("lost")}
+}
+
+// requests is the number of requests with an outcome.
+func requests(s *collector.Snapshot, outcome jobstatus.Outcome) float64 {
+	return s.Totals.Counter(jobs.APIRequests, outcome.String())
+}
+
+// mostWithin returns the largest number of requests that the API counted within a
 // window of that length.
 func mostWithin(seen []simulator.Seen, length time.Duration) int {
 	most, first := 0, 0
@@ -130,9 +148,9 @@ func mostWithin(seen []simulator.Seen, length time.Duration) int {
 	return most
 }
 
-// On the default plan, with far more jobs than it can serve and a wall clock
-// that jumps, the API never sees more than the quota in any 60 s or 24 h, and
-// never refuses; and the quota is used.
+// On the default plan, with far more jobs than it can serve and a wall clock that jumps,
+// the API never sees more requests than the quota in any 60 s or 24 h, and never
+// refuses one; and the quota is used.
 func TestQuotaFor10Days(t *testing.T) {
 	t.Parallel()
 	real := time.Now() // has a monotonic reading; the virtual clock's times have none
@@ -147,10 +165,12 @@ func TestQuotaFor10Days(t *testing.T) {
 		defer m.stop()
 		for day := range 10 {
 			for i := range 7 { // 70 in all; each takes hours
-				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprintf("job-%d-%d", day, i), Outcome: simulator.Completed, Duration: time.Duration(i) * 3 * time.Hour, AudioSeconds: 10}))
+				job := completes(fmt.Sprintf("job-%d-%d", day, i), time.Duration(i)*3*time.Hour)
+				m.track(t, m.api.Submit(job))
 			}
 			pass(11 * time.Hour)
-			jump.Add(int64([]time.Duration{3 * time.Hour, -5 * time.Hour, 48 * time.Hour, -47 * time.Hour, 0}[day%5]))
+			hours := []time.Duration{3, -5, 48, -47, 0}[day%5]
+			jump.Add(int64(hours * time.Hour))
 			pass(13 * time.Hour)
 		}
 		seen := m.api.Log()
@@ -160,53 +180,58 @@ func TestQuotaFor10Days(t *testing.T) {
 		if n := mostWithin(seen, 24*time.Hour); n > 100 {
 			t.Errorf("%d requests within 24 hours", n)
 		}
-		if c := m.api.Counters(); c.RateLimited+c.OverQuota > 0 {
-			t.Errorf("%d refusals", c.RateLimited+c.OverQuota)
+		if n := m.api.Answered(429) + m.api.Answered(402); n > 0 {
+			t.Errorf("%d refusals", n)
 		}
-		// It keeps some for a day with more jobs, and wastes none on jobs that have just begun.
+		// Some are kept for a day with more jobs, and none is wasted on jobs that have just begun.
 		if len(seen) < 10*40 {
 			t.Errorf("only %d requests in 10 days", len(seen))
 		}
 		s := m.account.Snapshot()
-		if s.Totals.Finished[0] < 64 || s.Totals.Finished[2] > 0 {
-			t.Errorf("%v finished of 70", s.Totals.Finished)
+		if f := finished(&s); f.completed < 64 || f.lost > 0 {
+			t.Errorf("%+v of 70", f)
 		}
 	})
 }
 
-// Stopped and started again every few hours, in the middle of requests, the
-// monitor keeps the quota, goes on with what it knew and counts nothing twice.
+// A monitor that is restarted every few hours, with requests in flight, keeps the quota,
+// continues with what it knew and counts nothing twice.
 func TestRestarts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		api := simulator.Options{Seed: 4, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100, Latency: simulator.Latency{Median: time.Second, P99: 8 * time.Second}}
-		vendor := simulator.New(api)
+		vendor := simulator.New(simulator.Options{
+			Seed: 4, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100,
+			Latency: simulator.Latency{Median: time.Second, P99: 8 * time.Second},
+		})
 		defer vendor.Close()
-		var before jobs.Snapshot
+		var before collector.Snapshot
 		ids := 0
 		for range 40 {
 			var logged logs
 			c, err := collector.New([]collector.Config{config(func(c *collector.Config) {
 				c.RequestsPerMinute, c.RequestsPerDay, c.Retention = 5, 100, 1000*time.Hour
-			})}, collector.Options{Transport: vendor.Transport(), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			})}, collector.Options{
+				Transport: vendor.Transport(), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			m := &monitor{Collector: c, account: c.Accounts()[0], api: vendor, logs: &logged}
-			if s := m.account.Snapshot(); s.Counts != before.Counts || before.Totals != nil && s.Totals.Finished != before.Totals.Finished {
-				t.Fatalf("it knows %v, and knew %v", s.Counts, before.Counts)
+			if s := m.account.Snapshot(); s.Counts != before.Counts || finished(&s) != finished(&before) {
+				t.Fatalf("after the restart %v, %+v; before %v, %+v",
+					s.Counts, finished(&s), before.Counts, finished(&before))
 			}
 			m.Start()
 			for range 3 {
 				ids++
-				m.track(t, vendor.Submit(simulator.Job{RequestID: fmt.Sprint(ids), Outcome: simulator.Completed, Duration: time.Duration(ids%7) * time.Hour, AudioSeconds: 10}))
+				m.track(t, vendor.Submit(completes(fmt.Sprint(ids), time.Duration(ids%7)*time.Hour)))
 			}
 			pass(time.Duration(ids%5)*time.Hour + time.Duration(ids)*time.Second)
-			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // as good as killed
+			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // nearly a kill
 			m.Stop(ctx)
 			cancel()
-			before = m.account.Snapshot().Snapshot
+			before = m.account.Snapshot()
 			if strings.Contains(logged.String(), "level=ERROR") {
 				t.Errorf("log:\n%s", &logged)
 			}
@@ -215,21 +240,43 @@ func TestRestarts(t *testing.T) {
 		if minute, day := mostWithin(seen, time.Minute), mostWithin(seen, 24*time.Hour); minute > 5 || day > 100 {
 			t.Errorf("%d requests within a minute, %d within 24 hours", minute, day)
 		}
-		if before.Totals.Finished[0] < 60 || before.Totals.Registered[submission.HTTP] != uint64(ids) {
-			t.Errorf("%v finished, %v registered of %d", before.Totals.Finished, before.Totals.Registered, ids)
+		f, registered := finished(&before), before.Totals.Counter(jobs.JobsRegistered, "http")
+		if f.completed < 60 || registered != float64(ids) {
+			t.Errorf("%+v, %v registered of %d", f, registered, ids)
 		}
-		if before.Counts[jobs.Completed] != int(before.Totals.Finished[0]) {
-			t.Errorf("%d completed jobs, %d counted", before.Counts[jobs.Completed], before.Totals.Finished[0])
+		if before.Counts[jobs.Completed] != int(f.completed) {
+			t.Errorf("%d completed jobs, %v counted", before.Counts[jobs.Completed], f.completed)
 		}
 	})
 }
 
-// Every job of a busy day is seen to end as it did, once.
+// A new job that may have ended is polled at once, not when the poller looks next.
+func TestNewJobWakesThePoller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, simulator.Options{Key: "key"}, config(nil), collector.Options{})
+		defer m.stop()
+		pass(time.Second)
+		old := []submission.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}
+		if _, _, err := m.account.Register(submission.HTTP, old); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := len(m.api.Log()); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
+// The end of every job of a busy day is observed once, as it was.
 func TestThousandJobs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := start(t, simulator.Options{Seed: 2, Key: "key", Speed: 10, StuckShare: -1, Latency: simulator.Latency{Median: 50 * time.Millisecond, P99: time.Second}},
-			config(func(c *collector.Config) { c.MaxJobAge = 100 * time.Hour; c.Retention = 1000 * time.Hour }), collector.Options{})
+		m := start(t, simulator.Options{
+			Seed: 2, Key: "key", Speed: 10, StuckShare: -1,
+			Latency: simulator.Latency{Median: 50 * time.Millisecond, P99: time.Second},
+		}, config(func(c *collector.Config) {
+			c.MaxJobAge, c.Retention = 100*time.Hour, 1000*time.Hour
+		}), collector.Options{})
 		defer m.stop()
 		for i := range 1000 {
 			m.track(t, m.api.Submit(simulator.Job{API: simulator.APIs()[i%12], AudioSeconds: float64(10 + i%50)}))
@@ -247,11 +294,11 @@ func TestThousandJobs(t *testing.T) {
 			}
 		}
 		s := m.account.Snapshot()
-		if s.Totals.Finished != [3]uint64{uint64(want["completed"]), uint64(want["failed"]), 0} {
-			t.Errorf("finished %v, want %v", s.Totals.Finished, want)
+		if f := finished(&s); f != (ends{float64(want["completed"]), float64(want["failed"]), 0}) {
+			t.Errorf("%+v, want %v", f, want)
 		}
-		if want["failed"] < 20 || want["completed"] < 800 || s.Totals.Words == 0 {
-			t.Errorf("%v, %d words: not the mix this test is about", want, s.Totals.Words)
+		if words := s.Totals.Counter(jobs.Words); want["failed"] < 20 || want["completed"] < 800 || words == 0 {
+			t.Errorf("%v, %v words: not the mix this test is about", want, words)
 		}
 		if s.Due != 0 || s.Counts[jobs.Pending]+s.Counts[jobs.Running] != 0 {
 			t.Errorf("something is left: %d due, %v", s.Due, s.Counts)
@@ -259,7 +306,7 @@ func TestThousandJobs(t *testing.T) {
 		before := len(m.api.Log())
 		pass(24 * time.Hour)
 		if asked := len(m.api.Log()) - before; asked != 0 {
-			t.Errorf("ended jobs were asked about %d times", asked)
+			t.Errorf("ended jobs were polled %d times", asked)
 		}
 	})
 }
@@ -271,8 +318,7 @@ func TestJobsAreGivenUp(t *testing.T) {
 		m.api.Submit(simulator.Job{RequestID: "stuck", Outcome: simulator.Stuck})
 		m.track(t, "unknown", "stuck", "late")
 		pass(10 * time.Minute)
-		// It was registered before the API knew of it.
-		m.api.Submit(simulator.Job{RequestID: "late", Outcome: simulator.Completed, Duration: time.Minute})
+		m.api.Submit(completes("late", time.Minute)) // it was registered before the API knew it
 		for _, tt := range []struct {
 			after                time.Duration
 			unknown, late, stuck string
@@ -280,21 +326,23 @@ func TestJobsAreGivenUp(t *testing.T) {
 			{4 * time.Minute, "pending", "completed", "running"},
 			{20 * time.Minute, "lost", "completed", "running"},
 			{23 * time.Hour, "lost", "completed", "running"},
-			{2 * time.Hour, "", "", "lost"},
+			{2 * time.Hour, "", "", "lost"}, // the others are out of retention
 		} {
 			pass(tt.after)
-			if unknown, late, stuck := m.state("unknown"), m.state("late"), m.state("stuck"); unknown != tt.unknown && tt.unknown != "" || late != tt.late && tt.late != "" || stuck != tt.stuck {
-				t.Errorf("after another %s: unknown %s, late %s, stuck %s; want %+v", tt.after, unknown, late, stuck, tt)
+			for id, want := range map[string]string{"unknown": tt.unknown, "late": tt.late, "stuck": tt.stuck} {
+				if got := m.state(id); got != want {
+					t.Errorf("after another %s: %s is %q, want %q", tt.after, id, got, want)
+				}
 			}
 		}
-		if s := m.account.Snapshot(); s.Totals.Finished != [3]uint64{1, 0, 2} {
-			t.Errorf("finished %v", s.Totals.Finished)
+		if s := m.account.Snapshot(); finished(&s) != (ends{1, 0, 2}) {
+			t.Errorf("%+v", finished(&s))
 		}
 	})
 }
 
-// A refused key stops the asking, not the monitor: it asks a few times an hour,
-// and goes on at once when the key is replaced.
+// With a refused key the monitor polls a few times an hour, and continues at once when
+// the key is replaced.
 func TestRefusedKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -302,25 +350,28 @@ func TestRefusedKey(t *testing.T) {
 		if err := os.WriteFile(path, []byte("wrong\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		m := start(t, simulator.Options{Key: "right"}, config(func(c *collector.Config) { c.APIKey, c.APIKeyFile = "", path }), collector.Options{})
+		c := config(func(c *collector.Config) { c.APIKey, c.APIKeyFile = "", path })
+		m := start(t, simulator.Options{Key: "right"}, c, collector.Options{})
 		defer m.stop()
 		for i := range 100 {
-			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute, AudioSeconds: 10}))
+			m.track(t, m.api.Submit(completes(fmt.Sprint(i), time.Minute)))
 		}
 		pass(5 * time.Hour)
-		if n := m.api.Counters().Unauthorized; n < 2 || n > 40+16 {
+		if n := m.api.Answered(401); n < 2 || n > 40+16 {
 			t.Errorf("%d requests with a refused key in 5 hours", n)
 		}
-		if s := m.account.Snapshot(); s.Up || s.Trouble == nil || s.Trouble.Outcome != jobstatus.Unauthorized || s.Trouble.Until.Sub(s.At) > time.Hour {
-			t.Errorf("with a refused key: up %v, trouble %+v", s.Up, s.Trouble)
+		s := m.account.Snapshot()
+		trouble := s.API.Trouble
+		if s.API.Up || trouble == nil || trouble.Outcome != jobstatus.Unauthorized || trouble.Until.Sub(s.At) > time.Hour {
+			t.Errorf("with a refused key: up %v, trouble %+v", s.API.Up, trouble)
 		}
 		if err := os.WriteFile(path, []byte("right-one\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		m.api.SetKey("right-one")
 		pass(time.Minute)
-		if s := m.account.Snapshot(); !s.Up || s.Trouble != nil || s.Counts[jobs.Completed] != 100 {
-			t.Errorf("up %v, trouble %+v, %v a minute after the key was replaced", s.Up, s.Trouble, s.Counts)
+		if s := m.account.Snapshot(); !s.API.Up || s.API.Trouble != nil || s.Counts[jobs.Completed] != 100 {
+			t.Errorf("%+v, %v a minute after the key was replaced", s.API, s.Counts)
 		}
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
@@ -328,28 +379,30 @@ func TestRefusedKey(t *testing.T) {
 		m.track(t, m.api.Submit(simulator.Job{RequestID: "later", Outcome: simulator.Completed, Duration: time.Second}))
 		before := len(m.api.Log())
 		pass(time.Hour)
-		if asked := len(m.api.Log()) - before; asked != 0 || strings.Count(m.logs.String(), "The API key cannot be read") != 1 {
+		logged := strings.Count(m.logs.String(), "API key cannot be read")
+		if asked := len(m.api.Log()) - before; asked != 0 || logged != 1 {
 			t.Errorf("%d requests without a key; log:\n%s", asked, m.logs)
 		}
-		if s := m.account.Snapshot(); s.Up || s.Trouble == nil || s.Trouble.Outcome != jobstatus.OK || !errors.Is(s.Trouble.Err, fs.ErrNotExist) {
-			t.Errorf("without a key: up %v, trouble %+v", s.Up, s.Trouble)
+		api := m.account.Snapshot().API
+		if api.Up || api.Trouble == nil || !api.Trouble.NoKey || !errors.Is(api.Trouble.Err, fs.ErrNotExist) {
+			t.Errorf("without a key: up %v, trouble %+v", api.Up, api.Trouble)
 		}
 	})
 }
 
-// While the API is down the monitor backs off, and catches up when it is back.
+// While the API is down the monitor polls rarely. It catches up afterwards.
 func TestAPIDown(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name  string
-		fault simulator.Fault
-		label jobstatus.Outcome
-		most  int // requests in 6 hours
+		name    string
+		fault   simulator.Fault
+		outcome jobstatus.Outcome
+		most    float64 // requests in 6 hours
 	}{
 		{"server error", simulator.Fault{Kind: simulator.ServerErrorHTML, Status: 502}, jobstatus.ServerError, 60},
 		{"reset", simulator.Fault{Kind: simulator.ConnectionReset}, jobstatus.Network, 60},
 		{"timeout", simulator.Fault{Delay: time.Minute}, jobstatus.Timeout, 60},
-		{"a page in its place", simulator.Fault{Kind: simulator.HTMLPage}, jobstatus.Malformed, 60},
+		{"a page instead", simulator.Fault{Kind: simulator.HTMLPage}, jobstatus.Malformed, 60},
 		{"nothing", simulator.Fault{Kind: simulator.EmptyBody}, jobstatus.Malformed, 60},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -364,31 +417,31 @@ func TestAPIDown(t *testing.T) {
 				}}, config(func(c *collector.Config) { c.Concurrency = 1 }), collector.Options{})
 				defer m.stop()
 				for i := range 50 {
-					m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute, AudioSeconds: 10}))
+					m.track(t, m.api.Submit(completes(fmt.Sprint(i), time.Minute)))
 				}
 				pass(6 * time.Hour)
 				s := m.account.Snapshot()
-				n := int(s.Totals.APIRequests[tt.label])
-				if n < 5 || n > tt.most || s.Up || s.Counts[jobs.Pending] != 50 {
-					t.Errorf("%d requests, up %v, %v while it was down (%v)", n, s.Up, s.Counts, s.Totals.APIRequests)
+				n := requests(&s, tt.outcome)
+				if n < 5 || n > tt.most || s.API.Up || s.Counts[jobs.Pending] != 50 {
+					t.Errorf("%v requests, up %v, %v while it was down", n, s.API.Up, s.Counts)
 				}
 				if lines := strings.Count(m.logs.String(), "level=WARN"); lines > 4 {
 					t.Errorf("%d warnings about one outage:\n%s", lines, m.logs)
 				}
 				down.Store(false)
 				pass(time.Hour)
-				if s := m.account.Snapshot(); !s.Up || s.Counts[jobs.Completed] != 50 {
-					t.Errorf("up %v, %v an hour after it came back", s.Up, s.Counts)
+				if s := m.account.Snapshot(); !s.API.Up || s.Counts[jobs.Completed] != 50 {
+					t.Errorf("up %v, %v an hour after it came back", s.API.Up, s.Counts)
 				}
-				if !strings.Contains(m.logs.String(), "The API answers again") {
-					t.Error("nobody was told that it is back")
+				if !strings.Contains(m.logs.String(), "API recovered") {
+					t.Error("the log does not say that it is back")
 				}
 			})
 		})
 	}
 }
 
-// Somebody else spends the same quota: the monitor yields.
+// Another client spends the same quota: the monitor yields.
 func TestSharedKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := start(t, simulator.Options{Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100},
@@ -398,8 +451,7 @@ func TestSharedKey(t *testing.T) {
 			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck}))
 		}
 		pass(24 * time.Hour)
-		c := m.api.Counters()
-		if refused := c.RateLimited + c.OverQuota; refused == 0 || refused > 100 {
+		if refused := m.api.Answered(429) + m.api.Answered(402); refused == 0 || refused > 100 {
 			t.Errorf("%d refusals in a day", refused)
 		}
 	})
@@ -412,8 +464,9 @@ func TestUnknownStatesAreCounted(t *testing.T) {
 		m.api.SetBody("a", http.StatusOK, []byte(`{"status":"Archived"}`))
 		m.track(t, "a")
 		pass(time.Minute)
-		if s := m.account.Snapshot(); s.Totals.APIUnknownStates == 0 || m.state("a") != "pending" || !s.Up {
-			t.Errorf("%d unknown states, the job is %s, up %v", s.Totals.APIUnknownStates, m.state("a"), s.Up)
+		s := m.account.Snapshot()
+		if n := s.Totals.Counter(jobs.APIUnknownStates); n == 0 || n > 20 || m.state("a") != "pending" || !s.API.Up {
+			t.Errorf("%v unknown states, the job is %s, up %v", n, m.state("a"), s.API.Up)
 		}
 	})
 }
@@ -421,7 +474,10 @@ func TestUnknownStatesAreCounted(t *testing.T) {
 func TestSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "ids")
-		if err := os.WriteFile(path, []byte("from-file\n{\"request_id\":\"with-api\",\"api\":\"/audio/generic/api/v1/async/asr\"}\nbad\x01line\n"), 0o600); err != nil {
+		lines := "from-file\n" +
+			`{"request_id":"with-api","api":"/audio/generic/api/v1/async/asr"}` + "\n" +
+			"bad\x01line\n"
+		if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) {
@@ -429,26 +485,29 @@ func TestSources(t *testing.T) {
 		}), collector.Options{})
 		defer m.stop()
 		pass(time.Minute)
-		for id, from := range map[string]submission.Source{"from-config": submission.Config, "from-file": submission.File, "with-api": submission.File} {
+		for id, from := range map[string]submission.Source{
+			"from-config": submission.Config, "from-file": submission.File, "with-api": submission.File,
+		} {
 			if j, _, known := m.account.Job(id); !known || j.Source != from {
 				t.Errorf("%s: %+v, known %v", id, j, known)
 			}
 		}
 		s := m.account.Snapshot()
-		if s.Totals.SourceErrors[submission.File] != 1 || !strings.Contains(m.logs.String(), path+":3") {
-			t.Errorf("%v source errors; log:\n%s", s.Totals.SourceErrors, m.logs)
+		if n := s.Totals.Counter(jobs.SourceErrors, "file"); n != 1 || !strings.Contains(m.logs.String(), path+":3") {
+			t.Errorf("%v source errors; log:\n%s", n, m.logs)
 		}
 		if s.SourceSuccess[submission.Config].IsZero() {
 			t.Error("the configuration was never read with success")
 		}
-		if problem := s.SourceProblems[submission.File]; len(s.SourceProblems) != 1 || problem.At.IsZero() || !strings.Contains(fmt.Sprint(problem.Err), path+":3") {
+		problem := s.SourceProblems[submission.File]
+		if len(s.SourceProblems) != 1 || problem.At.IsZero() || !strings.Contains(fmt.Sprint(problem.Err), path+":3") {
 			t.Errorf("problems with sources: %v", s.SourceProblems)
 		}
 	})
 }
 
-// The IDs of the configuration are named for as long as the process runs; a job
-// that has long ended is not asked about again for that, nor after a reload.
+// The IDs of the configuration are registered again for as long as the process runs. A
+// job that ended long ago is not polled again for that, also after a reload.
 func TestEndedJobsStayEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -462,8 +521,10 @@ func TestEndedJobsStayEnded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s := m.account.Snapshot(); s.Totals.Finished != [3]uint64{1, 0, 0} || s.Totals.Registered[submission.Config] != 1 {
-			t.Errorf("finished %v, registered %v", s.Totals.Finished, s.Totals.Registered)
+		s := m.account.Snapshot()
+		registered := s.Totals.Counter(jobs.JobsRegistered, "config")
+		if finished(&s) != (ends{1, 0, 0}) || registered != 1 {
+			t.Errorf("%+v, %v registered", finished(&s), registered)
 		}
 	})
 }
@@ -476,25 +537,26 @@ func TestReload(t *testing.T) {
 		m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Stuck})
 		pass(time.Hour)
 
-		// A configuration that is wrong anywhere changes nothing.
+		// A configuration with any error changes nothing.
 		bad := first
-		bad.Account, bad.TLSCA, bad.APIKey = "second", "/nonexistent", "canary"
+		bad.Account, bad.Timeout, bad.APIKey = "second", 0, "canary"
 		changed := first
 		changed.RequestIDs = []string{"b"}
-		if err := m.Reload(t.Context(), []collector.Config{changed, bad}); err == nil || strings.Contains(err.Error(), "canary") {
+		err := m.Reload(t.Context(), []collector.Config{changed, bad})
+		if err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("a wrong configuration: %v", err)
 		}
 		pass(time.Minute)
 		if len(m.Accounts()) != 1 || m.state("b") != "" {
-			t.Error("a wrong configuration was taken in part")
+			t.Error("part of a wrong configuration is used")
 		}
 
-		// What stays keeps its jobs, its quota and its counters.
+		// An account that stays keeps its jobs, its quota and its counters.
 		second := config(func(c *collector.Config) { c.Account = "second" })
-		changed.RequestsPerDay = 12
+		changed.RequestsPerDay, changed.MaxJobSeries = 12, 1
 		used := m.account.Snapshot().Day.Used
 		if used == 0 {
-			t.Fatal("nothing was asked in an hour")
+			t.Fatal("no request in an hour")
 		}
 		if err := m.Reload(t.Context(), []collector.Config{second, changed}); err != nil {
 			t.Fatal(err)
@@ -504,35 +566,43 @@ func TestReload(t *testing.T) {
 		if len(accounts) != 2 || accounts[0].Name() != "second" || accounts[1] != m.account {
 			t.Fatalf("accounts %v", accounts)
 		}
-		if s := m.account.Snapshot(); m.state("a") != "running" || m.state("b") == "" || s.Day.Limit != 12 || s.Day.Used < used || s.Totals.APIRequests[jobstatus.OK] < 2 {
-			t.Errorf("a is %s, b is %s, quota %+v, requests %v", m.state("a"), m.state("b"), s.Day, s.Totals.APIRequests)
+		s := m.account.Snapshot()
+		if m.state("a") != "running" || m.state("b") == "" {
+			t.Errorf("a is %q, b is %q", m.state("a"), m.state("b"))
+		}
+		if n := requests(&s, jobstatus.OK); s.Day.Limit != 12 || s.Day.Used < used || n < 2 {
+			t.Errorf("quota %+v, %v requests", s.Day, n)
+		}
+		if s := m.account.Snapshot(); len(s.Jobs) != 1 {
+			t.Errorf("%d jobs have series of their own", len(s.Jobs))
 		}
 		if _, err := m.Account(""); err == nil {
-			t.Error("with two accounts none needs to be named")
+			t.Error("an account without a name was found among two")
 		}
 
-		// What goes is stopped.
+		// An account that leaves is stopped.
 		if err := m.Reload(t.Context(), []collector.Config{second}); err != nil {
 			t.Fatal(err)
 		}
 		before := len(m.api.Log())
 		pass(48 * time.Hour)
 		if asked := len(m.api.Log()) - before; asked != 0 {
-			t.Errorf("an account that is gone asked %d times", asked)
+			t.Errorf("an account that left polled %d times", asked)
 		}
 	})
 }
 
-// A reload may have mended what the account pauses for: it is tried at once.
+// A reload may have removed the cause of a pause: the account polls at once.
 func TestReloadEndsAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := start(t, simulator.Options{Key: "right"}, config(nil), collector.Options{})
 		defer m.stop()
-		m.track(t, m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Completed, Duration: time.Minute}))
+		m.track(t, m.api.Submit(completes("a", time.Minute)))
 		m.api.SetDown(true)
 		pass(2 * time.Hour)
 		m.api.SetDown(false)
-		if err := m.Reload(t.Context(), []collector.Config{config(func(c *collector.Config) { c.APIKey = "right" })}); err != nil {
+		c := config(func(c *collector.Config) { c.APIKey = "right" })
+		if err := m.Reload(t.Context(), []collector.Config{c}); err != nil {
 			t.Fatal(err)
 		}
 		pass(20 * time.Second)
@@ -542,8 +612,8 @@ func TestReloadEndsAPause(t *testing.T) {
 	})
 }
 
-// 1,000 reloads, half of them wrong, while jobs come and end: nothing is
-// dropped, and no goroutine is left (TestMain looks).
+// 1,000 reloads, half of them wrong, while jobs are registered and end: nothing is
+// dropped, and no goroutine is left (TestMain checks that).
 func TestManyReloads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -552,7 +622,7 @@ func TestManyReloads(t *testing.T) {
 		defer m.stop()
 		var ids []string
 		for i := range 1000 {
-			id := m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Completed, Duration: time.Minute, AudioSeconds: 10})
+			id := m.api.Submit(completes(fmt.Sprint(i), time.Minute))
 			ids = append(ids, id)
 			m.track(t, id)
 			next := c
@@ -569,7 +639,7 @@ func TestManyReloads(t *testing.T) {
 	})
 }
 
-// A stop lets what is under way end, within the time that it is given.
+// A stop lets the requests in flight end, within the time that it is given.
 func TestStop(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -582,11 +652,12 @@ func TestStop(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := start(t, simulator.Options{Key: "key", Fault: func(*http.Request) simulator.Fault { return simulator.Fault{Delay: tt.latency} }},
-					config(nil), collector.Options{})
+				slow := func(*http.Request) simulator.Fault { return simulator.Fault{Delay: tt.latency} }
+				m := start(t, simulator.Options{Key: "key", Fault: slow}, config(nil), collector.Options{})
 				m.api.Submit(simulator.Job{RequestID: "a", Outcome: simulator.Stuck})
-				// It should have ended long ago, so that it is asked about at once.
-				if _, _, err := m.account.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}); err != nil {
+				// It should have ended long ago, so that it is polled at once.
+				old := []submission.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}
+				if _, _, err := m.account.Register(submission.HTTP, old); err != nil {
 					t.Fatal(err)
 				}
 				pass(time.Second)
@@ -596,8 +667,8 @@ func TestStop(t *testing.T) {
 				if took := time.Since(begin); took != tt.took || m.state("a") != tt.state {
 					t.Errorf("stopped after %s, the job is %s; want %s, %s", took, m.state("a"), tt.took, tt.state)
 				}
-				if s := m.account.Snapshot(); tt.state == "pending" && s.Totals.APIRequests[jobstatus.Network] != 0 {
-					t.Error("a request that was broken off counts against the API")
+				if s := m.account.Snapshot(); tt.state == "pending" && requests(&s, jobstatus.Network) != 0 {
+					t.Error("a request that was aborted counts as an error of the API")
 				}
 			})
 		})
@@ -606,26 +677,27 @@ func TestStop(t *testing.T) {
 
 func TestOnce(t *testing.T) {
 	for _, tt := range []struct {
-		name     string
-		jobs     int
-		change   func(*collector.Config)
-		down     bool
-		err      error
-		answered uint64
-		took     time.Duration // at most
+		name      string
+		jobs      int
+		perMinute float64
+		perDay    int
+		down      bool
+		err       error
+		answered  float64
+		took      time.Duration // at most
 	}{
 		{name: "all", jobs: 40, answered: 40, took: time.Second},
-		{name: "the minute's quota is waited for", jobs: 12, change: func(c *collector.Config) { c.RequestsPerMinute = 5 }, answered: 12, took: 3 * time.Minute},
-		{name: "the day's is not", jobs: 12, change: func(c *collector.Config) { c.RequestsPerDay = 5 }, answered: 5, took: time.Second},
-		{name: "no job", err: collector.ErrNothingAsked, took: time.Second},
-		{name: "the API is down", jobs: 12, down: true, err: collector.ErrNothingAsked, took: time.Minute},
+		{name: "the minute's quota is waited for", jobs: 12, perMinute: 5, answered: 12, took: 3 * time.Minute},
+		{name: "the day's is not", jobs: 12, perDay: 5, answered: 5, took: time.Second},
+		{name: "no job", err: collector.ErrNothingPolled, took: time.Second},
+		{name: "the API is down", jobs: 12, down: true, err: collector.ErrNothingPolled, took: time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				api := simulator.New(simulator.Options{Key: "key"})
 				defer api.Close()
 				api.SetDown(tt.down)
-				c := config(tt.change)
+				c := config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = tt.perMinute, tt.perDay })
 				for i := range tt.jobs {
 					c.RequestIDs = append(c.RequestIDs, api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck}))
 				}
@@ -641,8 +713,8 @@ func TestOnce(t *testing.T) {
 					t.Errorf("took %s, more than %s", took, tt.took)
 				}
 				s := m.Accounts()[0].Snapshot()
-				if n := s.Totals.APIRequests[jobstatus.OK]; n != tt.answered {
-					t.Errorf("%d answers, want %d", n, tt.answered)
+				if n := requests(&s, jobstatus.OK); n != tt.answered {
+					t.Errorf("%v answers, want %v", n, tt.answered)
 				}
 			})
 		})
@@ -653,7 +725,10 @@ func TestOnce(t *testing.T) {
 // built from, and Telegraf in nothing but its plugin. That uses nothing internal, so
 // that it can live in a fork of Telegraf.
 func TestDependencies(t *testing.T) {
-	const telegraf, prometheus, internal = "github.com/influxdata/", "github.com/prometheus/", "deepaffects-monitor/internal/"
+	const (
+		telegraf, prometheus = "github.com/influxdata/", "github.com/prometheus/"
+		internal             = "deepaffects-monitor/internal/"
+	)
 	for _, tt := range []struct {
 		packages, list string
 		has            string
@@ -661,8 +736,13 @@ func TestDependencies(t *testing.T) {
 	}{
 		{".", "-deps", internal + "jobstatus", []string{telegraf, prometheus}},
 		{"./listener", "-deps", internal + "httpapi", []string{telegraf, prometheus}},
-		{"../cmd/exporter", "-deps", prometheus + "client_golang/prometheus", []string{telegraf}},
-		{"../internal/...", "-deps", internal + "jobs", []string{telegraf}},
+		// The exporter decodes its table with Telegraf's types, and runs no part of Telegraf.
+		{"../cmd/exporter", "-deps", prometheus + "client_golang/prometheus",
+			[]string{telegraf + "telegraf/agent", "deepaffects-monitor/plugins/"}},
+		{
+			"../internal/...", `-f={{if ne .Name "configfile"}}{{join .Deps "\n"}}{{end}}`,
+			internal + "jobs", []string{telegraf},
+		},
 		{"../plugins/inputs/deepaffects", `-f={{join .Imports "\n"}}`, telegraf + "telegraf", []string{internal, prometheus}},
 	} {
 		out, err := exec.Command("go", "list", tt.list, tt.packages).Output()
@@ -686,7 +766,7 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-// waitedFor is a context that tells when somebody waits for its end.
+// waitedFor is a context that shows when a goroutine waits for its end.
 type waitedFor struct {
 	context.Context
 	once  sync.Once
@@ -698,8 +778,8 @@ func (w *waitedFor) Done() <-chan struct{} {
 	return w.Context.Done()
 }
 
-// Scrapes and webhooks go on while a reload, or the stop, waits for the requests of
-// accounts that go.
+// Scrapes and webhooks are served while a reload, or a stop, waits for the requests of
+// accounts that leave.
 func TestAccountsCanBeReadMeanwhile(t *testing.T) {
 	for name, leave := range map[string]func(context.Context, *collector.Collector) error{
 		"reload": func(ctx context.Context, c *collector.Collector) error {
@@ -727,7 +807,7 @@ func TestAccountsCanBeReadMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			old := []submission.Job{{RequestID: "a", SubmittedAt: time.Now().Add(-time.Hour)}}
-			if _, _, err := goes.Track(t.Context(), submission.HTTP, old); err != nil {
+			if _, _, err := goes.Register(submission.HTTP, old); err != nil {
 				t.Fatal(err)
 			}
 			<-asked
@@ -743,7 +823,7 @@ func TestAccountsCanBeReadMeanwhile(t *testing.T) {
 					t.Error("there are no accounts")
 				}
 			case <-left:
-				t.Error("nobody waited for the request")
+				t.Error("the request was not waited for")
 			case <-time.After(10 * time.Second):
 				t.Error("the accounts cannot be read")
 			}

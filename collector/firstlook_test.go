@@ -13,9 +13,9 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
-// On the default plan, what may have ended long ago is looked at once, and so are
-// the first jobs of all, which show whether the key is right; others wait until that
-// is worth a request, also after a restart.
+// On the default plan, jobs that may have ended long ago are polled at once, and so are
+// the first jobs of all, which show whether the key is right. Others wait until they
+// are worth a request, also after a restart.
 func TestFirstLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -25,7 +25,8 @@ func TestFirstLook(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		write("in-the-file\n{\"request_id\":\"just-submitted\",\"submitted_at\":\"" + time.Now().UTC().Format(time.RFC3339) + "\"}\n")
+		submitted := fmt.Sprintf(`{"request_id":"just-submitted","submitted_at":%q}`, time.Now().UTC().Format(time.RFC3339))
+		write("in-the-file\n" + submitted + "\n")
 		c := config(func(c *collector.Config) {
 			c.RequestsPerMinute, c.RequestsPerDay = 5, 100
 			c.RequestIDs, c.RequestIDFiles = []string{"configured"}, []string{ids}
@@ -51,11 +52,11 @@ func TestFirstLook(t *testing.T) {
 			}
 			for _, id := range all {
 				if got[id] != 1 {
-					t.Errorf("%s, %s was asked about %d times", when, id, got[id])
+					t.Errorf("%s, %s was polled %d times", when, id, got[id])
 				}
 			}
 			if len(asked) != len(all) {
-				t.Errorf("%s, it asked about %q, want %q", when, asked, all)
+				t.Errorf("%s, it polled %q, want %q", when, asked, all)
 			}
 		}
 		m, done := begin()
@@ -76,14 +77,15 @@ func TestFirstLook(t *testing.T) {
 	})
 
 	synctest.Test(t, func(t *testing.T) {
-		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 60, 100 }), collector.Options{})
+		c := config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 60, 100 })
+		m := start(t, simulator.Options{Key: "key"}, c, collector.Options{})
 		defer m.stop()
 		for i := range 20 {
 			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: simulator.Stuck}))
 		}
 		pass(10 * time.Second)
 		if asked := m.api.Log(); len(asked) != 5 || m.account.Snapshot().Counts[jobs.Running] != 5 {
-			t.Errorf("asked about %d of 20 new jobs at once", len(asked))
+			t.Errorf("%d of 20 new jobs were polled at once", len(asked))
 		}
 	})
 }

@@ -15,15 +15,18 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// Two weeks on the free plan, with jobs in office hours, some of which never
-// end, and a restart twice a day, each time at another hour: nothing is refused, every end is seen, soon in
-// the mean, and never is so much spent in the morning that nothing is left for the
-// evening. What was learnt outlives the restarts.
+// Two weeks on the free plan, with jobs in office hours, some of which never end, and
+// two restarts a day, each at another hour: no request is refused, every end is
+// observed, on average soon, and the morning never spends the quota of the evening.
+// What was learnt survives the restarts.
 func TestFreePlanForTwoWeeks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		vendor := simulator.New(simulator.Options{Seed: 9, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100, Latency: simulator.Latency{Median: time.Second, P99: 8 * time.Second}})
+		vendor := simulator.New(simulator.Options{
+			Seed: 9, Key: "key", RequestsPerMinute: 5, RequestsPerDay: 100,
+			Latency: simulator.Latency{Median: time.Second, P99: 8 * time.Second},
+		})
 		defer vendor.Close()
 		r := rand.New(rand.NewPCG(1, 1))
 		var logged logs
@@ -32,7 +35,9 @@ func TestFreePlanForTwoWeeks(t *testing.T) {
 		open := func() {
 			c, err := collector.New([]collector.Config{config(func(c *collector.Config) {
 				c.RequestsPerMinute, c.RequestsPerDay, c.Retention = 5, 100, 2000*time.Hour
-			})}, collector.Options{Transport: vendor.Transport(), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			})}, collector.Options{
+				Transport: vendor.Transport(), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -44,7 +49,7 @@ func TestFreePlanForTwoWeeks(t *testing.T) {
 		stuck := make(map[string]time.Time)
 		for hour := range 14 * 24 {
 			if hour%11 == 4 {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // as good as killed
+				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // nearly a kill
 				m.Stop(ctx)
 				cancel()
 				pass(time.Minute)
@@ -57,7 +62,8 @@ func TestFreePlanForTwoWeeks(t *testing.T) {
 			}
 			for i := range jobs {
 				pass(time.Until(hourEnds) / time.Duration(jobs-i+1))
-				job := simulator.Job{RequestID: fmt.Sprintf("%d-%d", hour, i), Outcome: simulator.Completed, Duration: time.Duration(float64(4*time.Minute) * (0.8 + 0.4*r.Float64())), AudioSeconds: 10}
+				length := time.Duration(float64(4*time.Minute) * (0.8 + 0.4*r.Float64()))
+				job := completes(fmt.Sprintf("%d-%d", hour, i), length)
 				if r.IntN(40) == 0 {
 					job.Outcome = simulator.Stuck
 					stuck[job.RequestID] = time.Now()
@@ -65,7 +71,8 @@ func TestFreePlanForTwoWeeks(t *testing.T) {
 					ends[job.RequestID] = time.Now().Add(job.Duration)
 				}
 				vendor.Submit(job)
-				if _, _, err := m.account.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: job.RequestID, API: "asr"}}); err != nil {
+				submitted := []submission.Job{{RequestID: job.RequestID, API: "asr"}}
+				if _, _, err := m.account.Register(submission.HTTP, submitted); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -81,9 +88,9 @@ func TestFreePlanForTwoWeeks(t *testing.T) {
 			late += j.FinishedAt.Sub(end)
 		}
 		if mean := late / time.Duration(len(ends)); mean > 2*time.Minute {
-			t.Errorf("ends are seen %s late in the mean", mean)
+			t.Errorf("ends are observed %s late on average", mean)
 		}
-		// A job that never ends is asked about until it is given up.
+		// A job that never ends is polled until it is given up.
 		asked := make(map[string]int)
 		byDay := make(map[int]int) // until 10:00
 		seen := vendor.Log()
@@ -95,7 +102,7 @@ func TestFreePlanForTwoWeeks(t *testing.T) {
 		}
 		for id := range stuck {
 			if asked[id] < 4 {
-				t.Errorf("%s, which never ends, was asked about %d times", id, asked[id])
+				t.Errorf("%s, which never ends, was polled %d times", id, asked[id])
 			}
 		}
 		for day, n := range byDay {
@@ -106,14 +113,14 @@ func TestFreePlanForTwoWeeks(t *testing.T) {
 		if most := mostWithin(seen, 24*time.Hour); most > 100 {
 			t.Errorf("%d requests within 24 hours", most)
 		}
-		if c := vendor.Counters(); c.RateLimited+c.OverQuota > 0 {
-			t.Errorf("%d refusals", c.RateLimited+c.OverQuota)
+		if n := vendor.Answered(429) + vendor.Answered(402); n > 0 {
+			t.Errorf("%d refusals", n)
 		}
 		m.track(t, vendor.Submit(simulator.Job{RequestID: "last", API: "asr", Outcome: simulator.Stuck}))
 		if why, ok := m.account.Explain("last"); !ok || why.Expected < 2*time.Minute || why.Expected > 8*time.Minute {
 			t.Errorf("a job is expected to take %s", why.Expected)
 		}
-		if strings.Contains(logged.String(), "is of no use") || strings.Contains(logged.String(), "level=ERROR") {
+		if strings.Contains(logged.String(), "cannot be used") || strings.Contains(logged.String(), "level=ERROR") {
 			t.Errorf("log:\n%s", &logged)
 		}
 		m.Stop(t.Context())

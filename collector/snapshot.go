@@ -5,110 +5,99 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
 )
 
-// A Snapshot is an account at one moment: what a scrape or a gather shows.
-// Reading it asks nothing of the API.
+// A Snapshot is an account at one moment: what a scrape or a gather shows. Reading it
+// changes no decision and polls nothing.
 type Snapshot struct {
 	jobs.Snapshot
 	Account    string
 	At         time.Time
-	JobMetrics string   // as configured: which series a job has
-	JobLabels  []string // as configured
-	// NextPolls is when each of Jobs is due to be asked about; zero: not known.
-	NextPolls []time.Time
-	Due       int // unfinished jobs that would be asked about now if the quota allowed
+	JobMetrics string      // as configured: which series a job has
+	JobLabels  []string    // as configured
+	NextPolls  []time.Time // when each of Jobs is due to be polled; zero: unknown
+	Due        int         // unfinished jobs that would be polled now if the quota allowed
 
-	Up          bool      // the last request was answered as the API should, and there is a key for the next
-	LastSuccess time.Time // zero: never
-	Trouble     *Trouble  // why it is not up; nil: it is, or was not asked yet
-	Minute, Day schedule.Usage
-	Pricing     schedule.Pricing
+	API         poller.State
+	Minute, Day Usage
+	Pricing     Pricing
 
-	WebhookReceived time.Time // when the last webhook came that could be read; zero: none yet
+	WebhookReceived time.Time // of the last webhook that was readable; zero: none yet
 
-	SourceSuccess  map[submission.Source]time.Time     // when each source was last looked at without a problem
-	SourceProblems map[submission.Source]SourceProblem // the last one of each source; others have had none
+	SourceSuccess  map[JobSource]time.Time     // when each source was last read without a problem
+	SourceProblems map[JobSource]SourceProblem // the last problem of each source; others had none
 
-	StoreError error // why the register cannot be written; nil: the last attempt went well
+	StoreError error // why the store cannot be written; nil: the last commit succeeded
 }
 
-// Trouble is why the API is not asked, or does not answer as it should.
-type Trouble struct {
-	Outcome jobstatus.Outcome // of the last request; OK: the key cannot be read
-	Err     error             // has neither the key nor the answer's content
-	Until   time.Time         // when the API may be asked again; zero: nothing is waited for
-}
-
-// A SourceProblem is what was wrong with a source of request IDs.
-type SourceProblem struct {
-	At  time.Time
-	Err error
-}
-
-// Snapshot returns the account as it is now.
+// Snapshot returns the account as it is now. It takes each lock of the account once,
+// whatever the number of jobs.
 func (a *Account) Snapshot() Snapshot {
 	now := a.now()
-	config := a.settings.Load().config
+	config := &a.settings.Load().config
 	s := Snapshot{
-		Snapshot:   a.register.Snapshot(now),
-		Account:    a.name,
-		At:         now,
-		JobMetrics: config.JobMetrics,
-		JobLabels:  config.JobLabels,
+		Snapshot: a.jobs.Snapshot(now), Account: a.name, At: now,
+		JobMetrics: config.JobMetrics, JobLabels: config.JobLabels,
+		API: a.API(), StoreError: a.jobs.Writable(),
 	}
+	view := a.schedule.View(now, requestIDs(s.Jobs))
+	s.NextPolls, s.Due, s.Pricing, s.Minute, s.Day = view.NextPolls, view.Due, view.Pricing, view.Minute, view.Day
 	s.SourceSuccess, s.SourceProblems = a.sources.state()
-	if err := a.unwritable.Load(); err != nil {
-		s.StoreError = *err
-	}
-	s.NextPolls = make([]time.Time, len(s.Jobs))
-	for i := range s.Jobs {
-		if !s.Jobs[i].State.Ended() {
-			s.NextPolls[i] = a.schedule.NextPoll(s.Jobs[i].RequestID, now)
-		}
-	}
-	s.Due = a.schedule.Due(now)
-	s.Pricing = a.schedule.Pricing(now)
-	s.Up, s.LastSuccess, s.Trouble = a.api.state()
 	if seen := a.webhookSeen.Load(); seen != 0 {
 		s.WebhookReceived = time.Unix(0, seen)
 	}
-	s.Minute, s.Day = a.ledger.Usage(now)
 	return s
 }
 
-// Requests returns how many requests to the API were answered with a state, and
-// how many were not.
-func (s *Snapshot) Requests() (ok, failed uint64) {
-	for outcome, n := range s.Totals.APIRequests {
-		if jobstatus.Outcome(outcome) == jobstatus.OK {
-			ok += n
-		} else {
-			failed += n
-		}
+func requestIDs(jobs []*Job) []string {
+	ids := make([]string, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.RequestID
 	}
-	return ok, failed
+	return ids
 }
 
-// Job returns what is known of one job, and when it is due to be asked about
-// (zero: not known).
-func (a *Account) Job(requestID string) (job jobs.Job, next time.Time, known bool) {
-	job, known = a.register.Job(requestID)
-	if known && !job.State.Ended() {
-		next = a.schedule.NextPoll(requestID, a.now())
+// Requests returns the number of requests to the API that were answered with a state,
+// and the number of the others.
+func (s *Snapshot) Requests() (ok, failed float64) {
+	ok = s.Totals.Counter(APIRequests, jobstatus.OK.String())
+	return ok, s.Totals.Sum(APIRequests) - ok
+}
+
+// API returns how the API and the key are at present.
+func (a *Account) API() APIState { return a.poller.State() }
+
+// Job returns what is known of one job, and when it is due to be polled (zero: unknown).
+func (a *Account) Job(requestID string) (job *Job, next time.Time, known bool) {
+	job, known = a.jobs.Job(requestID)
+	if known {
+		next = a.schedule.View(a.now(), []string{requestID}).NextPolls[0]
 	}
 	return job, next, known
 }
 
-// Marks returns when who speaks in the conversation of a job's result, in order of
-// start; nil where that is not kept.
-func (a *Account) Marks(requestID string) []transcript.Mark { return a.register.Marks(requestID) }
+// Jobs returns at most limit jobs that match, the newest first, from the one after the job with the ID after
+// (empty: from the newest), and when each is due to be polled. ok is false if that job is not tracked.
+func (a *Account) Jobs(match func(*Job) bool, after string, limit int) (jobs []*Job, next []time.Time, ok bool) {
+	jobs, ok = a.jobs.List(match, after, limit)
+	return jobs, a.schedule.View(a.now(), requestIDs(jobs)).NextPolls, ok
+}
 
-// Jobs returns at most limit jobs, the newest first, that match and come after
-// the job with the ID after. ok is false where after is not tracked.
-func (a *Account) Jobs(match func(*jobs.Job) bool, after string, limit int) (jobs []jobs.Job, ok bool) {
-	return a.register.List(match, after, limit)
+// Timings returns the timings of the words or segments of a job's result, in order of
+// start; nil if they are not kept.
+func (a *Account) Timings(requestID string) []Timing { return a.jobs.Timings(requestID) }
+
+// NextPolls returns the next n polls in their order.
+func (a *Account) NextPolls(n int) []Poll { return a.schedule.NextPolls(a.now(), n) }
+
+// Explain returns why and when an unfinished job is polled; ok is false if it is unknown.
+func (a *Account) Explain(requestID string) (r Reason, ok bool) {
+	return a.schedule.Explain(requestID, a.now())
+}
+
+// Plan returns the polls of the coming time, at most limit, and the usage of the
+// day's quota after them, as if no job ended and none was registered.
+func (a *Account) Plan(length time.Duration, limit int) ([]Planned, Usage) {
+	return a.schedule.Plan(a.now(), length, limit)
 }

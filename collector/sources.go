@@ -2,112 +2,107 @@ package collector
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// announceEvery is how often the IDs of the configuration are named again: a
-// job that has ended stays known for as long as its ID is named.
-const announceEvery = time.Hour
+// repeatInterval is how often the request IDs of the configuration are registered
+// again: an ended job is remembered for as long as its ID is named.
+const repeatInterval = time.Hour
 
-// sources are where an account's request IDs come from, beside HTTP.
+// A registrar registers the jobs that sources name. *jobs.Jobs is one.
+type registrar interface {
+	Register(submission.Source, []submission.Job, bool, time.Time) (registered, known int, err error)
+	CountSourceErrors(from submission.Source, n int)
+}
+
+// sources read request IDs from the configuration, from files and from URLs.
 type sources struct {
-	running context.Context
-	files   *source.Files
-	configs worker
-	follow  worker
-	urls    worker
+	// These do not change.
+	jobs registrar
+	log  *slog.Logger
+	now  func() time.Time
 
-	mu          sync.Mutex
-	lastSuccess map[submission.Source]time.Time
-	lastProblem map[submission.Source]SourceProblem
-	looked      map[submission.Source]chan struct{} // those that start began with: closed after the first look
+	// These belong to start, reload and stop, which one goroutine at a time calls.
+	files                *source.Files // nil before start
+	config, follow, urls worker
+
+	mu      sync.Mutex // guards what follows
+	success map[submission.Source]time.Time
+	problem map[submission.Source]SourceProblem
+	looking map[submission.Source]chan struct{} // sources at start until they were read once; then it is closed
 }
 
-// A worker is a goroutine that can be ended.
-type worker struct {
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+// A SourceProblem is what was wrong with a source of request IDs.
+type SourceProblem struct {
+	At  time.Time
+	Err error
 }
 
-func (w *worker) start(ctx context.Context, run func(context.Context)) {
-	ctx, w.cancel = context.WithCancel(ctx)
-	w.done.Go(func() { run(ctx) })
-}
-
-func (w *worker) stop() {
-	if w.cancel != nil {
-		w.cancel()
-		w.done.Wait()
+func newSources(r registrar, log *slog.Logger, now func() time.Time) *sources {
+	return &sources{
+		jobs: r, log: log, now: now,
+		success: make(map[submission.Source]time.Time), problem: make(map[submission.Source]SourceProblem),
+		looking: make(map[submission.Source]chan struct{}),
 	}
 }
 
-func (s *sources) start(ctx context.Context, a *Account) {
-	s.running = ctx
+// start starts to read the sources of a configuration. Stop must be called.
+func (s *sources) start(with *settings) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lastSuccess = make(map[submission.Source]time.Time)
-	s.lastProblem = make(map[submission.Source]SourceProblem)
-	s.looked = make(map[submission.Source]chan struct{})
-	config := a.settings.Load().config
-	s.looked[submission.Config] = make(chan struct{})
-	if len(config.RequestIDFiles) > 0 {
-		s.looked[submission.File] = make(chan struct{})
+	s.looking[submission.Config] = make(chan struct{})
+	if len(with.config.RequestIDFiles) > 0 {
+		s.looking[submission.File] = make(chan struct{})
 	}
-	if len(config.RequestIDURLs) > 0 {
-		s.looked[submission.URL] = make(chan struct{})
+	if len(with.config.RequestIDURLs) > 0 {
+		s.looking[submission.URL] = make(chan struct{})
 	}
-	s.configs.start(ctx, a.announce)
-	// The patterns were tried when the settings were prepared.
-	s.files, _ = source.NewFiles(config.RequestIDFiles, 0, s.handler(a))
-	s.follow.start(ctx, s.files.Run)
-	s.startURLs(a)
+	s.mu.Unlock()
+	s.files, _ = source.NewFiles(with.config.RequestIDFiles, s.handler()) // prepare reports its error
+	s.follow.start(s.files.Run)
+	s.startOthers(with)
 }
 
-func (s *sources) startURLs(a *Account) {
-	settings := a.settings.Load()
-	urls, _ := source.NewURLs(settings.config.RequestIDURLs, settings.web, settings.config.RefreshInterval, s.handler(a))
-	s.urls.start(s.running, urls.Run)
+func (s *sources) startOthers(with *settings) {
+	var configured []submission.Job
+	for _, id := range with.config.RequestIDs {
+		configured = append(configured, submission.Job{RequestID: id})
+	}
+	s.config.start(func(ctx context.Context) { s.repeat(ctx, configured) })
+	urls, _ := source.NewURLs(with.config.RequestIDURLs, with.web.Transport, with.config.RefreshInterval, s.handler())
+	s.urls.start(urls.Run)
 }
 
-// reload takes other settings. Files are read on from where they were; the rest is
-// named, and asked, anew.
-func (s *sources) reload(a *Account, config Config) {
-	if s.files == nil { // not started yet
+// reload uses another configuration. Files are read on from where they were; the other sources are read again.
+func (s *sources) reload(with *settings) {
+	if s.files == nil {
 		return
 	}
-	s.configs.stop()
-	s.configs.start(s.running, a.announce)
-	_ = s.files.SetPatterns(config.RequestIDFiles)
+	_ = s.files.SetPatterns(with.config.RequestIDFiles) // prepare reports its error
+	s.config.stop()
 	s.urls.stop()
-	s.startURLs(a)
+	s.startOthers(with)
 }
 
 func (s *sources) stop() {
-	s.configs.stop()
+	s.config.stop()
 	s.follow.stop()
 	s.urls.stop()
 }
 
-// announce names the IDs of the configuration, at once and then now and again.
-func (a *Account) announce(ctx context.Context) {
-	var jobs []submission.Job
-	for _, id := range a.settings.Load().config.RequestIDs {
-		jobs = append(jobs, submission.Job{RequestID: id})
-	}
-	ticker := time.NewTicker(announceEvery)
+// repeat registers the jobs of the configuration at once, and from time to time.
+func (s *sources) repeat(ctx context.Context, jobs []submission.Job) {
+	ticker := time.NewTicker(repeatInterval)
 	defer ticker.Stop()
 	for {
-		_, _, err := a.Track(ctx, submission.Config, jobs)
-		if err != nil {
-			a.noteProblem(submission.Config, 1, err)
-		}
-		a.sources.lookedAt(submission.Config, err == nil, a.now())
+		err := s.register(submission.Config, jobs)
+		s.markLooked(submission.Config, err == nil)
 		select {
 		case <-ctx.Done():
 			return
@@ -116,74 +111,65 @@ func (a *Account) announce(ctx context.Context) {
 	}
 }
 
-func (s *sources) handler(a *Account) source.Handler {
+func (s *sources) handler() source.Handler {
 	return source.Handler{
-		Track: func(ctx context.Context, from submission.Source, jobs []submission.Job) error {
-			_, _, err := a.Track(ctx, from, jobs)
-			if err != nil { // which has been logged
-				a.noteProblem(from, 1, err)
-			}
-			return err
+		Track: func(_ context.Context, from submission.Source, jobs []submission.Job) error {
+			return s.register(from, jobs)
 		},
-		Problem: a.sourceProblem,
-		Looked:  func(from submission.Source, sound bool) { s.lookedAt(from, sound, a.now()) },
+		Problem: func(from submission.Source, n int, err error) {
+			s.note(from, n, err)
+			s.log.Warn("Request ID source has errors", "source", string(from), "err", err)
+		},
+		Looked: s.markLooked,
 	}
 }
 
-// noteProblem counts and keeps what is wrong with a source.
-func (a *Account) noteProblem(from submission.Source, n int, err error) {
-	a.sources.mu.Lock()
-	a.sources.lastProblem[from] = SourceProblem{a.now(), err}
-	a.sources.mu.Unlock()
-	a.register.Count(func(c *jobs.Counts) { c.SourceErrors[from] += uint64(n) })
+// register registers jobs. It does not log an error: the housekeeping logs once that
+// the store cannot be written.
+func (s *sources) register(from submission.Source, jobs []submission.Job) error {
+	_, _, err := s.jobs.Register(from, jobs, s.ageUnknown(from), s.now())
+	if err != nil {
+		s.note(from, 1, fmt.Errorf("registering jobs: %w", err))
+	}
+	return err
 }
 
-// sourceProblem counts, keeps and logs what is wrong with a source.
-func (a *Account) sourceProblem(from submission.Source, n int, err error) {
-	a.noteProblem(from, n, err)
-	a.log.Warn("A source of request IDs has a problem", "source", string(from), "err", err)
-}
-
-func (s *sources) lookedAt(from submission.Source, sound bool, now time.Time) {
+// note counts and keeps what is wrong with a source.
+func (s *sources) note(from submission.Source, n int, err error) {
+	s.jobs.CountSourceErrors(from, n)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sound {
-		s.lastSuccess[from] = now
-	}
-	looked, waiting := s.looked[from]
-	if !waiting { // a reload has brought it
-		return
-	}
-	select {
-	case <-looked:
-	default:
-		close(looked)
-	}
+	s.problem[from] = SourceProblem{s.now(), err}
 }
 
-// firstLook says whether what a source names now may be older than this process:
-// IDs of the configuration, and what it has when it is first looked at.
-func (s *sources) firstLook(from submission.Source) bool {
-	if from == submission.Config {
-		return true
-	}
+// markLooked notes that a source was read as a whole.
+func (s *sources) markLooked(from submission.Source, valid bool) {
 	s.mu.Lock()
-	looked, waiting := s.looked[from]
-	s.mu.Unlock()
-	if !waiting {
-		return false
+	defer s.mu.Unlock()
+	if valid {
+		s.success[from] = s.now()
 	}
-	select {
-	case <-looked:
-		return false
-	default:
-		return true
+	if looked := s.looking[from]; looked != nil {
+		close(looked)
+		delete(s.looking, from)
 	}
 }
 
-// wait waits until every source that start began with was looked at once.
+// ageUnknown reports whether the jobs that a source names now may be much older than
+// this process: request IDs of the configuration, and what a source has when it is
+// first read. A source that a reload adds has no such first time.
+func (s *sources) ageUnknown(from submission.Source) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return from == submission.Config || s.looking[from] != nil
+}
+
+// wait waits until every source of start was read once.
 func (s *sources) wait(ctx context.Context) error {
-	for _, looked := range s.looked {
+	s.mu.Lock()
+	waiting := maps.Clone(s.looking)
+	s.mu.Unlock()
+	for _, looked := range waiting {
 		select {
 		case <-looked:
 		case <-ctx.Done():
@@ -193,10 +179,28 @@ func (s *sources) wait(ctx context.Context) error {
 	return nil
 }
 
-// state returns when each source was last looked at without a problem, and its last
-// problem.
+// state returns when each source was last read without a problem, and its last problem.
 func (s *sources) state() (map[submission.Source]time.Time, map[submission.Source]SourceProblem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.lastSuccess), maps.Clone(s.lastProblem)
+	return maps.Clone(s.success), maps.Clone(s.problem)
+}
+
+// A worker is a goroutine that can be stopped.
+type worker struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (w *worker) start(run func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	w.done.Go(func() { run(ctx) })
+}
+
+func (w *worker) stop() {
+	if w.cancel != nil {
+		w.cancel()
+		w.done.Wait()
+	}
 }

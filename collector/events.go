@@ -1,0 +1,96 @@
+package collector
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+// trialShare is the share of a day's quota that is spent on polling new jobs at once, less what was used
+// before: a user who tries the monitor sees that it works, and that the key is right.
+const trialShare = 1. / 20
+
+// A follower applies what happens to jobs to the scheduler, and logs it.
+type follower struct {
+	schedule *schedule.Scheduler
+	poller   *poller.Poller
+	log      *slog.Logger
+	// trials is the number of new jobs that are still polled at once; 0 without a quota for the day, which
+	// needs none. Only restore and apply use it: jobs.Jobs calls apply from one goroutine at a time.
+	trials int
+}
+
+// restore lets the scheduler know of the jobs that are unfinished at start.
+func (f *follower) restore(j *jobs.Jobs, now time.Time) {
+	if day := f.schedule.View(now, nil).Day; !math.IsInf(day.Limit, 1) {
+		f.trials = int(trialShare*day.Limit - day.Used)
+	}
+	var added []schedule.Job
+	for job := range j.Unfinished() {
+		added = append(added, f.scheduled(job, false))
+	}
+	f.schedule.Add(now, added...)
+}
+
+// apply applies the events of one commit.
+func (f *follower) apply(events []jobs.Event) {
+	var added []schedule.Job
+	var at time.Time
+	add := func() {
+		if len(added) > 0 {
+			f.schedule.Add(at, added...)
+			f.poller.Wake()
+		}
+		added = nil
+	}
+	for _, e := range events {
+		if e.Kind == jobs.Registered {
+			added, at = append(added, f.scheduled(e.Job, e.AgeUnknown)), e.At
+			continue
+		}
+		add() // the events of a job are applied in their order
+		switch e.Kind {
+		case jobs.StillRunning:
+			f.schedule.StillRunning(e.Job.RequestID, e.At)
+		case jobs.Ended:
+			f.schedule.Ended(e.Job.RequestID, e.At, e.By == jobs.ByWebhook)
+		case jobs.Removed:
+			f.schedule.Remove(e.Job.RequestID)
+		}
+		f.report(e.Job)
+	}
+	add()
+}
+
+// scheduled is a job as the scheduler sees it.
+func (f *follower) scheduled(j *jobs.Job, ageUnknown bool) schedule.Job {
+	s := schedule.Job{
+		RequestID: j.RequestID, API: j.API, AudioSeconds: j.AudioSeconds, Priority: j.Priority,
+		Start: j.Start(), Seen: j.LastObserved, AgeUnknown: ageUnknown && j.SubmittedAt.IsZero(),
+	}
+	if !s.AgeUnknown && s.Seen.IsZero() && f.trials > 0 {
+		s.AtOnce = true
+		f.trials--
+	}
+	return s
+}
+
+// report logs the end of a job.
+func (f *follower) report(j *jobs.Job) {
+	if !j.State.Ended() {
+		return
+	}
+	level, attrs := slog.LevelInfo, []any{"request_id", j.RequestID, "state", j.State.String()}
+	if j.ErrorCode != "" {
+		attrs = append(attrs, "error_code", j.ErrorCode)
+	}
+	if j.State == jobs.Lost {
+		level = slog.LevelWarn
+	}
+	f.log.Log(context.Background(), level, "Job finished", attrs...)
+}

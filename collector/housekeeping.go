@@ -1,0 +1,72 @@
+package collector
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+const (
+	// sweepInterval is also the time after which an unwritable store is tried again.
+	sweepInterval = 5 * time.Second
+	// learntInterval is how much of what the scheduler has learnt a crash loses at most.
+	learntInterval = 10 * time.Minute
+)
+
+// A housekeeper sweeps the jobs of an account and stores what its scheduler learns.
+type housekeeper struct {
+	jobs     *jobs.Jobs
+	schedule *schedule.Scheduler
+	log      *slog.Logger
+	now      func() time.Time
+
+	// Only run uses these.
+	storedLearnt time.Time
+	unwritable   bool // and that was logged
+}
+
+func (h *housekeeper) run(ctx context.Context) {
+	h.storedLearnt = h.now()
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := h.now()
+		if now.Sub(h.storedLearnt) >= learntInterval {
+			h.storedLearnt = now
+			h.storeLearnt()
+		}
+		_ = h.jobs.Sweep(now) // the next sweep tries again
+		h.reportStore()
+	}
+}
+
+// reportStore logs when the store can no longer be written, and when it can again.
+func (h *housekeeper) reportStore() {
+	err := h.jobs.Writable()
+	switch {
+	case err != nil && !h.unwritable:
+		h.log.Error("Store cannot be written; registrations and webhooks are refused, and polling stops, until it can",
+			"err", err)
+	case err == nil && h.unwritable:
+		h.log.Info("Store can be written again")
+	}
+	h.unwritable = err != nil
+}
+
+// storeLearnt stores what the scheduler has learnt with the next commit.
+func (h *housekeeper) storeLearnt() {
+	learnt, err := h.schedule.Learnt(h.now())
+	if err != nil {
+		h.log.Error("Learned job durations cannot be stored", "err", err)
+		return
+	}
+	h.jobs.SetLearnt(learnt)
+}

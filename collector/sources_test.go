@@ -1,0 +1,227 @@
+package collector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+)
+
+// A registry takes the jobs of sources.
+type registry struct {
+	mu     sync.Mutex
+	calls  []string // what was registered: the source, the IDs, and "?" if their age is unknown
+	errors map[submission.Source]int
+	fails  error
+}
+
+func (r *registry) Register(
+	from submission.Source, s []submission.Job, ageUnknown bool, _ time.Time,
+) (registered, known int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	call := string(from)
+	for _, j := range s {
+		call += " " + j.RequestID
+	}
+	if ageUnknown {
+		call += " ?"
+	}
+	r.calls = append(r.calls, call)
+	return len(s), 0, r.fails
+}
+
+func (r *registry) CountSourceErrors(from submission.Source, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.errors[from] += n
+}
+
+// take returns what was registered since it was called last.
+func (r *registry) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	calls := r.calls
+	r.calls = nil
+	slices.Sort(calls)
+	return calls
+}
+
+func (r *registry) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fails = err
+}
+
+// web answers every URL with its path as a request ID.
+type web struct{}
+
+func (web) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := io.NopCloser(strings.NewReader(`["` + strings.TrimPrefix(r.URL.Path, "/") + `"]`))
+	return &http.Response{StatusCode: http.StatusOK, Body: body, Request: r}, nil
+}
+
+func sourceSettings(change func(*Config)) *settings {
+	s := &settings{config: DefaultConfig(), web: &http.Client{Transport: web{}}}
+	change(&s.config)
+	return s
+}
+
+func newTestSources() (*sources, *registry, *bytes.Buffer) {
+	r, log := &registry{errors: make(map[submission.Source]int)}, new(bytes.Buffer)
+	return newSources(r, slog.New(slog.NewTextHandler(log, nil)), time.Now), r, log
+}
+
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// What a source has when it is first read may be old. Later it names new jobs, but the
+// configuration names the same ones.
+func TestSourcesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, _ := newTestSources()
+		path := filepath.Join(t.TempDir(), "ids")
+		write := func(text string) {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := func(when string, want ...string) {
+			t.Helper()
+			if got := r.take(); !slices.Equal(got, want) {
+				t.Errorf("%s: registered %q, want %q", when, got, want)
+			}
+		}
+		write("old\n")
+		s.start(sourceSettings(func(c *Config) {
+			c.RequestIDs, c.RequestIDFiles, c.RequestIDURLs = []string{"a"}, []string{path}, []string{"http://host.invalid/b"}
+		}))
+		if err := s.wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		want("at start", "config a ?", "file old ?", "url b ?")
+		write("old\nnew\n")
+		pass(50 * time.Second)
+		want("later", "file new")
+		pass(time.Hour)
+		calls := r.take()
+		if !slices.Contains(calls, "config a ?") || !slices.Contains(calls, "url b") {
+			t.Errorf("within an hour: registered %q", calls)
+		}
+		s.reload(sourceSettings(func(c *Config) {
+			c.RequestIDs, c.RequestIDFiles, c.RequestIDURLs = []string{"c"}, []string{path}, []string{"http://host.invalid/d"}
+		}))
+		synctest.Wait()
+		want("after a reload", "config c ?", "url d")
+		success, problems := s.state()
+		if len(success) != 3 || len(problems) != 0 {
+			t.Errorf("success %v, problems %v", success, problems)
+		}
+		s.stop()
+		pass(3 * time.Hour)
+		want("after stop")
+	})
+}
+
+// A source that a reload adds does not wait for a first look.
+func TestSourceOfReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, _ := newTestSources()
+		s.reload(sourceSettings(func(c *Config) { c.RequestIDs = []string{"before-start"} }))
+		s.start(sourceSettings(func(*Config) {}))
+		synctest.Wait()
+		r.take()
+		s.reload(sourceSettings(func(c *Config) { c.RequestIDURLs = []string{"http://host.invalid/b"} }))
+		synctest.Wait()
+		if got := r.take(); !slices.Contains(got, "url b") {
+			t.Errorf("registered %q", got)
+		}
+		s.stop()
+	})
+}
+
+// What cannot be registered is counted and shown, tried again, and not logged.
+func TestSourcesWhileTheStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, log := newTestSources()
+		path := filepath.Join(t.TempDir(), "ids")
+		if err := os.WriteFile(path, []byte("a\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		full := errors.New("disk full")
+		r.fail(full)
+		s.start(sourceSettings(func(c *Config) { c.RequestIDs, c.RequestIDFiles = []string{"b"}, []string{path} }))
+		pass(time.Minute)
+		success, problems := s.state()
+		for _, from := range []submission.Source{submission.Config, submission.File} {
+			if !success[from].IsZero() || !errors.Is(problems[from].Err, full) || r.errors[from] == 0 {
+				t.Errorf("%s: success %v, problem %v, %d errors", from, success[from], problems[from], r.errors[from])
+			}
+		}
+		if log.Len() > 0 {
+			t.Errorf("logged %s", log)
+		}
+		r.fail(nil)
+		r.take()
+		pass(time.Minute)
+		if got := fmt.Sprint(r.take()); got != "[file a]" {
+			t.Errorf("registered %q when it works again", got)
+		}
+		s.stop()
+	})
+}
+
+// A problem of a source itself is counted, shown and logged.
+func TestSourceProblems(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, log := newTestSources()
+		missing := filepath.Join(t.TempDir(), "missing")
+		s.start(sourceSettings(func(c *Config) { c.RequestIDFiles = []string{missing} }))
+		pass(time.Minute)
+		s.stop()
+		_, problems := s.state()
+		logged := strings.Count(log.String(), "Request ID source has errors")
+		if r.errors[submission.File] != 1 || problems[submission.File].Err == nil || logged != 1 {
+			t.Errorf("%d errors, problems %v, log:\n%s", r.errors[submission.File], problems, log)
+		}
+	})
+}
+
+// wait ends with its context, also if a source hangs.
+func TestWaitForSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := newTestSources()
+		with := sourceSettings(func(c *Config) { c.RequestIDURLs = []string{"http://host.invalid/hangs"} })
+		with.web.Transport = hanging{}
+		s.start(with)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		s.stop()
+	})
+}
+
+type hanging struct{}
+
+func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
