@@ -1,4 +1,4 @@
 package httpapi
 
-// LimitConnectionsTo is LimitConnections with a limit of one's own.
-var LimitConnectionsTo = limitConnections
+// LimitConnections is limitConnections, for tests with few connections.
+var LimitConnections = limitConnections

@@ -1,76 +1,79 @@
-// Package intake is what the monitor serves over HTTP to the applications that
-// submit jobs: they register them, and ask what became of them.
+// Package httpapi is what the monitor serves over HTTP to the applications that submit
+// jobs, and to the vendor: registration, the state of jobs, and webhooks.
 package httpapi
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"path"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 )
 
-// intake is the API over some accounts.
-type intake struct {
-	accounts func() []*collector.Account
-	log      *slog.Logger
-	version  string
-	mux      *http.ServeMux
-	posts    turns
-	origins  *http.CrossOriginProtection
+// api is the JSON API over some accounts.
+type api struct {
+	accounts      func(*http.Request) []*collector.Account // those that a request may use
+	log           *slog.Logger
+	version       string
+	mux           *http.ServeMux
+	registrations slots
+	origins       *http.CrossOriginProtection
 }
 
-// New returns a handler of everything below /api/v1/, for a program of this
-// version. It checks no credentials.
+// New returns the handler of everything below /api/v1/, for a program of this version. It
+// checks no credentials.
 //
-// Where it is one of several handlers, it should be given its requests before an
-// [http.ServeMux] sees them: that redirects an ID with two slashes in a row that
-// the caller forgot to escape to another job.
+// Where it is one of several handlers, it must see requests before an [http.ServeMux] does:
+// a mux redirects an unescaped request ID with two slashes in a row to another job.
 func New(c *collector.Collector, log *slog.Logger, version string) http.Handler {
-	in := newIntake(c.Accounts, log, make(turns, postsAtOnce))
-	in.version = version
-	return in
+	return newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, log, version)
 }
 
-func newIntake(accounts func() []*collector.Account, log *slog.Logger, posts turns) *intake {
-	in := &intake{accounts: accounts, log: log, mux: http.NewServeMux(), posts: posts, origins: http.NewCrossOriginProtection()}
-	in.mux.Handle("POST /api/v1/jobs", in.answer(in.track))
-	in.mux.Handle("GET /api/v1/jobs", in.answer(in.list))
+func newAPI(accounts func(*http.Request) []*collector.Account, log *slog.Logger, version string) *api {
+	a := &api{
+		accounts: accounts, log: log, version: version, mux: http.NewServeMux(),
+		registrations: make(slots, maxRegistrations), origins: http.NewCrossOriginProtection(),
+	}
+	a.mux.Handle("POST /api/v1/jobs", a.handle(a.register))
+	a.mux.Handle("GET /api/v1/jobs", a.handle(a.list))
 	// The mux would redirect other methods to the job with an empty ID.
-	in.mux.Handle("/api/v1/jobs", in.answer(func(w http.ResponseWriter, _ *http.Request) (int, any, error) {
+	a.mux.Handle("/api/v1/jobs", a.handle(func(w http.ResponseWriter, _ *http.Request) (int, any, error) {
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		return 0, nil, refuse(http.StatusMethodNotAllowed, "method not allowed")
 	}))
-	in.mux.Handle("GET /api/v1/jobs/{id...}", in.answer(in.show))
-	in.mux.Handle("DELETE /api/v1/jobs/{id...}", in.answer(in.untrack))
-	in.mux.Handle("GET /api/v1/status", in.answer(in.status))
-	return in
+	a.mux.Handle("GET /api/v1/jobs/{id...}", a.handle(a.show))
+	a.mux.Handle("DELETE /api/v1/jobs/{id...}", a.handle(a.remove))
+	a.mux.Handle("GET /api/v1/status", a.handle(a.status))
+	return a
 }
 
-// ServeHTTP refuses what no route has to look at, and finds the route.
-func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := in.origins.Check(r); err != nil {
-		in.refuse(w, r, refuse(http.StatusForbidden, "a browser sent this from another site"))
+// ServeHTTP implements [http.Handler].
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := a.origins.Check(r); err != nil {
+		a.refuse(w, r, refuse(http.StatusForbidden, "cross-site requests of browsers are refused"))
 		return
 	}
 	if p := r.URL.EscapedPath(); clean(p) != p {
-		in.refuse(w, r, refuse(http.StatusBadRequest, `the path has two slashes in a row, or "." or ".."; escape the slashes of a request ID as %2F`))
+		a.refuse(w, r, refuse(http.StatusBadRequest,
+			`the path has two slashes in a row, or "." or ".."; escape the slashes of a request ID as %2F`))
 		return
 	}
-	if _, route := in.mux.Handler(r); route == "" {
-		// The mux knows what is wrong and which methods are allowed; it says so in
-		// plain text.
-		in.mux.ServeHTTP(&errorsAsJSON{ResponseWriter: w, refuse: func(status int) {
-			in.refuse(w, r, refuse(status, strings.ToLower(http.StatusText(status))))
-		}}, r)
-		return
+	if _, pattern := a.mux.Handler(r); pattern == "" {
+		// The mux knows the status and the allowed methods, and answers in plain text.
+		plain := w
+		w = &plainError{plain, func(status int) {
+			a.refuse(plain, r, refuse(status, strings.ToLower(http.StatusText(status))))
+		}}
 	}
-	in.mux.ServeHTTP(w, r)
+	a.mux.ServeHTTP(w, r)
 }
 
-// clean is the path that a mux would redirect to.
+// clean returns the path to which a mux would redirect.
 func clean(p string) string {
 	c := path.Clean("/" + p)
 	if strings.HasSuffix(p, "/") && c != "/" {
@@ -79,38 +82,85 @@ func clean(p string) string {
 	return c
 }
 
-// account finds the account that a request's query says, and returns the query
-// with it. Nothing of that may be lost: without its account, a request means
-// another one.
-func (in *intake) account(r *http.Request) (*collector.Account, url.Values, error) {
-	query, err := parseQuery(r)
+// account returns the account that the query of a request names, and the query, also if the
+// account does not exist. An invalid query is refused as a whole: without its account, a
+// request would mean another one.
+func (a *api) account(r *http.Request) (*collector.Account, url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, refuse(http.StatusBadRequest, "malformed query")
 	}
-	account, err := collector.Find(in.accounts(), query.Get("account"))
+	account, err := collector.Find(a.accounts(r), query.Get("account"))
 	if err != nil {
-		return nil, nil, refuse(http.StatusBadRequest, "account: "+err.Error())
+		return nil, query, refuse(http.StatusBadRequest, "account: "+err.Error())
 	}
 	return account, query, nil
 }
 
-func parseQuery(r *http.Request) (url.Values, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "the query is not well-formed")
-	}
-	return query, nil
-}
-
-// A refusal is an error that is the caller's to mend. Its text holds nothing of
-// what was sent.
+// A refusal is an error that the client can fix, and the JSON of its response. Its text quotes
+// nothing of the request.
 type refusal struct {
 	status int
-	text   string
+	Text   string `json:"error"`
 }
 
-func (r *refusal) Error() string { return r.text }
+func (r *refusal) Error() string { return r.Text }
 
 func refuse(status int, text string) *refusal { return &refusal{status, text} }
 
 var errUnknownJob = refuse(http.StatusNotFound, collector.ErrUnknownJob.Error())
+
+// A route answers a request with a status and what becomes the JSON body (nil: none), or
+// with an error. An error that is not a refusal means that the store could not be written.
+type route func(w http.ResponseWriter, r *http.Request) (status int, body any, err error)
+
+// handle returns the handler of a route.
+func (a *api) handle(answer route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, body, err := answer(w, r)
+		if err == nil {
+			a.write(w, status, body)
+			return
+		}
+		refused, ok := errors.AsType[*refusal](err)
+		if !ok {
+			// At debug level, because the collector has logged it once for all requests.
+			a.log.Debug("Request failed", "method", r.Method, "err", err)
+			refused = refuse(http.StatusServiceUnavailable, "the store cannot be written; try again")
+		}
+		a.refuse(w, r, refused)
+	})
+}
+
+func (a *api) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
+	a.log.Debug("Request refused", "method", r.Method, "status", why.status, "err", why.Text)
+	a.write(w, why.status, why)
+}
+
+func (a *api) write(w http.ResponseWriter, status int, body any) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if body == nil {
+		w.WriteHeader(status)
+		return
+	}
+	text, err := json.Marshal(body, json.Deterministic(true))
+	if err != nil {
+		a.log.Error("Cannot encode a response as JSON", "err", err)
+		status, text = http.StatusInternalServerError, []byte(`{"error":"internal server error"}`)
+	}
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // fails only if the client is gone
+}
+
+// A plainError replaces a plain-text error response.
+type plainError struct {
+	http.ResponseWriter
+	replace func(status int)
+}
+
+func (e *plainError) WriteHeader(status int) { e.replace(status) }
+
+func (e *plainError) Write(text []byte) (int, error) { return len(text), nil }

@@ -11,7 +11,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
-// How many jobs a page of the list has.
+// Number of jobs on a page of the list.
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
@@ -20,12 +20,12 @@ const (
 // page is one page of the list of jobs.
 type page struct {
 	Jobs []job  `json:"jobs"`
-	Next string `json:"next,omitzero"` // what to pass as after; empty on the last page
+	Next string `json:"next,omitzero"` // value of after for the next page; empty on the last
 }
 
-// list serves the jobs of an account, the newest first.
-func (in *intake) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
-	account, query, err := in.account(r)
+// list serves the jobs of an account, newest first.
+func (a *api) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	account, query, err := a.account(r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -44,47 +44,47 @@ func (in *intake) list(_ http.ResponseWriter, r *http.Request) (int, any, error)
 		}
 		match = func(j *jobs.Job) bool { return j.State == state }
 	}
-	// One more than asked for tells whether there is a next page.
-	found, ok := account.Jobs(match, query.Get("after"), limit+1)
+	// One more than requested tells whether there is a next page.
+	found, next, ok := account.Jobs(match, query.Get("after"), limit+1)
 	if !ok {
-		return 0, nil, refuse(http.StatusBadRequest, "after: no such job; it may be out of retention by now: begin again without it")
+		return 0, nil, refuse(http.StatusBadRequest,
+			"after: no such job; if its retention has ended, start again without after")
 	}
-	p := page{Jobs: make([]job, 0, min(len(found), limit))}
-	now := time.Now()
-	for _, j := range found[:min(len(found), limit)] {
-		_, next, _ := account.Job(j.RequestID)
-		p.Jobs = append(p.Jobs, jobOf(account.Name(), &j, next, now))
-	}
+	p := page{Jobs: []job{}}
 	if len(found) > limit {
-		p.Next = found[limit-1].RequestID
+		found, p.Next = found[:limit], found[limit-1].RequestID
+	}
+	now := time.Now()
+	for i, j := range found {
+		p.Jobs = append(p.Jobs, jobOf(account.Name(), j, next[i], now))
 	}
 	return http.StatusOK, p, nil
 }
 
 // show serves one job.
-func (in *intake) show(_ http.ResponseWriter, r *http.Request) (int, any, error) {
-	account, _, err := in.account(r)
+func (a *api) show(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	account, _, err := a.account(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	j, next, known := account.Job(r.PathValue("id"))
+	job, next, known := account.Job(r.PathValue("id"))
 	if !known {
 		return 0, nil, errUnknownJob
 	}
-	shown := jobOf(account.Name(), &j, next, time.Now())
-	if why, waits := account.Explain(j.RequestID); waits && !j.State.Ended() {
+	shown := jobOf(account.Name(), job, next, time.Now())
+	if why, waits := account.Explain(job.RequestID); waits && !job.State.Ended() {
 		shown.NextPollWhy = why.String()
 	}
 	return http.StatusOK, shown, nil
 }
 
-// untrack stops tracking a job.
-func (in *intake) untrack(_ http.ResponseWriter, r *http.Request) (int, any, error) {
-	account, _, err := in.account(r)
+// remove stops tracking a job.
+func (a *api) remove(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	account, _, err := a.account(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	err = account.Untrack(r.Context(), r.PathValue("id"))
+	err = account.Remove(r.PathValue("id"))
 	if errors.Is(err, collector.ErrUnknownJob) {
 		return 0, nil, errUnknownJob
 	}

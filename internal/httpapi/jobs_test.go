@@ -13,31 +13,46 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 const (
-	completed = `{"status":"Completed","response":{"response":{"confidence":0.75,"num_speakers":2,"transcript":"secret","words":[
+	completed = `{"status":"Completed","response":{"response":{
+		"confidence":0.75,"num_speakers":2,"transcript":"secret","words":[
 		{"word":"secret","start":0,"end":0.5,"confidence":1,"speaker_id":"0"},
 		{"word":"secret","start":1,"end":1.5,"confidence":0.5,"speaker_id":"1"}]}}}`
-	silent  = `{"status":"Completed","response":{"response":{"segments":[{"tag":"noise","start":0,"end":2}]}}}`
-	failed  = `{"status":"Failed","response":{"response":{"fault":{"fault_string":"secret","detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`
+	silent = `{"status":"Completed","response":{"response":{"segments":[{"tag":"noise","start":0,"end":2}]}}}`
+	failed = `{"status":"Failed","response":{"response":{"fault":{
+		"fault_string":"secret","detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`
 	running = `{"status":"Running"}`
 )
 
-// at is a time of the bubble, as an answer has it.
+// at returns a time after the start of the bubble, as in a response.
 func at(d time.Duration) string {
 	return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(d).Format("2006-01-02T15:04:05.000Z")
 }
 
-// decided is what the scheduler decides, which is not what these tests are about:
-// when a job is asked about and why, and what requests are worth.
-var decided = regexp.MustCompile(`"(next_poll|next_poll_why|at|why|price_seconds|forecast|due)":("[^"]+"|[0-9][^,}]*|{[^}]*})`)
+// decided matches the decisions of the scheduler, which these tests do not check.
+var decided = regexp.MustCompile(
+	`"(next_poll|next_poll_why|at|why|price_seconds|forecast|due)":("[^"]+"|[0-9][^,}]*|{[^}]*})`)
 
-// undecided puts a question mark in the place of each such value.
+// undecided replaces the decisions of the scheduler by question marks.
 func undecided(w *httptest.ResponseRecorder) *httptest.ResponseRecorder {
 	body := decided.ReplaceAllString(w.Body.String(), `"$1":"?"`)
 	w.Body = bytes.NewBufferString(body)
 	return w
+}
+
+// statistics is the JSON of a result's statistics.
+func statistics(fill func(*transcript.Accumulator)) string {
+	var a transcript.Accumulator
+	fill(&a)
+	text, err := json.Marshal(&a.Result().Statistics)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
 }
 
 func TestShow(t *testing.T) {
@@ -46,26 +61,30 @@ func TestShow(t *testing.T) {
 		"age_seconds":20,"duration_seconds":20,"detection_window_seconds":20,`
 	for name, test := range map[string]struct{ entry, answer, want string }{
 		"completed": {
-			`{"request_id":"x","api":"asr","audio_seconds":1.5,"submitted_at":"1999-12-31T18:59:50-05:00","labels":{"team":"t","other":"o"}}`,
+			`{"request_id":"x","api":"asr","audio_seconds":1.5,"submitted_at":"1999-12-31T18:59:50-05:00",
+				"labels":{"team":"t","other":"o"}}`,
 			completed,
 			`{"request_id":"x",` + before + `"api":"asr","labels":{"team":"t"},"state":"completed",
-			"submitted_at":"1999-12-31T23:59:50.000Z","last_observed":"2000-01-01T00:00:20.000Z","finished_at":"2000-01-01T00:00:20.000Z",
+			"submitted_at":"1999-12-31T23:59:50.000Z","last_observed":"2000-01-01T00:00:20.000Z",
+			"finished_at":"2000-01-01T00:00:20.000Z",
 			"age_seconds":30,"duration_seconds":30,"detection_window_seconds":30,"audio_seconds":1.5,
-			"statistics":{"confidence":0.75,"speakers":2,"words":2,"speech_seconds":1,"duration_seconds":1.5,
-				"speech_rate":1.3333333333333333,"dominant_speaker_ratio":0.5,"overlaps":0,
-				"word_confidence":{"count":2,"sum":1.5,"min":0.5,"max":1,"mean":0.75,"p50":0.5,"p90":1,"p99":1},
-				"word_duration":{"count":2,"sum":1,"min":0.5,"max":0.5,"mean":0.5,"p50":0.5,"p90":0.5,"p99":0.5},
-				"word_gap":{"count":1,"sum":0.5,"min":0.5,"max":0.5,"mean":0.5,"p50":0.5,"p90":0.5,"p99":0.5},
-				"by_speaker":[{"talk_seconds":0.5,"words":1,"turns":1,"confidence_mean":1},{"talk_seconds":0.5,"words":1,"turns":1,"confidence_mean":0.5}],
-				"anomalies":{"negative_duration":0,"out_of_order":0,"missing_time":0,"confidence_out_of_range":0}}}`,
+			"statistics":` + statistics(func(a *transcript.Accumulator) {
+				a.Confidence(.75)
+				a.Speakers(2)
+				a.WordList()
+				a.Word(transcript.Piece{Start: 0, End: .5, Confidence: 1, Speaker: []byte("0")})
+				a.Word(transcript.Piece{Start: 1, End: 1.5, Confidence: .5, Speaker: []byte("1")})
+			}) + `}`,
 		},
-		"what a result does not say is absent": {`"x"`, silent, `{"request_id":"x",` + before + ended + `"state":"completed",
-			"statistics":{"speech_seconds":0,"duration_seconds":2,
-				"anomalies":{"negative_duration":0,"out_of_order":0,"missing_time":0,"confidence_out_of_range":0}}}`},
+		"unknown figures are absent": {`"x"`, silent, `{"request_id":"x",` + before + ended + `"state":"completed",
+			"statistics":` + statistics(func(a *transcript.Accumulator) {
+			a.SegmentList()
+			a.Pause(transcript.Piece{Start: 0, End: 2})
+		}) + `}`},
 		"failed": {`"x"`, failed, `{"request_id":"x",` + before + ended + `"state":"failed","error_code":"com.deepaffects.BadRequest"}`},
 		"running": {`"x"`, running, `{"request_id":"x",` + before + `"state":"running","age_seconds":60,
 			"last_observed":"2000-01-01T00:00:20.000Z","next_poll":"?"}`},
-		"a time that UTC cannot write": {
+		"a time that RFC 3339 cannot represent": {
 			`{"request_id":"x","submitted_at":"9999-12-31T23:59:59-23:00"}`, running,
 			`{"request_id":"x",` + before + `"state":"running","age_seconds":60,
 			"last_observed":"2000-01-01T00:00:20.000Z","next_poll":"?"}`,
@@ -92,8 +111,9 @@ func TestShowBeforeTheFirstAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := watch(t, nil, "a")
 		m.do("POST", "/api/v1/jobs", `"x"`)
-		check(t, undecided(m.do("GET", "/api/v1/jobs/x", "")), 200, `{"request_id":"x","account":"a","source":"http","state":"pending",
-			"first_seen":"`+at(0)+`","next_poll":"?","next_poll_why":"?","age_seconds":0}`)
+		check(t, undecided(m.do("GET", "/api/v1/jobs/x", "")), 200, `{
+			"request_id":"x","account":"a","source":"http","state":"pending","first_seen":"`+at(0)+`",
+			"next_poll":"?","next_poll_why":"?","age_seconds":0}`)
 	})
 }
 
@@ -112,13 +132,15 @@ func TestUntrack(t *testing.T) {
 	check(t, m.do("DELETE", "/api/v1/jobs/x", ""), 204, "")
 	check(t, m.do("DELETE", "/api/v1/jobs/x", ""), 404, `{"error":"no such job"}`)
 	if ids := m.tracked(t, "a"); !slices.Equal(ids, []string{"y"}) {
-		t.Errorf("tracked are %q", ids)
+		t.Errorf("tracked: %q", ids)
 	}
 }
 
-// An ID is any text; escaped, every one has its place in a path.
+// Every request ID can be escaped in a path.
 func TestAnyRequestID(t *testing.T) {
-	for _, id := range []string{"a/b", "a//b", "/a", "a/", "/", "100%", "%2F", "a b", "a?b#c", "a;b&c=d+e", "ä→", "a/../b", "...", `"\'<`} {
+	for _, id := range []string{
+		"a/b", "a//b", "/a", "a/", "/", "100%", "%2F", "a b", "a?b#c", "a;b&c=d+e", "ä→", "a/../b", "...", `"\'<`,
+	} {
 		t.Run(id, func(t *testing.T) {
 			m := watch(t, nil, "a")
 			body, err := json.Marshal([]string{id, "b", "a"})
@@ -136,7 +158,7 @@ func TestAnyRequestID(t *testing.T) {
 			}
 			check(t, m.do("DELETE", target, ""), 204, "")
 			if ids := m.tracked(t, "a"); !slices.Equal(ids, []string{"a", "b"}) {
-				t.Errorf("tracked are %q", ids)
+				t.Errorf("tracked: %q", ids)
 			}
 		})
 	}
@@ -148,16 +170,16 @@ func TestPathThatIsNotClean(t *testing.T) {
 	m.do("POST", "/api/v1/jobs", `["a","a/b","b"]`)
 	for _, path := range []string{"a//b", "/a", "a/./b", "a/../b", "./a"} {
 		for _, method := range []string{"GET", "DELETE"} {
-			check(t, m.do(method, "/api/v1/jobs/"+path, ""), 400,
-				`{"error":"the path has two slashes in a row, or \".\" or \"..\"; escape the slashes of a request ID as %2F"}`)
+			check(t, m.do(method, "/api/v1/jobs/"+path, ""), 400, `{"error":"the path has two slashes in a row, `+
+				`or \".\" or \"..\"; escape the slashes of a request ID as %2F"}`)
 		}
 	}
 	if ids := m.tracked(t, "a"); len(ids) != 3 {
-		t.Errorf("tracked are %q", ids)
+		t.Errorf("tracked: %q", ids)
 	}
 }
 
-// listed is a page of the list, as far as it is about the order of jobs.
+// listed is a page of the list with the fields that these tests check.
 type listed struct {
 	Jobs []struct {
 		RequestID string `json:"request_id"`
@@ -174,7 +196,7 @@ func TestList(t *testing.T) {
 		if err := m.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		// An answer about an unknown job leaves it pending for a while.
+		// A job that the API does not know stays pending during not_found_grace.
 		for query, want := range map[string]struct {
 			ids  []string
 			next string
@@ -214,11 +236,11 @@ func TestList(t *testing.T) {
 	})
 }
 
-func TestListOfNone(t *testing.T) {
+func TestListEmpty(t *testing.T) {
 	check(t, watch(t, nil, "a").do("GET", "/api/v1/jobs", ""), 200, `{"jobs":[]}`)
 }
 
-func TestListHasAHundred(t *testing.T) {
+func TestListDefaultLimit(t *testing.T) {
 	var ids []string
 	for i := range 101 {
 		ids = append(ids, fmt.Sprint(i))
@@ -251,19 +273,25 @@ func TestBadQueries(t *testing.T) {
 		{"GET", "/api/v1/jobs?account=c", unknown},
 		{"GET", "/api/v1/jobs/x?account=c", unknown},
 		{"DELETE", "/api/v1/jobs/x?account=c", unknown},
-		{"DELETE", "/api/v1/jobs/x?account=%zz", `{"error":"the query is not well-formed"}`},
+		{"DELETE", "/api/v1/jobs/x?account=%zz", `{"error":"malformed query"}`},
 		{"GET", "/api/v1/jobs?account=a&limit=0", limit},
 		{"GET", "/api/v1/jobs?account=a&limit=-1", limit},
 		{"GET", "/api/v1/jobs?account=a&limit=1001", limit},
 		{"GET", "/api/v1/jobs?account=a&limit=many", limit},
-		{"GET", "/api/v1/jobs?account=a&state=Failed", `{"error":"state: not pending, running, completed, failed or lost"}`},
-		{"GET", "/api/v1/jobs?account=a&after=x", `{"error":"after: no such job; it may be out of retention by now: begin again without it"}`},
+		{
+			"GET", "/api/v1/jobs?account=a&state=Failed",
+			`{"error":"state: not pending, running, completed, failed or lost"}`,
+		},
+		{
+			"GET", "/api/v1/jobs?account=a&after=x",
+			`{"error":"after: no such job; if its retention has ended, start again without after"}`,
+		},
 	} {
 		t.Run(test.method+" "+test.target, func(t *testing.T) {
 			check(t, m.do(test.method, test.target, ""), 400, test.want)
 		})
 	}
 	if ids := m.tracked(t, "b"); len(ids) != 1 {
-		t.Errorf("tracked are %q", ids)
+		t.Errorf("tracked: %q", ids)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
-// freeAddress is a loopback address that nobody listens at.
+// freeAddress returns a free loopback address.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -33,8 +33,8 @@ func serviceConfig(account, address, jobsToken, webhookToken string) collector.C
 	return c
 }
 
-// send sends a request on a connection of its own and returns status and body; 0
-// where nobody answers. The token is a bearer's, or what the header is to say.
+// send sends a request on a new connection and returns HTTP status and body; 0 if there is
+// no response. A token with a space is a whole Authorization header.
 func send(t *testing.T, method, url, token, body string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -88,8 +88,14 @@ func TestListeners(t *testing.T) {
 		has                                      string
 	}{
 		{"register", "POST", shared, "/api/v1/jobs", "jobs-a", `{"request_id":"1"}`, 202, `{"tracked":1,"known":0}`},
-		{"register with the other account's token", "POST", shared, "/api/v1/jobs", "jobs-b", `["2","3"]`, 202, `{"tracked":2,"known":0}`},
-		{"an account that is not the token's", "POST", shared, "/api/v1/jobs", "jobs-b", `{"request_id":"4","account":"a"}`, 400, "no such account"},
+		{
+			"register with the other account's token", "POST", shared, "/api/v1/jobs", "jobs-b", `["2","3"]`,
+			202, `{"tracked":2,"known":0}`,
+		},
+		{
+			"an account that is not the token's", "POST", shared, "/api/v1/jobs", "jobs-b",
+			`{"request_id":"4","account":"a"}`, 400, "no such account",
+		},
 		{"list", "GET", shared, "/api/v1/jobs", "jobs-a", "", 200, `"request_id":"1"`},
 		{"another account's job", "GET", shared, "/api/v1/jobs/1", "jobs-b", "", 404, "no such job"},
 		{"stop tracking", "DELETE", shared, "/api/v1/jobs/3", "jobs-b", "", 204, ""},
@@ -108,7 +114,8 @@ func TestListeners(t *testing.T) {
 		{"nothing else", "GET", shared, "/api/v1/status", "jobs-a", "", 404, "404"},
 		{"no metrics", "GET", shared, "/metrics", "jobs-a", "", 404, "404"},
 	} {
-		if code, body := send(t, tt.method, "http://"+tt.address+tt.path, tt.token, tt.body); code != tt.code || !strings.Contains(body, tt.has) {
+		code, body := send(t, tt.method, "http://"+tt.address+tt.path, tt.token, tt.body)
+		if code != tt.code || !strings.Contains(body, tt.has) {
 			t.Errorf("%s: %d %q, want %d %q", tt.name, code, body, tt.code, tt.has)
 		}
 	}
@@ -123,19 +130,21 @@ func TestListeners(t *testing.T) {
 		}
 	}
 
-	// An address that cannot be had changes nothing; then one goes and one comes.
+	// An address that cannot be bound changes nothing; then one is replaced by another.
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
 	third := freeAddress(t)
-	_, err = l.Prepare([]collector.Config{serviceConfig("a", third, "", "hooks-a"), serviceConfig("b", taken.Addr().String(), "", "")})
+	_, err = l.Prepare([]collector.Config{
+		serviceConfig("a", third, "", "hooks-a"), serviceConfig("b", taken.Addr().String(), "", ""),
+	})
 	if err == nil || !strings.Contains(err.Error(), `account "b": service_address: `) {
-		t.Errorf("an address that is taken: %v", err)
+		t.Errorf("address in use: %v", err)
 	}
 	if code, _ := send(t, "POST", "http://"+third+"/webhook/x", "", ""); code != 0 {
-		t.Errorf("it listens at an address of a configuration that was refused: %d", code)
+		t.Errorf("listens at an address of a refused configuration: %d", code)
 	}
 	configs = []collector.Config{serviceConfig("a", third, "", "hooks-a"), configs[1]}
 	if change, err = l.Prepare(configs); err != nil {
@@ -164,8 +173,7 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-// An address that is not served any more is free at once, also when it was served
-// for no time at all.
+// An address that is no longer served is free at once, even if serving has only just begun.
 func TestAddressIsFreeAgain(t *testing.T) {
 	configs := []collector.Config{serviceConfig("a", freeAddress(t), "", "hooks")}
 	c, err := collector.New(configs, collector.Options{})

@@ -18,7 +18,7 @@ import (
 
 const key = "the-key"
 
-// vendor is an API that answers about the jobs in it; it does not know others.
+// vendor is an API that knows the status of some jobs.
 type vendor map[string]string
 
 func (v vendor) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -31,14 +31,14 @@ func (v vendor) RoundTrip(r *http.Request) (*http.Response, error) {
 	return recorder.Result(), nil
 }
 
-// monitor is an intake over a collector that is not running.
+// monitor is the API over a collector that is not running.
 type monitor struct {
 	http.Handler
 	*collector.Collector
 	log *strings.Builder
 }
 
-// watch returns a monitor of these accounts, without a quota.
+// watch returns a monitor of accounts without a quota.
 func watch(tb testing.TB, api vendor, accounts ...string) monitor {
 	tb.Helper()
 	var configs []collector.Config
@@ -63,7 +63,7 @@ func watchConfigs(tb testing.TB, api vendor, configs []collector.Config) monitor
 	return monitor{httpapi.New(c, slog.New(handler), "1.2.3"), c, log}
 }
 
-// do sends one request; a header is given as its name and its value.
+// do sends a request. A header is a name and a value.
 func (m monitor) do(method, target, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	if len(header) == 2 {
@@ -74,14 +74,14 @@ func (m monitor) do(method, target, body string, header ...string) *httptest.Res
 	return w
 }
 
-// tracked returns the IDs that an account tracks, the newest first.
+// tracked returns the IDs that an account tracks, newest first.
 func (m monitor) tracked(tb testing.TB, account string) []string {
 	tb.Helper()
 	a, err := m.Account(account)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	jobs, _ := a.Jobs(func(*jobs.Job) bool { return true }, "", 1<<30)
+	jobs, _, _ := a.Jobs(func(*jobs.Job) bool { return true }, "", 1<<30)
 	var ids []string
 	for _, j := range jobs {
 		ids = append(ids, j.RequestID)
@@ -89,14 +89,15 @@ func (m monitor) tracked(tb testing.TB, account string) []string {
 	return ids
 }
 
-// check checks an answer: its status, its JSON (empty: no body), and the
-// headers that every answer has.
+// check checks the status, the JSON (empty: no body) and the common headers of a response.
 func check(tb testing.TB, w *httptest.ResponseRecorder, status int, want string) {
 	tb.Helper()
 	if w.Code != status {
 		tb.Errorf("status %d, want %d; body: %s", w.Code, status, w.Body)
 	}
-	headers := map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Content-Type": "application/json"}
+	headers := map[string]string{
+		"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Content-Type": "application/json",
+	}
 	if want == "" {
 		delete(headers, "Content-Type")
 		if w.Body.Len() > 0 {

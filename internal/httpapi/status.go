@@ -6,12 +6,11 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// shownPolls is how many of the next polls the status has.
+// shownPolls is the number of next polls in the status.
 const shownPolls = 20
 
 // monitorStatus is the JSON of the monitor as a whole.
@@ -22,28 +21,28 @@ type monitorStatus struct {
 
 type accountStatus struct {
 	Account     string           `json:"account"`
-	Up          bool             `json:"up"` // the last request was answered as the API should
+	Up          bool             `json:"up"` // the last request got a valid response
 	LastSuccess moment           `json:"last_success,omitzero"`
 	Trouble     *trouble         `json:"trouble,omitzero"`     // why it is not up
-	StoreError  string           `json:"store_error,omitzero"` // why the register cannot be written
+	StoreError  string           `json:"store_error,omitzero"` // why the store cannot be written
 	Jobs        map[string]int   `json:"jobs"`                 // by state
 	Oldest      float64          `json:"oldest_unfinished_age_seconds"`
-	Due         int              `json:"due"`           // jobs that would be asked about now if the quota allowed
+	Due         int              `json:"due"`           // jobs that would be polled now if the quota allowed
 	Quota       map[string]quota `json:"quota"`         // by window
-	Price       float64          `json:"price_seconds"` // what a request must be worth, in seconds of expected delay
+	Price       float64          `json:"price_seconds"` // minimum score of a poll, in seconds of expected delay
 	Forecast    forecast         `json:"forecast"`
 	NextPolls   []poll           `json:"next_polls"`
 	Sources     []sourceStatus   `json:"sources"`
 }
 
-// trouble is why the API is not asked, or does not answer as it should.
+// trouble is why the API is not polled, or what is wrong with its responses.
 type trouble struct {
 	Outcome string `json:"outcome,omitzero"` // of the last request; absent where the key cannot be read
 	Error   string `json:"error"`
-	Until   moment `json:"until,omitzero"` // when it may be asked again
+	Until   moment `json:"until,omitzero"` // when polling resumes
 }
 
-// quota is one window of the quota. Without a limit, nothing can be left of it.
+// quota is one window of the quota. Limit and Left are null if it is unlimited.
 type quota struct {
 	Limit    *float64 `json:"limit"`
 	Used     float64  `json:"used"`
@@ -51,9 +50,9 @@ type quota struct {
 	ResetsAt moment   `json:"resets_at,omitzero"`
 }
 
-// forecast is what is expected of the day's quota.
+// forecast is what the scheduler expects to spend of the day's quota.
 type forecast struct {
-	Jobs           float64 `json:"jobs"` // until it begins anew, or within 24 hours
+	Jobs           float64 `json:"jobs"` // until the quota resets, or in 24 hours
 	RequestsPerJob float64 `json:"requests_per_job"`
 }
 
@@ -75,10 +74,10 @@ type sourceError struct {
 	Error string `json:"error"`
 }
 
-// status serves how the accounts do.
-func (in *intake) status(http.ResponseWriter, *http.Request) (int, any, error) {
-	s := monitorStatus{Version: in.version}
-	for _, account := range in.accounts() {
+// status serves the state of all accounts.
+func (a *api) status(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	s := monitorStatus{Version: a.version}
+	for _, account := range a.accounts(r) {
 		s.Accounts = append(s.Accounts, accountOf(account))
 	}
 	return http.StatusOK, s, nil
@@ -88,8 +87,8 @@ func accountOf(account *collector.Account) accountStatus {
 	snapshot := account.Snapshot()
 	s := accountStatus{
 		Account:     snapshot.Account,
-		Up:          snapshot.Up,
-		LastSuccess: momentOf(snapshot.LastSuccess),
+		Up:          snapshot.API.Up,
+		LastSuccess: momentOf(snapshot.API.LastSuccess),
 		Jobs:        make(map[string]int),
 		Oldest:      snapshot.OldestUnfinished.Seconds(),
 		Due:         snapshot.Due,
@@ -98,10 +97,10 @@ func accountOf(account *collector.Account) accountStatus {
 		Forecast:    forecast{snapshot.Pricing.Coming, snapshot.Pricing.PerJob},
 		NextPolls:   []poll{},
 	}
-	if t := snapshot.Trouble; t != nil {
+	if t := snapshot.API.Trouble; t != nil {
 		s.Trouble = &trouble{Error: t.Err.Error(), Until: momentOf(t.Until)}
-		if t.Outcome != jobstatus.OK {
-			s.Trouble.Outcome = jobstatus.Outcomes[t.Outcome]
+		if !t.NoKey {
+			s.Trouble.Outcome = t.Outcome.String()
 		}
 	}
 	if err := snapshot.StoreError; err != nil {
@@ -113,9 +112,13 @@ func accountOf(account *collector.Account) accountStatus {
 	for _, p := range account.NextPolls(shownPolls) {
 		s.NextPolls = append(s.NextPolls, poll{p.RequestID, momentOf(p.At), p.Reason.String()})
 	}
-	// The other sources are not looked at: they come by themselves.
+	// The other sources are pushed by clients and cannot fail.
 	for _, from := range []submission.Source{submission.Config, submission.File, submission.URL} {
-		shown := sourceStatus{Source: from, LastSuccess: momentOf(snapshot.SourceSuccess[from]), Errors: snapshot.Totals.SourceErrors[from]}
+		shown := sourceStatus{
+			Source:      from,
+			LastSuccess: momentOf(snapshot.SourceSuccess[from]),
+			Errors:      uint64(snapshot.Totals.Counter(jobs.SourceErrors, string(from))),
+		}
 		if problem, had := snapshot.SourceProblems[from]; had {
 			shown.LastError = &sourceError{momentOf(problem.At), problem.Err.Error()}
 		}

@@ -13,13 +13,15 @@ import (
 )
 
 func TestStatus(t *testing.T) {
-	const idle = `"jobs":{"pending":0,"running":0,"completed":0,"failed":0,"lost":0},"oldest_unfinished_age_seconds":0,"due":"?","price_seconds":"?","forecast":"?","next_polls":[]`
+	const idle = `"jobs":{"pending":0,"running":0,"completed":0,"failed":0,"lost":0},
+		"oldest_unfinished_age_seconds":0,"due":"?","price_seconds":"?","forecast":"?","next_polls":[]`
 	synctest.Test(t, func(t *testing.T) {
 		limited, unlimited := collector.DefaultConfig(), collector.DefaultConfig()
-		limited.Account, limited.APIKey, limited.Concurrency = "a", key, 1 // what is learnt depends on the order
+		limited.Account, limited.APIKey, limited.Concurrency = "a", key, 1 // for a fixed order of polls
 		unlimited.Account, unlimited.APIKey = "b", key
 		unlimited.RequestsPerMinute, unlimited.RequestsPerDay = 0, 0
-		m := watchConfigs(t, vendor{"c": completed, "f": failed, "r1": running, "r2": running}, []collector.Config{limited, unlimited})
+		api := vendor{"c": completed, "f": failed, "r1": running, "r2": running}
+		m := watchConfigs(t, api, []collector.Config{limited, unlimited})
 
 		check(t, undecided(m.do("GET", "/api/v1/status", "")), 200, `{"version":"1.2.3","accounts":[
 			{"account":"a","up":false,`+idle+`,
@@ -43,10 +45,14 @@ func TestStatus(t *testing.T) {
 		looked := `"last_success":"` + at(0) + `","errors":0`
 		check(t, undecided(w), 200, `{"version":"1.2.3","accounts":[
 			{"account":"a","up":true,"last_success":"`+at(0)+`",
-				"jobs":{"pending":1,"running":2,"completed":1,"failed":1,"lost":0},"oldest_unfinished_age_seconds":20,"due":"?","price_seconds":"?","forecast":"?",
-				"quota":{"minute":{"limit":5,"used":4,"left":1,"resets_at":"`+at(61*time.Second+60*time.Millisecond)+`"},
-					"day":{"limit":100,"used":4,"left":96,"resets_at":"`+at(24*time.Hour+time.Second+86400*time.Millisecond)+`"}},
-				"next_polls":[{"request_id":"r1","at":"?","why":"?"},{"request_id":"r2","at":"?","why":"?"},{"request_id":"p","at":"?","why":"?"}],
+				"jobs":{"pending":1,"running":2,"completed":1,"failed":1,"lost":0},"oldest_unfinished_age_seconds":20,
+				"due":"?","price_seconds":"?","forecast":"?",
+				"quota":{
+					"minute":{"limit":5,"used":4,"left":1,"resets_at":"`+at(61*time.Second+60*time.Millisecond)+`"},
+					"day":{"limit":100,"used":4,"left":96,
+						"resets_at":"`+at(24*time.Hour+time.Second+86400*time.Millisecond)+`"}},
+				"next_polls":[{"request_id":"r1","at":"?","why":"?"},{"request_id":"r2","at":"?","why":"?"},
+					{"request_id":"p","at":"?","why":"?"}],
 				"sources":[{"source":"config",`+looked+`},{"source":"file","errors":0},{"source":"url","errors":0}]},
 			{"account":"b","up":false,`+idle+`,
 				"quota":{"minute":{"limit":null,"used":0,"left":null},"day":{"limit":null,"used":0,"left":null}},
@@ -54,8 +60,8 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// What is wrong with the API, the key and a source is in the status, as it is logged.
-func TestStatusSaysWhatIsWrong(t *testing.T) {
+// The status has the errors of the API, the key and sources.
+func TestStatusErrors(t *testing.T) {
 	ids := filepath.Join(t.TempDir(), "calls.ids")
 	for file, text := range map[string]string{ids: "odd\n{\"request_id\": 5}\n", ids + ".key": key} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -71,7 +77,7 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 		if err := os.Remove(ids + ".key"); err != nil {
 			t.Fatal(err)
 		}
-		_ = m.Once(t.Context()) // whose error is that nothing could be asked
+		_ = m.Once(t.Context()) // fails because nothing can be polled
 
 		var got struct {
 			Accounts []struct {
@@ -93,8 +99,10 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 		}
 		for _, source := range got.Accounts[0].Sources {
 			wrong := source.Source == "file"
-			if at, err := time.Parse(time.RFC3339, source.LastError.At); wrong != (err == nil) || wrong && (!at.Equal(time.Now()) || !strings.Contains(source.LastError.Error, ids+":2")) {
-				t.Errorf("of the source %s: %+v", source.Source, source.LastError)
+			at, err := time.Parse(time.RFC3339, source.LastError.At)
+			right := err == nil && at.Equal(time.Now()) && strings.Contains(source.LastError.Error, ids+":2")
+			if wrong && !right || !wrong && err == nil {
+				t.Errorf("source %s: %+v", source.Source, source.LastError)
 			}
 		}
 	})

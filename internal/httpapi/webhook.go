@@ -10,12 +10,11 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
-// WebhookPattern is where a ServeMux is to serve webhooks.
+// WebhookPattern is the pattern of webhooks for an [http.ServeMux].
 const WebhookPattern = "/webhook/{token}"
 
-// webhookStatus is the answer to each outcome. The vendor takes anything but 200
-// for a failure and tries again, up to five times: that is asked for where it may
-// help, and not where it cannot.
+// webhookStatus is the HTTP status for each outcome. The vendor tries again up to five
+// times on anything but 200, so other outcomes get 200 where another try cannot help.
 var webhookStatus = [len(jobs.WebhookOutcomes)]int{
 	jobs.WebhookAccepted:     http.StatusOK,
 	jobs.WebhookDuplicate:    http.StatusOK,
@@ -27,50 +26,51 @@ var webhookStatus = [len(jobs.WebhookOutcomes)]int{
 	jobs.WebhookStoreError:   http.StatusServiceUnavailable,
 }
 
-// webhooksAtOnce is how many webhooks are read at a time.
-const webhooksAtOnce = 32
+// maxWebhooks is how many webhooks are read at a time.
+const maxWebhooks = 32
 
-// NewWebhooks returns the handler of WebhookPattern, which takes the vendor's
-// webhooks of the accounts with a service address (empty: with none). Without the
-// token, there is nothing to find there.
+// NewWebhooks returns the handler of WebhookPattern for the accounts with a service address
+// (empty: those without one). A wrong token gets the same response as an unknown path.
 func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string) http.Handler {
-	turns := make(turns, webhooksAtOnce)
+	webhooks := make(slots, maxWebhooks)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		account := c.WebhookAccount(serviceAddress, r.PathValue("token"))
 		if account == nil || r.Method != http.MethodPost {
 			http.NotFound(w, r)
 			return
 		}
+		log := log.With("account", account.Name())
 		refuse := func(status int, outcome jobs.WebhookOutcome, why string) {
 			account.RefuseWebhook(outcome)
-			log.Warn("A webhook could not be taken", "account", account.Name(), "outcome", jobs.WebhookOutcomes[outcome], "err", why)
+			log.Warn("Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", why)
 			http.Error(w, why, status)
 		}
 		encoding := encodingOf(r)
 		if encoding != "" && encoding != "gzip" {
-			refuse(http.StatusUnsupportedMediaType, jobs.WebhookMalformed, "Only gzip is known as Content-Encoding.")
+			refuse(http.StatusUnsupportedMediaType, jobs.WebhookMalformed,
+				"Unsupported Content-Encoding: use gzip or none.")
 			return
 		}
-		if !turns.wait(r.Context()) {
+		if !webhooks.acquire(r.Context()) {
 			w.Header().Set("Retry-After", "60")
 			refuse(http.StatusServiceUnavailable, jobs.WebhookStoreError, "Too many webhooks at once; try again.")
 			return
 		}
-		defer turns.done()
-		outcome, err := account.Webhook(r.Context(), r.Body, encoding == "gzip")
+		defer webhooks.release()
+		outcome, err := account.Webhook(r.Body, encoding == "gzip")
 		if err != nil {
 			level := slog.LevelWarn
 			if outcome == jobs.WebhookStoreError {
-				level = slog.LevelDebug // the collector has said so, once
+				level = slog.LevelDebug // the collector has logged it once for all requests
 			}
-			log.Log(r.Context(), level, "A webhook could not be taken", "account", account.Name(), "outcome", jobs.WebhookOutcomes[outcome], "err", err)
+			log.Log(r.Context(), level, "Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", err)
 		}
 		w.WriteHeader(webhookStatus[outcome])
 		_, _ = io.WriteString(w, jobs.WebhookOutcomes[outcome]+"\n")
 	})
 }
 
-// encodingOf is how a body is encoded, in lower case; empty: it is as it is.
+// encodingOf returns the Content-Encoding of a body in lower case; empty for none.
 func encodingOf(r *http.Request) string {
 	encoding := strings.ToLower(r.Header.Get("Content-Encoding"))
 	if encoding == "identity" {
