@@ -11,33 +11,31 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
-// An account is a snapshot, prepared to be shown.
+// An account is a snapshot, prepared for the families.
 type account struct {
 	*collector.Snapshot
-	scope   []*dto.LabelPair       // the labels of all of its series
-	created *timestamppb.Timestamp // when its totals began; nil: not known
+	scope   []*dto.LabelPair       // the labels of all its series
+	created *timestamppb.Timestamp // of its totals; nil: unknown
 	jobs    []job                  // those that have series
 }
 
-// A job is a job that has series.
+// A job is a job with series of its own.
 type job struct {
 	*jobs.Job
-	nextPoll time.Time        // zero: not known
-	scope    []*dto.LabelPair // the labels of all of its series
+	nextPoll time.Time        // zero: unknown, or none
+	scope    []*dto.LabelPair // the labels of all its series
 }
 
-// accountsOf prepares snapshots. No two accounts and no two jobs of an account
-// come out with the same labels: one such pair would cost the whole scrape.
+// accountsOf prepares snapshots. It drops accounts, and jobs of an account, with the same labels as another: a
+// duplicate series would fail the whole scrape.
 func accountsOf(snapshots []collector.Snapshot) []account {
 	accounts := make([]account, 0, len(snapshots))
-	names := make(map[string]bool, len(snapshots))
 	for i := range snapshots {
 		s := &snapshots[i]
 		name := pair(accountLabel, s.Account)
-		if names[name.GetValue()] {
+		if slices.ContainsFunc(accounts, func(a account) bool { return a.scope[0].GetValue() == name.GetValue() }) {
 			continue
 		}
-		names[name.GetValue()] = true
 		a := account{Snapshot: s, scope: []*dto.LabelPair{name}}
 		if !s.Totals.Created.IsZero() {
 			a.created = timestamppb.New(s.Totals.Created)
@@ -53,14 +51,14 @@ func accountsOf(snapshots []collector.Snapshot) []account {
 func jobsOf(s *collector.Snapshot, account *dto.LabelPair) []job {
 	jobs := make([]job, 0, len(s.Jobs))
 	ids := make(map[string]bool, len(s.Jobs))
-	for i := range s.Jobs {
-		id := pair(requestIDLabel, s.Jobs[i].RequestID)
+	for i, of := range s.Jobs {
+		id := pair(requestIDLabel, of.RequestID)
 		if ids[id.GetValue()] {
 			continue
 		}
 		ids[id.GetValue()] = true
-		j := job{Job: &s.Jobs[i], scope: []*dto.LabelPair{account, id}}
-		if i < len(s.NextPolls) {
+		j := job{Job: of, scope: []*dto.LabelPair{account, id}}
+		if i < len(s.NextPolls) && !of.State.Ended() {
 			j.nextPoll = s.NextPolls[i]
 		}
 		jobs = append(jobs, j)
@@ -68,26 +66,21 @@ func jobsOf(s *collector.Snapshot, account *dto.LabelPair) []job {
 	return jobs
 }
 
-// unionOfJobLabels are the names of the job labels of all accounts, in order: a
-// metric has the same labels wherever it comes from.
-func unionOfJobLabels(accounts []account) []string {
-	var names []string
+// unionOfJobLabels returns the sorted names of the job labels of all accounts: all series of a metric must have the
+// same labels.
+func unionOfJobLabels(accounts []account) (names []string) {
 	for i := range accounts {
-		if accounts[i].JobMetrics == collector.JobMetricsOff {
-			continue
-		}
-		for _, name := range accounts[i].JobLabels {
-			if !slices.Contains(collector.ReservedLabels, name) {
-				names = append(names, name)
-			}
+		if accounts[i].JobMetrics != collector.JobMetricsOff {
+			names = append(names, accounts[i].JobLabels...)
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool {
+		return slices.Contains(collector.ReservedLabels, name)
+	})
 }
 
-// jobLabelPairs are the values of a job's labels, empty for those that it or
-// its account does not have.
+// jobLabelPairs returns a job's labels, empty for those that it or its account lacks.
 func (a *account) jobLabelPairs(j *job, names []string) []*dto.LabelPair {
 	pairs := make([]*dto.LabelPair, len(names))
 	for i, name := range names {

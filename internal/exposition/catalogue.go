@@ -1,7 +1,6 @@
 package exposition
 
 import (
-	"iter"
 	"strings"
 	"time"
 
@@ -13,35 +12,31 @@ import (
 
 //go:generate go test . -run TestDocs -update
 
-// prefix begins the name of every metric.
+// prefix is the prefix of all metric names.
 const prefix = "deepaffects_"
 
-// The catalogue, in the order of docs/metrics.md.
-var catalogue = []group{
-	{"Jobs of their own", ownJobs},
-	{"Jobs together", allJobs},
+// The catalogue by subject, in the order of docs/metrics.md.
+var catalogue = []struct {
+	title    string
+	families []*family
+}{
+	{"Each job", ownJobs},
+	{"All jobs", allJobs},
 	{"Transcripts", transcripts},
 	{"API and quota", api},
 	{"Webhooks, sources and storage", intake},
 	{"The exporter itself", process},
 }
 
-// A group is a part of the catalogue about one subject.
-type group struct {
-	title    string
-	families []*family
-}
+// families are all rows of the catalogue.
+var families []*family
 
-// families yields every row of the catalogue.
-func families() iter.Seq[*family] {
-	return func(yield func(*family) bool) {
-		for _, g := range catalogue {
-			for _, f := range g.families {
-				if !yield(f) {
-					return
-				}
-			}
-		}
+func init() {
+	for _, g := range catalogue {
+		families = append(families, g.families...)
+	}
+	for _, f := range families {
+		f.desc = f.describe(nil)
 	}
 }
 
@@ -55,66 +50,51 @@ const (
 	kindSummary   kind = "summary"
 )
 
-// A family is one row of the catalogue: a metric, and how its series are made.
-// Exactly one of account, job, reload and build is set. It sends the series of
-// one account, of one job of an account, or of the process.
+// A family is one row of the catalogue: a metric and the function that sends its series. Exactly one of account, job,
+// reload and build is set, for the series of one account, of one job, or of the process.
 type family struct {
 	name      string // without the prefix
 	kind      kind
 	help      string
-	labels    []label // beside account and request_id
-	basic     bool    // jobs have it with job_metrics = "basic", too
-	jobLabels bool    // it has the job_labels of the configuration, too
-	exemplars bool    // its buckets show the job that they last counted
+	labels    []label // besides account and request_id
+	basic     bool    // also with job_metrics = "basic"
+	jobLabels bool    // also has the job_labels of the configuration
+	exemplars bool    // its buckets have exemplars
 
 	account func(*emitter, *collector.Snapshot)
 	job     func(*emitter, *job)
-	reload  func(*emitter, *Reload)
+	reload  func(*Reload) float64
 	build   func(*emitter)
 
 	desc *prometheus.Desc
 }
 
-func init() {
-	for f := range families() {
-		f.desc = f.describe(nil)
-	}
-}
-
-// describe returns the family's description with more labels than it always has.
+// describe returns the family's description with additional labels.
 func (f *family) describe(more []string) *prometheus.Desc {
-	return prometheus.NewDesc(prefix+f.name, f.help, append(f.labelNames(), more...), nil)
-}
-
-// labelNames are the names of all labels that the family always has.
-func (f *family) labelNames() []string {
 	var names []string
 	switch {
 	case f.account != nil:
-		names = append(names, accountLabel)
+		names = []string{accountLabel}
 	case f.job != nil:
-		names = append(names, accountLabel, requestIDLabel)
+		names = []string{accountLabel, requestIDLabel}
 	}
 	for _, l := range f.labels {
 		names = append(names, l.name)
 	}
-	return names
+	return prometheus.NewDesc(prefix+f.name, f.help, append(names, more...), nil)
 }
 
-const (
-	accountLabel   = "account"
-	requestIDLabel = "request_id"
-)
+const accountLabel, requestIDLabel = "account", "request_id"
 
-// A label is a label that a family has.
+// A label is a label of a family.
 type label struct {
 	name    string
-	values  []string // all that it can have; nil: any
-	meaning string   // of its values, where it can have any
+	values  []string // all possible ones; nil: any
+	meaning string   // of its values, if it can have any
 	pairs   map[string]*dto.LabelPair
 }
 
-// closed returns a label whose values are known beforehand.
+// closed returns a label with a fixed set of values.
 func closed[S ~string](name string, values ...S) label {
 	l := label{name: name, pairs: make(map[string]*dto.LabelPair, len(values))}
 	for _, v := range values {
@@ -124,7 +104,7 @@ func closed[S ~string](name string, values ...S) label {
 	return l
 }
 
-// open returns a label that can have any value.
+// open returns a label with any value.
 func open(name, meaning string) label { return label{name: name, meaning: meaning} }
 
 func (l *label) pair(value string) *dto.LabelPair {
@@ -139,7 +119,7 @@ func pair(name, value string) *dto.LabelPair {
 	return &dto.LabelPair{Name: &name, Value: &value}
 }
 
-// seconds is a time as Prometheus has it, to the millisecond; 0 for the zero time.
+// seconds converts a time to seconds since 1970, to the millisecond; 0 for the zero time.
 func seconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
@@ -147,7 +127,7 @@ func seconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// truth is 1 for what is true.
+// truth returns 1 for true.
 func truth(b bool) float64 {
 	if b {
 		return 1

@@ -16,7 +16,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 )
 
-var update = flag.Bool("update", false, "write docs/metrics.md anew")
+var update = flag.Bool("update", false, "write docs/metrics.md")
 
 //go:embed testdata/metrics.md.tmpl
 var page string
@@ -25,7 +25,7 @@ type query struct{ Question, Query string }
 
 var queries = []query{
 	{
-		"Which jobs failed in the last hour, by error code? (Of the jobs with series of their own.)",
+		"Which jobs failed in the last hour, by error code? (Jobs with series of their own.)",
 		`count by (account, error_code) (
   deepaffects_job_info
     and on (account, request_id) deepaffects_job_state{state="failed"} == 1
@@ -33,7 +33,7 @@ var queries = []query{
 )`,
 	},
 	{
-		"How many jobs failed in the last hour? (Of all jobs.)",
+		"How many jobs failed in the last hour? (All jobs.)",
 		`sum by (account) (increase(deepaffects_jobs_finished_total{result="failed"}[1h]))`,
 	},
 	{
@@ -42,39 +42,40 @@ var queries = []query{
   / sum by (account) (increase(deepaffects_jobs_finished_total[1d]))`,
 	},
 	{
-		"How long do nine of ten jobs take at most, in seconds?",
-		`histogram_quantile(0.9, sum by (account, le) (rate(deepaffects_job_duration_seconds_bucket{result="completed"}[1d])))`,
+		"What is the 90th percentile of the duration of completed jobs, in seconds?",
+		`histogram_quantile(0.9,
+  sum by (account, le) (rate(deepaffects_job_duration_seconds_bucket{result="completed"}[1d])))`,
 	},
 	{
-		"How far off can that be? An end is seen at the first look after it, so nine of ten durations are too long by at most, in seconds:",
+		"How accurate is that? The 90th percentile of the upper bound of the error, in seconds:",
 		`histogram_quantile(0.9, sum by (account, le) (rate(deepaffects_job_detection_window_seconds_bucket[1d])))`,
 	},
 	{
-		"How many requests are left of the quota?",
+		"How many requests does the quota still allow?",
 		`deepaffects_quota_limit_requests - deepaffects_quota_used_requests`,
 	},
 	{
-		"Is the quota too small for the jobs? How many of them waited for it, on average over the last hour:",
+		"Is the quota too small? The number of jobs that waited for it, on average over the last hour:",
 		`avg_over_time(deepaffects_poll_queue_jobs[1h])`,
 	},
 	{
-		"Which jobs are stuck, unfinished for more than an hour?",
+		"Which jobs have been unfinished for more than an hour?",
 		`time() - deepaffects_job_first_seen_timestamp_seconds > 3600
   unless on (account, request_id) deepaffects_job_finished_timestamp_seconds`,
 	},
 	{
-		"What share of the transcripts has a confidence of at most 0.7?",
+		"What share of the transcripts has a confidence up to 0.7?",
 		`sum by (account) (increase(deepaffects_transcript_confidence_ratio_bucket{le="0.7"}[1d]))
   / sum by (account) (increase(deepaffects_transcript_confidence_ratio_count[1d]))`,
 	},
 	{
-		"What share of the requests does the API answer as it should?",
+		"What share of the requests to the API succeeds?",
 		`sum by (account) (rate(deepaffects_api_requests_total{outcome="ok"}[1h]))
   / sum by (account) (rate(deepaffects_api_requests_total[1h]))`,
 	},
 }
 
-// TestDocs checks that docs/metrics.md is what the catalogue says.
+// docs/metrics.md must be as the catalogue generates it.
 func TestDocs(t *testing.T) {
 	funcs := template.FuncMap{"kind": kindInDocs, "labels": labelsInDocs}
 	var want bytes.Buffer
@@ -99,7 +100,7 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(got), want.String()); diff != "" {
-		t.Errorf("docs/metrics.md is not what the catalogue says; write it anew with\n"+
+		t.Errorf("docs/metrics.md differs from the catalogue; update it with\n"+
 			"\tgo generate ./internal/exposition\n(-docs/metrics.md +catalogue):\n%s", diff)
 	}
 }
@@ -141,7 +142,7 @@ func labelsInDocs(f exposition.Family) string {
 
 var metricName = regexp.MustCompile(`deepaffects_\w+`)
 
-// TestQueries checks that the queries are about metrics that there are.
+// The queries may only use metrics of the catalogue.
 func TestQueries(t *testing.T) {
 	names := make(map[string]bool)
 	for _, g := range exposition.Catalogue() {

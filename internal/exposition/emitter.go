@@ -12,14 +12,14 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// An emitter sends the series of one family, for one account or job at a time.
+// An emitter sends the series of one family for one account or job at a time.
 type emitter struct {
 	to      chan<- prometheus.Metric
 	family  *family
 	desc    *prometheus.Desc
 	scope   []*dto.LabelPair       // account and request_id
 	more    []*dto.LabelPair       // the job labels
-	created *timestamppb.Timestamp // when counters and histograms began
+	created *timestamppb.Timestamp // of counters and histograms
 }
 
 // sendJobs sends the series of every job of an account.
@@ -34,7 +34,7 @@ func (e *emitter) sendJobs(a *account, jobLabels []string) {
 	}
 }
 
-// value sends a gauge or a counter, with the values of the family's labels.
+// value sends a gauge or a counter with values of the family's labels.
 func (e *emitter) value(v float64, labels ...string) {
 	s := e.sample(labels)
 	if e.family.kind == kindCounter {
@@ -45,7 +45,7 @@ func (e *emitter) value(v float64, labels ...string) {
 	e.to <- s
 }
 
-// histogram sends a histogram, with the values of the family's labels.
+// histogram sends a histogram with values of the family's labels.
 func (e *emitter) histogram(h *histogram.Histogram, labels ...string) {
 	s := e.sample(labels)
 	s.histogram = proto(h, e.family.exemplars)
@@ -53,17 +53,16 @@ func (e *emitter) histogram(h *histogram.Histogram, labels ...string) {
 	e.to <- s
 }
 
-// The quantiles of a summary.
+// The quantiles of a summary, shared by all.
 var median, ninety, ninetyNine = .5, .9, .99
 
-// summary sends a distribution, unless it is one of nothing.
-func (e *emitter) summary(d transcript.Distribution) {
+// summary sends a distribution, unless it has no values.
+func (e *emitter) summary(d *transcript.Distribution) {
 	if d.Count == 0 {
 		return
 	}
 	s := e.sample(nil)
-	count := uint64(d.Count)
-	s.summary = &dto.Summary{SampleCount: &count, SampleSum: &d.Sum, Quantile: []*dto.Quantile{
+	s.summary = &dto.Summary{SampleCount: new(uint64(d.Count)), SampleSum: &d.Sum, Quantile: []*dto.Quantile{
 		{Quantile: &median, Value: &d.P50},
 		{Quantile: &ninety, Value: &d.P90},
 		{Quantile: &ninetyNine, Value: &d.P99},
@@ -85,12 +84,11 @@ func (e *emitter) sample(labels []string) *sample {
 	return &sample{desc: e.desc, labels: pairs}
 }
 
-// A sample implements prometheus.Metric for all types. Unlike the client
-// library's constant metrics, samples share their labels, and nothing is sorted
-// or checked a second time.
+// A sample implements prometheus.Metric for all types. Unlike the client library's constant metrics, samples share
+// their labels, and are not sorted or checked again.
 type sample struct {
 	desc   *prometheus.Desc
-	labels []*dto.LabelPair // in the order of their names
+	labels []*dto.LabelPair // sorted by name
 
 	// One of these is set.
 	gauge     *dto.Gauge

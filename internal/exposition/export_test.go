@@ -1,6 +1,6 @@
 package exposition
 
-// A Family is what the documentation says about a row of the catalogue.
+// A Family is a row of the catalogue, for the documentation.
 type Family struct {
 	Name, Type, Help         string
 	Labels                   []Label
@@ -8,7 +8,7 @@ type Family struct {
 	Exemplars, PerAccount    bool
 }
 
-// A Label is what the documentation says about a label.
+// A Label is a label, for the documentation.
 type Label struct {
 	Name    string
 	Values  []string

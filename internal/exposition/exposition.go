@@ -1,6 +1,5 @@
-// Package exposition shows a collector to Prometheus. What there is to see is a
-// table, the catalogue: one row for each metric, from which the series, their
-// descriptions and docs/metrics.md come.
+// Package exposition exposes a collector to Prometheus. The catalogue declares each metric in one row; the series,
+// their descriptions and docs/metrics.md come from it.
 package exposition
 
 import (
@@ -12,8 +11,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 )
 
-// New returns the metrics of a collector's accounts. A scrape takes one snapshot
-// of each, and asks nothing of the API.
+// New returns the metrics of a collector's accounts. A scrape takes one snapshot of each, and sends no request to the
+// API.
 func New(c *collector.Collector) prometheus.Collector {
 	return Of(func() []collector.Snapshot {
 		accounts := c.Accounts()
@@ -25,25 +24,28 @@ func New(c *collector.Collector) prometheus.Collector {
 	})
 }
 
-// Of returns the metrics of the accounts that snapshots returns, one each. It is
-// called once for a scrape, by several scrapes at once.
+// Of returns the metrics of the accounts that snapshots returns, one each. It is called once per scrape, also
+// concurrently.
 func Of(snapshots func() []collector.Snapshot) prometheus.Collector { return watched(snapshots) }
 
 // watched are the accounts of a collector.
 type watched func() []collector.Snapshot
 
-// Describe implements prometheus.Collector. The description of job_info lacks
-// the job labels, which only the accounts' configurations know; to a registry,
-// it equals the one with them.
+// Describe implements prometheus.Collector. The description of job_info lacks the job labels, which depend on the
+// accounts' configurations; a registry accepts that.
 func (w watched) Describe(ch chan<- *prometheus.Desc) {
-	describe(ch, func(f *family) bool { return f.account != nil || f.job != nil })
+	for _, f := range families {
+		if f.account != nil || f.job != nil {
+			ch <- f.desc
+		}
+	}
 }
 
 // Collect implements prometheus.Collector.
 func (w watched) Collect(ch chan<- prometheus.Metric) {
 	accounts := accountsOf(w())
 	jobLabels := unionOfJobLabels(accounts)
-	for f := range families() {
+	for _, f := range families {
 		e := emitter{to: ch, family: f, desc: f.desc}
 		if f.jobLabels {
 			e.desc = f.describe(jobLabels)
@@ -61,73 +63,53 @@ func (w watched) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// A Reload remembers how reading the configuration went, and is the metrics that
-// say so. It may be used by several goroutines at once.
+// A Reload has the metrics about reloads of the configuration. It is safe for concurrent use.
 type Reload struct {
-	mu      sync.Mutex // guards what follows
-	sound   bool       // the last attempt succeeded
-	success time.Time  // when an attempt last succeeded
+	mu      sync.Mutex // guards the fields below
+	ok      bool       // the last reload succeeded
+	success time.Time  // of the last successful reload
 }
 
-// NewReload returns a Reload for a configuration that was read when the process
-// started.
-func NewReload(at time.Time) *Reload { return &Reload{sound: true, success: at} }
+// NewReload returns a Reload for a configuration that was read when the process started.
+func NewReload(at time.Time) *Reload { return &Reload{ok: true, success: at} }
 
-// Done notes that the configuration was read anew: it is in use, or it could not
-// be used and the one before goes on.
-func (r *Reload) Done(at time.Time, sound bool) {
+// Done records a reload. If it failed, the previous configuration stays in use.
+func (r *Reload) Done(at time.Time, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sound = sound
-	if sound {
+	r.ok = ok
+	if ok {
 		r.success = at
 	}
 }
 
-func (r *Reload) last() (sound bool, success time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.sound, r.success
-}
-
 // Describe implements prometheus.Collector.
-func (r *Reload) Describe(ch chan<- *prometheus.Desc) {
-	describe(ch, func(f *family) bool { return f.reload != nil })
-}
+func (r *Reload) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(r, ch) }
 
 // Collect implements prometheus.Collector.
 func (r *Reload) Collect(ch chan<- prometheus.Metric) {
-	for f := range families() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range families {
 		if f.reload != nil {
-			f.reload(&emitter{to: ch, family: f, desc: f.desc}, r)
+			(&emitter{to: ch, family: f, desc: f.desc}).value(f.reload(r))
 		}
 	}
 }
 
-// BuildInfo returns the metric that says what the program was built from.
+// BuildInfo returns the metric about the build of the program.
 func BuildInfo() prometheus.Collector { return build{} }
 
 type build struct{}
 
 // Describe implements prometheus.Collector.
-func (build) Describe(ch chan<- *prometheus.Desc) {
-	describe(ch, func(f *family) bool { return f.build != nil })
-}
+func (b build) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(b, ch) }
 
 // Collect implements prometheus.Collector.
 func (build) Collect(ch chan<- prometheus.Metric) {
-	for f := range families() {
+	for _, f := range families {
 		if f.build != nil {
 			f.build(&emitter{to: ch, family: f, desc: f.desc})
-		}
-	}
-}
-
-// describe sends the descriptions of some families.
-func describe(ch chan<- *prometheus.Desc, which func(*family) bool) {
-	for f := range families() {
-		if which(f) {
-			ch <- f.desc
 		}
 	}
 }

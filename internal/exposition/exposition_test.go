@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -18,16 +19,17 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// contract is what dashboards and alert rules from outside rely on.
+// contract are the metrics that dashboards and alert rules rely on.
 var contract = []struct {
 	name, kind string
-	labels     string // beside account and, for a job's, request_id
+	labels     string // besides account and, for a job's, request_id
 	series     int    // of an empty account
 }{
 	{"job_state", "GAUGE", "state", 0},
@@ -82,6 +84,7 @@ var contract = []struct {
 	{"source_errors_total", "COUNTER", "source", 5},
 	{"source_last_success_timestamp_seconds", "GAUGE", "source", 5},
 	{"store_errors_total", "COUNTER", "", 1},
+	{"store_writable", "GAUGE", "", 1},
 	{"store_corrupt_records_total", "COUNTER", "", 1},
 	{"store_size_bytes", "GAUGE", "", 1},
 	{"config_last_reload_successful", "GAUGE", "", 1},
@@ -90,9 +93,11 @@ var contract = []struct {
 }
 
 // ofProcess are the names without the label account.
-var ofProcess = []string{"config_last_reload_successful", "config_last_reload_success_timestamp_seconds", "exporter_build_info"}
+var ofProcess = []string{
+	"config_last_reload_successful", "config_last_reload_success_timestamp_seconds", "exporter_build_info",
+}
 
-// everything returns a registry of all that an exporter shows.
+// everything returns a registry of all metrics of an exporter.
 func everything(t testing.TB, snapshots ...collector.Snapshot) *prometheus.Registry {
 	t.Helper()
 	registry := of(t, snapshots...)
@@ -127,7 +132,7 @@ func labelsOf(m *dto.Metric) string {
 }
 
 func TestContract(t *testing.T) {
-	r := newRegister()
+	r := newJobs()
 	track(t, r, submission.HTTP, submission.Job{RequestID: "a"})
 	complete(t, r, "a", 30, conversation())
 	track(t, r, submission.HTTP, submission.Job{RequestID: "b"})
@@ -163,10 +168,10 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestFirstScrape checks that everything but jobs is there from the beginning,
-// with every value of every closed label, at 0.
+// TestFirstScrape checks that all series but those of jobs exist from the first scrape, with
+// every value of every closed label, at 0.
 func TestFirstScrape(t *testing.T) {
-	registry := everything(t, snapshot("default", newRegister()), snapshot("other", newRegister()))
+	registry := everything(t, snapshot("default", newJobs()), snapshot("other", newJobs()))
 	families := gather(t, registry)
 	for _, want := range contract {
 		series := want.series
@@ -176,7 +181,8 @@ func TestFirstScrape(t *testing.T) {
 		if got := len(families[want.name].GetMetric()); got != series {
 			t.Errorf("%s has %d series, want %d", want.name, got, series)
 		}
-		if slices.Contains(ofProcess, want.name) || want.name == "quota_limit_requests" || want.name == "quota_left_requests" {
+		if slices.Contains(ofProcess, want.name) ||
+			slices.Contains([]string{"quota_limit_requests", "quota_left_requests", "store_writable"}, want.name) {
 			continue
 		}
 		for _, m := range families[want.name].GetMetric() {
@@ -188,7 +194,7 @@ func TestFirstScrape(t *testing.T) {
 			}
 		}
 	}
-	check(t, of(t, snapshot("default", newRegister())), `
+	check(t, of(t, snapshot("default", newJobs())), `
 		# TYPE deepaffects_api_requests_total counter
 		deepaffects_api_requests_total{account="default",outcome="client_error"} 0
 		deepaffects_api_requests_total{account="default",outcome="malformed"} 0
@@ -237,29 +243,33 @@ func TestFirstScrape(t *testing.T) {
 		deepaffects_word_anomalies_total{account="default",reason="missing_time"} 0
 		deepaffects_word_anomalies_total{account="default",reason="negative_duration"} 0
 		deepaffects_word_anomalies_total{account="default",reason="out_of_order"} 0
-	`, "deepaffects_api_requests_total", "deepaffects_jobs", "deepaffects_jobs_evicted_total", "deepaffects_jobs_finished_total",
+	`,
+		"deepaffects_api_requests_total", "deepaffects_jobs", "deepaffects_jobs_evicted_total",
+		"deepaffects_jobs_finished_total",
 		"deepaffects_jobs_registered_total", "deepaffects_quota_limit_requests", "deepaffects_webhook_requests_total",
 		"deepaffects_word_anomalies_total")
 }
 
-// TestAccount checks that every figure of an account ends in its own metric.
+// TestAccount checks that every number of an account is in its own metric.
 func TestAccount(t *testing.T) {
-	r := newRegister()
-	track(t, r, submission.File, submission.Job{RequestID: "a"})
-	s := snapshot("calls", r)
-	totals := s.Totals
-	totals.Registered[submission.URL] = 2
-	totals.Finished = [...]uint64{3, 4, 5}
-	totals.Evicted = [...]uint64{6, 7}
-	totals.Words, totals.WordOverlaps, totals.SpeechSeconds = 8, 9, 10.5
-	totals.WordAnomalies = [...]uint64{11, 12, 13, 14}
-	totals.APIRequests[jobstatus.OK], totals.APIRequests[jobstatus.TooLarge] = 15, 16
-	totals.APIUnknownStates = 17
-	totals.Webhooks[0], totals.Webhooks[7] = 18, 19
-	totals.SourceErrors[submission.File] = 20
-	totals.StoreErrors, totals.CorruptRecords = 21, 22
+	s := snapshot("calls", openJobs(stored{
+		`jobs_registered_total{"source":"file"}`: "1", `jobs_registered_total{"source":"url"}`: "2",
+		`jobs_finished_total{"result":"completed"}`: "3", `jobs_finished_total{"result":"failed"}`: "4",
+		`jobs_finished_total{"result":"lost"}`:     "5",
+		`jobs_evicted_total{"reason":"retention"}`: "6", `jobs_evicted_total{"reason":"limit"}`: "7",
+		"words_total": "8", "word_overlaps_total": "9", "speech_seconds_total": "10.5",
+		`word_anomalies_total{"reason":"negative_duration"}`: "11", `word_anomalies_total{"reason":"out_of_order"}`: "12",
+		`word_anomalies_total{"reason":"missing_time"}`:            "13",
+		`word_anomalies_total{"reason":"confidence_out_of_range"}`: "14",
+		`api_requests_total{"outcome":"ok"}`:                       "15", `api_requests_total{"outcome":"too_large"}`: "16",
+		"api_unknown_states_total":                     "17",
+		`webhook_requests_total{"outcome":"accepted"}`: "18", `webhook_requests_total{"outcome":"store_error"}`: "19",
+		`source_errors_total{"source":"file"}`: "20",
+		"store_errors_total":                   "21", "store_corrupt_records_total": "22",
+	}))
+	s.Counts[jobs.Pending], s.OldestUnfinished = 1, time.Minute
 	s.JobMetrics = collector.JobMetricsOff
-	s.Due, s.Up, s.LastSuccess = 23, true, after(24.25)
+	s.Due, s.API = 23, collector.APIState{Up: true, LastSuccess: after(24.25)}
 	s.Minute = schedule.Usage{Limit: 5, Used: 2.5, Resets: after(26)}
 	s.Day = schedule.Usage{Limit: math.Inf(1), Used: 27, Resets: after(28)}
 	s.SourceSuccess = map[submission.Source]time.Time{submission.URL: after(29)}
@@ -314,6 +324,7 @@ func TestAccount(t *testing.T) {
 		"speech_seconds_total 10.5",
 		"store_corrupt_records_total 22",
 		"store_errors_total 21",
+		"store_writable 1",
 		"up 1",
 		"webhook_requests_total accepted 18",
 		"webhook_requests_total store_error 19",
@@ -329,23 +340,31 @@ func TestAccount(t *testing.T) {
 	}
 }
 
-// TestHistograms checks that every histogram of the totals ends in its own metric.
+// TestHistograms checks that every histogram of the totals is in its own metric.
 func TestHistograms(t *testing.T) {
-	r := newRegister()
-	s := snapshot("default", r)
-	totals := s.Totals
-	totals.JobDuration[0].Observe(1)
-	totals.JobDuration[1].Observe(2)
-	totals.JobDuration[2].Observe(3)
-	totals.DetectionWindow.Observe(4)
-	totals.TranscriptConfidence.Observe(5)
-	totals.SpeechRate.Observe(6)
-	totals.Speakers.Observe(7)
-	totals.DominantSpeaker.Observe(8)
-	totals.WordConfidence.Observe(9)
-	totals.WordDuration.Observe(10)
-	totals.WordGap.Observe(11)
-	totals.APIDuration.Observe(12)
+	totals := make(stored)
+	add := func(total *jobs.Total, labels string, v float64) {
+		h := histogram.New(total.Bounds)
+		h.Observe(v)
+		value, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		totals[total.Name+labels] = string(value)
+	}
+	add(jobs.JobDuration, `{"result":"completed"}`, 1)
+	add(jobs.JobDuration, `{"result":"failed"}`, 2)
+	add(jobs.JobDuration, `{"result":"lost"}`, 3)
+	add(jobs.JobDetectionWindow, "", 4)
+	add(jobs.TranscriptConfidence, "", 5)
+	add(jobs.SpeechRate, "", 6)
+	add(jobs.TranscriptSpeakers, "", 7)
+	add(jobs.DominantSpeaker, "", 8)
+	add(jobs.WordConfidence, "", 9)
+	add(jobs.WordDuration, "", 10)
+	add(jobs.WordGap, "", 11)
+	add(jobs.APIRequestDuration, "", 12)
+	s := snapshot("default", openJobs(totals))
 	got := make(map[string]float64)
 	for name, f := range gather(t, of(t, s)) {
 		for _, m := range f.GetMetric() {
@@ -404,8 +423,7 @@ func TestBuildInfo(t *testing.T) {
 	`, version.GoVersion, version.GetRevision(), version.Version), "deepaffects_exporter_build_info")
 }
 
-// TestOneSnapshot checks that a scrape shows one moment, and that registering
-// takes none.
+// TestOneSnapshot checks that a scrape takes one snapshot, and a registration none.
 func TestOneSnapshot(t *testing.T) {
 	taken := 0
 	registry := prometheus.NewPedanticRegistry()
@@ -418,7 +436,7 @@ func TestOneSnapshot(t *testing.T) {
 	}
 }
 
-// TestCollector checks that a collector can be shown.
+// TestCollector checks the metrics of a collector.
 func TestCollector(t *testing.T) {
 	config := collector.DefaultConfig()
 	config.APIKey = "key"
@@ -430,7 +448,8 @@ func TestCollector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := account.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: "a", API: "asr"}}); err != nil {
+	submitted := []submission.Job{{RequestID: "a", API: "asr"}}
+	if _, _, err := account.Register(submission.HTTP, submitted); err != nil {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewPedanticRegistry()
@@ -446,7 +465,7 @@ func TestCollector(t *testing.T) {
 
 // TestConcurrentScrapes is for the race detector.
 func TestConcurrentScrapes(t *testing.T) {
-	r := newRegister("team")
+	r := newJobs("team")
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(exposition.Of(func() []collector.Snapshot {
 		s := snapshot("default", r)
@@ -471,10 +490,9 @@ func TestConcurrentScrapes(t *testing.T) {
 	wg.Wait()
 }
 
-// TestLint holds the names and helps against Prometheus' own rules. There is no
-// exception from them.
+// TestLint checks names and help texts with Prometheus' linter, without exceptions.
 func TestLint(t *testing.T) {
-	r := newRegister()
+	r := newJobs()
 	track(t, r, submission.HTTP, submission.Job{RequestID: "a"})
 	complete(t, r, "a", 30, conversation())
 	problems, err := testutil.GatherAndLint(everything(t, snapshot("default", r)))
@@ -511,7 +529,7 @@ var benchmarkResult = func() *transcript.Result {
 
 // BenchmarkScrape scrapes 1,000 finished jobs with all of their series.
 func BenchmarkScrape(b *testing.B) {
-	r := newRegister("team")
+	r := newJobs("team")
 	for i := range 1000 {
 		id := fmt.Sprintf("8bdd983a-c6bd-4159-982d-%012x", i*7919)
 		track(b, r, submission.HTTP, submission.Job{RequestID: id, API: "asr", Labels: map[string]string{"team": "sales"}})

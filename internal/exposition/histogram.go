@@ -10,18 +10,15 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
 )
 
-// maxGap is how many empty native buckets are rather listed than made a gap
-// between two spans, as in Prometheus' client library.
+// maxGap is the largest number of empty native buckets that do not start another span, as in Prometheus' client
+// library.
 const maxGap = 2
 
-// proto is a histogram with both its classic and its native buckets, which no
-// constructor of the client library makes.
+// proto returns a histogram with both classic and native buckets, for which the client library has no constructor.
 func proto(h *histogram.Histogram, exemplars bool) *dto.Histogram {
-	count, sum := h.Count(), h.Sum()
-	schema, zeroThreshold, zeros := int32(h.Schema()), histogram.ZeroThreshold, h.Zeros()
 	p := &dto.Histogram{
-		SampleCount: &count, SampleSum: &sum,
-		Schema: &schema, ZeroThreshold: &zeroThreshold, ZeroCount: &zeros,
+		SampleCount: new(h.Count()), SampleSum: new(h.Sum()),
+		Schema: new(int32(h.Schema())), ZeroThreshold: new(histogram.ZeroThreshold), ZeroCount: new(h.Zeros()),
 	}
 	for b := range h.Buckets() {
 		bucket := &dto.Bucket{UpperBound: &b.UpperBound, CumulativeCount: &b.Cumulative}
@@ -37,10 +34,10 @@ func proto(h *histogram.Histogram, exemplars bool) *dto.Histogram {
 	return p
 }
 
-// addSpans adds the native buckets: their indexes as spans, each from an offset
-// to the span before it, and their counts as differences to the bucket before.
+// addSpans adds the native buckets: spans of indexes, each with its offset from the end of the previous span, and
+// counts as differences from the previous bucket.
 func addSpans(p *dto.Histogram, h *histogram.Histogram) {
-	next, last := 0, int64(0) // index after the last bucket, and its count
+	next, last := 0, int64(0) // index after the previous bucket, and its count
 	var span *dto.BucketSpan
 	add := func(n uint64) {
 		*span.Length++
@@ -48,8 +45,7 @@ func addSpans(p *dto.Histogram, h *histogram.Histogram) {
 		next, last = next+1, int64(n)
 	}
 	begin := func(index int) {
-		offset, length := int32(index-next), uint32(0)
-		span = &dto.BucketSpan{Offset: &offset, Length: &length}
+		span = &dto.BucketSpan{Offset: new(int32(index - next)), Length: new(uint32)}
 		p.PositiveSpan = append(p.PositiveSpan, span)
 		next = index
 	}
@@ -63,11 +59,11 @@ func addSpans(p *dto.Histogram, h *histogram.Histogram) {
 		add(n)
 	}
 	if span == nil {
-		begin(0) // a span of no buckets says that the histogram is a native one
+		begin(0) // an empty span marks a native histogram
 	}
 }
 
-// exemplar is nil where there is nothing to show, or more than may be shown.
+// exemplar returns nil without a request ID, or with one that is too long.
 func exemplar(x histogram.Exemplar) *dto.Exemplar {
 	if x.RequestID == "" || len(requestIDLabel)+utf8.RuneCountInString(x.RequestID) > prometheus.ExemplarMaxRunes {
 		return nil

@@ -8,18 +8,22 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 // TestClassicHistogram checks the text of a histogram.
 func TestClassicHistogram(t *testing.T) {
-	r := newRegister()
+	r := newJobs()
 	track(t, r, submission.HTTP, submission.Job{RequestID: "a"})
 	complete(t, r, "a", 30, conversation())
 	check(t, of(t, snapshot("default", r)), `
@@ -61,7 +65,7 @@ func TestBounds(t *testing.T) {
 		"api_request_duration_seconds":            "0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 +Inf",
 	}
 	got := make(map[string]string)
-	for name, f := range gather(t, of(t, snapshot("default", newRegister()))) {
+	for name, f := range gather(t, of(t, snapshot("default", newJobs()))) {
 		if f.GetType() == dto.MetricType_HISTOGRAM {
 			var bounds []string
 			for _, b := range f.GetMetric()[0].GetHistogram().GetBucket() {
@@ -75,8 +79,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestNativeHistogram checks that a scraper that reads protobuf gets what
-// Prometheus' own histogram would send it.
+// TestNativeHistogram checks that protobuf is the same as of Prometheus' own histogram.
 func TestNativeHistogram(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	several := make([]float64, 1000)
@@ -96,23 +99,23 @@ func TestNativeHistogram(t *testing.T) {
 		"several":            several,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegister()
 			reference := prometheus.NewHistogram(prometheus.HistogramOpts{
 				Name: "reference", Buckets: transcript.WordGapBounds,
 				NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
 			})
-			s := snapshot("default", r)
+			gaps := histogram.New(transcript.WordGapBounds)
 			for _, v := range values {
-				s.Totals.WordGap.Observe(v)
+				gaps.Observe(v)
 				reference.Observe(v)
 			}
+			s := withGaps(t, gaps)
 			var m dto.Metric
 			if err := reference.Write(&m); err != nil {
 				t.Fatal(err)
 			}
 			want := m.GetHistogram()
 			// The bucket +Inf is implied there and written out here; the marker of
-			// a native histogram is written where there are no positive buckets.
+			// a native histogram is written without positive buckets.
 			want.Bucket = append(want.Bucket, &dto.Bucket{UpperBound: new(math.Inf(1)), CumulativeCount: want.SampleCount})
 			if len(want.PositiveSpan) == 0 {
 				want.PositiveSpan = []*dto.BucketSpan{{Offset: new(int32), Length: new(uint32)}}
@@ -139,7 +142,17 @@ func TestNativeHistogram(t *testing.T) {
 	}
 }
 
-// nativeCount is how many values the native buckets hold.
+// withGaps returns an account with these word gaps.
+func withGaps(t *testing.T, gaps *histogram.Histogram) collector.Snapshot {
+	t.Helper()
+	value, err := json.Marshal(gaps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snapshot("default", openJobs(stored{jobs.WordGap.Name: string(value)}))
+}
+
+// nativeCount returns the number of values in the native buckets.
 func nativeCount(h *dto.Histogram) int64 {
 	total, count := int64(h.GetZeroCount()), int64(0)
 	for _, delta := range h.GetPositiveDelta() {
@@ -149,15 +162,13 @@ func nativeCount(h *dto.Histogram) int64 {
 	return total
 }
 
-// TestCoarseNativeHistogram checks a histogram with so many values that its
-// resolution has fallen.
+// TestCoarseNativeHistogram checks a histogram whose resolution has fallen.
 func TestCoarseNativeHistogram(t *testing.T) {
-	r := newRegister()
-	s := snapshot("default", r)
+	gaps := histogram.New(transcript.WordGapBounds)
 	for v := 1e-9; v < 1e9; v *= 1.05 {
-		s.Totals.WordGap.Observe(v)
+		gaps.Observe(v)
 	}
-	h := scrapeProtobuf(t, of(t, s))["deepaffects_word_gap_seconds"].GetMetric()[0].GetHistogram()
+	h := scrapeProtobuf(t, of(t, withGaps(t, gaps)))["deepaffects_word_gap_seconds"].GetMetric()[0].GetHistogram()
 	if h.GetSchema() >= 3 || len(h.GetPositiveDelta()) > 160 {
 		t.Errorf("schema %d with %d buckets", h.GetSchema(), len(h.GetPositiveDelta()))
 	}
@@ -166,9 +177,9 @@ func TestCoarseNativeHistogram(t *testing.T) {
 	}
 }
 
-// TestExemplars checks which buckets show which job, in OpenMetrics and in protobuf.
+// TestExemplars checks the exemplars of buckets, in OpenMetrics and in protobuf.
 func TestExemplars(t *testing.T) {
-	r := newRegister()
+	r := newJobs()
 	fits := strings.Repeat("א", 118) // with the name of the label, 128 characters
 	for i, id := range []string{"a", fits, fits + "א", `"\` + "\xff"} {
 		track(t, r, submission.HTTP, submission.Job{RequestID: id})
@@ -184,7 +195,8 @@ func TestExemplars(t *testing.T) {
 			with[name] = true
 		}
 		if name == "deepaffects_job_duration_seconds_bucket" && strings.Contains(line, `"completed"`) {
-			durations = append(durations, strings.TrimSuffix(strings.TrimPrefix(line, name+`{account="default",result="completed",le=`), "\n"))
+			line = strings.TrimPrefix(line, name+`{account="default",result="completed",le=`)
+			durations = append(durations, strings.TrimSuffix(line, "\n"))
 		}
 	}
 	if diff := cmp.Diff(map[string]bool{
@@ -199,7 +211,8 @@ func TestExemplars(t *testing.T) {
 		`"60.0"} 2 # {request_id="` + fits + `"} 40.0 1.00000004e+09`,
 		`"120.0"} 3`,
 		`"300.0"} 4 # {request_id="\"\\�"} 200.5 1.0000002005e+09`,
-		`"600.0"} 4`, `"1200.0"} 4`, `"3600.0"} 4`, `"7200.0"} 4`, `"14400.0"} 4`, `"43200.0"} 4`, `"86400.0"} 4`, `"+Inf"} 4`,
+		`"600.0"} 4`, `"1200.0"} 4`, `"3600.0"} 4`, `"7200.0"} 4`,
+		`"14400.0"} 4`, `"43200.0"} 4`, `"86400.0"} 4`, `"+Inf"} 4`,
 	}, durations); diff != "" {
 		t.Errorf("buckets differ (-want +got):\n%s", diff)
 	}
@@ -214,9 +227,9 @@ func TestExemplars(t *testing.T) {
 	}
 }
 
-// TestCreated checks that whatever counts says since when.
+// TestCreated checks the created timestamps of counters and histograms.
 func TestCreated(t *testing.T) {
-	registry := of(t, snapshot("default", newRegister()))
+	registry := of(t, snapshot("default", newJobs()))
 	body, _ := scrape(t, registry, openMetrics)
 	for _, want := range []string{
 		`deepaffects_words_created{account="default"} 1e+09`,

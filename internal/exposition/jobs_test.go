@@ -2,6 +2,7 @@ package exposition_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,14 +15,14 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// TestJob checks all series of a job at each point of its life.
+// TestJob checks the series of a job in each state.
 func TestJob(t *testing.T) {
 	for name, test := range map[string]struct {
-		live func(*testing.T, *jobs.Register)
+		live func(*testing.T, *jobs.Jobs)
 		want string
 	}{
 		"pending": {
-			func(*testing.T, *jobs.Register) {},
+			func(*testing.T, *jobs.Jobs) {},
 			`
 			# TYPE deepaffects_job_first_seen_timestamp_seconds gauge
 			deepaffects_job_first_seen_timestamp_seconds{account="default",request_id="a"} 1e+09
@@ -38,7 +39,7 @@ func TestJob(t *testing.T) {
 			`,
 		},
 		"running": {
-			func(t *testing.T, r *jobs.Register) {
+			func(t *testing.T, r *jobs.Jobs) {
 				observe(t, r, jobs.Observation{RequestID: "a", At: after(10.25), State: jobs.Running})
 			},
 			`
@@ -59,7 +60,7 @@ func TestJob(t *testing.T) {
 			`,
 		},
 		"failed": {
-			func(t *testing.T, r *jobs.Register) {
+			func(t *testing.T, r *jobs.Jobs) {
 				observe(t, r, jobs.Observation{RequestID: "a", At: after(10), State: jobs.Failed, ErrorCode: "params_invalid"})
 			},
 			`
@@ -80,8 +81,9 @@ func TestJob(t *testing.T) {
 			`,
 		},
 		"lost": {
-			func(t *testing.T, r *jobs.Register) {
-				observe(t, r, jobs.Observation{RequestID: "a", At: after(10), State: jobs.Lost})
+			func(t *testing.T, r *jobs.Jobs) {
+				observe(t, r, jobs.Observation{RequestID: "a", At: after(9), State: jobs.Missing})
+				observe(t, r, jobs.Observation{RequestID: "a", At: after(10), State: jobs.Missing})
 			},
 			`
 			# TYPE deepaffects_job_finished_timestamp_seconds gauge
@@ -89,7 +91,7 @@ func TestJob(t *testing.T) {
 			# TYPE deepaffects_job_first_seen_timestamp_seconds gauge
 			deepaffects_job_first_seen_timestamp_seconds{account="default",request_id="a"} 1e+09
 			# TYPE deepaffects_job_info gauge
-			deepaffects_job_info{account="default",api="asr",error_code="",request_id="a",source="file"} 1
+			deepaffects_job_info{account="default",api="asr",error_code="not_found",request_id="a",source="file"} 1
 			# TYPE deepaffects_job_state gauge
 			deepaffects_job_state{account="default",request_id="a",state="completed"} 0
 			deepaffects_job_state{account="default",request_id="a",state="failed"} 0
@@ -99,7 +101,7 @@ func TestJob(t *testing.T) {
 			`,
 		},
 		"completed": {
-			func(t *testing.T, r *jobs.Register) { complete(t, r, "a", 10, conversation()) },
+			func(t *testing.T, r *jobs.Jobs) { complete(t, r, "a", 10, conversation()) },
 			`
 			# TYPE deepaffects_job_confidence_ratio gauge
 			deepaffects_job_confidence_ratio{account="default",request_id="a"} 0.875
@@ -150,24 +152,33 @@ func TestJob(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegister()
+			r := newJobs()
 			track(t, r, submission.File, submission.Job{RequestID: "a", API: "asr"})
 			test.live(t, r)
 			s := snapshot("default", r)
-			s.NextPolls = []time.Time{after(90.5)} // also where the job has finished: it must not show
-			check(t, of(t, s), test.want)
+			s.NextPolls = []time.Time{after(90.5)} // must not appear once the job has finished
+			check(t, of(t, s), test.want, slices.Concat(ofLives, ofResults)...)
 		})
 	}
 }
 
-// ofResults are the metrics that come from a job's result.
+// ofLives are the metrics of a job's state and times.
+var ofLives = []string{
+	"deepaffects_job_state", "deepaffects_job_info", "deepaffects_job_first_seen_timestamp_seconds",
+	"deepaffects_job_last_observed_timestamp_seconds", "deepaffects_job_next_poll_timestamp_seconds",
+	"deepaffects_job_finished_timestamp_seconds",
+}
+
+// ofResults are the metrics of a job's result. That every declared figure is exposed is
+// tested in cmd/telegraf-deepaffects.
 var ofResults = []string{
-	"deepaffects_job_confidence_ratio", "deepaffects_job_speakers", "deepaffects_job_words", "deepaffects_job_speech_seconds",
-	"deepaffects_job_transcript_duration_seconds", "deepaffects_job_word_confidence_ratio", "deepaffects_job_word_duration_seconds",
+	"deepaffects_job_confidence_ratio", "deepaffects_job_speakers", "deepaffects_job_words",
+	"deepaffects_job_speech_seconds", "deepaffects_job_transcript_duration_seconds",
+	"deepaffects_job_word_confidence_ratio", "deepaffects_job_word_duration_seconds",
 	"deepaffects_job_word_gap_seconds", "deepaffects_job_speaker_talk_seconds",
 }
 
-// TestAbsent checks that what a result does not say is absent, not 0.
+// TestAbsent checks that unknown figures are absent, not 0.
 func TestAbsent(t *testing.T) {
 	for name, test := range map[string]struct {
 		result *transcript.Result
@@ -245,7 +256,7 @@ func TestAbsent(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegister()
+			r := newJobs()
 			track(t, r, submission.File, submission.Job{RequestID: "a"})
 			complete(t, r, "a", 10, test.result)
 			check(t, of(t, snapshot("default", r)), test.want, ofResults...)
@@ -254,7 +265,7 @@ func TestAbsent(t *testing.T) {
 }
 
 func TestManySpeakers(t *testing.T) {
-	r := newRegister()
+	r := newJobs()
 	track(t, r, submission.File, submission.Job{RequestID: "a"})
 	complete(t, r, "a", 10, accumulate(func(a *transcript.Accumulator) {
 		a.SegmentList()
@@ -278,16 +289,9 @@ func TestManySpeakers(t *testing.T) {
 		deepaffects_job_speaker_talk_seconds{account="default",request_id="a",speaker="other"} 6
 	`
 	check(t, of(t, s), want, "deepaffects_job_speaker_talk_seconds")
-
-	// More than the statistics ever hold: others are still one series.
-	statistics := *s.Jobs[0].Statistics
-	statistics.BySpeaker = append(statistics.BySpeaker[:transcript.MaxSpeakers:transcript.MaxSpeakers],
-		transcript.Speaker{TalkSeconds: 3}, transcript.Speaker{TalkSeconds: 2}, transcript.Speaker{TalkSeconds: 1})
-	s.Jobs[0].Statistics = &statistics
-	check(t, of(t, s), want, "deepaffects_job_speaker_talk_seconds")
 }
 
-// TestJobMetrics checks which series job_metrics leaves a finished job.
+// TestJobMetrics checks the series of a finished job for each job_metrics.
 func TestJobMetrics(t *testing.T) {
 	for option, want := range map[string]string{
 		collector.JobMetricsOff: "",
@@ -309,13 +313,13 @@ func TestJobMetrics(t *testing.T) {
 		`,
 	} {
 		t.Run(option, func(t *testing.T) {
-			r := newRegister()
+			r := newJobs()
 			track(t, r, submission.Webhook, submission.Job{RequestID: "a"})
 			complete(t, r, "a", 10, conversation())
 			s := snapshot("default", r)
 			s.JobMetrics = option
 			check(t, of(t, s), want)
-			// What the jobs add up to is there all the same.
+			// The metrics over all jobs do not depend on it.
 			check(t, of(t, s), `
 				# TYPE deepaffects_words_total counter
 				deepaffects_words_total{account="default"} 4
@@ -324,11 +328,11 @@ func TestJobMetrics(t *testing.T) {
 	}
 }
 
-// TestJobLabels checks that the series of accounts with different job labels
-// all have the same labels.
+// TestJobLabels checks that the series of accounts with different job labels have the same
+// labels.
 func TestJobLabels(t *testing.T) {
 	account := func(name string, jobLabels []string, values map[string]string) collector.Snapshot {
-		r := newRegister("team", "zone", "agent", "source")
+		r := newJobs("team", "zone", "agent", "source")
 		track(t, r, submission.HTTP, submission.Job{RequestID: "a", Labels: values})
 		s := snapshot(name, r)
 		s.JobLabels = jobLabels
@@ -362,7 +366,9 @@ func TestJobLabels(t *testing.T) {
 			`,
 		},
 		"a label that there is already": {
-			[]collector.Snapshot{account("one", []string{"source", "team", "team"}, map[string]string{"source": "x", "team": "sales"})},
+			[]collector.Snapshot{
+				account("one", []string{"source", "team", "team"}, map[string]string{"source": "x", "team": "sales"}),
+			},
 			`
 			# TYPE deepaffects_job_info gauge
 			deepaffects_job_info{account="one",api="unknown",error_code="",request_id="a",source="http",team="sales"} 1
@@ -389,14 +395,14 @@ func TestJobLabels(t *testing.T) {
 	})
 }
 
-// TestHostile checks that nothing from outside breaks the page.
+// TestHostile checks that no input breaks the exposition.
 func TestHostile(t *testing.T) {
 	longest := strings.Repeat("א", submission.MaxRequestIDLength)
 	ids := []string{
 		`<script>alert("1")</script>`, `back\slash`, `back\nslash`, `"} 1`, `# EOF`, `{a="b"}`, `,`, "…", "é", "e\u0301",
 		longest, longest[2:] + "ב",
 	}
-	r := newRegister("team")
+	r := newJobs("team")
 	for _, id := range ids {
 		track(t, r, submission.HTTP, submission.Job{RequestID: id, API: "asr", Labels: map[string]string{
 			"team": "\"\\\n<b>\xff\xfe\x00\r" + id,
@@ -433,7 +439,7 @@ func TestHostile(t *testing.T) {
 			t.Errorf("no series for %q", id)
 		}
 	}
-	// What the text says is read back as it was.
+	// The text is parsed to the original values.
 	if info := scrapeText(t, registry)["deepaffects_job_info"]; len(info.GetMetric()) != len(ids) {
 		t.Errorf("%d series are read back, want %d", len(info.GetMetric()), len(ids))
 	}
@@ -442,14 +448,13 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestDuplicates checks that what would have the same labels is shown once,
-// rather than costing the whole page.
+// TestDuplicates checks that duplicate series are dropped, and do not fail the scrape.
 func TestDuplicates(t *testing.T) {
-	r := newRegister()
+	r := newJobs()
 	track(t, r, submission.HTTP, submission.Job{RequestID: "a\xff"})
 	track(t, r, submission.HTTP, submission.Job{RequestID: "a\xfe"})
 	s := snapshot("b\xff", r)
-	other := snapshot("b\xfe", newRegister())
+	other := snapshot("b\xfe", newJobs())
 	check(t, of(t, s, other), `
 		# TYPE deepaffects_job_first_seen_timestamp_seconds gauge
 		deepaffects_job_first_seen_timestamp_seconds{account="b�",request_id="a�"} 1e+09

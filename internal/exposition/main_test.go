@@ -2,12 +2,14 @@ package exposition_test
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -21,6 +23,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -30,38 +33,66 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // epoch is 1000000000 seconds after 1970.
 var epoch = time.Unix(1e9, 0)
 
-// after is a time that many seconds after the epoch.
+// after returns a time some seconds after the epoch.
 func after(seconds float64) time.Time {
 	return epoch.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// newRegister returns an empty register whose totals begin at the epoch.
-func newRegister(jobLabels ...string) *jobs.Register {
-	return jobs.New(jobs.Options{
-		Retention: 24 * time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 1000, JobLabels: jobLabels,
-	}, epoch)
+// newJobs returns the jobs of an empty store in memory, whose totals begin at the epoch.
+func newJobs(jobLabels ...string) *jobs.Jobs {
+	return openJobs(nil, jobLabels...)
 }
 
+func openJobs(s store.Account, jobLabels ...string) *jobs.Jobs {
+	j, err := jobs.Open(context.Background(), s, jobs.Options{
+		Retention: 24 * time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 1000, JobLabels: jobLabels,
+	}, epoch)
+	if err != nil {
+		panic(err)
+	}
+	return j
+}
+
+// stored is a store with these totals: names with the values of their labels, and JSON.
+type stored map[string]string
+
+func (s stored) Load(context.Context) (*store.Contents, error) {
+	c := &store.Contents{Totals: []store.Total{
+		{Name: "created", Labels: "{}", Value: jsontext.Value(epoch.UTC().Format(`"2006-01-02T15:04:05Z"`))},
+	}}
+	for series, value := range s {
+		name, labels, labelled := strings.Cut(series, "{")
+		if labels = "{" + labels; !labelled {
+			labels = "{}"
+		}
+		c.Totals = append(c.Totals, store.Total{Name: name, Labels: labels, Value: jsontext.Value(value)})
+	}
+	return c, nil
+}
+
+func (stored) Commit(*store.Batch) error { return nil }
+func (stored) Size() int64               { return 0 }
+
 // track registers a job at the epoch.
-func track(t testing.TB, r *jobs.Register, from submission.Source, job submission.Job) {
+func track(t testing.TB, j *jobs.Jobs, from submission.Source, job submission.Job) {
 	t.Helper()
-	tracked, err := r.Track(t.Context(), from, []submission.Job{job}, epoch)
-	if err != nil || len(tracked) != 1 {
-		t.Fatalf("tracking a job: %d tracked, error %v", len(tracked), err)
+	registered, _, err := j.Register(from, []submission.Job{job}, false, epoch)
+	if err != nil || registered != 1 {
+		t.Fatalf("registering a job: %d registered, error %v", registered, err)
 	}
 }
 
 // observe applies an observation.
-func observe(t testing.TB, r *jobs.Register, o jobs.Observation) {
+func observe(t testing.TB, j *jobs.Jobs, o jobs.Observation) {
 	t.Helper()
-	effect, err := r.Observe(t.Context(), o)
+	effect, err := j.Observe(o)
 	if err != nil || !effect.Known {
 		t.Fatalf("observing a job: known %t, error %v", effect.Known, err)
 	}
 }
 
 // complete ends a job with a result, some seconds after the epoch.
-func complete(t testing.TB, r *jobs.Register, requestID string, at float64, result *transcript.Result) {
+func complete(t testing.TB, r *jobs.Jobs, requestID string, at float64, result *transcript.Result) {
 	t.Helper()
 	observe(t, r, jobs.Observation{RequestID: requestID, At: after(at), State: jobs.Completed, Result: result})
 }
@@ -74,7 +105,7 @@ func accumulate(fill func(*transcript.Accumulator)) *transcript.Result {
 	return a.Result()
 }
 
-// conversation is a result that says everything: two speakers, four words.
+// conversation is a result with all figures: two speakers, four words.
 func conversation() *transcript.Result {
 	return accumulate(func(a *transcript.Accumulator) {
 		a.WordList()
@@ -87,7 +118,7 @@ func conversation() *transcript.Result {
 }
 
 // snapshot returns an account as it is a minute after the epoch.
-func snapshot(account string, r *jobs.Register) collector.Snapshot {
+func snapshot(account string, r *jobs.Jobs) collector.Snapshot {
 	return collector.Snapshot{
 		Snapshot:   r.Snapshot(after(60)),
 		Account:    account,
@@ -98,7 +129,7 @@ func snapshot(account string, r *jobs.Register) collector.Snapshot {
 	}
 }
 
-// of returns a registry that checks all it can, with these accounts.
+// of returns a pedantic registry of these accounts.
 func of(t testing.TB, snapshots ...collector.Snapshot) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -108,8 +139,8 @@ func of(t testing.TB, snapshots ...collector.Snapshot) *prometheus.Registry {
 	return registry
 }
 
-// check compares what is gathered, but for the help, with a text. Without names,
-// it takes all that jobs have of their own.
+// check compares the gathered text, without help, with another. Without names, it compares
+// all metrics of each job.
 func check(t *testing.T, g prometheus.Gatherer, want string, names ...string) {
 	t.Helper()
 	if len(names) == 0 {
@@ -131,7 +162,7 @@ func check(t *testing.T, g prometheus.Gatherer, want string, names ...string) {
 	}
 }
 
-// ownNames are the names of the metrics that jobs have of their own.
+// ownNames returns the names of the metrics of each job.
 func ownNames() []string {
 	var names []string
 	for _, g := range exposition.Catalogue() {
@@ -160,7 +191,7 @@ func scrape(t testing.TB, g prometheus.Gatherer, accept string) (body []byte, he
 	return answer.Body.Bytes(), answer.Header()
 }
 
-// What a scraper accepts.
+// Values of the header Accept.
 const (
 	openMetrics = "application/openmetrics-text;version=1.0.0"
 	protobuf    = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
