@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -11,51 +12,54 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
-// How many jobs a table of the overview has.
+// The lengths of lists.
 const (
-	shown     = 10
-	nextPolls = 5 // of those, the requests to come
+	listed     = 100 // jobs of an account on a page of /jobs
+	shown      = 10  // jobs in each list of the overview
+	nextPolls  = 5
+	mostCauses = 5
 )
 
-func isFailed(s jobs.State) bool     { return s == jobs.Failed || s == jobs.Lost }
-func isUnfinished(s jobs.State) bool { return !s.Ended() }
-func isCompleted(s jobs.State) bool  { return s == jobs.Completed }
+func isFailed(s jobs.State) bool { return s == jobs.Failed || s == jobs.Lost }
 
-// chosen are the IDs of the jobs to show: those that failed or were lost last, those
-// that have been unfinished for longest, and those that completed last.
-type chosen struct{ failed, unfinished, completed []string }
-
-// choose looks at each job: it chooses those to show, and adds up how they failed.
-func choose(a *collector.Account, now time.Time) (chosen, failures) {
-	sum := failures{codes: make(map[string]int)}
-	latest := func(x, y time.Time) bool { return x.After(y) }
-	// They are offered the newest first: of two that began at once, the older one
-	// comes later.
-	oldest := func(x, y time.Time) bool { return !x.After(y) }
-	f, u, c := shortlist{before: latest}, shortlist{before: oldest}, shortlist{before: latest}
-	// Nothing matches: this only looks at each job.
+// choose chooses the jobs to show: those that failed or were lost last, the oldest unfinished ones, and those that
+// completed last. It counts the failures.
+func choose(a *collector.Account, now time.Time) (failed, unfinished, completed []*jobs.Job, sum failures) {
+	sum.codes = make(map[string]int)
+	later := func(x, y *jobs.Job) bool { return x.FinishedAt.After(y.FinishedAt) }
+	// Jobs come newest first: of two with the same time, the second is older.
+	older := func(x, y *jobs.Job) bool { return !x.Start().After(y.Start()) }
+	// Nothing matches: this only iterates.
 	a.Jobs(func(j *jobs.Job) bool {
 		switch {
 		case isFailed(j.State):
 			sum.add(j, now)
-			f.offer(j.FinishedAt, j.RequestID)
-		case isUnfinished(j.State):
-			u.offer(j.Start(), j.RequestID)
+			shortlist(&failed, j, later)
+		case !j.State.Ended():
+			shortlist(&unfinished, j, older)
 		default:
-			c.offer(j.FinishedAt, j.RequestID)
+			shortlist(&completed, j, later)
 		}
 		return false
 	}, "", 1)
-	return chosen{f.ids(), u.ids(), c.ids()}, sum
+	return failed, unfinished, completed, sum
 }
 
-// failures are how jobs failed, of those in the register.
+// shortlist inserts a job into a list in its order if it is among the first.
+func shortlist(list *[]*jobs.Job, j *jobs.Job, before func(x, y *jobs.Job) bool) {
+	i := sort.Search(len(*list), func(i int) bool { return before(j, (*list)[i]) })
+	if i < shown {
+		*list = slices.Insert((*list)[:min(len(*list), shown-1)], i, j)
+	}
+}
+
+// failures count the failed and lost jobs that are tracked.
 type failures struct {
 	Failed, Lost recent
 	codes        map[string]int // failed jobs by error code
 }
 
-// recent is what has happened within the last hour, and when last.
+// recent counts jobs of the last hour, and has the time of the last one of all.
 type recent struct {
 	Jobs int
 	Last time.Time
@@ -76,62 +80,24 @@ func (f *failures) add(j *jobs.Job, now time.Time) {
 	}
 }
 
-// A cause is an error code, and how many jobs failed with it.
-type cause struct {
-	Code string
+// A group is the jobs of a state, or the jobs that failed with an error code.
+type group struct {
+	Name string
 	Jobs int
 	Link string // to those jobs
 }
 
-// mostCauses is how many error codes the page tells apart.
-const mostCauses = 5
-
-// causes are the most frequent error codes, and how many jobs failed with others.
-func (f *failures) causes(to links) (most []cause, others int) {
+// causes returns the most frequent error codes, and the number of jobs with others.
+func (f *failures) causes(to links) (most []group, others int) {
 	codes := slices.SortedFunc(maps.Keys(f.codes), func(a, b string) int {
 		return cmp.Or(cmp.Compare(f.codes[b], f.codes[a]), strings.Compare(a, b))
 	})
 	for i, code := range codes {
-		if i >= mostCauses {
+		if i < mostCauses {
+			most = append(most, group{code, f.codes[code], to.failed(code)})
+		} else {
 			others += f.codes[code]
-			continue
 		}
-		most = append(most, cause{code, f.codes[code], to.failed(code)})
 	}
 	return most, others
-}
-
-// A shortlist keeps the first jobs, by a time, of all that it is offered.
-type shortlist struct {
-	before  func(x, y time.Time) bool
-	entries []entry
-}
-
-type entry struct {
-	at time.Time
-	id string
-}
-
-func (s *shortlist) offer(at time.Time, id string) {
-	n := len(s.entries)
-	if n == shown {
-		if !s.before(at, s.entries[n-1].at) {
-			return
-		}
-		n--
-		s.entries = s.entries[:n]
-	}
-	i := n
-	for i > 0 && s.before(at, s.entries[i-1].at) {
-		i--
-	}
-	s.entries = slices.Insert(s.entries, i, entry{at, id})
-}
-
-func (s *shortlist) ids() []string {
-	ids := make([]string, len(s.entries))
-	for i, e := range s.entries {
-		ids[i] = e.id
-	}
-	return ids
 }

@@ -4,25 +4,27 @@ import (
 	"fmt"
 	"html/template"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
 )
 
-// functions are what the templates write values with.
+// functions format values in templates.
 var functions = template.FuncMap{
+	"style":    func() template.CSS { return template.CSS(style) },
+	"script":   func() template.JS { return template.JS(script) },
 	"moment":   func(at, now time.Time, never string) moment { return moment{at, now, never} },
 	"date":     date,
 	"stamp":    stamp,
 	"clock":    clock,
-	"speaker":  speakerName,
+	"speaker":  speakerTitle,
 	"runbook":  func(alert string) string { return runbooks + strings.ToLower(alert) },
 	"datetime": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"relative": relative,
 	"number":   number,
 	"expected": expected,
+	"int":      func(v float64) int { return int(v) },
 	"integer":  func(n int) string { return humanize.Comma(int64(n)) },
 	"count":    count,
 	"percent":  percent,
@@ -32,26 +34,24 @@ var functions = template.FuncMap{
 	"known":    func(v float64) bool { return !math.IsNaN(v) },
 }
 
-// moment is a time as the template "time" writes it: how long from now, and
-// what to say where it is not known.
+// moment is a time for the template "time", which writes it relative to now.
 type moment struct {
 	At, Now time.Time
-	Never   string
+	Never   string // the text if the time is unknown
 }
 
-// date writes a time in full. All times are in UTC, as in the log.
+// date formats a time in full. All times are in UTC, as in the log.
 func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
-// stamp writes a time as short as it can be told from others: without today's date.
+// stamp formats a time, without the date if it is today.
 func stamp(t, now time.Time) string {
-	t, now = t.UTC(), now.UTC()
-	if t.Truncate(24 * time.Hour).Equal(now.Truncate(24 * time.Hour)) {
-		return t.Format("15:04:05 UTC")
+	if t.UTC().Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
+		return t.UTC().Format("15:04:05 UTC")
 	}
-	return t.Format("2006-01-02 15:04 UTC")
+	return t.UTC().Format("2006-01-02 15:04 UTC")
 }
 
-// relative writes how long from now a time is: "35 s ago", "in 2 h 5 min".
+// relative formats a time relative to now: "35 s ago", "in 2 h 5 min".
 func relative(t, now time.Time) string {
 	switch d := t.Sub(now).Round(time.Second); {
 	case d < 0:
@@ -62,9 +62,12 @@ func relative(t, now time.Time) string {
 	return "now"
 }
 
-// duration writes a duration with the two largest of its units: "2 d 3 h", "1 min 5 s".
+// duration formats a duration with its two largest units: "2 d 3 h", "1 min 5 s".
 func duration(d time.Duration) string {
-	if d > 0 && d < time.Second {
+	switch {
+	case d <= 0:
+		return "0 s"
+	case d < time.Second:
 		return "<1 s"
 	}
 	d = d.Round(time.Second)
@@ -84,21 +87,18 @@ func duration(d time.Duration) string {
 			d -= n * unit.length
 		}
 	}
-	if parts == nil {
-		return "0 s"
-	}
 	return strings.Join(parts, " ")
 }
 
-// seconds writes a length of speech; a short one in tenths.
+// seconds formats a length of speech; below 10 s in tenths.
 func seconds(v float64) string {
 	if v < 9.95 {
-		return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64) + " s"
+		return number(math.Round(v*10)/10) + " s"
 	}
 	return duration(time.Duration(v * float64(time.Second)))
 }
 
-// delay writes a delay that may be as good as none.
+// delay formats a delay that may be close to none.
 func delay(v float64) string {
 	if v > 0 && v < .05 {
 		return "less than 0.1 s"
@@ -106,10 +106,10 @@ func delay(v float64) string {
 	return seconds(v)
 }
 
-// number writes a number with at most two decimals.
+// number formats a number with at most two decimals.
 func number(v float64) string { return humanize.Commaf(math.Round(v*100) / 100) }
 
-// expected writes how many are expected: whole ones, unless they are few.
+// expected formats an expected number: rounded, unless it is small.
 func expected(v float64) string {
 	switch {
 	case v > 0 && v < 1:
@@ -120,7 +120,7 @@ func expected(v float64) string {
 	return humanize.Comma(int64(math.Round(v)))
 }
 
-// count writes how many there are of something.
+// count formats a number of things.
 func count(n int, one, more string) string {
 	if n == 1 {
 		more = one
@@ -128,7 +128,7 @@ func count(n int, one, more string) string {
 	return humanize.Comma(int64(n)) + " " + more
 }
 
-// percent writes a ratio; what is not quite all, or not quite none, never as if it were.
+// percent formats a ratio; only 0 and 1 appear as 0 % and 100 %.
 func percent(v float64) string {
 	switch {
 	case v > 0 && v < .001:
@@ -139,7 +139,7 @@ func percent(v float64) string {
 	return fmt.Sprintf("%.1f %%", v*100)
 }
 
-// clock writes a place in a recording of that length: "1.5 s", "2:03", "1:02:03".
+// clock formats a position in a recording of a length: "1.5 s", "2:03", "1:02:03".
 func clock(at, length float64) string {
 	switch whole := int(math.Round(at)); {
 	case length < 10:

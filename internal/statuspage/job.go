@@ -1,15 +1,16 @@
 package statuspage
 
 import (
-	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -18,87 +19,99 @@ type jobPage struct {
 	Frame   frame
 	Account string
 	Job     *jobView // nil: not tracked
-	JSON    string   // link to all that is known
-	Life    []step   // in order of time
-	Why     string   // it is asked about when it is; empty: it is not
-	Trouble string   // that keeps it from being asked about; empty: none
+	JSON    string   // link to the job as JSON
+	Steps   []step   // in order of time
+	Why     string   // the reason for the time of its next poll; empty: it is not polled
+	Trouble string   // what delays its poll; empty: nothing
 	Alike   string   // link to the jobs that failed in the same way
 	Alert   string   // whose runbook helps; empty: nothing is wrong
-	Picture *picture // nil: none is kept
 
+	Figures       []figure
 	Distributions []distribution
-	Anomalies     []anomaly
+	Anomalies     []figure
+	Conversation  *conversation // nil: its timings are not kept
 }
 
-// step is something that happened to a job, or will.
+// step is a past or coming event of a job.
 type step struct {
 	What  string
 	At    time.Time
-	Later time.Duration // than the step before; 0: not known to be
-	Class string        // of how it looks
+	Later time.Duration // than the step before; 0: unknown
+	Class string        // of the style
 }
 
-// distribution is how a figure is spread over the words.
+// figure is a labelled number; its text is empty if it is unknown.
+type figure struct{ Label, Text string }
+
+// distribution is how a value is distributed over the words of a result.
 type distribution struct {
-	Name    string
+	Label   string
 	Figures []figure
 }
 
-type figure struct {
-	Name    string // as the column
-	Value   float64
-	Percent bool // else seconds
-}
-
-func distributionOf(name string, percent bool, d transcript.Distribution) distribution {
-	of := distribution{Name: name}
-	for _, f := range []figure{
-		{"Least", d.Min, percent}, {"Median", d.P50, percent}, {"90th percentile", d.P90, percent},
-		{"99th percentile", d.P99, percent}, {"Most", d.Max, percent}, {"Mean", d.Mean(), percent},
-	} {
-		if d.Count == 0 {
-			f.Value = math.NaN()
-		}
-		of.Figures = append(of.Figures, f)
+// setResult sets what is known of a job's result.
+func (p *jobPage) setResult(s *transcript.Statistics) {
+	for _, f := range transcript.Figures {
+		p.Figures = append(p.Figures, figure{f.Label, inUnit(f.Unit, f.Value(s), seconds)})
 	}
-	return of
+	hundredths := func(seconds float64) string { return number(seconds) + " s" }
+	for _, d := range transcript.WordDistributions {
+		row := distribution{Label: d.Label}
+		for _, m := range transcript.Measures {
+			row.Figures = append(row.Figures, figure{m.Label, inUnit(d.Unit, m.Of(d.Value(s)), hundredths)})
+		}
+		p.Distributions = append(p.Distributions, row)
+	}
+	for i, n := range s.Anomalies {
+		if n > 0 {
+			p.Anomalies = append(p.Anomalies, figure{anomalies[i], humanize.Comma(int64(n))})
+		}
+	}
 }
 
-type anomaly struct {
-	Name  string
-	Count int
+// inUnit writes a value in its unit, seconds in the way that is given; nothing if it is unknown.
+func inUnit(unit transcript.Unit, v float64, seconds func(float64) string) string {
+	switch {
+	case math.IsNaN(v):
+		return ""
+	case unit == transcript.Ratio:
+		return percent(v)
+	case unit == transcript.Seconds:
+		return seconds(v)
+	}
+	return number(v)
 }
 
-// anomalies name transcript.Anomalies for people.
+// anomalies are the labels of transcript.Anomalies.
 var anomalies = [len(transcript.Anomalies)]string{
-	transcript.NegativeDuration: "Words that end before they begin", transcript.OutOfOrder: "Words out of order",
+	transcript.NegativeDuration: "Words that end before they start", transcript.OutOfOrder: "Words out of order",
 	transcript.MissingTime: "Words without a time", transcript.ConfidenceOutOfRange: "Confidences out of range",
 }
 
-// job shows one job: request_id, of an account that may be left out where there
-// is only one.
-func (s *site) job(r *http.Request) (any, error) {
+// job shows the job request_id of an account, which may be omitted if there is only one.
+func (s *site) job(r *http.Request) (any, int) {
 	values := r.URL.Query()
 	id := values.Get("request_id")
 	page := jobPage{Frame: s.frame("Job – DeepAffects jobs", query{})}
 	accounts := s.collector.Accounts()
 	a, err := collector.Find(accounts, values.Get("account"))
 	if err != nil {
-		return page, errNotFound
+		return page, http.StatusNotFound
 	}
 	j, next, known := a.Job(id)
 	if !known {
-		return page, errNotFound
+		return page, http.StatusNotFound
 	}
 	to := linksOf(accounts, a)
-	view := to.row(j, next, page.Frame.At)
 	page.Frame.Title = id + " – DeepAffects jobs"
-	page.Account, page.Job, page.JSON = a.Name(), &view, to.json(id)
-	page.Life = life(&j, next)
+	page.Account, page.Job = a.Name(), &to.rows(a, page.Frame.At, j)[0]
+	page.JSON = to.link("/api/v1/jobs/" + url.PathEscape(id))
+	page.Steps = stepsOf(j, next)
 	if reason, waits := a.Explain(id); waits {
-		page.Why = inFull(reason)
-		if t := a.Snapshot().Trouble; t != nil {
-			page.Trouble = troubles[t.Outcome].Text
+		why := reason.String()
+		page.Why = strings.ToUpper(why[:1]) + why[1:] + "."
+		if t := a.API().Trouble; t != nil {
+			page.Trouble = troubleOf(t).Text
 		}
 	}
 	switch j.State {
@@ -107,22 +120,15 @@ func (s *site) job(r *http.Request) (any, error) {
 	case jobs.Lost:
 		page.Alert = "DeepAffectsJobLost"
 	}
-	page.Picture = draw(a.Marks(id))
-	if st := j.Statistics; st != nil {
-		page.Distributions = []distribution{
-			distributionOf("Confidence", true, st.WordConfidence), distributionOf("Length", false, st.WordDuration), distributionOf("Gap before", false, st.WordGap),
-		}
-		for i, n := range st.Anomalies {
-			if n > 0 {
-				page.Anomalies = append(page.Anomalies, anomaly{anomalies[i], n})
-			}
-		}
+	page.Conversation = draw(a.Timings(id))
+	if j.Statistics != nil {
+		page.setResult(j.Statistics)
 	}
-	return page, nil
+	return page, http.StatusOK
 }
 
-// life is what happened to a job and when, and what will.
-func life(j *jobs.Job, next time.Time) (steps []step) {
+// stepsOf returns what has happened to a job and what is to come.
+func stepsOf(j *jobs.Job, next time.Time) (steps []step) {
 	add := func(what string, at time.Time, class string) {
 		if at.IsZero() {
 			return
@@ -136,37 +142,20 @@ func life(j *jobs.Job, next time.Time) (steps []step) {
 	add("Submitted", j.SubmittedAt, "")
 	add("Registered", j.FirstSeen, "")
 	if !j.State.Ended() {
-		add("Last answer", j.LastObserved, "")
-		add("Next request", next, "coming")
+		add("Last response", j.LastObserved, "")
+		add("Next poll", next, "coming")
 		return steps
 	}
 	if j.DetectionWindow > 0 {
-		add("Last known to be unfinished", j.FinishedAt.Add(-j.DetectionWindow), "before-end")
+		add("Last seen unfinished", j.FinishedAt.Add(-j.DetectionWindow), "before-end")
 	}
 	switch j.State {
 	case jobs.Completed:
-		add("Found completed", j.FinishedAt, "good")
+		add("Completion observed", j.FinishedAt, "good")
 	case jobs.Failed:
-		add("Found failed", j.FinishedAt, "bad")
+		add("Failure observed", j.FinishedAt, "bad")
 	case jobs.Lost:
 		add("Given up", j.FinishedAt, "bad")
 	}
 	return steps
-}
-
-// inFull says why a job is asked about when it is, with what that is worth.
-func inFull(r schedule.Reason) string {
-	text := why(r)
-	text = strings.ToUpper(text[:1]) + text[1:]
-	switch {
-	case r.UnderWay, r.Held:
-		return text + "."
-	case r.AtOnce, r.Overdue:
-		return text + ". It is asked about as soon as the quota and the API allow."
-	}
-	worth := fmt.Sprintf("A request about it would save %s of expected delay", delay(r.Worth))
-	if r.Worth >= r.Price {
-		return fmt.Sprintf("%s. %s; at present one must save %s or more.", text, worth, delay(r.Price))
-	}
-	return fmt.Sprintf("%s. %s; it is asked about when that is %s.", text, worth, delay(r.Price))
 }

@@ -4,84 +4,66 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
-
-// listed is how many jobs of an account the list has.
-const listed = 100
 
 // jobList is the page at /jobs.
 type jobList struct {
 	Frame frame
-	Query query
 	Lists []accountJobs
 }
 
-// accountJobs are the jobs of one account that match.
+// accountJobs are the matching jobs of one account.
 type accountJobs struct {
 	Account string
-	Jobs    []jobView // the newest first
-	More    string    // link to older ones; empty: there are none
+	Jobs    []jobView // newest first
+	More    string    // link to older ones; empty: none
 }
 
-// jobs lists the jobs whose ID has the text q in it, of one account or all, in one
-// state or any, with one error_code or any; of one account also those older than the
-// job with the ID after.
-func (s *site) jobs(r *http.Request) (any, error) {
+// jobs lists the jobs whose ID contains q, optionally of one account, state or error_code; of the account of the job
+// with the ID after, those that are older.
+func (s *site) jobs(r *http.Request) (any, int) {
 	values := r.URL.Query()
-	q := query{Text: strings.TrimSpace(values.Get("q")), Account: values.Get("account"), State: values.Get("state"), ErrorCode: values.Get("error_code")}
+	q := query{
+		Text: strings.TrimSpace(values.Get("q")), Account: values.Get("account"),
+		State: values.Get("state"), ErrorCode: values.Get("error_code"),
+	}
 	state := jobs.State(slices.Index(jobs.States[:], q.State))
 	if state < 0 {
 		q.State = ""
 	}
-	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs", q), Query: q}
+	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs", q)}
 	match := func(j *jobs.Job) bool {
-		return (q.State == "" || j.State == state) && (q.ErrorCode == "" || j.ErrorCode == q.ErrorCode) && strings.Contains(j.RequestID, q.Text)
+		return (q.State == "" || j.State == state) && (q.ErrorCode == "" || j.ErrorCode == q.ErrorCode) &&
+			strings.Contains(j.RequestID, q.Text)
 	}
 	accounts := s.collector.Accounts()
-	var called []string // links to the jobs that are called so
+	var exact []string // links to the jobs with this ID
 	for _, a := range accounts {
 		if q.Account != "" && a.Name() != q.Account {
 			continue
 		}
-		after := ""
-		if q.Account != "" || len(accounts) == 1 {
-			after = values.Get("after")
-		}
 		to := linksOf(accounts, a)
-		if l := list(a, to, match, after, q, page.Frame.At); len(l.Jobs) > 0 {
-			page.Lists = append(page.Lists, l)
+		found, _, ok := a.Jobs(match, values.Get("after"), listed+1)
+		if !ok { // it was removed meanwhile, or is of another account: start at the newest
+			found, _, _ = a.Jobs(match, "", listed+1)
+		}
+		older := ""
+		if len(found) > listed {
+			found = found[:listed]
+			last := found[listed-1].RequestID
+			older = to.link("/jobs", "after", last, "q", q.Text, "state", q.State, "error_code", q.ErrorCode)
+		}
+		if len(found) > 0 {
+			page.Lists = append(page.Lists, accountJobs{a.Name(), to.rows(a, page.Frame.At, found...), older})
 		}
 		if _, _, known := a.Job(q.Text); known {
-			called = append(called, to.job(q.Text))
+			exact = append(exact, to.link("/job", "request_id", q.Text))
 		}
 	}
-	if len(called) == 1 && q.State == "" && q.ErrorCode == "" {
-		return redirect(called[0]), nil
+	if len(exact) == 1 && q.State == "" && q.ErrorCode == "" {
+		return exact[0], http.StatusSeeOther
 	}
-	return page, nil
-}
-
-func list(a *collector.Account, to links, match func(*jobs.Job) bool, after string, q query, now time.Time) accountJobs {
-	found, ok := a.Jobs(match, after, listed+1)
-	if !ok { // it has left meanwhile: from the newest on
-		found, _ = a.Jobs(match, "", listed+1)
-	}
-	list := accountJobs{Account: a.Name()}
-	for _, j := range found[:min(len(found), listed)] {
-		list.Jobs = append(list.Jobs, to.row(j, time.Time{}, now))
-	}
-	if len(found) > listed {
-		v := to.values("after", found[listed-1].RequestID)
-		for name, value := range map[string]string{"q": q.Text, "state": q.State, "error_code": q.ErrorCode} {
-			if value != "" {
-				v.Set(name, value)
-			}
-		}
-		list.More = "/jobs?" + v.Encode()
-	}
-	return list
+	return page, http.StatusOK
 }

@@ -13,15 +13,17 @@ import (
 )
 
 const (
-	completed = `{"status":"Completed","response":{"response":{"confidence":0.756,"num_speakers":2,"transcript":"spoken","words":[
+	completed = `{"status":"Completed","response":{"response":{
+		"confidence":0.756,"num_speakers":2,"transcript":"spoken","words":[
 		{"word":"spoken","start":0,"end":0.5,"confidence":1,"speaker_id":"0"},
 		{"word":"spoken","start":1,"end":90.5,"confidence":0.5,"speaker_id":"1"}]}}}`
-	empty   = `{"status":"Completed"}`
-	failed  = `{"status":"Failed","response":{"response":{"fault":{"fault_string":"spoken","detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`
+	empty  = `{"status":"Completed"}`
+	failed = `{"status":"Failed","response":{"response":{"fault":{
+		"fault_string":"spoken","detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`
 	running = `{"status":"Running"}`
 )
 
-// vendor is an API that answers about the jobs in it; it does not know others.
+// vendor is an API with the response for each job that it knows.
 type vendor map[string]string
 
 func (v vendor) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -63,7 +65,7 @@ func track(tb testing.TB, c *collector.Collector, account string, jobs ...submis
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, _, err := a.Track(tb.Context(), submission.HTTP, jobs); err != nil {
+	if _, _, err := a.Register(submission.HTTP, jobs); err != nil {
 		tb.Fatal(err)
 	}
 }

@@ -1,64 +1,77 @@
 package statuspage
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
-// runbooks is where the runbook of an alert begins. It is a link for a person: no
-// page needs it.
+// runbooks is the address of the runbooks. The pages only link to it.
 const runbooks = "https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md#"
 
-// A problem is what somebody should look at.
+// A problem needs an operator's attention.
 type problem struct {
 	Text  string
-	Err   error     // as the log has it; nil: the text says it all
-	Last  time.Time // when it happened last; zero: it goes on
-	Until time.Time // when it is tried again; zero: not known
-	Alert string    // that tells of it, and whose runbook helps
+	Err   error     // as in the log; nil: the text is sufficient
+	Last  time.Time // when it last happened; zero: it continues
+	Until time.Time // when the next attempt is made; zero: unknown
+	Alert string    // the alert that reports it, and whose runbook helps
 }
 
-// troubles say whose trouble it is that the API does not answer as it should.
+// troubles are the problems with the API, by the outcome of the last request.
 var troubles = [len(jobstatus.Outcomes)]problem{
-	jobstatus.OK:           {Text: "The API key cannot be read", Alert: "DeepAffectsAPIKeyRefused"},
-	jobstatus.Unauthorized: {Text: "The API refuses our key", Alert: "DeepAffectsAPIKeyRefused"},
-	jobstatus.RateLimited:  {Text: "The API refuses our requests as too many at once", Alert: "DeepAffectsQuotaRefused"},
-	jobstatus.OverQuota:    {Text: "The API says that our quota is used up", Alert: "DeepAffectsQuotaRefused"},
-	jobstatus.ClientError:  {Text: "The API refuses our request", Alert: "DeepAffectsAPIDown"},
-	jobstatus.ServerError:  {Text: "The API itself fails", Alert: "DeepAffectsAPIDown"},
-	jobstatus.Timeout:      {Text: "The API does not answer in time", Alert: "DeepAffectsAPIDown"},
-	jobstatus.Network:      {Text: "The API cannot be reached from here", Alert: "DeepAffectsAPIDown"},
-	jobstatus.Malformed:    {Text: "What answers does not answer as the API does", Alert: "DeepAffectsAPIDown"},
-	jobstatus.TooLarge:     {Text: "The API's answer is too large", Alert: "DeepAffectsAPIDown"},
+	jobstatus.Unauthorized: {Text: "The API rejects the API key", Alert: "DeepAffectsAPIKeyRefused"},
+	jobstatus.RateLimited:  {Text: "The API rejects requests: too many at once", Alert: "DeepAffectsQuotaRefused"},
+	jobstatus.OverQuota:    {Text: "The API reports that the quota is used up", Alert: "DeepAffectsQuotaRefused"},
+	jobstatus.ClientError:  {Text: "The API rejects the request", Alert: "DeepAffectsAPIDown"},
+	jobstatus.ServerError:  {Text: "The API reports an internal error", Alert: "DeepAffectsAPIDown"},
+	jobstatus.Timeout:      {Text: "The API does not respond in time", Alert: "DeepAffectsAPIDown"},
+	jobstatus.Network:      {Text: "The API is unreachable", Alert: "DeepAffectsAPIDown"},
+	jobstatus.Malformed:    {Text: "The response is not a valid response of the API", Alert: "DeepAffectsAPIDown"},
+	jobstatus.TooLarge:     {Text: "The API's response is too large", Alert: "DeepAffectsAPIDown"},
 }
 
-// problemsOf are an account's, those that explain others first.
+// troubleOf returns why the API is not polled, or does not respond as it should.
+func troubleOf(t *collector.APITrouble) problem {
+	if t.NoKey {
+		return problem{Text: "The API key cannot be read", Alert: "DeepAffectsAPIKeyRefused"}
+	}
+	return troubles[t.Outcome]
+}
+
+// problemsOf returns an account's problems, causes before consequences.
 func problemsOf(s *collector.Snapshot, sources []sourceView, f failures) (problems []problem) {
 	add := func(p problem) { problems = append(problems, p) }
 	if s.StoreError != nil {
-		add(problem{Text: "The register cannot be written: what comes in is refused, and nothing is asked, until it can", Err: s.StoreError, Alert: "DeepAffectsStoreFailing"})
+		add(problem{
+			Text: "The store is not writable: registrations and webhooks are rejected, and polling stops, until it is",
+			Err:  s.StoreError, Alert: "DeepAffectsStoreFailing",
+		})
 	}
-	if t := s.Trouble; t != nil {
-		p := troubles[t.Outcome]
+	if t := s.API.Trouble; t != nil {
+		p := troubleOf(t)
 		p.Err, p.Until = t.Err, t.Until
 		add(p)
 	}
 	if s.Day.Used >= s.Day.Limit && s.Due > 0 {
-		add(problem{Text: fmt.Sprintf("The day's quota is used up, and %s for it", count(s.Due, "job waits", "jobs wait")), Until: s.Day.Resets, Alert: "DeepAffectsDayQuotaRunsOut"})
+		add(problem{
+			Text:  "The daily quota is used up, and " + count(s.Due, "job is due", "jobs are due"),
+			Until: s.Day.Resets, Alert: "DeepAffectsDayQuotaRunsOut",
+		})
 	}
 	for _, v := range sources {
 		if v.Failing {
-			add(problem{Text: fmt.Sprintf("Request IDs by %s do not come as they should", v.Source), Err: v.Problem.Err, Alert: "DeepAffectsSourceFailing"})
+			text := "Request IDs cannot be read from source " + string(v.Source)
+			add(problem{Text: text, Err: v.Problem.Err, Alert: "DeepAffectsSourceFailing"})
 		}
 	}
-	if f.Failed.Jobs > 0 {
-		add(problem{Text: count(f.Failed.Jobs, "job has", "jobs have") + " failed within the last hour", Last: f.Failed.Last, Alert: "DeepAffectsJobFailed"})
+	recently := func(r recent, what, alert string) {
+		if r.Jobs > 0 {
+			add(problem{Text: count(r.Jobs, "job ", "jobs ") + what + " in the last hour", Last: r.Last, Alert: alert})
+		}
 	}
-	if f.Lost.Jobs > 0 {
-		add(problem{Text: count(f.Lost.Jobs, "job was", "jobs were") + " lost within the last hour", Last: f.Lost.Last, Alert: "DeepAffectsJobLost"})
-	}
+	recently(f.Failed, "failed", "DeepAffectsJobFailed")
+	recently(f.Lost, "lost", "DeepAffectsJobLost")
 	return problems
 }

@@ -1,6 +1,6 @@
 "use strict";
-// Brings the page up to date while somebody looks at it, in place, so that focus
-// and scrolling stay as they are. Without it, the page loads itself anew.
+// Updates a visible page in place, so that focus and scrolling stay. Without it, the page
+// reloads itself.
 (() => {
 	const stale = document.getElementById("stale");
 	const busy = () => {
@@ -11,9 +11,9 @@
 	const update = async () => {
 		if (busy()) return;
 		try {
-			const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(9000) });
-			if (!answer.ok && answer.status !== 404) throw new Error(answer.status); // a job may have gone
-			const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+			const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(9000) });
+			if (!response.ok && response.status !== 404) throw new Error(response.status); // the job may have been removed
+			const next = new DOMParser().parseFromString(await response.text(), "text/html");
 			if (busy()) return;
 			const focus = key(document.activeElement);
 			const scrolled = [...document.querySelectorAll(".scroll")].map((e) => e.scrollLeft);

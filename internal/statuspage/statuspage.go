@@ -1,6 +1,5 @@
-// Package statuspage has the pages that a person looks at: how the accounts do,
-// which jobs need a look, and what is known of each. They are rendered by the
-// server, need nothing from elsewhere, and work without their little script.
+// Package statuspage serves the pages for people: the state of the accounts, the jobs that need attention, and the
+// details of each job. They are rendered by the server, load nothing from elsewhere, and work without their script.
 package statuspage
 
 import (
@@ -8,7 +7,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"errors"
 	"html/template"
 	"net/http"
 	"time"
@@ -28,8 +26,7 @@ var script string
 
 var templates = template.Must(template.New("pages").Funcs(functions).ParseFS(pages, "*.html"))
 
-// policy lets the pages have their own style and script, ask this server, and have
-// an empty icon, and nothing else.
+// policy allows the pages their own style and script, requests to this server and an empty icon, and nothing else.
 var policy = "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) +
 	"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
@@ -38,19 +35,17 @@ func hash(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// site is the pages of a collector.
+// site serves the pages of a collector.
 type site struct {
-	collector     *collector.Collector
-	telemetryPath string
-	version       string
+	collector              *collector.Collector
+	TelemetryPath, Version string
 }
 
-// Paths are where a ServeMux is to serve the pages.
+// Paths are the patterns of the pages for a ServeMux.
 var Paths = []string{"/{$}", "/jobs", "/job"}
 
-// New returns a handler of the pages. The path of the metrics and the version are
-// shown on them.
-func New(c *collector.Collector, telemetryPath string, version string) http.Handler {
+// New returns a handler of the pages, which show the path of the metrics and the version.
+func New(c *collector.Collector, telemetryPath, version string) http.Handler {
 	s := &site{c, telemetryPath, version}
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", serve("overview.html", s.overview))
@@ -59,27 +54,17 @@ func New(c *collector.Collector, telemetryPath string, version string) http.Hand
 	return mux
 }
 
-// errNotFound says that what a page is about is not there.
-var errNotFound = errors.New("not found")
-
-// redirect is another page, instead of one's content.
-type redirect string
-
-// serve serves one page.
-func serve(name string, content func(*http.Request) (any, error)) http.Handler {
+// serve serves one page: content returns its data and status, or the address of another page and StatusSeeOther.
+func serve(name string, content func(*http.Request) (data any, status int)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		status := http.StatusOK
-		data, err := content(r)
-		if to, elsewhere := data.(redirect); elsewhere {
-			http.Redirect(w, r, string(to), http.StatusSeeOther)
+		data, status := content(r)
+		if status == http.StatusSeeOther {
+			http.Redirect(w, r, data.(string), status)
 			return
-		}
-		if errors.Is(err, errNotFound) {
-			status = http.StatusNotFound
 		}
 		var text bytes.Buffer
 		if err := templates.ExecuteTemplate(&text, name, data); err != nil {
-			http.Error(w, "The page cannot be written: "+err.Error(), http.StatusInternalServerError)
+			http.Error(w, "The page cannot be rendered: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
 		h := w.Header()
@@ -89,7 +74,7 @@ func serve(name string, content func(*http.Request) (any, error)) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		w.WriteHeader(status)
-		_, _ = w.Write(text.Bytes()) // the reader may have gone
+		_, _ = w.Write(text.Bytes()) // the client may have disconnected
 	})
 }
 
@@ -98,8 +83,5 @@ func (s *site) frame(title string, q query) frame {
 		q.Accounts = append(q.Accounts, a.Name())
 	}
 	q.States = jobs.States[:]
-	return frame{
-		Title: title, Style: template.CSS(style), Script: template.JS(script), At: time.Now(),
-		TelemetryPath: s.telemetryPath, Version: s.version, Query: q,
-	}
+	return frame{s, title, time.Now(), q}
 }

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,7 +76,8 @@ func TestNeedsNothingFromElsewhere(t *testing.T) {
 		"X-Content-Type-Options": "nosniff",
 		"Referrer-Policy":        "no-referrer",
 		"Cache-Control":          "no-store",
-		"Content-Security-Policy": "default-src 'none'; style-src " + hash(styles[0][1]) + "; script-src " + hash(scripts[0][1]) +
+		"Content-Security-Policy": "default-src 'none'; style-src " + hash(styles[0][1]) +
+			"; script-src " + hash(scripts[0][1]) +
 			"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 	} {
 		if got := w.Header().Get(name); got != want {
@@ -90,11 +92,16 @@ func TestNeedsNothingFromElsewhere(t *testing.T) {
 	for _, match := range reference.FindAllStringSubmatch(page, -1) {
 		links = append(links, match[1])
 	}
-	states := []string{"/jobs?state=pending", "/jobs?state=running", "/jobs?state=completed", "/jobs?state=failed", "/jobs?state=lost"}
-	if want := append([]string{"data:,", "#main", "/", "/jobs", "/metrics", "/api/v1/status", "/jobs"}, states...); !slices.Equal(links, want) {
+	want := []string{
+		"data:,", "#main", "/", "/jobs", "/metrics", "/api/v1/status", "/jobs",
+		"/jobs?state=pending", "/jobs?state=running", "/jobs?state=completed", "/jobs?state=failed", "/jobs?state=lost",
+	}
+	if !slices.Equal(links, want) {
 		t.Errorf("links are %q, want %q", links, want)
 	}
-	for _, has := range []string{`<meta http-equiv="refresh" content="30">`, `<html lang="en">`, "deepaffects-monitor 1.2.3"} {
+	for _, has := range []string{
+		`<meta http-equiv="refresh" content="30">`, `<html lang="en">`, "deepaffects-monitor 1.2.3",
+	} {
 		if !strings.Contains(page, has) {
 			t.Errorf("the page lacks %q", has)
 		}
@@ -106,7 +113,7 @@ var (
 	space = regexp.MustCompile(`\s+`)
 )
 
-// text is what one reads on a page; a cell of a table ends with a bar.
+// text returns the visible text of a page; a cell of a table ends with a bar.
 func text(page string) string {
 	page = script.ReplaceAllString(styleElement.ReplaceAllString(page, ""), "")
 	page = regexp.MustCompile(`</t[hd]>`).ReplaceAllString(page, " |")
@@ -130,19 +137,19 @@ func TestShowsAccounts(t *testing.T) {
 			t.Fatal("there is one account")
 		}
 		for _, want := range []string{
-			"Needs a look alpha : 1 job has failed within the last hour . The last one 30 s ago . What to do (DeepAffectsJobFailed)",
-			"alpha | Up : the API answers | 2 | 1 | 5 of 100 | beta | Not asked yet | 0 | 0 | no limit |",
-			"Account alpha Up : the API answers. Last success: 30 s ago .",
+			"Problems alpha : 1 job failed in the last hour . Last: 30 s ago . What to do (DeepAffectsJobFailed)",
+			"alpha | Up : the API responds | 2 | 1 | 5 of 100 | beta | Not polled yet | 0 | 0 | no limit |",
+			"Account alpha Up : the API responds. Last success: 30 s ago .",
 			"pending | 1 | running | 1 | completed | 2 | failed | 1 | lost | 0 | Oldest unfinished job: 1 min 45 s.",
 			"Per minute: 5 of 5 used, 0 left; more in 31 s",
 			"Per day: 5 of 100 used, 95 left; more in 1 d (2000-01-02 00:02 UTC)",
-			"Jobs due now ", "A request must save ",
+			"Jobs due now ", "Price of a poll ",
 			"http | 5 | – | 0 |",
 			"Failed with com.deepaffects.BadRequest : 1.",
 			"f | – | failed | com.deepaffects.BadRequest | 30 s ago 00:01:15 UTC | 1 min 15 s |",
-			"Job | API | When | Why | p | – | due | not looked at yet | r | – | in ",
+			"Job | API | Time | Reason | p | – | due | not polled yet | r | – | in ",
 			"r | – | running | 1 min 45 s | 30 s ago | in ",
-			"p | – | pending | 1 min 45 s | none yet | due | not looked at yet |",
+			"p | – | pending | 1 min 45 s | none yet | due | not polled yet |",
 			"c1 team= t | asr | 30 s ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 31 s |",
 			"c2 | – | 30 s ago | 1 min 15 s | – | – | – | – |",
 		} {
@@ -151,9 +158,10 @@ func TestShowsAccounts(t *testing.T) {
 			}
 		}
 		for _, want := range []string{
-			"beta Not asked yet. Last success: never .",
-			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 A request must save 0.1 s of delay Sources of request IDs None yet. ",
-			"There is no job yet. Name request IDs in the configuration",
+			"beta Not polled yet. Last success: never .",
+			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 Price of a poll 0.1 s of delay " +
+				"Sources of request IDs None yet. ",
+			"No jobs yet. List request IDs in the configuration",
 		} {
 			if !strings.Contains(text(beta), want) {
 				t.Errorf("account beta lacks %q", want)
@@ -163,8 +171,8 @@ func TestShowsAccounts(t *testing.T) {
 			t.Logf("the page reads: %s", text(page))
 		}
 		for _, want := range []string{
-			`Forecast: jobs to come \d+ Forecast: requests each \d\.\d A request`,
-			`in \d min( \d+ s)? \| \d+ % likely to have ended, jobs like it take \d+ s \|`,
+			`Forecast: new jobs \d+ Forecast: polls per job \d\.\d Price`,
+			`in \d min( \d+ s)? \| \d+ % likely to have finished; similar jobs take \d+s \|`,
 		} {
 			if !regexp.MustCompile(want).MatchString(text(alpha)) {
 				t.Errorf("account alpha has nothing like %s", want)
@@ -181,7 +189,7 @@ func TestShowsAccounts(t *testing.T) {
 			}
 		}
 		if strings.Contains(beta, "<meter") {
-			t.Error("there is a meter without a limit")
+			t.Error("a meter without a limit")
 		}
 		for _, not := range []string{"the-key", "spoken"} {
 			if strings.Contains(page, not) {
@@ -191,43 +199,87 @@ func TestShowsAccounts(t *testing.T) {
 	})
 }
 
-// What an operator who was woken looks for is at the top, says whose trouble it is,
-// and leads to what to do about it.
-func TestNeedsALook(t *testing.T) {
-	answers := func(status int, body string) http.RoundTripper {
+// A job that is due is shown as due although time passes while the page is made.
+func TestDueWhileTimePasses(t *testing.T) {
+	var now atomic.Int64
+	clock := func() time.Time { return time.UnixMilli(now.Add(1)) }
+	c, err := collector.New([]collector.Config{config("a")}, collector.Options{Transport: vendor{}, Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	track(t, c, "a", jobs("p")...)
+	page := text(get(c, "GET", "/").Body.String())
+	for _, want := range []string{"Job | API | Time | Reason | p | – | due |", "none yet | due | not polled yet |"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q: %s", want, page)
+		}
+	}
+}
+
+// Problems are at the top, and lead to their runbooks.
+func TestProblems(t *testing.T) {
+	responds := func(status int, body string) http.RoundTripper {
 		return roundTripper(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}, nil
 		})
 	}
-	for _, tt := range []struct {
-		name   string
+	unreachable := roundTripper(func(*http.Request) (*http.Response, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("no route to host")}
+	})
+	for name, tt := range map[string]struct {
 		api    http.RoundTripper
 		change func(*collector.Config)
 		passes time.Duration // between two rounds
-		want   string        // what the section says
+		want   string        // pattern of the section's text
 		alert  string        // whose runbook it links to
 	}{
-		{"nothing", vendor{"x": running}, nil, 0, "Nothing.", ""},
-		{"a refused key", answers(401, ""), nil, 0, "The API refuses our key : the API answered HTTP 401 . Asked again in 5 min .", "DeepAffectsAPIKeyRefused"},
-		{"a key that is not there", vendor{}, func(c *collector.Config) {
-			c.Key = func() (string, error) { return "", errors.New("the secret store is sealed") }
-		}, 0,
-			"The API key cannot be read : the secret store is sealed .", "DeepAffectsAPIKeyRefused"},
-		{"too many requests", answers(429, ""), nil, 0, "The API refuses our requests as too many at once : the API answered HTTP 429 . Asked again in ", "DeepAffectsQuotaRefused"},
-		{"the vendor's failure", answers(503, ""), nil, 0, "The API itself fails : the API answered HTTP 503 . Asked again in 10 s .", "DeepAffectsAPIDown"},
-		{"no network", roundTripper(func(*http.Request) (*http.Response, error) {
-			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("no route to host")}
-		}), nil, 0, "The API cannot be reached from here : asking the API: dial tcp: no route to host . Asked again in 10 s .", "DeepAffectsAPIDown"},
-		{"something in between", answers(200, "<html>"), nil, 0, "What answers does not answer as the API does : ", "DeepAffectsAPIDown"},
-		{"a day's quota", vendor{"x": running}, func(c *collector.Config) { c.RequestsPerDay = 1 }, 2 * time.Hour,
-			"The day's quota is used up, and 1 job waits for it . Asked again in 22 h 1 min .", "DeepAffectsDayQuotaRunsOut"},
-		{"a source", vendor{"x": running}, func(c *collector.Config) { c.RequestIDURLs = []string{"http://127.0.0.1:1/ids"} }, 0,
-			"Request IDs by url do not come as they should : http://127.0.0.1:1/ids: ", "DeepAffectsSourceFailing"},
-		{"a failed job", vendor{"x": failed}, nil, 0, "1 job has failed within the last hour . The last one now .", "DeepAffectsJobFailed"},
-		{"a lost job", vendor{}, nil, 20 * time.Minute, "1 job was lost within the last hour . The last one now .", "DeepAffectsJobLost"},
-		{"a job that failed long ago", vendor{"x": failed}, nil, 2 * time.Hour, "Nothing.", ""},
+		"none": {api: vendor{"x": running}, want: `None\.`},
+		"a rejected key": {
+			api: responds(401, ""), alert: "DeepAffectsAPIKeyRefused",
+			want: `The API rejects the API key : .*HTTP 401 \. Next attempt: in 5 min`,
+		},
+		"an unreadable key": {
+			api: vendor{}, change: func(c *collector.Config) {
+				c.Key = func() (string, error) { return "", errors.New("the secret store is sealed") }
+			},
+			want: `The API key cannot be read : the secret store is sealed \.`, alert: "DeepAffectsAPIKeyRefused",
+		},
+		"too many requests": {
+			api: responds(429, ""), alert: "DeepAffectsQuotaRefused",
+			want: `The API rejects requests: too many at once : .*HTTP 429 \. Next attempt: in `,
+		},
+		"an error of the API": {
+			api: responds(503, ""), alert: "DeepAffectsAPIDown",
+			want: `The API reports an internal error : .*HTTP 503 \. Next attempt: in 10 s`,
+		},
+		"no network": {
+			api: unreachable, alert: "DeepAffectsAPIDown",
+			want: `The API is unreachable : .*dial tcp: no route to host \. Next attempt: in 10 s`,
+		},
+		"another server": {
+			api: responds(200, "<html>"), alert: "DeepAffectsAPIDown",
+			want: `The response is not a valid response of the API : `,
+		},
+		"a used daily quota": {
+			api: vendor{"x": running}, change: func(c *collector.Config) { c.RequestsPerDay = 1 }, passes: 2 * time.Hour,
+			want:  `The daily quota is used up, and 1 job is due \. Next attempt: in 22 h 1 min`,
+			alert: "DeepAffectsDayQuotaRunsOut",
+		},
+		"a failing source": {
+			api: vendor{"x": running}, alert: "DeepAffectsSourceFailing",
+			change: func(c *collector.Config) { c.RequestIDURLs = []string{"http://127.0.0.1:1/ids"} },
+			want:   `Request IDs cannot be read from source url : http://127\.0\.0\.1:1/ids: `,
+		},
+		"a failed job": {
+			api: vendor{"x": failed}, want: `1 job failed in the last hour \. Last: now`, alert: "DeepAffectsJobFailed",
+		},
+		"a lost job": {
+			api: vendor{}, passes: 20 * time.Minute, alert: "DeepAffectsJobLost",
+			want: `1 job lost in the last hour \. Last: now`,
+		},
+		"a job that failed long ago": {api: vendor{"x": failed}, passes: 2 * time.Hour, want: `None\.`},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := unlimited("a")
 				if tt.change != nil {
@@ -235,7 +287,7 @@ func TestNeedsALook(t *testing.T) {
 				}
 				m := watch(t, tt.api, c)
 				track(t, m, "a", jobs("x")...)
-				_ = m.Once(t.Context()) // nothing may be asked
+				_ = m.Once(t.Context()) // polling may be impossible
 				if tt.passes > 0 {
 					<-time.After(tt.passes)
 					_ = m.Once(t.Context())
@@ -243,37 +295,46 @@ func TestNeedsALook(t *testing.T) {
 				page := get(m, "GET", "/").Body.String()
 				_, section, _ := strings.Cut(page, `<h2 id="problems">`)
 				section, _, _ = strings.Cut(section, "<section")
-				if got := text(section); !strings.Contains(got, tt.want) {
-					t.Errorf("it says %q, want %q", got, tt.want)
+				if got := text(section); !regexp.MustCompile(tt.want).MatchString(got) {
+					t.Errorf("the section reads %q, want %s", got, tt.want)
 				}
-				links := regexp.MustCompile(`href="[^"]*runbooks\.md#([^"]*)"`).FindAllStringSubmatch(section, -1)
-				if tt.alert == "" {
-					if len(links) > 0 || !strings.Contains(page, "<title>DeepAffects jobs<") {
-						t.Errorf("runbooks %v, or the title tells of a problem", links)
-					}
-					return
-				}
-				if len(links) != 1 || links[0][1] != strings.ToLower(tt.alert) || !strings.Contains(page, "<title>(1) DeepAffects jobs<") {
-					t.Errorf("runbooks %v, want one of %s; or the title does not tell", links, tt.alert)
-				}
-				book, err := os.ReadFile("../../docs/runbooks.md")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !strings.Contains(string(book), "\n## "+tt.alert+"\n") {
-					t.Errorf("%s has no runbook", tt.alert)
-				}
+				checkRunbook(t, page, section, tt.alert)
 			})
 		})
 	}
 }
 
-// roundTripper is an API that answers everything in one way.
+// checkRunbook checks that a problem, if there is one, is in the title and links to the
+// runbook of its alert.
+func checkRunbook(t *testing.T, page, section, alert string) {
+	t.Helper()
+	links := regexp.MustCompile(`href="[^"]*runbooks\.md#([^"]*)"`).FindAllStringSubmatch(section, -1)
+	if alert == "" {
+		if len(links) > 0 || !strings.Contains(page, "<title>DeepAffects jobs<") {
+			t.Errorf("runbooks %v, or a problem in the title", links)
+		}
+		return
+	}
+	if len(links) != 1 || links[0][1] != strings.ToLower(alert) {
+		t.Errorf("runbooks %v, want one of %s", links, alert)
+	}
+	if !strings.Contains(page, "<title>(1) DeepAffects jobs<") {
+		t.Error("the title does not count the problem")
+	}
+	book, err := os.ReadFile("../../docs/runbooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(book), "\n## "+alert+"\n") {
+		t.Errorf("%s has no runbook", alert)
+	}
+}
+
+// roundTripper is an API with one response to everything.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A register that cannot be written is a problem for as long as it cannot.
 func TestStoreFails(t *testing.T) {
 	dir := t.TempDir()
 	c, err := collector.New([]collector.Config{config("a")}, collector.Options{Transport: vendor{}, StateDirectory: dir})
@@ -287,7 +348,7 @@ func TestStoreFails(t *testing.T) {
 	}
 	defer db.Close()
 	a := c.Accounts()[0]
-	const problem = "The register cannot be written: what comes in is refused, and nothing is asked, until it can : "
+	const problem = "The store is not writable: "
 	for i, step := range []struct {
 		statement string
 		fails     bool
@@ -298,15 +359,16 @@ func TestStoreFails(t *testing.T) {
 		if _, err := db.Exec(step.statement); err != nil {
 			t.Fatal(err)
 		}
-		_, _, err := a.Track(t.Context(), submission.HTTP, jobs(fmt.Sprint(i)))
+		_, _, err := a.Register(submission.HTTP, jobs(fmt.Sprint(i)))
 		page := text(get(c, "GET", "/").Body.String())
-		if (err != nil) != step.fails || strings.Contains(page, problem) != step.fails || strings.Contains(page, "no more") != step.fails {
+		shown := strings.Contains(page, problem)
+		if (err != nil) != step.fails || shown != step.fails || strings.Contains(page, "no more") != step.fails {
 			t.Errorf("after %s: %v; the page reads: %s", step.statement, err, page)
 		}
 	}
 }
 
-// How jobs failed is added up, the most frequent error code first; each leads to its jobs.
+// Failed jobs are counted by error code, the most frequent first, with links to the jobs.
 func TestCauses(t *testing.T) {
 	api := vendor{}
 	c := watch(t, api, unlimited("a"))
@@ -321,7 +383,8 @@ func TestCauses(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := get(c, "GET", "/").Body.String()
-	want := "Failed with com.deepaffects.Code0 : 7, com.deepaffects.Code1 : 6, com.deepaffects.Code2 : 5, com.deepaffects.Code3 : 4, com.deepaffects.Code4 : 3, others: 3."
+	want := "Failed with com.deepaffects.Code0 : 7, com.deepaffects.Code1 : 6, com.deepaffects.Code2 : 5, " +
+		"com.deepaffects.Code3 : 4, com.deepaffects.Code4 : 3, others: 3."
 	if !strings.Contains(text(page), want) {
 		t.Errorf("the page lacks %q: %s", want, text(page))
 	}
@@ -329,13 +392,19 @@ func TestCauses(t *testing.T) {
 	if !strings.Contains(page, html.EscapeString(link)) {
 		t.Errorf("no link to %s", link)
 	}
-	if list := get(c, "GET", link).Body.String(); strings.Count(list, "<bdi>job-1-") != 6 || strings.Count(list, "<bdi>job-") != 6 {
+	list := get(c, "GET", link).Body.String()
+	if strings.Count(list, "<bdi>job-1-") != 6 || strings.Count(list, "<bdi>job-") != 6 {
 		t.Errorf("not the jobs with that code: %s", text(list))
 	}
-	if job := get(c, "GET", "/job?request_id=job-1-0").Body.String(); !strings.Contains(job, html.EscapeString(link)) || !strings.Contains(job, "runbooks.md#deepaffectsjobfailed") {
-		t.Error("a failed job does not lead to those that failed alike, or not to what to do")
+	job := get(c, "GET", "/job?request_id=job-1-0").Body.String()
+	for _, want := range []string{html.EscapeString(link), "runbooks.md#deepaffectsjobfailed"} {
+		if !strings.Contains(job, want) {
+			t.Errorf("the page of a failed job lacks a link to %s", want)
+		}
 	}
 }
+
+var rowHeader = regexp.MustCompile(`<th scope="row"><a [^>]*><bdi>([^<]*)</bdi></a>`)
 
 // rows returns the IDs in each table of jobs.
 func rows(page string) (failed, unfinished, completed []string) {
@@ -343,7 +412,7 @@ func rows(page string) (failed, unfinished, completed []string) {
 	for i, heading := range []string{`<h3 id="failed-0">`, `<h3 id="unfinished-0">`, `<h3 id="completed-0">`} {
 		_, table, _ := strings.Cut(page, heading)
 		table, _, _ = strings.Cut(table[1:], "<h3")
-		for _, match := range regexp.MustCompile(`<th scope="row"><a [^>]*><bdi>([^<]*)</bdi></a>`).FindAllStringSubmatch(table, -1) {
+		for _, match := range rowHeader.FindAllStringSubmatch(table, -1) {
 			tables[i] = append(tables[i], html.UnescapeString(match[1]))
 		}
 	}
@@ -396,7 +465,9 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}
 		}
-		for _, want := range []string{"The latest 10 of 26.", "The oldest 10 of 25.", "Failed with com.deepaffects.BadRequest : 25."} {
+		for _, want := range []string{
+			"The latest 10 of 26.", "The oldest 10 of 25.", "Failed with com.deepaffects.BadRequest : 25.",
+		} {
 			if !strings.Contains(text(page), want) {
 				t.Errorf("the page lacks %q", want)
 			}
@@ -404,10 +475,13 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 	})
 }
 
-// What users and the API write comes out as text, and links lead to the job.
+// Input of users and of the API is shown as text, and links lead to the job.
 func TestHostileJobs(t *testing.T) {
 	const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>`
-	ids := []string{evil, "javascript:alert(1)", "a/../b?c#d%2F&account=a", "{{.}}", "//evil.example", "ä b", "\u202eabc", strings.Repeat("x", 128)}
+	ids := []string{
+		evil, "javascript:alert(1)", "a/../b?c#d%2F&account=a", "{{.}}", "//evil.example", "ä b", "\u202eabc",
+		strings.Repeat("x", 128),
+	}
 	c := watch(t, nil, config("a"), config(evil))
 	for _, account := range []string{"a", evil} {
 		for _, id := range ids {
@@ -419,7 +493,8 @@ func TestHostileJobs(t *testing.T) {
 	if diff := cmp.Diff(ids, shown); diff != "" {
 		t.Errorf("IDs (-want +got):\n%s", diff)
 	}
-	pages := map[string]string{"the overview": page, "the list": get(c, "GET", "/jobs?q="+url.QueryEscape(evil)+"&state="+url.QueryEscape(evil)).Body.String()}
+	search := "/jobs?q=" + url.QueryEscape(evil) + "&state=" + url.QueryEscape(evil)
+	pages := map[string]string{"the overview": page, "the list": get(c, "GET", search).Body.String()}
 	var got, want []string
 	for _, match := range regexp.MustCompile(`href="(/job\?[^"]*)"`).FindAllStringSubmatch(page, -1) {
 		target := html.UnescapeString(match[1])
@@ -431,7 +506,8 @@ func TestHostileJobs(t *testing.T) {
 		got = append(got, link.Query().Get("account")+" "+id)
 		w := get(c, "GET", target)
 		pages[target] = w.Body.String()
-		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `<h1>Job <bdi class="whole">`+html.EscapeString(id)) && !strings.ContainsAny(id, `"'`) {
+		heading := `<h1>Job <bdi class="whole">` + html.EscapeString(id)
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), heading) && !strings.ContainsAny(id, `"'`) {
 			t.Errorf("%s: HTTP %d, another job", target, w.Code)
 		}
 		json := regexp.MustCompile(`href="/api/v1/jobs/([^"?]*)\?account=`).FindStringSubmatch(w.Body.String())
@@ -459,8 +535,8 @@ func TestHostileJobs(t *testing.T) {
 	}
 }
 
-// The list finds jobs by a part of their ID, by state and by account, and goes on
-// to older ones.
+// The list finds jobs by a part of their ID, by state and by account, and continues with
+// older ones.
 func TestList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := watch(t, vendor{"done-1": completed, "broken": failed}, unlimited("alpha"), config("beta"))
@@ -472,7 +548,7 @@ func TestList(t *testing.T) {
 		}
 		found := func(target string) (ids []string, more string) {
 			page := get(c, "GET", target).Body.String()
-			for _, match := range regexp.MustCompile(`<th scope="row"><a [^>]*><bdi>([^<]*)</bdi></a>`).FindAllStringSubmatch(page, -1) {
+			for _, match := range rowHeader.FindAllStringSubmatch(page, -1) {
 				ids = append(ids, match[1])
 			}
 			if match := regexp.MustCompile(`href="([^"]*)" rel="next"`).FindStringSubmatch(page); match != nil {
@@ -493,10 +569,12 @@ func TestList(t *testing.T) {
 				t.Errorf("%s: %q, more %q; want %q", target, ids, more, want)
 			}
 		}
-		// Whoever has the whole ID wants to see that job.
+		// A search for a whole ID leads to the job.
 		for target, want := range map[string]string{
-			"/jobs?q=broken": "/job?account=alpha&request_id=broken", "/jobs?q=done-1&account=beta": "/job?account=beta&request_id=done-1",
-			"/jobs?q=done-1": "", "/jobs?q=broken&state=failed": "",
+			"/jobs?q=broken":              "/job?account=alpha&request_id=broken",
+			"/jobs?q=done-1&account=beta": "/job?account=beta&request_id=done-1",
+			"/jobs?q=done-1":              "",
+			"/jobs?q=broken&state=failed": "",
 		} {
 			if got := get(c, "GET", target).Header().Get("Location"); got != want {
 				t.Errorf("%s leads to %q, want %q", target, got, want)
@@ -510,12 +588,15 @@ func TestList(t *testing.T) {
 	})
 }
 
-// The page of a job tells its life and its result, with a picture of who speaks when.
+// The page of a job shows its timeline, its result and its conversation.
 func TestJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := vendor{"c": running, "f": failed, "r": running}
 		c := watch(t, api, unlimited("a"))
-		track(t, c, "a", submission.Job{RequestID: "c", API: "asr", AudioSeconds: 90, SubmittedAt: time.Now().Add(-time.Hour), Labels: map[string]string{"team": "x"}})
+		track(t, c, "a", submission.Job{
+			RequestID: "c", API: "asr", AudioSeconds: 90, SubmittedAt: time.Now().Add(-time.Hour),
+			Labels: map[string]string{"team": "x"},
+		})
 		track(t, c, "a", jobs("f", "r")...)
 		for range 2 {
 			<-time.After(time.Minute)
@@ -526,16 +607,27 @@ func TestJob(t *testing.T) {
 		}
 		for id, wants := range map[string][]string{
 			"c": {
-				"Job c completed", "API asr Registered by http Length given 1 min 30 s team x",
+				"Job c completed", "API asr Registered by http Audio length 1 min 30 s team x",
 				"Submitted 1999-12-31 23:00:00 UTC 1 h 2 min ago", "Registered 2000-01-01 00:00:00 UTC 2 min ago, 1 h later",
-				"Last known to be unfinished 2000-01-01 00:01:00 UTC", "Found completed 2000-01-01 00:02:00 UTC now",
-				"Confidence 75.6 % Speakers 2 Words 2 Recording 1 min 31 s Speech 1 min 30 s Words a second 0.02 Overlapping words 0",
+				"Last seen unfinished 2000-01-01 00:01:00 UTC", "Completion observed 2000-01-01 00:02:00 UTC now",
+				"Result Confidence 75.6 % Speakers 2 Words 2 Speech 1 min 30 s Recording 1 min 31 s",
+				"Words per second 0.02 Dominant speaker 99.4 % Overlapping words 0",
 				"2 speakers over 1 min 31 s. No pause of a second or more.",
-				"Speaker 0 | 1 min 30 s | 1 | 1 | 50.0 % |", "It took 1 h 2 min, or up to 1 min less.", "Confidence, and its part of the speech: 50 to 70 %: 99.4 % 95 % and more: 0.6 %",
-				"Confidence | 50.0 % | 50.0 % | 100.0 % | 100.0 % | 100.0 % | 75.0 % |", "Length | 0.5 s | 0.5 s | 89.5 s | 89.5 s | 89.5 s | 45 s |",
+				"Speaker 0 | 1 min 30 s | 1 | 1 | 50.0 % |", "Duration: 1 h 2 min, or up to 1 min less.",
+				"Confidence, and its share of the speech: 50 to 70 %: 99.4 % 95 % and more: 0.6 %",
+				"Of the words | Min | Median | 90th percentile | 99th percentile | Max | Mean |",
+				"Confidence | 50.0 % | 50.0 % | 100.0 % | 100.0 % | 100.0 % | 75.0 % |",
+				"Length | 0.5 s | 0.5 s | 89.5 s | 89.5 s | 89.5 s | 45 s |",
 			},
-			"f": {"Job f failed : com.deepaffects.BadRequest – jobs that failed alike – what to do", "Found failed", "It took 1 min, or up to 1 min less."},
-			"r": {"Job r running", "Last answer 2000-01-01 00:02:00 UTC now", "Next request", "It is 2 min old. ", "A request about it would save 0 s of expected delay; it is asked about when that is 0.1 s."},
+			"f": {
+				"Job f failed : com.deepaffects.BadRequest – jobs with the same error – what to do", "Failure observed",
+				"Duration: 1 min, or up to 1 min less.",
+			},
+			"r": {
+				"Job r running", "Last response 2000-01-01 00:02:00 UTC now", "Next poll", "Age: 2 min. ",
+				"Unlikely to have finished; similar jobs take 42s; a poll now would save 0 s of expected delay, " +
+					"the current minimum is 0.1 s.",
+			},
 		} {
 			page := text(get(c, "GET", "/job?request_id="+id).Body.String())
 			for _, want := range wants {
@@ -554,16 +646,16 @@ func TestJob(t *testing.T) {
 			`<path class="c5" d="M0.0 27h5.5v18H0.0z"/>`,         // speaker 1: 0 to 0.5 s
 		} {
 			if !strings.Contains(svg, want) {
-				t.Errorf("the picture lacks %s: %s", want, svg)
+				t.Errorf("the drawing lacks %s: %s", want, svg)
 			}
 		}
 		if page := get(c, "GET", "/job?request_id=f").Body.String(); strings.Contains(page, `role="img"`) {
-			t.Error("a failed job has a picture")
+			t.Error("a failed job has a drawing")
 		}
 	})
 }
 
-// Every element is closed, every ID is there once, and what refers to one finds it.
+// Every element is closed, every ID is unique, and every reference to an ID resolves.
 func TestIsWellFormed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := watch(t, vendor{"c": completed, "f": failed, "r": running}, config("a"), unlimited("b"))
@@ -571,13 +663,13 @@ func TestIsWellFormed(t *testing.T) {
 		if err := c.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for target, most := range map[string]int{"/": 8, "/jobs": 1, "/job?account=a&request_id=c": 3} {
-			wellFormed(t, get(c, "GET", target).Body.String(), most)
+		for target, fewest := range map[string]int{"/": 8, "/jobs": 1, "/job?account=a&request_id=c": 3} {
+			wellFormed(t, get(c, "GET", target).Body.String(), fewest)
 		}
 	})
 }
 
-// wellFormed checks a page, which has so many labels at least.
+// wellFormed checks a page with at least fewest labels.
 func wellFormed(t *testing.T, page string, fewest int) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(script.ReplaceAllString(page, "")))

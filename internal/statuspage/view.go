@@ -2,10 +2,10 @@ package statuspage
 
 import (
 	"fmt"
-	"html/template"
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,21 +15,18 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// frame is what is around the content of each page.
+// frame is the data around the content of each page.
 type frame struct {
-	Title         string
-	Style         template.CSS
-	Script        template.JS
-	At            time.Time
-	TelemetryPath string
-	Version       string
-	Query         query
+	*site
+	Title string
+	At    time.Time
+	Query query
 }
 
-// query is what the search was given.
+// query is the input of the search.
 type query struct {
 	Text, Account, State string
-	ErrorCode            string   // of failed jobs; only links ask for it
+	ErrorCode            string   // of failed jobs; set by links only
 	Accounts, States     []string // to choose from
 }
 
@@ -43,42 +40,29 @@ type overview struct {
 type account struct {
 	collector.Snapshot
 	Problems []problem
-	States   []stateCount
+	States   []group
 	Quota    []quota
 	Sources  []sourceView
 
 	Failures    failures
-	Causes      []cause
+	Causes      []group
 	OtherCauses int // jobs that failed with other error codes
 
-	Next                          []jobView
-	Failed, Unfinished, Completed []jobView
+	Next, Failed, Unfinished, Completed []jobView
 }
 
-// TroubleText says why the API is down, where it is.
+// TroubleText is the reason why the API is down, for use inside a sentence.
 func (a account) TroubleText() string {
-	return inside(troubles[a.Trouble.Outcome].Text)
+	text := troubleOf(a.API.Trouble).Text
+	return strings.ToLower(text[:1]) + text[1:]
 }
 
-// inside is a sentence's text as it is within another.
-func inside(text string) string { return strings.ToLower(text[:1]) + text[1:] }
+// UnfinishedJobs and FailedJobs, which includes lost ones, are all such jobs; the page shows some of them.
+func (a account) UnfinishedJobs() int { return a.Counts[jobs.Pending] + a.Counts[jobs.Running] }
+func (a account) FailedJobs() int     { return a.Counts[jobs.Failed] + a.Counts[jobs.Lost] }
 
-// UnfinishedJobs is how many there are, of which the page shows some.
-func (a account) UnfinishedJobs() int {
-	return a.Counts[jobs.Pending] + a.Counts[jobs.Running]
-}
-
-// FailedJobs is how many failed or were lost, of which the page shows some.
-func (a account) FailedJobs() int { return a.Counts[jobs.Failed] + a.Counts[jobs.Lost] }
-
-// Empty says that there has been no job yet.
+// Empty reports that there are no jobs.
 func (a account) Empty() bool { return a.Counts == [len(jobs.States)]int{} }
-
-type stateCount struct {
-	State string
-	Jobs  int
-	Link  string // to those jobs
-}
 
 // quota is one window of the quota.
 type quota struct {
@@ -86,7 +70,7 @@ type quota struct {
 	schedule.Usage
 }
 
-// perMinute is the minute's quota. A fraction of a request is one in a longer time.
+// perMinute returns the quota per minute. A limit below 1 becomes one request in a longer time.
 func perMinute(u schedule.Usage) quota {
 	if u.Limit >= 1 {
 		return quota{"minute", u}
@@ -95,39 +79,41 @@ func perMinute(u schedule.Usage) quota {
 	return quota{window, schedule.Usage{Limit: 1, Used: math.Round(u.Used / u.Limit), Resets: u.Resets}}
 }
 
-// Unlimited says that there is no limit to measure by.
+// Unlimited reports that there is no limit.
 func (q quota) Unlimited() bool { return math.IsInf(q.Limit, 1) }
 
-// Left is what may still be sent now.
+// Left is the number of requests that may be sent now.
 func (q quota) Left() float64 { return max(q.Limit-q.Used, 0) }
 
-// Low is from where on little is left.
-func (q quota) Low() float64 { return q.Limit / 2 }
-
-// High is from where on hardly anything is left.
+// Low and High are the usages above which little and almost nothing is left.
+func (q quota) Low() float64  { return q.Limit / 2 }
 func (q quota) High() float64 { return q.Limit * 0.9 }
 
-// sourceView is where request IDs come from.
+// sourceView is a source of request IDs.
 type sourceView struct {
 	Source      submission.Source
 	Jobs        int // registered by it, ever
 	LastSuccess time.Time
 	Errors      int
 	Problem     *collector.SourceProblem // the last one; nil: none since the start
-	Failing     bool                     // nothing has gone well since that
+	Failing     bool                     // there was no success since
 }
 
-// sourcesOf are the sources that have been of any use, or should have been.
+// sourcesOf returns the sources that have been used.
 func sourcesOf(s *collector.Snapshot) (views []sourceView) {
 	for _, from := range submission.Sources {
-		v := sourceView{Source: from, Jobs: int(s.Totals.Registered[from]), LastSuccess: s.SourceSuccess[from], Errors: int(s.Totals.SourceErrors[from])}
+		v := sourceView{
+			Source: from, LastSuccess: s.SourceSuccess[from],
+			Jobs:   int(s.Totals.Counter(jobs.JobsRegistered, string(from))),
+			Errors: int(s.Totals.Counter(jobs.SourceErrors, string(from))),
+		}
 		if from == submission.Webhook {
 			v.LastSuccess = s.WebhookReceived
 		}
 		if p, found := s.SourceProblems[from]; found {
 			v.Problem, v.Failing = &p, p.At.After(v.LastSuccess)
 		}
-		// The configuration is always read, whether it names a job or not.
+		// The configuration is always read, even if it lists no job.
 		if v.Jobs > 0 || v.Errors > 0 || from != submission.Config && !v.LastSuccess.IsZero() {
 			views = append(views, v)
 		}
@@ -137,81 +123,56 @@ func sourcesOf(s *collector.Snapshot) (views []sourceView) {
 
 // jobView is a job as a row of a table.
 type jobView struct {
-	jobs.Job
-	Link     string // to all that is known of it
+	*jobs.Job
+	Link     string // to its page
 	Took     time.Duration
 	NextPoll time.Time
-	Why      string // it is asked about then
+	Why      string // the reason for the time of the next poll
 }
 
-// Bad and Good say how the job has ended.
+// Bad and Good report how the job ended.
 func (j jobView) Bad() bool  { return isFailed(j.State) }
-func (j jobView) Good() bool { return isCompleted(j.State) }
+func (j jobView) Good() bool { return j.State == jobs.Completed }
 
-// links are where an account's jobs are found.
-type links struct{ account string } // empty: there is only one
+// links makes links to an account's jobs. It is the account's name; empty if it is the only one.
+type links string
 
 func linksOf(accounts []*collector.Account, a *collector.Account) links {
 	if len(accounts) > 1 {
-		return links{a.Name()}
+		return links(a.Name())
 	}
-	return links{}
+	return ""
 }
 
-func (l links) values(name, value string) url.Values {
-	v := url.Values{name: {value}}
-	if l.account != "" {
-		v.Set("account", l.account)
+// link returns a link with parameters: names, each followed by its value. It leaves out those that are empty.
+func (l links) link(path string, parameters ...string) string {
+	v := make(url.Values)
+	for pair := range slices.Chunk(append(parameters, "account", string(l)), 2) {
+		if pair[1] != "" {
+			v.Set(pair[0], pair[1])
+		}
 	}
-	return v
+	return strings.TrimSuffix(path+"?"+v.Encode(), "?")
 }
 
-func (l links) job(id string) string { return "/job?" + l.values("request_id", id).Encode() }
-
-// failed are the jobs that failed with an error code.
+// failed links to the jobs that failed with an error code.
 func (l links) failed(code string) string {
-	v := l.values("state", jobs.Failed.String())
-	v.Set("error_code", code)
-	return "/jobs?" + v.Encode()
+	return l.link("/jobs", "state", jobs.Failed.String(), "error_code", code)
 }
 
-func (l links) json(id string) string {
-	link := "/api/v1/jobs/" + url.PathEscape(id)
-	if l.account != "" {
-		link += "?account=" + url.QueryEscape(l.account)
+// rows returns jobs as rows of a table.
+func (l links) rows(a *collector.Account, now time.Time, of ...*jobs.Job) (rows []jobView) {
+	for _, j := range of {
+		row := jobView{Job: j, Link: l.link("/job", "request_id", j.RequestID), Took: j.Age(now)}
+		if reason, waits := a.Explain(j.RequestID); waits {
+			row.NextPoll, row.Why = reason.At, reason.Short()
+		}
+		rows = append(rows, row)
 	}
-	return link
+	return rows
 }
 
-// row is a job as a row of a table.
-func (l links) row(j jobs.Job, next, now time.Time) jobView {
-	return jobView{Job: j, Link: l.job(j.RequestID), Took: j.Age(now), NextPoll: next}
-}
-
-// why says in a few words why a job is asked about when it is.
-func why(r schedule.Reason) string {
-	switch {
-	case r.UnderWay:
-		return "being asked about"
-	case r.Held:
-		return "the last answer asks to wait, or was of no use"
-	case r.AtOnce:
-		return "not looked at yet"
-	}
-	chance := fmt.Sprintf("%.0f %% likely to have ended", 100*r.Chance)
-	switch {
-	case r.Chance < .005:
-		chance = "hardly likely to have ended"
-	case r.Chance > .995:
-		chance = "almost certain to have ended"
-	}
-	if r.Overdue || r.Worth >= r.Price {
-		return chance
-	}
-	return chance + ", jobs like it take " + duration(r.Expected)
-}
-
-func (s *site) overview(*http.Request) (any, error) {
+func (s *site) overview(*http.Request) (any, int) {
 	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs", query{})}
 	for _, a := range accounts {
@@ -222,42 +183,26 @@ func (s *site) overview(*http.Request) (any, error) {
 	if o.Problems > 0 {
 		o.Frame.Title = fmt.Sprintf("(%d) %s", o.Problems, o.Frame.Title)
 	}
-	return o, nil
+	return o, http.StatusOK
 }
 
 func viewOf(a *collector.Account, to links) account {
 	v := account{Snapshot: a.Snapshot()}
 	for i, state := range jobs.States {
-		link := "/jobs?" + to.values("state", state).Encode()
-		v.States = append(v.States, stateCount{state, v.Counts[i], link})
+		v.States = append(v.States, group{state, v.Counts[i], to.link("/jobs", "state", state)})
 	}
 	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
 	v.Sources = sourcesOf(&v.Snapshot)
-	chosen, failures := choose(a, v.At)
+	failed, unfinished, completed, failures := choose(a, v.At)
 	v.Failures = failures
 	v.Causes, v.OtherCauses = failures.causes(to)
 	v.Problems = problemsOf(&v.Snapshot, v.Sources, failures)
-	rows := func(ids []string, belongs func(jobs.State) bool) (rows []jobView) {
-		for _, id := range ids {
-			// Since it was chosen, a job may have gone on or gone away.
-			if job, next, known := a.Job(id); known && belongs(job.State) {
-				row := to.row(job, next, v.At)
-				if reason, waits := a.Explain(id); waits {
-					row.Why = why(reason)
-				}
-				rows = append(rows, row)
-			}
-		}
-		return rows
-	}
-	v.Failed = rows(chosen.failed, isFailed)
-	v.Unfinished = rows(chosen.unfinished, isUnfinished)
-	v.Completed = rows(chosen.completed, isCompleted)
+	v.Failed = to.rows(a, v.At, failed...)
+	v.Unfinished = to.rows(a, v.At, unfinished...)
+	v.Completed = to.rows(a, v.At, completed...)
 	for _, poll := range a.NextPolls(nextPolls) {
-		if job, _, known := a.Job(poll.RequestID); known && isUnfinished(job.State) {
-			row := to.row(job, poll.At, v.At)
-			row.Why = why(poll.Reason)
-			v.Next = append(v.Next, row)
+		if j, _, known := a.Job(poll.RequestID); known && !j.State.Ended() {
+			v.Next = append(v.Next, to.rows(a, v.At, j)...)
 		}
 	}
 	return v
