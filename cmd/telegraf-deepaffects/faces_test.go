@@ -26,8 +26,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/plugins/inputs/deepaffects"
 )
 
-// A scrape is what Prometheus sees: each figure by name and labels, of summaries
-// and histograms by their parts.
+// A scrape is what Prometheus ingests: values by name and labels, those of summaries and
+// histograms by their parts.
 type scrape map[string]float64
 
 func scraped(t *testing.T, c prometheus.Collector) scrape {
@@ -53,7 +53,8 @@ func scraped(t *testing.T, c prometheus.Collector) scrape {
 			case dto.MetricType_COUNTER:
 				s[name] = m.Counter.GetValue()
 			case dto.MetricType_SUMMARY:
-				s[name+" count"], s[name+" mean"] = float64(m.Summary.GetSampleCount()), m.Summary.GetSampleSum()/float64(m.Summary.GetSampleCount())
+				count := float64(m.Summary.GetSampleCount())
+				s[name+" count"], s[name+" mean"] = count, m.Summary.GetSampleSum()/count
 				for _, q := range m.Summary.Quantile {
 					s[fmt.Sprintf("%s %v", name, q.GetQuantile())] = q.GetValue()
 				}
@@ -75,16 +76,19 @@ func (s scrape) total(name string) (sum float64) {
 	return sum
 }
 
-// counterparts say, for each field, what a scrape has for it. Histograms and
-// counters over all jobs are those of the one job there is.
+// counterparts return, for each field, the same value in a scrape; nil for a field that is
+// in no metric. Histograms and counters over all jobs are those of the only job.
 var counterparts = map[string]map[string]func(scrape, telegraf.Metric) float64{
 	"deepaffects": {
-		"pending": series("jobs,state=pending"), "running": series("jobs,state=running"), "completed": series("jobs,state=completed"),
-		"failed": series("jobs,state=failed"), "lost": series("jobs,state=lost"),
+		"pending":                       series("jobs,state=pending"),
+		"running":                       series("jobs,state=running"),
+		"completed":                     series("jobs,state=completed"),
+		"failed":                        series("jobs,state=failed"),
+		"lost":                          series("jobs,state=lost"),
 		"finished_completed":            series("jobs_finished_total,result=completed"),
 		"finished_failed":               series("jobs_finished_total,result=failed"),
 		"finished_lost":                 series("jobs_finished_total,result=lost"),
-		"registered":                    func(s scrape, _ telegraf.Metric) float64 { return s.total("jobs_registered_total") },
+		"registered":                    sum("jobs_registered_total"),
 		"words":                         series("words_total"),
 		"oldest_unfinished_age_seconds": series("oldest_unfinished_job_age_seconds"),
 		"poll_queue":                    series("poll_queue_jobs"),
@@ -96,7 +100,7 @@ var counterparts = map[string]map[string]func(scrape, telegraf.Metric) float64{
 		"api_errors": func(s scrape, _ telegraf.Metric) float64 {
 			return s.total("api_requests_total") - s["api_requests_total,outcome=ok"]
 		},
-		"webhooks": func(s scrape, _ telegraf.Metric) float64 { return s.total("webhook_requests_total") },
+		"webhooks": sum("webhook_requests_total"),
 		"up":       series("up"),
 	},
 	"deepaffects_job": {
@@ -111,19 +115,7 @@ var counterparts = map[string]map[string]func(scrape, telegraf.Metric) float64{
 		"age_seconds":              lifetime,
 		"duration_seconds":         lifetime,
 		"detection_window_seconds": series("job_detection_window_seconds sum"),
-		"confidence":               series("job_confidence_ratio"),
-		"num_speakers":             series("job_speakers"),
-		"words":                    series("job_words"),
-		"speech_seconds":           series("job_speech_seconds"),
-		"transcript_seconds":       series("job_transcript_duration_seconds"),
 		"speech_rate":              series("transcript_speech_rate_words_per_second sum"),
-		"word_confidence_mean":     series("job_word_confidence_ratio mean"),
-		"word_confidence_min":      nil, // in no metric
-		"word_duration_mean":       series("job_word_duration_seconds mean"),
-		"word_duration_p90":        series("job_word_duration_seconds 0.9"),
-		"word_gap_mean":            series("job_word_gap_seconds mean"),
-		"word_gap_p90":             series("job_word_gap_seconds 0.9"),
-		"word_gap_max":             nil, // in no metric
 		"overlaps":                 series("word_overlaps_total"),
 		"dominant_speaker_ratio":   series("dominant_speaker_talk_ratio sum"),
 	},
@@ -135,6 +127,29 @@ var counterparts = map[string]map[string]func(scrape, telegraf.Metric) float64{
 	},
 }
 
+// The counterparts of the figures are those of the same row of the table.
+func init() {
+	ofJob := counterparts["deepaffects_job"]
+	for _, f := range collector.Figures {
+		if f.Metric != "" {
+			ofJob[f.Field] = series(f.Metric)
+		}
+	}
+	parts := map[string]string{"mean": " mean", "p90": " 0.9"}
+	for _, d := range collector.WordDistributions {
+		for _, m := range d.Fields {
+			ofJob[d.Name+"_"+m.Name] = nil // in no metric
+			if part, found := parts[m.Name]; found {
+				ofJob[d.Name+"_"+m.Name] = series(d.Metric + part)
+			}
+		}
+	}
+}
+
+func sum(name string) func(scrape, telegraf.Metric) float64 {
+	return func(s scrape, _ telegraf.Metric) float64 { return s.total(name) }
+}
+
 func series(name string) func(scrape, telegraf.Metric) float64 {
 	return func(s scrape, _ telegraf.Metric) float64 {
 		if v, found := s[name]; found {
@@ -144,21 +159,22 @@ func series(name string) func(scrape, telegraf.Metric) float64 {
 	}
 }
 
-// lifetime is the time from when the job was first seen to when it was last heard of.
+// lifetime is the time from the registration of the job to its last observation.
 func lifetime(s scrape, _ telegraf.Metric) float64 {
 	return s["job_last_observed_timestamp_seconds"] - s["job_first_seen_timestamp_seconds"]
 }
 
-// A payload of the reference is what the API answers about every job, after a while.
+// A payload of the reference is the API's response about every job, after a while.
 type payload []byte
 
 func (p payload) RoundTrip(r *http.Request) (*http.Response, error) {
 	<-time.After(250 * time.Millisecond)
-	return &http.Response{StatusCode: 200, Header: make(http.Header), Request: r, Body: io.NopCloser(strings.NewReader(string(p)))}, nil
+	body := io.NopCloser(strings.NewReader(string(p)))
+	return &http.Response{StatusCode: 200, Header: make(http.Header), Request: r, Body: body}, nil
 }
 
-// inTelegraf runs the plugin for as long, and returns its points.
-func (p payload) inTelegraf(t *testing.T, requestID string, asked time.Duration) (metrics []telegraf.Metric) {
+// inTelegraf runs the plugin for a time, and returns its points.
+func (p payload) inTelegraf(t *testing.T, requestID string, polled time.Duration) (metrics []telegraf.Metric) {
 	synctest.Test(t, func(t *testing.T) {
 		plugin := inputs.Inputs["deepaffects"]().(*deepaffects.DeepAffects)
 		plugin.APIKey = config.NewSecret([]byte("key"))
@@ -171,7 +187,7 @@ func (p payload) inTelegraf(t *testing.T, requestID string, asked time.Duration)
 		if err := plugin.Start(acc); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(asked)
+		<-time.After(polled)
 		synctest.Wait()
 		if err := plugin.Gather(acc); err != nil {
 			t.Fatal(err)
@@ -185,16 +201,16 @@ func (p payload) inTelegraf(t *testing.T, requestID string, asked time.Duration)
 	return metrics
 }
 
-// asIs makes nothing else of a metric.
+// asIs passes metrics on unchanged.
 type asIs struct{}
 
 func (asIs) LogName() string                              { return "" }
 func (asIs) MakeMetric(m telegraf.Metric) telegraf.Metric { return m }
 func (asIs) Log() telegraf.Logger                         { return logger.New("", "", "") }
 
-// inPrometheus runs a collector until it has asked about the job, and returns a
-// scrape and how long that took.
-func (p payload) inPrometheus(t *testing.T, requestID string) (s scrape, asked time.Duration) {
+// inCollector runs a collector until it has polled the job, reads it, and returns how long
+// that took.
+func (p payload) inCollector(t *testing.T, requestID string, read func(*collector.Collector)) (polled time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		c := collector.DefaultConfig()
 		c.APIKey, c.RequestIDs = "key", []string{requestID}
@@ -203,20 +219,20 @@ func (p payload) inPrometheus(t *testing.T, requestID string) (s scrape, asked t
 			t.Fatal(err)
 		}
 		monitor.Start()
-		for ok, failed := uint64(0), uint64(0); ok+failed == 0; asked += time.Second {
+		for ok, failed := 0., 0.; ok+failed == 0; polled += time.Second {
 			<-time.After(time.Second)
 			synctest.Wait()
 			snapshot := monitor.Accounts()[0].Snapshot()
 			ok, failed = snapshot.Requests()
 		}
-		s = scraped(t, exposition.New(monitor))
+		read(monitor)
 		monitor.Stop(context.Background())
 	})
-	return s, asked
+	return polled
 }
 
-// The same job through both faces gives the same figures, field by field, for every
-// payload of the reference that the API answers with.
+// The same job has the same values in both faces, field by field, for every payload of the
+// reference.
 func TestSameFiguresInBothFaces(t *testing.T) {
 	logger.RedirectLogging(io.Discard)
 	config.DisableSecretProtection()
@@ -232,8 +248,11 @@ func TestSameFiguresInBothFaces(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, asked := payload(body).inPrometheus(t, requestID)
-			for _, m := range payload(body).inTelegraf(t, requestID, asked) {
+			var s scrape
+			polled := payload(body).inCollector(t, requestID, func(c *collector.Collector) {
+				s = scraped(t, exposition.New(c))
+			})
+			for _, m := range payload(body).inTelegraf(t, requestID, polled) {
 				for _, field := range m.FieldList() {
 					switch field.Key {
 					case "request_id":

@@ -1,5 +1,5 @@
-// Command telegraf-deepaffects is the deepaffects input plugin for a stock
-// Telegraf, which runs it through inputs.execd.
+// Command telegraf-deepaffects is the deepaffects input for a stock Telegraf, which runs
+// it through inputs.execd.
 package main
 
 import (
@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/influxdata/telegraf"
-	"github.com/influxdata/telegraf/config"
 	"github.com/influxdata/telegraf/logger"
 	"github.com/influxdata/telegraf/plugins/common/shim"
 	"github.com/influxdata/telegraf/plugins/inputs"
@@ -29,7 +28,7 @@ import (
 const program = "telegraf-deepaffects"
 
 func main() {
-	logger.RedirectLogging(forTelegraf{os.Stderr}) // else every line is kept for ever
+	logger.RedirectLogging(forTelegraf{os.Stderr}) // the default keeps every line in memory
 	if err := run(os.Args[1:]); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintln(os.Stderr, "E! "+strings.TrimSpace(line))
@@ -38,19 +37,21 @@ func main() {
 	}
 }
 
-// run runs the plugin until standard input ends or a signal comes. The error has a
-// line for each mistake in the configuration.
+// run runs the plugin until standard input ends or a signal arrives. The error has a line
+// for each mistake in the configuration.
 func run(args []string) error {
 	flags := flag.NewFlagSet(program, flag.ContinueOnError)
 	file := flags.String("config", "", "TOML file with the [[inputs.deepaffects]] table")
-	pollInterval := flags.Duration("poll_interval", shim.PollIntervalDisabled, "how often to emit metrics; 0: whenever Telegraf asks, as it does with signal = \"STDIN\"")
-	deliveredAfter := flags.Duration("delivered_after", 30*time.Second, "how long after a change of state was written it counts as delivered; longer than flush_interval and flush_jitter together, in Telegraf's [agent]")
+	pollInterval := flags.Duration("poll_interval", shim.PollIntervalDisabled,
+		"how often to emit metrics; 0: when Telegraf asks, which needs signal = \"STDIN\"")
+	deliveredAfter := flags.Duration("delivered_after", 30*time.Second,
+		"time after which a written state change counts as delivered; must exceed flush_interval + flush_jitter")
 	showVersion := flags.Bool("version", false, "print the version")
 	var usage bytes.Buffer
 	flags.SetOutput(&usage)
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		_, err := io.Copy(os.Stdout, &usage)
+		_, err := usage.WriteTo(os.Stdout)
 		return err
 	case err != nil:
 		return err
@@ -58,20 +59,18 @@ func run(args []string) error {
 		_, err := fmt.Println(version.Print(program))
 		return err
 	case flags.NArg() > 0:
-		return fmt.Errorf("%s: not expected; only flags are", flags.Arg(0))
+		return fmt.Errorf("%s: unexpected argument; only flags are allowed", flags.Arg(0))
 	case *file == "":
 		return errors.New("-config: missing; give the file with the [[inputs.deepaffects]] table")
 	case *pollInterval < 0:
 		return errors.New("-poll_interval: must not be negative")
 	case *deliveredAfter <= 0:
-		return errors.New("-delivered_after: must be longer than 0; give more than Telegraf's flush_interval and flush_jitter together")
+		return errors.New("-delivered_after: must be longer than 0; give more than flush_interval + flush_jitter")
 	}
-	// The key is in this process' environment or in a file that it can read. To
-	// protect its memory would need a right that many services do not have.
-	config.DisableSecretProtection()
 	plugin := inputs.Inputs["deepaffects"]().(*deepaffects.DeepAffects)
 	plugin.DeliveredAfter = *deliveredAfter
-	if err := configfile.LoadPlugin(*file, plugin); err != nil {
+	warnings, err := configfile.LoadPlugin(*file, &plugin.Options)
+	if err != nil {
 		return err
 	}
 	p := &asked{DeepAffects: plugin}
@@ -79,13 +78,22 @@ func run(args []string) error {
 	if err := s.AddInput(p); err != nil {
 		return err
 	}
-	p.watch()
+	for _, warning := range warnings {
+		p.Log.Warn(warning)
+	}
+	others := make(chan os.Signal, 1)
+	signal.Notify(others, otherSignals...) // these would end the process
+	go func() {
+		for s := range others {
+			p.Log.Warnf("Ignored a signal (%s); %s", s, useStdin)
+		}
+	}()
 	p.expect(*pollInterval)
 	return s.Run(*pollInterval)
 }
 
-// asked is the plugin, and tells the operator of the two ways to set up
-// inputs.execd in which nothing would come of it.
+// asked is the plugin. It warns of a mistake in the settings of inputs.execd that would
+// leave it silent.
 type asked struct {
 	*deepaffects.DeepAffects
 	yes atomic.Bool
@@ -97,23 +105,12 @@ func (a *asked) Gather(acc telegraf.Accumulator) error {
 	return a.DeepAffects.Gather(acc)
 }
 
-// askedWithin is how soon Telegraf asks at the latest, with a common interval.
-const askedWithin = 5 * time.Minute
+const (
+	askedWithin = 5 * time.Minute // longer than usual intervals
+	useStdin    = `set signal = "STDIN" in [[inputs.execd]]`
+)
 
-const useStdin = `set signal = "STDIN" in [[inputs.execd]]`
-
-// watch tells of signals that nothing comes of.
-func (a *asked) watch() {
-	others := make(chan os.Signal, 1)
-	signal.Notify(others, otherSignals...) // which would end the process
-	go func() {
-		for s := range others {
-			a.Log.Warnf("A signal (%s) is of no effect; %s", s, useStdin)
-		}
-	}()
-}
-
-// expect tells when nobody asks, where that is waited for.
+// expect warns if Telegraf does not ask, unless the plugin emits on its own.
 func (a *asked) expect(pollInterval time.Duration) {
 	if pollInterval != shim.PollIntervalDisabled {
 		return
@@ -125,8 +122,8 @@ func (a *asked) expect(pollInterval time.Duration) {
 	})
 }
 
-// forTelegraf writes log lines as inputs.execd reads them: beginning with their
-// level, without the time (Telegraf has its own) and the name of the plugin.
+// forTelegraf writes log lines in the form that inputs.execd reads: the level first,
+// without the time and the plugin's name, which Telegraf adds.
 type forTelegraf struct{ w io.Writer }
 
 var logLine = regexp.MustCompile(`^\S+ ([EWIDT]! )(?:\[\S*\] )?(?:\(\S*\) )?`)
@@ -134,8 +131,6 @@ var logLine = regexp.MustCompile(`^\S+ ([EWIDT]! )(?:\[\S*\] )?(?:\(\S*\) )?`)
 func (f forTelegraf) Write(p []byte) (int, error) {
 	line := logLine.ReplaceAll(bytes.TrimSpace(p), []byte("$1"))
 	line = bytes.ReplaceAll(line, []byte("\n"), []byte("; "))
-	if _, err := f.w.Write(append(line, '\n')); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	_, err := f.w.Write(append(line, '\n'))
+	return len(p), err
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/plugins/inputs/deepaffects"
 )
 
-// Lines of the log come as inputs.execd reads them: the level first, nothing else
-// that Telegraf writes itself, and one line each.
+// Log lines have the form that inputs.execd reads: one line with the level first, and
+// nothing that Telegraf adds.
 func TestLogLines(t *testing.T) {
 	var out bytes.Buffer
 	logger.RedirectLogging(forTelegraf{&out})
@@ -36,7 +36,7 @@ func TestLogLines(t *testing.T) {
 	}
 }
 
-// What is wrong with the command line or the file is a line each, with a remedy.
+// Each mistake in the command line or the file is a line with a remedy.
 func TestMistakes(t *testing.T) {
 	write := func(text string) string {
 		path := filepath.Join(t.TempDir(), "deepaffects.conf")
@@ -52,24 +52,25 @@ func TestMistakes(t *testing.T) {
 	}{
 		{nil, "-config: missing"},
 		{[]string{"-nonsense"}, "flag provided but not defined: -nonsense"},
-		{[]string{"-config", "x", "y"}, "y: not expected"},
+		{[]string{"-config", "x", "y"}, "y: unexpected argument"},
 		{[]string{"-config", "x", "-delivered_after", "0s"}, "-delivered_after: must be longer than 0"},
 		{[]string{"-config", "x", "-poll_interval", "-1s"}, "-poll_interval: must not be negative"},
 		{[]string{"-config", filepath.Join(t.TempDir(), "none")}, "no such file or directory; give the path"},
 		{[]string{"-config", write("")}, `add an \[\[inputs.deepaffects\]\] table`},
-		{[]string{"-config", write(table + table)}, `an \[\[inputs.execd\]\] of its own`},
-		{[]string{"-config", write(table + "interval = \"10s\"")}, `interval: an option of Telegraf's; set it in \[\[inputs.execd\]\]`},
+		{[]string{"-config", write(table + table)}, `its own file and \[\[inputs.execd\]\]`},
 		{[]string{"-config", write(table + "nonsense = 1")}, "nonsense: no such option"},
-		{[]string{"-config", write(table + "[inputs.deepaffects.tags]\nx = \"y\"")}, "tags: an option of Telegraf's"},
-		{[]string{"-config", write("[[inputs.deepaffects]]\napi_key = \"${CANARY_UNSET}\"")}, "api_key: the environment variable CANARY_UNSET is not set"},
-		{[]string{"-config", write("[[inputs.deepaffects]]\napi_key = \"@{store:key}\"")}, "api_key: secret-store references work where the plugin is compiled in"},
-		{[]string{"-config", write(table + "timeout = \"often\"")}, "timeout: must be a duration in quotes"},
+		{[]string{"-config", write("[[inputs.deepaffects]]\napi_key = \"${CANARY_UNSET}\"")},
+			"api_key: the environment variable CANARY_UNSET is not set"},
+		{[]string{"-config", write("[[inputs.deepaffects]]\napi_key = \"@{store:key}\"")},
+			"api_key: secret stores work only if the plugin is compiled into Telegraf"},
+		{[]string{"-config", write(table + "timeout = \"often\"")}, "timeout: must be a duration, such as"},
 		{[]string{"-config", write(table + "timeout = \"-3s\"")}, "timeout: must be longer than 0"},
 		{[]string{"-config", write(table + "requests_per_minute = \"5\"x")}, "line 3: not TOML"},
 		{[]string{"-config", write(table + "requests_per_minute = true")}, "requests_per_minute: must be a number"},
 		{[]string{"-config", write(table + "max_response_size = \"lots\"")}, "max_response_size: must be a size"},
 		{[]string{"-config", write(table + "request_id_as = \"label\"")}, "request_id_as: must be"},
-		{[]string{"-config", write(table + "nonsense = 1\ntimeout = \"-3s\"")}, "nonsense: no such option.*\n.*timeout: must be longer than 0"},
+		{[]string{"-config", write(table + "nonsense = 1\ntimeout = \"-3s\"")},
+			"nonsense: no such option.*\n.*timeout: must be longer than 0"},
 		{[]string{"-config", write(table + "timeout = \"often\"\nconcurrency = \"x\"")}, "concurrency: .*\n.*timeout: "},
 	} {
 		err := run(tt.args)
@@ -82,8 +83,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// Whoever does not set signal is told so; where the plugin emits by itself, nobody
-// has to ask.
+// The plugin warns if Telegraf does not ask, unless it emits on its own.
 func TestNotAsked(t *testing.T) {
 	for pollInterval, want := range map[time.Duration]int{0: 1, 10 * time.Minute: 0} {
 		synctest.Test(t, func(t *testing.T) {
@@ -107,13 +107,13 @@ type warnings struct {
 
 func (w *warnings) Warnf(string, ...any) { w.n++ }
 
-// The plugin's sample is the one at the root, which both faces share.
+// The plugin's sample.conf is a copy of the one at the root.
 func TestOneSample(t *testing.T) {
 	root, err := os.ReadFile("../../sample.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if new(deepaffects.DeepAffects).SampleConfig() != string(root) {
-		t.Error("the plugin's sample.conf is another than the one at the root; make docs copies it")
+		t.Error("the plugin's sample.conf differs from the one at the root; make docs copies it")
 	}
 }

@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// otherSignals are what inputs.execd can ask with beside standard input.
+// otherSignals are the signals that inputs.execd can send in place of using STDIN.
 var otherSignals = []os.Signal{syscall.SIGHUP}

@@ -1,14 +1,14 @@
 package deepaffects
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,103 +19,100 @@ import (
 )
 
 const (
-	// maxOffered is how many changes of state are on their way through Telegraf at
-	// once: fewer than its buffers hold (metric_buffer_limit), as they carry the
-	// points of other plugins, too.
-	maxOffered = 1000
-	// maxWords is how many points of words are emitted at once, for the same reason.
+	// maxInFlight is the maximum number of state changes that were emitted and not yet
+	// acknowledged. It is less than Telegraf's buffers hold (metric_buffer_limit), which
+	// other plugins need, too.
+	maxInFlight = 1000
+	// maxWords is the maximum number of word points per gather, for the same reason.
 	maxWords = 5000
-	// A change that was rejected is offered again after a pause that doubles each
-	// time. Telegraf rejects what does not fit into a full buffer, and offering it again
-	// at once would push out what other plugins have there; and what an output cannot
-	// take (a database has the field with another type) it never will.
+	// A rejected state change is emitted again after a pause that doubles each time.
+	// Telegraf rejects what does not fit into a full buffer, where an immediate repeat would
+	// displace the points of other plugins. What an output cannot store, such as a field
+	// of another type, it rejects each time.
 	firstPause, longestPause = time.Minute, time.Hour
-	// lateFile has the acknowledgements that came after Stop. Telegraf writes its
-	// buffers out only then, when the register is closed.
+	// lateFile has the acknowledgements that come after Stop, when the store is closed:
+	// Telegraf flushes its outputs last.
 	lateFile = "acknowledged"
 )
 
-// A delivery emits each change of state until Telegraf's outputs have accepted
-// it, and then takes it out of the register. What may have been accepted without
-// that being known is emitted again, as the same points.
+// A delivery emits each state change until Telegraf's outputs have accepted it, and then
+// removes it from the store. A state change whose acknowledgement was lost is emitted
+// again as the same points.
 type delivery struct {
+	plugin  *DeepAffects // only what does not change after Init
 	account *collector.Account
 	acc     telegraf.Accumulator
-	points  points
-	after   time.Duration // as DeepAffects.DeliveredAfter
-	late    string        // path of lateFile; empty: nothing outlives the process
-	log     telegraf.Logger
+	late    string         // path of lateFile; empty without state_directory
+	words   map[uint64]int // number of words that were emitted, by number of the state change; owned by offer
+	wake    chan struct{}  // acknowledged has entries
+	worker  sync.WaitGroup
 
-	words map[uint64]int // how many words of a change offer has emitted, by number
-
-	wake   chan struct{} // something was acknowledged
-	worker sync.WaitGroup
-
-	// Emitting can make an acknowledgement come, also of other points, so this is
-	// never held then.
+	// mu guards the fields below. It must not be held while emitting: that can call
+	// answered.
 	mu           sync.Mutex
-	written      map[uint64]time.Time // what is on its way, by number; when it was written: zero, not yet
-	acknowledged []uint64             // and not taken out of the register yet
+	written      map[uint64]time.Time // in flight, by number: when it was written, with DeliveredAfter; zero: not yet
+	acknowledged []uint64             // not yet removed from the store
 	rejected     map[uint64]rejection // by number
 	stopped      bool
 }
 
-// A rejection says when a change may be offered again, and how often it was rejected.
+// A rejection is when a state change may be emitted again, and how often it was rejected.
 type rejection struct {
 	until time.Time
 	times int
 }
 
-// newDelivery returns a delivery that emits with an accumulator as Start is given
-// one: that of Gather rounds times.
-func newDelivery(account *collector.Account, acc telegraf.Accumulator, p points, after time.Duration, stateDirectory string, log telegraf.Logger) *delivery {
+// newDelivery returns a delivery that emits with the accumulator of Start: the one of
+// Gather rounds times.
+func newDelivery(plugin *DeepAffects, account *collector.Account, acc telegraf.Accumulator) *delivery {
 	d := &delivery{
-		account: account, acc: acc, points: p, after: after, log: log,
-		words: make(map[uint64]int), wake: make(chan struct{}, 1),
+		plugin: plugin, account: account, acc: acc, words: make(map[uint64]int), wake: make(chan struct{}, 1),
 		written: make(map[uint64]time.Time), rejected: make(map[uint64]rejection),
 	}
-	if stateDirectory != "" {
-		d.late = filepath.Join(stateDirectory, lateFile)
+	if plugin.StateDirectory != "" {
+		d.late = filepath.Join(plugin.StateDirectory, lateFile)
 		if err := d.catchUp(); err != nil {
-			log.Warnf("Acknowledgements that came after the last stop cannot be read; those points are emitted again: %v", err)
+			plugin.Log.Warnf("Reading acknowledgements of the last shutdown failed; "+
+				"their points are emitted again: %v", err)
 		}
 	}
-	d.worker.Go(d.note)
+	d.worker.Go(d.removeDelivered)
 	return d
 }
 
-// offer emits what is not on its way yet.
+// offer emits state changes that are not in flight.
 func (d *delivery) offer() {
 	now := time.Now()
 	d.settle(now)
 	d.mu.Lock()
-	// What was rejected must not keep others from their turn.
-	changes, words := d.account.Changes(maxOffered+len(d.rejected)), maxWords
-	// Those of them that are on their way may be accepted, and taken out, from now on.
-	onTheirWay := maps.Clone(d.written)
+	// Rejected ones must not block others.
+	changes, words := d.account.StateChanges(maxInFlight+len(d.rejected)), maxWords
+	inFlight, rejected := maps.Clone(d.written), maps.Clone(d.rejected) // from now on they may be acknowledged
 	d.mu.Unlock()
 	waiting := make(map[uint64]bool, len(changes))
 	for _, c := range changes {
 		waiting[c.Number] = true
-		if _, is := onTheirWay[c.Number]; is || !d.mayEmit(c.Number, now) {
+		_, is := inFlight[c.Number]
+		if is || len(inFlight) >= maxInFlight || now.Before(rejected[c.Number].until) {
 			continue
 		}
-		// Words come before their job: whoever has the job's point was given them. They
-		// are not tracked: a long conversation has more than a buffer holds, and would be
-		// rejected for ever.
+		// Words come before their job's point, so that an accepted job has its words. They
+		// are not tracked: a long conversation has more words than a buffer holds and would
+		// be rejected each time.
 		before := d.words[c.Number]
-		emitted, all := d.points.timings(d.acc, &c, before, words)
+		emitted, all := d.plugin.points.timings(d.acc, &c, before, words)
 		d.words[c.Number] = emitted
 		words -= emitted - before
 		if !all {
 			continue
 		}
+		inFlight[c.Number] = time.Time{}
 		d.mu.Lock()
 		d.written[c.Number] = time.Time{}
 		d.mu.Unlock()
-		// As acc.WithTracking does it, but that what has been accepted is known before
-		// Telegraf goes on: after its last write, it ends the process.
-		group, _ := metric.WithGroupTracking(d.points.change(&c), func(info telegraf.DeliveryInfo) {
+		// Like acc.WithTracking, but with a synchronous notification: Telegraf ends the
+		// process after its last write.
+		group, _ := metric.WithGroupTracking(d.plugin.points.change(&c), func(info telegraf.DeliveryInfo) {
 			d.answered(&c, info.Delivered())
 		})
 		for _, m := range group {
@@ -128,15 +125,8 @@ func (d *delivery) offer() {
 	maps.DeleteFunc(d.rejected, func(number uint64, _ rejection) bool { return !waiting[number] })
 }
 
-// mayEmit says whether a change that is not on its way is to be emitted now.
-func (d *delivery) mayEmit(number uint64, now time.Time) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.written) < maxOffered && !now.Before(d.rejected[number].until)
-}
-
-// answered learns what became of a change.
-func (d *delivery) answered(c *collector.Change, accepted bool) {
+// answered records whether the outputs accepted a state change.
+func (d *delivery) answered(c *collector.StateChange, accepted bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -145,12 +135,12 @@ func (d *delivery) answered(c *collector.Change, accepted bool) {
 		r := d.rejected[c.Number]
 		pause := min(firstPause<<min(r.times, 10), longestPause)
 		d.rejected[c.Number] = rejection{time.Now().Add(pause), r.times + 1}
-		d.log.Debugf("A change of state was rejected, and is emitted again in %s", pause)
-	case d.after > 0:
+		d.plugin.Log.Debugf("A state change was rejected; it is emitted again in %s", pause)
+	case d.plugin.DeliveredAfter > 0:
 		d.written[c.Number] = time.Now()
 	case d.stopped:
 		if err := d.noteLate(c); err != nil {
-			d.log.Warnf("An acknowledgement cannot be kept; the point will be emitted again: %v", err)
+			d.plugin.Log.Warnf("Storing an acknowledgement failed; the point will be emitted again: %v", err)
 		}
 	default:
 		d.acknowledged = append(d.acknowledged, c.Number)
@@ -165,18 +155,16 @@ func (d *delivery) nudge() {
 	}
 }
 
-// settle takes for delivered what was written long enough ago, where there are no
-// acknowledgements: Telegraf, which has come to gather, has flushed its outputs
-// since. It also tries again what could not be noted.
+// settle acknowledges what was written long enough ago if there are no acknowledgements:
+// Telegraf, which gathers now, has flushed its outputs since. It also repeats removals
+// that failed.
 func (d *delivery) settle(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.after > 0 {
-		for number, written := range d.written {
-			if !written.IsZero() && now.Sub(written) >= d.after {
-				d.acknowledged = append(d.acknowledged, number)
-				d.written[number] = time.Time{}
-			}
+	for number, written := range d.written {
+		if !written.IsZero() && now.Sub(written) >= d.plugin.DeliveredAfter {
+			d.acknowledged = append(d.acknowledged, number)
+			d.written[number] = time.Time{}
 		}
 	}
 	if len(d.acknowledged) > 0 {
@@ -184,8 +172,8 @@ func (d *delivery) settle(now time.Time) {
 	}
 }
 
-// note takes what was acknowledged out of the register, many at once.
-func (d *delivery) note() {
+// removeDelivered removes acknowledged state changes from the store, many at once.
+func (d *delivery) removeDelivered() {
 	for range d.wake {
 		d.mu.Lock()
 		numbers := d.acknowledged
@@ -194,9 +182,9 @@ func (d *delivery) note() {
 		if len(numbers) == 0 {
 			continue
 		}
-		err := d.account.Delivered(context.Background(), numbers...)
+		err := d.account.Delivered(numbers...)
 		d.mu.Lock()
-		if err != nil { // which has been logged
+		if err != nil { // logged by the collector
 			d.acknowledged = append(numbers, d.acknowledged...)
 		} else {
 			for _, number := range numbers {
@@ -207,7 +195,7 @@ func (d *delivery) note() {
 	}
 }
 
-// stop ends the delivery before the register is closed.
+// stop ends the delivery. The store must still be open.
 func (d *delivery) stop() {
 	d.mu.Lock()
 	d.stopped = true
@@ -217,9 +205,9 @@ func (d *delivery) stop() {
 	d.worker.Wait()
 }
 
-// noteLate keeps an acknowledgement for the next start. It need not be synced:
-// after a power loss at this very moment, the point is emitted again.
-func (d *delivery) noteLate(c *collector.Change) error {
+// noteLate writes an acknowledgement to lateFile for the next start. It is not synced:
+// after a power loss, the point is emitted again.
+func (d *delivery) noteLate(c *collector.StateChange) error {
 	if d.late == "" {
 		return nil
 	}
@@ -227,40 +215,32 @@ func (d *delivery) noteLate(c *collector.Change) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%d %d\n", c.Number, c.At.UnixNano())
+	_, err = f.WriteString(lateLine(c))
 	return errors.Join(err, f.Close())
 }
 
-// catchUp takes the late acknowledgements of the time before.
+// lateLine identifies a state change. Numbers repeat after the store was deleted.
+func lateLine(c *collector.StateChange) string {
+	return fmt.Sprintf("%d %d\n", c.Number, c.At.UnixNano())
+}
+
+// catchUp applies the late acknowledgements of the last shutdown.
 func (d *delivery) catchUp() error {
-	f, err := os.Open(d.late)
+	text, err := os.ReadFile(d.late)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	late := make(map[uint64]int64)
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var number uint64
-		var at int64
-		if _, err := fmt.Sscanf(lines.Text(), "%d %d", &number, &at); err == nil {
-			late[number] = at
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return err
-	}
+	late := slices.Sorted(strings.Lines(string(text)))
 	var numbers []uint64
-	for _, c := range d.account.Changes(math.MaxInt) {
-		// The number alone would do, were it not for a register that began anew.
-		if at, found := late[c.Number]; found && at == c.At.UnixNano() {
+	for _, c := range d.account.StateChanges(math.MaxInt) {
+		if _, found := slices.BinarySearch(late, lateLine(&c)); found {
 			numbers = append(numbers, c.Number)
 		}
 	}
-	if err := d.account.Delivered(context.Background(), numbers...); err != nil {
+	if err := d.account.Delivered(numbers...); err != nil {
 		return err
 	}
 	return os.Remove(d.late)

@@ -26,11 +26,20 @@ type ends struct{}
 func (ends) RoundTrip(r *http.Request) (*http.Response, error) {
 	id := r.URL.Query().Get("request_id")
 	body := `{"status":"Completed","response":{"request_id":"` + id + `","response":{"words":[
-		{"speaker_id":"a","start":0.5,"end":1,"confidence":0.5},{"speaker_id":"b","start":0.5,"end":2},{"speaker_id":"b","start":3,"end":3.25,"confidence":1}]}}}`
+		{"speaker_id":"a","start":0.5,"end":1,"confidence":0.5},
+		{"speaker_id":"b","start":0.5,"end":2},
+		{"speaker_id":"b","start":3,"end":3.25,"confidence":1}]}}}`
 	if strings.Contains(id, "fail") {
-		body = `{"status":"Failed","response":{"request_id":"` + id + `","response":{"fault":{"detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`
+		body = `{"status":"Failed","response":{"request_id":"` + id + `","response":
+			{"fault":{"detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`
 	}
-	return &http.Response{StatusCode: 200, Header: make(http.Header), Request: r, Body: io.NopCloser(strings.NewReader(body))}, nil
+	return response(r, body), nil
+}
+
+func response(r *http.Request, body string) *http.Response {
+	return &http.Response{
+		StatusCode: 200, Header: make(http.Header), Request: r, Body: io.NopCloser(strings.NewReader(body)),
+	}
 }
 
 const table = "[[inputs.deepaffects]]\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\n"
@@ -239,7 +248,7 @@ func TestDelivery(t *testing.T) {
 func TestNeverAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ids []string
-		for i := range maxOffered {
+		for i := range maxInFlight {
 			ids = append(ids, fmt.Sprintf("%q", fmt.Sprintf("fail-%d", i)))
 		}
 		p := begin(t, "request_ids = ["+strings.Join(ids, ",")+"]\nwebhook_token = \"token\"\n", nil)
@@ -249,7 +258,7 @@ func TestNeverAccepted(t *testing.T) {
 		for minute := range 5 * 60 {
 			if minute == 3 {
 				body := io.NopCloser(strings.NewReader(`{"request_id":"other","response":null}`))
-				if _, err := p.plugin.account.Webhook(t.Context(), body, false); err != nil {
+				if _, err := p.plugin.account.Webhook(body, false); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -306,7 +315,7 @@ func TestManyChanges(t *testing.T) {
 	})
 }
 
-// A file of late acknowledgements that is damaged, or of another register, takes
+// A file of late acknowledgements that is damaged, or of another store, takes
 // nothing away.
 func TestStrangeLateFile(t *testing.T) {
 	state := t.TempDir()
@@ -361,7 +370,7 @@ func TestStopAndStartAgain(t *testing.T) {
 	})
 }
 
-// The key is asked for anew each time, as a secret store may have another.
+// The key is asked for each time, as a secret store may have another.
 func TestKeyChanges(t *testing.T) {
 	input, err := load(t, table)
 	if err != nil {
@@ -410,7 +419,7 @@ func TestManyWords(t *testing.T) {
 			return ends{}.RoundTrip(r)
 		}
 		body := `{"status":"Completed","response":{"request_id":"long","response":{"words":[` + words.String()[1:] + `]}}}`
-		return &http.Response{StatusCode: 200, Header: make(http.Header), Request: r, Body: io.NopCloser(strings.NewReader(body))}, nil
+		return response(r, body), nil
 	})
 	input, err := load(t, table+"request_ids = [\"long\", \"fail\"]\nword_points = true\n")
 	if err != nil {
@@ -434,7 +443,8 @@ func TestManyWords(t *testing.T) {
 			}
 			got = append(got, fmt.Sprint(len(named(metrics, "deepaffects_word")), jobs))
 		}
-		if want := []string{"5000 [failed]", "5000 []", "2000 [completed]", "0 []"}; !slices.Equal(got, want) || len(indices) != 12_000 {
+		want := []string{"5000 [failed]", "5000 []", "2000 [completed]", "0 []"}
+		if !slices.Equal(got, want) || len(indices) != 12_000 {
 			t.Errorf("%q with %d words, want %q", got, len(indices), want)
 		}
 	})

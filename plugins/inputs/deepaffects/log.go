@@ -3,55 +3,55 @@ package deepaffects
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"github.com/influxdata/telegraf"
 )
 
-// A logHandler writes what the collector logs to Telegraf's log.
+// A logHandler writes the collector's log records to Telegraf's log.
 type logHandler struct {
 	log   telegraf.Logger
-	attrs string // of all records, as they are written
+	attrs string // formatted attributes of all records
 }
 
 func newLogHandler(log telegraf.Logger) slog.Handler { return &logHandler{log: log} }
 
-func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {
+// at returns Telegraf's level and function for a level.
+func (h *logHandler) at(level slog.Level) (telegraf.LogLevel, func(...any)) {
 	switch {
 	case level >= slog.LevelError:
-		return h.log.Level().Includes(telegraf.Error)
+		return telegraf.Error, h.log.Error
 	case level >= slog.LevelWarn:
-		return h.log.Level().Includes(telegraf.Warn)
+		return telegraf.Warn, h.log.Warn
 	case level >= slog.LevelInfo:
-		return h.log.Level().Includes(telegraf.Info)
+		return telegraf.Info, h.log.Info
 	}
-	return h.log.Level().Includes(telegraf.Debug)
+	return telegraf.Debug, h.log.Debug
+}
+
+func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {
+	included, _ := h.at(level)
+	return h.log.Level().Includes(included)
 }
 
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
-	var text strings.Builder
-	text.WriteString(r.Message)
-	text.WriteString(h.attrs)
-	r.Attrs(func(a slog.Attr) bool {
-		text.WriteString(attr(a))
-		return true
-	})
-	switch {
-	case r.Level >= slog.LevelError:
-		h.log.Error(text.String())
-	case r.Level >= slog.LevelWarn:
-		h.log.Warn(text.String())
-	case r.Level >= slog.LevelInfo:
-		h.log.Info(text.String())
-	default:
-		h.log.Debug(text.String())
+	text := r.Message + h.attrs
+	for a := range r.Attrs {
+		text += attr(a)
 	}
+	_, write := h.at(r.Level)
+	write(text)
 	return nil
 }
 
-// attr is an attribute on a line of its record.
+// attr formats an attribute as slog's text handler does.
 func attr(a slog.Attr) string {
-	return " " + a.Key + "=" + oneLine.Replace(a.Value.String())
+	value := oneLine.Replace(a.Value.String())
+	if value == "" || strings.ContainsAny(value, " \t\"=") {
+		value = strconv.Quote(value)
+	}
+	return " " + a.Key + "=" + value
 }
 
 var oneLine = strings.NewReplacer("\n", "; ", "\r", "")
@@ -64,5 +64,5 @@ func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &with
 }
 
-// WithGroup is of no effect: the collector has no groups.
+// WithGroup has no effect, as the collector uses no groups.
 func (h *logHandler) WithGroup(string) slog.Handler { return h }

@@ -21,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	logger.RedirectLogging(io.Discard) // else every line is kept for ever
+	logger.RedirectLogging(io.Discard) // else every line is kept in memory
 	config.DisableSecretProtection()
 	goleak.VerifyTestMain(m)
 }

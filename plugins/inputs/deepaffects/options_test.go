@@ -15,13 +15,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/influxdata/telegraf"
+	"github.com/influxdata/telegraf/agent"
 	"github.com/influxdata/telegraf/config"
 	"github.com/influxdata/telegraf/logger"
-	"github.com/influxdata/telegraf/plugins/inputs"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector/options"
 )
 
-// mistake is what Telegraf says about a configuration, from its loader or Init.
+// mistake returns the error of Telegraf's loader or of Init.
 func mistake(t *testing.T, text string) error {
 	t.Helper()
 	input, err := load(t, text)
@@ -31,8 +35,7 @@ func mistake(t *testing.T, text string) error {
 	return err
 }
 
-// Each wrong option is one line that names the option and the remedy, and never
-// the value.
+// Each mistake is one line with the option and the remedy, and without the value.
 func TestMistakes(t *testing.T) {
 	key := func(options string) string { return "[[inputs.deepaffects]]\napi_key = \"canary\"\n" + options + "\n" }
 	empty := filepath.Join(t.TempDir(), "empty")
@@ -43,7 +46,8 @@ func TestMistakes(t *testing.T) {
 		{"[[inputs.deepaffects]]", "api_key", "set it to the key"},
 		{"[[inputs.deepaffects]]\napi_key = \"\"\n", "api_key", "set it to the key"},
 		{"[[inputs.deepaffects]]\napi_key = \" canary\"", "api_key", "remove it"},
-		{"[[inputs.deepaffects]]\napi_key = \"${CANARY_UNSET}\"", "api_key", "the environment variable CANARY_UNSET is not set; set it where Telegraf is started"},
+		{"[[inputs.deepaffects]]\napi_key = \"${CANARY_UNSET}\"", "api_key",
+			"the environment variable CANARY_UNSET is not set; set it where this program is started"},
 		{"[[inputs.deepaffects]]\napi_key = \"@{store:canary}\"", "store:canary", "unknown secret store"},
 		{key(`api_key_file = "/x"`), "api_key", "remove one of the two"},
 		{"[[inputs.deepaffects]]\napi_key_file = \"" + empty + "\"", "api_key_file", "put the key into the file"},
@@ -61,7 +65,7 @@ func TestMistakes(t *testing.T) {
 		{key(`requests_per_minute = -1`), "requests_per_minute", "0 means unlimited"},
 		{key(`requests_per_minute = "x"`), "RequestsPerMinute", "must be a number"},
 		{key(`requests_per_day = -1`), "requests_per_day", "0 means unlimited"},
-		{key(`requests_per_day = "100"`), "RequestsPerDay", "cannot unmarshal TOML string into int"},
+		{key(`requests_per_day = "many"`), "RequestsPerDay", "must be a whole number"},
 		{key(`day_resets_at = "noon"`), "day_resets_at", `write "00:00"`},
 		{key(`timeout = "-3s"`), "timeout", "write a duration such as"},
 		{key(`timeout = "often"`), "Timeout", "invalid duration"},
@@ -91,21 +95,21 @@ func TestMistakes(t *testing.T) {
 		t.Run(tt.option, func(t *testing.T) {
 			err := mistake(t, tt.text)
 			if err == nil {
-				t.Fatal("was taken")
+				t.Fatal("is accepted")
 			}
 			pattern := regexp.QuoteMeta(tt.option) + ".*" + tt.remedy + "|" + tt.remedy + ".*" + regexp.QuoteMeta(tt.option)
 			if line := err.Error(); !regexp.MustCompile(pattern).MatchString(line) || strings.Contains(line, "\n") {
 				t.Errorf("%q does not match %q", line, pattern)
 			}
-			if hidden := strings.NewReplacer("store:canary", "", "api_key = \"canary\"", "").Replace(err.Error()); strings.Contains(hidden, "canary") {
+			hidden := strings.NewReplacer("store:canary", "", "api_key = \"canary\"", "").Replace(err.Error())
+			if strings.Contains(hidden, "canary") {
 				t.Errorf("the value shows: %q", err)
 			}
 		})
 	}
 }
 
-// A secret that a store cannot give is an error at start that says why.
-func TestSecretThatCannotBeResolved(t *testing.T) {
+func TestUnresolvableSecret(t *testing.T) {
 	for _, option := range []string{"api_key", "jobs_token", "webhook_token"} {
 		input, err := load(t, table+"service_address = \"127.0.0.1:0\"\n")
 		if err != nil {
@@ -132,14 +136,14 @@ func TestSecretThatCannotBeResolved(t *testing.T) {
 			plugin.WebhookToken = broken
 		}
 		err = input.Init()
-		if err == nil || !strings.Contains(err.Error(), option+": the secret cannot be resolved") || !strings.Contains(err.Error(), "vault is sealed") || strings.Contains(err.Error(), "canary") {
-			t.Errorf("%s: %v", option, err)
+		want := regexp.MustCompile(option + ": the secret cannot be resolved: .*vault is sealed")
+		if err == nil || !want.MatchString(err.Error()) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }
 
-// Telegraf reads each option of the sample as it stands there, and those are the
-// defaults and all there are.
+// The sample has all options with their defaults, in a form that Telegraf reads.
 func TestSample(t *testing.T) {
 	t.Setenv("DEEPAFFECTS_API_KEY", "key")
 	commented := regexp.MustCompile(`(?m)^  # (\w+ = )`).ReplaceAllString(sampleConfig, "  $1")
@@ -151,25 +155,18 @@ func TestSample(t *testing.T) {
 	if err := input.Init(); err != nil {
 		t.Fatal(err)
 	}
-	got, defaults := input.Input.(*DeepAffects), inputs.Inputs["deepaffects"]().(*DeepAffects)
-	var options []string
-	for i := range reflect.TypeFor[DeepAffects]().NumField() {
-		f := reflect.TypeFor[DeepAffects]().Field(i)
-		option := f.Tag.Get("toml")
-		if option == "" || option == "-" {
-			continue
-		}
-		options = append(options, option)
-		x, y := reflect.ValueOf(got).Elem().Field(i), reflect.ValueOf(defaults).Elem().Field(i)
-		if _, secret := x.Interface().(config.Secret); !secret && fmt.Sprint(x) != fmt.Sprint(y) {
-			t.Errorf("%s is %v in the sample and %v by default", option, x, y)
+	defaults := options.Default()
+	got, want := input.Input.(*DeepAffects).Fields(), defaults.Fields()
+	for option, value := range got {
+		if diff := cmp.Diff(want[option], value, cmpopts.EquateEmpty(), cmpopts.IgnoreTypes(config.Secret{})); diff != "" {
+			t.Errorf("%s is another in the sample (-default +sample):\n%s", option, diff)
 		}
 		if !strings.Contains(sampleConfig, option+" = ") {
 			t.Errorf("the sample lacks %s", option)
 		}
 	}
 	for _, match := range regexp.MustCompile(`(?m)^  (?:# )?(\w+) = `).FindAllStringSubmatch(sampleConfig, -1) {
-		if !slices.Contains(options, match[1]) {
+		if got[match[1]] == nil {
 			t.Errorf("the sample has %s, which is no option", match[1])
 		}
 	}
@@ -178,7 +175,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// The ID says which account of which API it is, and nothing else.
+// The ID depends on the account and the API only.
 func TestID(t *testing.T) {
 	id := func(options string) string {
 		input, err := load(t, table+options)
@@ -193,19 +190,18 @@ func TestID(t *testing.T) {
 	one := id("")
 	for _, same := range []string{"timeout = \"3s\"", "word_points = true", "webhook_token = \"token\"", "alias = \"x\""} {
 		if id(same) != one {
-			t.Errorf("%s makes another of it", same)
+			t.Errorf("%s changes the ID", same)
 		}
 	}
 	for _, other := range []string{"account = \"b\"", "url = \"https://elsewhere.invalid\""} {
 		if id(other) == one {
-			t.Errorf("%s makes no other of it", other)
+			t.Errorf("%s does not change the ID", other)
 		}
 	}
 }
 
-// A start that fails says which option it is about, leaves nothing behind, and can
-// be tried again.
-func TestStartThatFails(t *testing.T) {
+// A failed start names the option, leaves nothing behind, and can be repeated.
+func TestFailedStart(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +229,7 @@ func TestStartThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := start(t, other, ends{}, true)
-	fails("state_directory: opening the register: another process uses " + state)
+	fails("state_directory: opening the store: another process uses " + state)
 	p.stop()
 	taken.Close()
 	p = start(t, first, ends{}, true)
@@ -241,7 +237,50 @@ func TestStartThatFails(t *testing.T) {
 	p.stop()
 }
 
-// What the collector logs arrives in Telegraf's log at its level, on one line.
+// Telegraf starts with a plugin that cannot start yet if startup_error_behavior says so,
+// and tries again at each gather.
+func TestStartupErrorBehavior(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	options := fmt.Sprintf("service_address = %q\njobs_token = \"token\"\n", taken.Addr())
+	const inUse = "address already in use"
+	for _, tt := range []struct{ behavior, want string }{{"error", inUse}, {"ignore", inUse}, {"retry", "<nil>"}} {
+		behavior := tt.behavior
+		input, err := load(t, table+options+fmt.Sprintf("startup_error_behavior = %q\n", behavior))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := input.Init(); err != nil {
+			t.Fatal(err)
+		}
+		metrics := make(chan telegraf.Metric, 100)
+		acc := agent.NewAccumulator(input, metrics)
+		err = input.Start(acc)
+		if got := fmt.Sprint(err); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: error %s, want %q", behavior, got, tt.want)
+		}
+		// In Telegraf's own words: the plugin is removed.
+		if removed := fmt.Sprintf("%T", err) == "*internal.FatalError"; removed != (behavior == "ignore") {
+			t.Errorf("%s: error %T", behavior, err)
+		}
+		if behavior != "retry" {
+			continue
+		}
+		if err := input.Gather(acc); err == nil || len(metrics) > 0 {
+			t.Errorf("while the address is in use: error %v, %d metrics", err, len(metrics))
+		}
+		taken.Close()
+		if err := input.Gather(acc); err != nil || len(metrics) == 0 {
+			t.Errorf("when the address is free: error %v, %d metrics", err, len(metrics))
+		}
+		input.Stop()
+	}
+}
+
+// Records of the collector are lines of Telegraf's log at their level.
 func TestLog(t *testing.T) {
 	var out bytes.Buffer
 	logger.RedirectLogging(&out)
@@ -256,13 +295,13 @@ func TestLog(t *testing.T) {
 		_, line, _ = strings.Cut(line, " ")
 		got = append(got, regexp.MustCompile(`\[.*\] *\(.*?\) ?`).ReplaceAllString(strings.TrimSpace(line), ""))
 	}
-	want := []string{"D! one account=a n=1", "I! two account=a", "W! three account=a err=x; y", "E! four account=a"}
+	want := []string{"D! one account=a n=1", "I! two account=a", `W! three account=a err="x; y"`, "E! four account=a"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
-// Points about jobs are as the options say.
+// Options select the kinds of points about jobs.
 func TestKindsOfPoints(t *testing.T) {
 	names := func(metrics []telegraf.Metric) map[string]int {
 		n := make(map[string]int)
@@ -271,19 +310,21 @@ func TestKindsOfPoints(t *testing.T) {
 		}
 		return n
 	}
+	jobAndSpeakers := map[string]int{"deepaffects_job": 1, "deepaffects_speaker": 2}
+	allKinds := map[string]int{"deepaffects_job": 1, "deepaffects_speaker": 2, "deepaffects_word": 3}
 	for _, tt := range []struct {
 		options string
 		want    map[string]int
 		check   func(*testing.T, []telegraf.Metric)
 	}{
-		{"", map[string]int{"deepaffects_job": 1, "deepaffects_speaker": 2}, func(t *testing.T, all []telegraf.Metric) {
+		{"", jobAndSpeakers, func(t *testing.T, all []telegraf.Metric) {
 			for _, m := range all {
 				if m.HasTag("request_id") || !m.HasField("request_id") {
 					t.Errorf("%v", m)
 				}
 			}
 		}},
-		{`request_id_as = "tag"`, map[string]int{"deepaffects_job": 1, "deepaffects_speaker": 2}, func(t *testing.T, all []telegraf.Metric) {
+		{`request_id_as = "tag"`, jobAndSpeakers, func(t *testing.T, all []telegraf.Metric) {
 			for _, m := range all {
 				if m.Tags()["request_id"] != "a" || m.HasField("request_id") {
 					t.Errorf("%v", m)
@@ -296,7 +337,7 @@ func TestKindsOfPoints(t *testing.T) {
 			}
 		}},
 		{`job_metrics = "off"`, map[string]int{}, func(*testing.T, []telegraf.Metric) {}},
-		{"word_points = true", map[string]int{"deepaffects_job": 1, "deepaffects_speaker": 2, "deepaffects_word": 3}, func(t *testing.T, all []telegraf.Metric) {
+		{"word_points = true", allKinds, func(t *testing.T, all []telegraf.Metric) {
 			at := named(all, "deepaffects_job")[0].Time()
 			var got []string
 			for _, m := range named(all, "deepaffects_word") {
@@ -334,12 +375,14 @@ func TestKindsOfPoints(t *testing.T) {
 	}
 }
 
-// Instances share nothing: each has its jobs, its register and its points.
+// Instances share nothing: each has its jobs, its store and its points.
 func TestInstances(t *testing.T) {
 	var all []*pipeline
 	dir := t.TempDir()
 	for _, account := range []string{"one", "two"} {
-		input, err := load(t, table+fmt.Sprintf("account = %q\nstate_directory = %q\nrequest_ids = [\"job-of-%s\"]\njob_labels = [\"team\"]\n", account, filepath.Join(dir, account), account))
+		options := fmt.Sprintf("account = %q\nstate_directory = %q\nrequest_ids = [\"job-of-%s\"]\njob_labels = [\"team\"]\n",
+			account, filepath.Join(dir, account), account)
+		input, err := load(t, table+options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,11 +406,11 @@ func TestInstances(t *testing.T) {
 	})
 }
 
-// Changes that nobody takes are bounded, and a loss shows in the log.
-func TestWhatHasNoEffectIsLogged(t *testing.T) {
+func TestOptionsWithoutEffect(t *testing.T) {
 	for options, want := range map[string]int{
 		"": 0, "webhook_token = \"canary\"\n": 1,
 		"webhook_token = \"canary\"\nservice_address = \"127.0.0.1:0\"\n": 0,
+		"keep_timings = false\n": 1, "keep_timings = true\n": 0,
 	} {
 		var out bytes.Buffer
 		logger.RedirectLogging(&out)
@@ -378,12 +421,15 @@ func TestWhatHasNoEffectIsLogged(t *testing.T) {
 		}
 		input.Input.(*DeepAffects).Log = logger.New("inputs", "deepaffects", "")
 		start(t, input, ends{}, false).stop()
-		if n := strings.Count(out.String(), "webhook_token has no effect without service_address"); n != want || strings.Contains(out.String(), "canary") {
-			t.Errorf("%q: warned of %d times, want %d: %s", options, n, want, out.String())
+		logged := out.String()
+		n := strings.Count(logged, "has no effect")
+		if n != want || strings.Contains(logged, "canary") {
+			t.Errorf("%q: %d warnings, want %d: %s", options, n, want, logged)
 		}
 	}
 }
 
+// Undelivered state changes are limited. Dropped ones are logged.
 func TestDropsAreLogged(t *testing.T) {
 	var out bytes.Buffer
 	input, err := load(t, table)
@@ -399,14 +445,14 @@ func TestDropsAreLogged(t *testing.T) {
 		p.plugin.Log = logger.New("inputs", "deepaffects", "")
 		for i := range 10 {
 			body := io.NopCloser(strings.NewReader(fmt.Sprintf(`{"request_id":"%d","response":null}`, i)))
-			if _, err := p.plugin.account.Webhook(t.Context(), body, false); err != nil {
+			if _, err := p.plugin.account.Webhook(body, false); err != nil {
 				t.Fatal(err)
 			}
 		}
 		p.gather(t)
 		p.gather(t)
 	})
-	if n := strings.Count(out.String(), "7 changes of state were dropped"); n != 1 || !strings.Contains(out.String(), "E! ") {
+	if n := strings.Count(out.String(), "Dropped 7 state changes"); n != 1 || !strings.Contains(out.String(), "E! ") {
 		t.Errorf("logged %d times: %s", n, out.String())
 	}
 }

@@ -16,7 +16,7 @@ import (
 	serializer "github.com/influxdata/telegraf/plugins/serializers/influx"
 )
 
-var update = flag.Bool("update", false, "write expected.out anew")
+var update = flag.Bool("update", false, "write expected.out again")
 
 // whenAsked are fields that depend on when the job was asked about, as times do:
 // they must be there, and are not compared.
@@ -84,7 +84,7 @@ func TestCases(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer body.Close()
-					if _, err := p.plugin.account.Webhook(t.Context(), body, false); err != nil {
+					if _, err := p.plugin.account.Webhook(body, false); err != nil {
 						t.Fatal(err)
 					}
 				}
