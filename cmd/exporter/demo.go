@@ -14,8 +14,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// webhookURL is where the simulated API finds this exporter; empty where that
-// cannot be told from the flags.
+// webhookURL returns the URL at which the simulated API reaches this exporter; empty if
+// the flags do not tell it.
 func webhookURL(f *flags, token string) string {
 	host, port, err := net.SplitHostPort((*f.web.WebListenAddresses)[0])
 	if err != nil || *f.web.WebConfigFile != "" {
@@ -24,7 +24,7 @@ func webhookURL(f *flags, token string) string {
 	return "http://" + net.JoinHostPort(cmp.Or(host, "localhost"), port) + "/webhook/" + token
 }
 
-// demo watches a simulated API inside this process until it is stopped.
+// demo monitors a simulated API inside this process until it is stopped.
 func demo(f *flags, log *slog.Logger) error {
 	options := simulator.DemoOptions()
 	options.Key = "demo"
@@ -36,34 +36,31 @@ func demo(f *flags, log *slog.Logger) error {
 	config.Account = "demo"
 	config.URL = "http://simulated.invalid"
 	config.APIKey = options.Key
-	config.RequestsPerMinute, config.RequestsPerDay = options.RequestsPerMinute, options.RequestsPerDay
+	config.RequestsPerMinute, config.RequestsPerDay = float64(options.RequestsPerMinute), options.RequestsPerDay
 	config.NotFoundGrace = 15 * time.Second
 	config.MaxJobAge = 2 * time.Hour
 	config.Retention = 2 * time.Hour
 	config.WebhookToken = "demo"
 	config.JobLabels = []string{"team", "language"}
 	configs := []collector.Config{config}
-	c, err := collector.New(configs, collector.Options{Logger: log, Transport: api.Transport(), StateDirectory: f.storagePath})
+	c, err := collector.New(configs, collector.Options{
+		Logger: log, Transport: api.Transport(), StateDirectory: f.storagePath,
+	})
 	if err != nil {
-		return fmt.Errorf("preparing the demo: %w", err)
+		return fmt.Errorf("starting the demo: %w", err)
 	}
-	account, err := c.Account(config.Account)
-	if err != nil {
-		return fmt.Errorf("preparing the demo: %w", err)
-	}
-
 	ctx, cancel := context.WithCancel(context.Background())
-	var driver sync.WaitGroup
-	defer driver.Wait()
+	var submitting sync.WaitGroup
+	defer submitting.Wait()
 	defer cancel()
-	driver.Go(func() {
+	submitting.Go(func() {
 		simulator.Demo(ctx, api, webhookURL(f, config.WebhookToken), func(s simulator.Submission) {
-			_, _, err := account.Track(ctx, submission.HTTP, []submission.Job{{
+			_, _, err := c.Accounts()[0].Register(submission.HTTP, []submission.Job{{
 				RequestID: s.RequestID, API: submission.APIName(s.API),
 				AudioSeconds: s.AudioSeconds, SubmittedAt: s.SubmittedAt, Labels: s.Labels,
 			}})
 			if err != nil {
-				log.Error("The demo could not register a job", "err", err)
+				log.Error("Registering a job of the demo failed", "err", err)
 			}
 		})
 	})

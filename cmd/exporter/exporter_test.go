@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// parse reads a command line.
+// parse parses a command line.
 func parse(t *testing.T, args ...string) *flags {
 	t.Helper()
 	f := new(flags)
@@ -34,7 +34,20 @@ func parse(t *testing.T, args ...string) *flags {
 	return f
 }
 
-// idleExporter returns an exporter with one account that asks nothing.
+// discard is a log that nothing reads.
+var discard = slog.New(slog.DiscardHandler)
+
+// writeFile writes a file into a new directory and returns its path.
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// idleExporter returns an exporter with one account, whose poller is not running.
 func idleExporter(t *testing.T, args ...string) *exporter {
 	t.Helper()
 	config := collector.DefaultConfig()
@@ -43,7 +56,7 @@ func idleExporter(t *testing.T, args ...string) *exporter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newExporter(parse(t, args...), c, slog.New(slog.DiscardHandler))
+	return newExporter(parse(t, args...), c, discard)
 }
 
 func TestHealthCheck(t *testing.T) {
@@ -61,7 +74,7 @@ func TestHealthCheck(t *testing.T) {
 		{gone.URL + "/-/healthy", "connection refused"},
 		{"localhost:9891", "unsupported protocol scheme"},
 	} {
-		err := run(parse(t, "--web.health-check="+tt.url), io.Discard, slog.New(slog.DiscardHandler))
+		err := run(parse(t, "--web.health-check="+tt.url), io.Discard, discard)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fmt.Sprint(err), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.url, err, tt.want)
 		}
@@ -73,21 +86,21 @@ func TestWrongFlags(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "--config.file: missing; give the configuration file, or --demo"},
-		{[]string{"--demo", "--config.file=x"}, "--demo: needs no configuration"},
-		{[]string{"--demo", "--once"}, "--demo: needs no configuration"},
+		{nil, "--config.file: required; to try the exporter without a configuration, use --demo"},
+		{[]string{"--demo", "--config.file=x"}, "--demo: cannot be combined with"},
+		{[]string{"--demo", "--once"}, "--demo: cannot be combined with"},
 		{[]string{"--demo", "--web.telemetry-path=metrics"}, "--web.telemetry-path: must begin with a slash"},
-		{[]string{"--demo", "--web.telemetry-path=/"}, "--web.telemetry-path: / is a page for people"},
-		{[]string{"--demo", "--web.telemetry-path=/jobs"}, "--web.telemetry-path: /jobs is a page for people"},
-		{[]string{"--demo", "--web.telemetry-path=/-/healthy"}, "--web.telemetry-path: /-/ has another use"},
-		{[]string{"--demo", "--web.telemetry-path=/api/v1/jobs"}, "--web.telemetry-path: /api/ has another use"},
-		{[]string{"--demo", "--web.telemetry-path=/webhook/metrics"}, "--web.telemetry-path: /webhook/ has another use"},
-		{[]string{"--demo", "--web.telemetry-path=/debug/pprof/"}, "--web.telemetry-path: /debug/ has another use"},
+		{[]string{"--demo", "--web.telemetry-path=/"}, "--web.telemetry-path: / is a status page"},
+		{[]string{"--demo", "--web.telemetry-path=/jobs"}, "--web.telemetry-path: /jobs is a status page"},
+		{[]string{"--demo", "--web.telemetry-path=/-/healthy"}, "--web.telemetry-path: /-/ is reserved"},
+		{[]string{"--demo", "--web.telemetry-path=/api/v1/jobs"}, "--web.telemetry-path: /api/ is reserved"},
+		{[]string{"--demo", "--web.telemetry-path=/webhook/metrics"}, "--web.telemetry-path: /webhook/ is reserved"},
+		{[]string{"--demo", "--web.telemetry-path=/debug/pprof/"}, "--web.telemetry-path: /debug/ is reserved"},
 		{[]string{"--demo", "--web.telemetry-path=/{metrics}"}, "--web.telemetry-path: must be a plain path"},
 		{[]string{"--demo", "--web.telemetry-path=//metrics"}, "--web.telemetry-path: must be a plain path"},
 		{[]string{"--config.check", "--config.file=/nonexistent"}, "/nonexistent"},
 	} {
-		err := run(parse(t, tt.args...), io.Discard, slog.New(slog.DiscardHandler))
+		err := run(parse(t, tt.args...), io.Discard, discard)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: %v, want %q", tt.args, err, tt.want)
 		}
@@ -95,17 +108,15 @@ func TestWrongFlags(t *testing.T) {
 }
 
 func TestConfigCheck(t *testing.T) {
-	config := filepath.Join(t.TempDir(), "config.toml")
 	for _, tt := range []struct{ text, out, err string }{
 		{"[[inputs.deepaffects]]\napi_key = \"key\"\n", "configuration is valid\n", ""},
 		{"[[inputs.deepaffects]]\napi_key = \"key\"\ntimeout = \"-1s\"\n", "", "timeout: must be longer than 0"},
 	} {
-		if err := os.WriteFile(config, []byte(tt.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		config := writeFile(t, "config.toml", tt.text)
 		var out bytes.Buffer
-		err := run(parse(t, "--config.check", "--config.file="+config), &out, slog.New(slog.DiscardHandler))
-		if out.String() != tt.out || fmt.Sprint(err) != "<nil>" && (tt.err == "" || !strings.Contains(err.Error(), tt.err)) || err == nil && tt.err != "" {
+		err := run(parse(t, "--config.check", "--config.file="+config), &out, discard)
+		right := (err == nil) == (tt.err == "") && (err == nil || strings.Contains(err.Error(), tt.err))
+		if out.String() != tt.out || !right {
 			t.Errorf("%q: %q, %v; want %q, %q", tt.text, out.String(), err, tt.out, tt.err)
 		}
 	}
@@ -124,7 +135,7 @@ func answer(status int, body string, header ...string) *http.Response {
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}
 }
 
-// show returns all that an operator can see of an exporter.
+// show returns everything that an operator can see of an exporter.
 func show(t *testing.T, e *exporter, ids []string) map[string]string {
 	t.Helper()
 	shown := make(map[string]string)
@@ -148,28 +159,33 @@ func show(t *testing.T, e *exporter, ids []string) map[string]string {
 	return shown
 }
 
-// The key and what people said are in everything that the API sends here, and
-// in nothing that an operator sees.
+// The key and the content of transcripts are in everything that the API sends here, and in
+// nothing that an operator sees.
 func TestNothingLeaks(t *testing.T) {
 	const key = "canary-key-0123456789"
-	result := `{"confidence":0.9,"num_speakers":1,"transcript":"canary transcript","words":[{"word":"canary","speaker_id":"canary-speaker","start":0,"end":1,"confidence":0.9}],
-		"segments":[{"speaker_id":"canary-speaker","start":0,"end":1,"text":"canary text","emotion":"canary-emotion","intent":"canary-intent"}],
-		"questions_asked":[{"questions":[{"text":"canary question"}]}],"url":"https://canary.invalid/?token=canary","depressed":true,"canary":"canary"}`
+	result := `{"confidence":0.9,"num_speakers":1,"transcript":"canary transcript",
+		"words":[{"word":"canary","speaker_id":"canary-speaker","start":0,"end":1,"confidence":0.9}],
+		"segments":[{"speaker_id":"canary-speaker","start":0,"end":1,"text":"canary text",
+			"emotion":"canary-emotion","intent":"canary-intent"}],
+		"questions_asked":[{"questions":[{"text":"canary question"}]}],
+		"url":"https://canary.invalid/?token=canary","depressed":true,"canary":"canary"}`
+	failed := func(code string) *http.Response {
+		return answer(200, `{"status":"Failed","response":{"response":{"fault":{
+			"fault_string":"canary fault","detail":{"error_code":"`+code+`"}}}}}`)
+	}
 	answers := map[string]func() *http.Response{
 		"completed": func() *http.Response {
 			return answer(200, `{"status":"Completed","response":{"request_id":"completed","response":`+result+`}}`)
 		},
-		"failed": func() *http.Response {
-			return answer(200, `{"status":"Failed","response":{"response":{"fault":{"fault_string":"canary fault","detail":{"error_code":"`+key+`"}}}}}`)
-		},
-		"odd-code": func() *http.Response {
-			return answer(200, `{"status":"Failed","response":{"response":{"fault":{"fault_string":"canary","detail":{"error_code":"said: canary"}}}}}`)
-		},
+		"failed":        func() *http.Response { return failed(key) },
+		"odd-code":      func() *http.Response { return failed("said: canary") },
 		"unknown-state": func() *http.Response { return answer(200, `{"status":"canary state"}`) },
 		"echo":          func() *http.Response { return answer(400, "Bad request: apikey="+key, "X-Echo", key) },
-		"redirect":      func() *http.Response { return answer(302, "", "Location", "https://canary.invalid/?apikey="+key) },
-		"broken":        func() *http.Response { return answer(200, `{"status":"Completed","canary":"canary`) },
-		"twice":         func() *http.Response { return answer(200, `{"canary":1,"canary":2}`) },
+		"redirect": func() *http.Response {
+			return answer(302, "", "Location", "https://canary.invalid/?apikey="+key)
+		},
+		"broken": func() *http.Response { return answer(200, `{"status":"Completed","canary":"canary`) },
+		"twice":  func() *http.Response { return answer(200, `{"canary":1,"canary":2}`) },
 		"other": func() *http.Response {
 			return answer(200, `{"status":"Completed","response":{"request_id":"canary","response":`+result+`}}`)
 		},
@@ -177,7 +193,9 @@ func TestNothingLeaks(t *testing.T) {
 		"overflow": func() *http.Response {
 			return answer(200, `{"response":{"response":{"confidence":1e999,"canary":"canary"}}}`)
 		},
-		"health":     func() *http.Response { return answer(200, `{"status":"Completed","response":{"depressed":"canary"}}`) },
+		"health": func() *http.Response {
+			return answer(200, `{"status":"Completed","response":{"depressed":"canary"}}`)
+		},
 		"unknown-id": func() *http.Response { return answer(404, `{"fault":{"faultstring":"canary `+key+`"}}`) },
 		"refused": func() *http.Response {
 			return answer(401, `{"fault":{"faultstring":"canary `+key+`","detail":{"errorcode":"oauth.v2.`+key+`"}}}`)
@@ -188,7 +206,7 @@ func TestNothingLeaks(t *testing.T) {
 		"quota":      func() *http.Response { return answer(402, key) },
 		"impossible": func() *http.Response { return answer(299, key, "Content-Type", key) },
 	}
-	for id, reply := range answers { // one at a time: some of them stop the asking
+	for id, reply := range answers { // one at a time: some of them pause polling
 		t.Run(id, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var logged bytes.Buffer
@@ -200,11 +218,13 @@ func TestNothingLeaks(t *testing.T) {
 				}), &slog.HandlerOptions{Level: slog.LevelDebug}))
 				config := collector.DefaultConfig()
 				config.URL, config.APIKey = "http://simulated.invalid", key
-				asked, dir := 0, t.TempDir()
-				c, err := collector.New([]collector.Config{config}, collector.Options{Logger: log, StateDirectory: dir, Transport: answering(func(r *http.Request) *http.Response {
-					asked++
+				polled, dir := 0, t.TempDir()
+				api := answering(func(*http.Request) *http.Response {
+					polled++
 					return reply()
-				})})
+				})
+				options := collector.Options{Logger: log, StateDirectory: dir, Transport: api}
+				c, err := collector.New([]collector.Config{config}, options)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -214,13 +234,14 @@ func TestNothingLeaks(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, _, err := account.Track(t.Context(), submission.HTTP, []submission.Job{{RequestID: id}}); err != nil {
+				jobs := []submission.Job{{RequestID: id}}
+				if _, _, err := account.Register(submission.HTTP, jobs); err != nil {
 					t.Fatal(err)
 				}
 				<-time.After(3 * time.Hour)
 				synctest.Wait()
-				if asked == 0 {
-					t.Fatal("nothing was asked")
+				if polled == 0 {
+					t.Fatal("nothing was polled")
 				}
 				e := newExporter(parse(t, "--config.file=x"), c, log)
 				shown := show(t, e, []string{id})
@@ -228,7 +249,7 @@ func TestNothingLeaks(t *testing.T) {
 				shown["the log"] = logged.String()
 				mu.Unlock()
 				if !strings.Contains(shown["/metrics as text/plain"], `request_id="`+id+`"`) {
-					t.Error("the job does not show")
+					t.Error("the metrics lack the job")
 				}
 				c.Stop(context.Background())
 				files, err := filepath.Glob(dir + "/*")
@@ -244,7 +265,7 @@ func TestNothingLeaks(t *testing.T) {
 				}
 				for where, text := range shown {
 					if strings.Contains(text, "canary") {
-						t.Errorf("it shows in %s:\n%s", where, text)
+						t.Errorf("a secret is in %s:\n%s", where, text)
 					}
 				}
 			})
@@ -256,17 +277,11 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-// A reload that fails answers 500 with the mistake, and the old configuration
-// goes on; one that succeeds is seen in the metrics.
+// A reload that fails returns 500 with the error and keeps the previous configuration; the
+// metrics show whether it succeeded.
 func TestReload(t *testing.T) {
-	config := filepath.Join(t.TempDir(), "config.toml")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	good := "[[inputs.deepaffects]]\napi_key = \"key\"\n"
+	config := writeFile(t, "config.toml", good)
 	e := idleExporter(t, "--web.enable-lifecycle", "--config.file="+config)
 	handler := e.handler()
 	ask := func(method, path, origin string) (int, string) {
@@ -284,12 +299,17 @@ func TestReload(t *testing.T) {
 		body, metric         string
 	}{
 		{good, "POST", "", 200, "", "deepaffects_config_last_reload_successful 1"},
-		{good + "nonsense = 1", "POST", "", 500, "nonsense: no such option", "deepaffects_config_last_reload_successful 0"},
+		{
+			good + "nonsense = 1", "POST", "", 500,
+			"nonsense: no such option", "deepaffects_config_last_reload_successful 0",
+		},
 		{good, "GET", "", 405, "Only POST", "deepaffects_config_last_reload_successful 0"},
 		{good, "POST", "https://elsewhere.invalid", 403, "", "deepaffects_config_last_reload_successful 0"},
 		{good + "account = \"renamed\"", "PUT", "", 200, "", `deepaffects_up{account="renamed"} 0`},
 	} {
-		write(tt.text)
+		if err := os.WriteFile(config, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		if code, body := ask(tt.method, "/-/reload", tt.origin); code != tt.code || !strings.Contains(body, tt.body) {
 			t.Errorf("%s: %d %q, want %d %q", tt.method, code, body, tt.code, tt.body)
 		}

@@ -1,4 +1,4 @@
-// Command deepaffects_exporter shows DeepAffects speech jobs to Prometheus.
+// Command deepaffects_exporter exports the state of DeepAffects speech jobs to Prometheus.
 package main
 
 import (
@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -25,11 +27,10 @@ import (
 
 const program = "deepaffects_exporter"
 
-// defaultStorage is where the register lives, below the working directory, as
-// Prometheus has it.
+// defaultStorage is relative to the working directory, as in Prometheus.
 const defaultStorage = "data/"
 
-// flags are what the command line says.
+// flags are the flags of the command line.
 type flags struct {
 	configFile      string
 	check           bool
@@ -46,17 +47,26 @@ type flags struct {
 }
 
 func newApp(f *flags) *kingpin.Application {
-	app := kingpin.New(program, "Shows the jobs of the DeepAffects speech API to Prometheus: what runs, what failed and why, how long it takes, how good the transcripts are, and what is left of the quota.")
-	app.Flag("config.file", "TOML file with an [[inputs.deepaffects]] table for each account; a whole telegraf.conf will do.").PlaceHolder("FILE").StringVar(&f.configFile)
-	app.Flag("config.check", "Read the configuration, say what is wrong with it or that it is valid, and exit.").BoolVar(&f.check)
-	app.Flag("demo", "Watch lively jobs of a simulated API inside this process: needs no configuration and no key.").BoolVar(&f.demo)
-	app.Flag("once", "Ask once about every unfinished job, within the quota, print the metrics and exit.").BoolVar(&f.once)
-	app.Flag("plan", "Print which job would be asked about when in the next 24 hours, why, and what that leaves of the quota; calls nothing.").BoolVar(&f.plan)
-	app.Flag("storage.path", "Directory where the register lives, with all that must outlive the process. (default data/; with --demo and --once: none, it is kept in memory)").PlaceHolder("DIR").StringVar(&f.storagePath)
-	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
-	app.Flag("web.enable-lifecycle", "Enable reload by an HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
+	app := kingpin.New(program, "Exports the jobs of the DeepAffects speech API to Prometheus: "+
+		"their state, errors and duration, the quality of transcripts, and the use of the quota.")
+	app.Flag("config.file", "TOML file with an [[inputs.deepaffects]] table per account, such as a telegraf.conf.").
+		PlaceHolder("FILE").StringVar(&f.configFile)
+	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
+	app.Flag("demo", "Monitor jobs of a simulated API inside this process. Needs no configuration and no API key.").
+		BoolVar(&f.demo)
+	app.Flag("once", "Poll every unfinished job once, within the quota, print the metrics and exit.").BoolVar(&f.once)
+	app.Flag("plan", "Print when and why each job would be polled in the next 24 hours, and the quota left after it. "+
+		"Sends no request.").BoolVar(&f.plan)
+	app.Flag("storage.path", "Directory of the database that survives restarts. "+
+		"(default data/; with --demo and --once: none, everything is kept in memory)").
+		PlaceHolder("DIR").StringVar(&f.storagePath)
+	app.Flag("web.telemetry-path", "Path under which to expose metrics.").
+		Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("web.enable-lifecycle", "Enable reload via HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.enable-pprof", "Serve Go profiles under /debug/pprof/.").BoolVar(&f.enablePprof)
-	app.Flag("web.health-check", "Ask the exporter that runs at URL, such as http://localhost:9891/-/healthy, whether it is healthy, and exit: with 0 if it is. For containers, which have nothing else to ask with.").PlaceHolder("URL").StringVar(&f.healthCheck)
+	app.Flag("web.health-check", "Check the health of the exporter at URL, such as http://localhost:9891/-/healthy, "+
+		"and exit with 0 if it is healthy. For container images without a shell.").
+		PlaceHolder("URL").StringVar(&f.healthCheck)
 	f.web = webflag.AddFlags(app, ":9891")
 	f.log = new(promslog.Config)
 	promslogflag.AddFlags(app, f.log)
@@ -76,34 +86,23 @@ func main() {
 	}
 }
 
-// run does what the flags say. An error has been told to nobody yet.
+// run executes the command that the flags select. It does not log the error it returns.
 func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	if f.healthCheck != "" {
 		return checkHealth(f.healthCheck)
 	}
-	switch {
-	case f.demo && (f.configFile != "" || f.once || f.check || f.plan):
-		return errors.New("--demo: needs no configuration and runs until it is stopped; leave --config.file, --config.check, --once and --plan out")
-	case f.once && f.plan:
-		return errors.New("--plan: calls nothing, which --once does; leave one of them out")
-	case !f.demo && f.configFile == "":
-		return errors.New("--config.file: missing; give the configuration file, or --demo to try it without one")
-	}
-	if err := checkTelemetryPath(f.telemetryPath); err != nil {
-		return fmt.Errorf("--web.telemetry-path: %w", err)
+	if err := f.validate(); err != nil {
+		return err
 	}
 	if f.demo {
 		return demo(f, log)
 	}
-	file, err := configfile.Load(f.configFile)
+	accounts, err := loadConfig(f.configFile, log)
 	if err != nil {
 		return err
 	}
 	if err := web.Validate(*f.web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file: %w", err)
-	}
-	for _, warning := range file.Warnings {
-		log.Warn("An option has no effect", "file", f.configFile, "reason", warning)
 	}
 	if f.check {
 		_, err := fmt.Fprintln(stdout, "configuration is valid")
@@ -114,35 +113,77 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		storage = defaultStorage
 	}
 	if f.plan {
-		return plan(file.Accounts, storage, stdout, log)
+		return plan(accounts, storage, stdout, log)
 	}
-	c, err := collector.New(file.Accounts, collector.Options{Logger: log, StateDirectory: storage})
+	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: storage})
 	if err != nil {
 		return err
 	}
 	if f.once {
 		return once(c, stdout)
 	}
-	return serve(f, file.Accounts, c, log)
+	return serve(f, accounts, c, log)
 }
 
-// ownPaths are what the exporter serves under, now or with another flag, beside
-// the metrics and the pages.
-var ownPaths = []string{"/-/", "/api/", "/debug/", "/webhook/"}
+const healthTimeout = 5 * time.Second
 
-// checkTelemetryPath says what a ServeMux would say in a panic, or not at all.
+// checkHealth requests the health endpoint of a running exporter.
+func checkHealth(url string) error {
+	client := http.Client{Timeout: healthTimeout}
+	response, err := client.Get(url)
+	if err != nil {
+		return fmt.Errorf("--web.health-check: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		reason, _ := io.ReadAll(io.LimitReader(response.Body, 1000)) // a part of it is enough
+		return fmt.Errorf("not healthy: %s: %s", response.Status, strings.TrimSpace(string(reason)))
+	}
+	return nil
+}
+
+// validate checks flags that exclude or require each other.
+func (f *flags) validate() error {
+	switch {
+	case f.demo && (f.configFile != "" || f.once || f.check || f.plan):
+		return errors.New("--demo: cannot be combined with --config.file, --config.check, --once or --plan")
+	case f.once && f.plan:
+		return errors.New("--plan: cannot be combined with --once")
+	case !f.demo && f.configFile == "":
+		return errors.New("--config.file: required; to try the exporter without a configuration, use --demo")
+	}
+	if err := checkTelemetryPath(f.telemetryPath); err != nil {
+		return fmt.Errorf("--web.telemetry-path: %w", err)
+	}
+	return nil
+}
+
+// loadConfig reads the configuration file and logs its warnings.
+func loadConfig(path string, log *slog.Logger) ([]collector.Config, error) {
+	file, err := configfile.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range file.Warnings {
+		log.Warn("Option has no effect", "file", path, "reason", warning)
+	}
+	return file.Accounts, nil
+}
+
+// checkTelemetryPath rejects paths that a ServeMux would reject with a panic, and paths
+// with another use.
 func checkTelemetryPath(telemetry string) error {
 	switch {
 	case telemetry == "" || telemetry[0] != '/':
 		return errors.New("must begin with a slash")
 	case telemetry == "/", slices.Contains(statuspage.Paths, telemetry):
-		return fmt.Errorf("%s is a page for people; choose another path", telemetry)
+		return fmt.Errorf("%s is a status page; choose another path", telemetry)
 	case path.Clean(telemetry) != strings.TrimSuffix(telemetry, "/") || strings.ContainsAny(telemetry, "{} \t?#%"):
 		return errors.New("must be a plain path such as /metrics")
 	}
-	for _, own := range ownPaths {
+	for _, own := range []string{"/-/", "/api/", "/debug/", "/webhook/"} { // with any flags
 		if strings.HasPrefix(telemetry, own) {
-			return fmt.Errorf("%s has another use; choose another path", own)
+			return fmt.Errorf("%s is reserved; choose another path", own)
 		}
 	}
 	return nil

@@ -20,18 +20,18 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
-// mutations is how many bodies of each kind are tried.
+// mutations is the number of bodies of each kind.
 const mutations = 50_000
 
-// A mutator makes bodies that nobody expects out of those that the vendor sends.
+// A mutator damages bodies that the vendor sends.
 type mutator struct {
 	*rand.Rand
 	payloads [][]byte
 }
 
-func newMutator(t *testing.T, payloads string) *mutator {
+func newMutator(t *testing.T, pattern string) *mutator {
 	t.Helper()
-	files, err := filepath.Glob("testdata/payloads/" + payloads)
+	files, err := filepath.Glob(filepath.Join(payloads, pattern))
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%d payloads, %v", len(files), err)
 	}
@@ -47,9 +47,11 @@ func newMutator(t *testing.T, payloads string) *mutator {
 }
 
 var fragments = []string{
-	`"`, `\`, `{`, `}`, `[`, `]`, `,`, `:`, `null`, `true`, `0`, `-1`, `1e999`, `-0`, `NaN`, `1e-400`, `"\ud800"`, `"\u0000"`, "\x00", "\xff\xfe", "\u2028",
-	`"status":"Completed"`, `"status":"Failed"`, `"request_id":"b"`, `"request_id":""`, `"response":null`, `"fault":{}`, `"words":[{}]`, `"words":{}`, `"start":"1"`,
-	`"words":[{"start":1e308,"end":-1e308,"confidence":1e308}]`, `"depressed":true`, strings.Repeat("[", 20_000), strings.Repeat("x", 100_000), strings.Repeat(`{"a":`, 5_000),
+	`"`, `\`, `{`, `}`, `[`, `]`, `,`, `:`, `null`, `true`, `0`, `-1`, `1e999`, `-0`, `NaN`, `1e-400`,
+	`"\ud800"`, `"\u0000"`, "\x00", "\xff\xfe", "\u2028", `"status":"Completed"`, `"status":"Failed"`,
+	`"request_id":"b"`, `"request_id":""`, `"response":null`, `"fault":{}`, `"words":[{}]`, `"words":{}`, `"start":"1"`,
+	`"words":[{"start":1e308,"end":-1e308,"confidence":1e308}]`, `"depressed":true`,
+	strings.Repeat("[", 20_000), strings.Repeat("x", 100_000), strings.Repeat(`{"a":`, 5_000),
 }
 
 // body returns a body with one to four mutations.
@@ -59,30 +61,30 @@ func (m *mutator) body() []byte {
 		from := m.IntN(len(b) + 1)
 		to := from + m.IntN(min(len(b)-from, 40)+1)
 		switch m.IntN(8) {
-		case 0: // a bit
+		case 0: // flip a bit
 			if from < len(b) {
 				b[from] ^= 1 << m.IntN(8)
 			}
-		case 1: // a piece is gone
+		case 1: // remove a piece
 			b = slices.Delete(b, from, to)
-		case 2: // a piece is there twice
+		case 2: // repeat a piece
 			b = slices.Insert(b, from, bytes.Clone(b[from:to])...)
-		case 3: // it is cut off
+		case 3: // truncate it
 			b = b[:from]
-		case 4: // another one begins in it
+		case 4: // continue with another payload
 			other := m.payloads[m.IntN(len(m.payloads))]
 			b = append(b[:from:from], other[m.IntN(len(other)):]...)
-		case 5, 6: // something that is not expected there
+		case 5, 6: // insert something unexpected
 			b = slices.Insert(b, from, []byte(fragments[m.IntN(len(fragments))])...)
-		case 7: // a value is another
+		case 7: // replace a piece
 			b = slices.Replace(b, from, to, []byte(fragments[m.IntN(len(fragments))])...)
 		}
 	}
 	return b
 }
 
-// However the body of a webhook is mangled: nothing panics, every scrape is sound,
-// and only what is sound JSON changes a state.
+// Damaged bodies of webhooks never panic and never break a scrape, and only valid JSON
+// changes a state.
 func TestMutatedWebhooks(t *testing.T) {
 	m := newMutator(t, "webhook_*.json")
 	e := idleExporter(t, "--config.file=x")
@@ -96,22 +98,21 @@ func TestMutatedWebhooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	handler := e.handler()
-	finished, sound := uint64(0), 0
+	finished, valid := 0., 0
 	for i := range mutations {
 		body := m.body()
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/webhook/token", bytes.NewReader(body)))
-		totals := account.Snapshot().Totals
-		now := totals.Finished[0] + totals.Finished[1]
+		now := account.Snapshot().Totals.Sum(jobs.JobsFinished)
 		switch {
 		case w.Code != http.StatusOK && w.Code != http.StatusBadRequest:
 			t.Fatalf("HTTP %d: %.300q", w.Code, body)
 		case now != finished && !json.Valid(body):
 			t.Fatalf("a state changed: %.300q", body)
 		case w.Code == http.StatusOK:
-			sound++
+			valid++
 		case now != finished:
-			t.Fatalf("refused, and a state changed: %.300q", body)
+			t.Fatalf("rejected, but a state changed: %.300q", body)
 		}
 		if finished = now; i%1000 != 0 {
 			continue
@@ -119,17 +120,18 @@ func TestMutatedWebhooks(t *testing.T) {
 		w = httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		parser := expfmt.NewTextParser(model.UTF8Validation)
-		if families, err := parser.TextToMetricFamilies(w.Body); w.Code != http.StatusOK || err != nil || families["deepaffects_webhook_requests_total"] == nil {
-			t.Fatalf("the scrape after %d: HTTP %d, %v", i, w.Code, err)
+		families, err := parser.TextToMetricFamilies(w.Body)
+		if w.Code != http.StatusOK || err != nil || families["deepaffects_webhook_requests_total"] == nil {
+			t.Fatalf("scrape after body %d: HTTP %d, %v", i, w.Code, err)
 		}
 	}
-	if s := account.Snapshot(); sound < mutations/100 || sound > mutations/2 || s.Counts[jobs.Completed] < 10 || s.Counts[jobs.Failed] < 1 {
-		t.Errorf("%d were sound, %v jobs: not the mix that this test is about", sound, s.Counts)
+	s := account.Snapshot()
+	if valid < mutations/100 || valid > mutations/2 || s.Counts[jobs.Completed] < 10 || s.Counts[jobs.Failed] < 1 {
+		t.Errorf("%d valid bodies, jobs %v: not the intended mix", valid, s.Counts)
 	}
 }
 
-// However a status is mangled: nothing panics, and only what is sound JSON says
-// anything about a job.
+// Damaged status bodies never panic, and only valid JSON is a status.
 func TestMutatedStatuses(t *testing.T) {
 	m := newMutator(t, "*.json")
 	var body []byte
@@ -141,16 +143,16 @@ func TestMutatedStatuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	said := make(map[jobstatus.Outcome]int)
+	outcomes := make(map[jobstatus.Outcome]int)
 	for range mutations {
 		body = m.body()
 		a := client.Status(t.Context(), "key", "a")
-		said[a.Outcome]++
+		outcomes[a.Outcome]++
 		if a.Outcome == jobstatus.OK && !json.Valid(body) {
-			t.Fatalf("taken for an answer: %.300q", body)
+			t.Fatalf("accepted as a status: %.300q", body)
 		}
 	}
-	if said[jobstatus.OK] < mutations/100 || said[jobstatus.Malformed] < mutations/10 {
-		t.Errorf("%v: not the mix that this test is about", said)
+	if outcomes[jobstatus.OK] < mutations/100 || outcomes[jobstatus.Malformed] < mutations/10 {
+		t.Errorf("%v: not the intended mix", outcomes)
 	}
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 )
 
-// once asks once about every unfinished job and prints the metrics, also where
-// nothing could be asked: they say why.
+// once polls every unfinished job once and prints the metrics, even if nothing could be
+// polled: the metrics show why.
 func once(c *collector.Collector, stdout io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	asked := c.Once(ctx)
+	polled := c.Once(ctx)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(exposition.New(c), exposition.BuildInfo())
 	families, err := registry.Gather()
@@ -32,5 +32,5 @@ func once(c *collector.Collector, stdout io.Writer) error {
 			return fmt.Errorf("printing the metrics: %w", err)
 		}
 	}
-	return asked
+	return polled
 }

@@ -14,15 +14,14 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
-// How far a plan goes.
+// Limits of a plan.
 const (
 	planLength = 24 * time.Hour
-	planMost   = 1000 // requests, for each account
+	maxPlanned = 1000 // requests per account
 )
 
-// plan prints which job would be asked about when, and what of the quota that
-// leaves. It asks nothing of anybody: the jobs are those that the register has,
-// which a running exporter may be using meanwhile.
+// plan prints when each job would be polled, and the quota left after that. It reads a
+// copy of the store, which a running exporter may be using, and sends no request.
 func plan(accounts []collector.Config, storage string, stdout io.Writer, log *slog.Logger) error {
 	dir, err := os.MkdirTemp("", program)
 	if err != nil {
@@ -33,7 +32,7 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 		return fmt.Errorf("making the plan: %w", err)
 	}
 	if files, err := os.ReadDir(dir); err == nil && len(files) == 0 {
-		log.Warn("There is no register, and so no job to plan for; see --storage.path", "directory", storage)
+		log.Warn("No database found, so there are no jobs to plan; check --storage.path", "directory", storage)
 	}
 	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: dir})
 	if err != nil {
@@ -42,22 +41,24 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 	defer c.Stop(context.Background())
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, a := range c.Accounts() {
-		polls, day := a.Plan(planLength, planMost)
+		polls, day := a.Plan(planLength, maxPlanned)
 		expected := 0.0
-		fmt.Fprintf(w, "Account %s: the next 24 hours, if no job ended and none came\n", a.Name())
+		fmt.Fprintf(w, "Account %s: the next 24 hours, if no job ends and none is registered\n", a.Name())
 		fmt.Fprint(w, "AT (UTC)\tJOB\tNEEDED\tWHY\n")
 		for _, p := range polls {
 			expected += p.Needed
-			fmt.Fprintf(w, "%s\t%s\t%.0f %%\t%s\n", p.At.UTC().Format("2006-01-02 15:04:05"), p.RequestID, 100*p.Needed, p.Reason)
+			at := p.At.UTC().Format(time.DateTime)
+			fmt.Fprintf(w, "%s\t%s\t%.0f %%\t%s\n", at, p.RequestID, 100*p.Needed, p.Reason)
 		}
-		if len(polls) == planMost {
-			fmt.Fprintf(w, "and more: only the first %d are shown\n", planMost)
+		if len(polls) == maxPlanned {
+			fmt.Fprintf(w, "Only the first %d polls are shown.\n", maxPlanned)
 		}
 		left := "no limit"
 		if !math.IsInf(day.Limit, 1) {
 			left = fmt.Sprintf("%.0f of %.0f", max(day.Limit-day.Used, 0), day.Limit)
 		}
-		fmt.Fprintf(w, "%d requests, %.1f expected as jobs end; left of the day's quota after them: %s\n\n", len(polls), expected, left)
+		fmt.Fprintf(w, "%d requests planned, %.1f expected, since jobs end before; daily quota left after them: %s\n\n",
+			len(polls), expected, left)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("printing the plan: %w", err)

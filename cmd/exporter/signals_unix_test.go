@@ -14,8 +14,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 )
 
-// A signal to stop is not lost behind others to reload that came before it, while
-// a reload was under way.
+// A signal to stop is not lost behind signals to reload that arrive during a reload.
 func TestStopAfterReloads(t *testing.T) {
 	dir := t.TempDir()
 	config, regular := filepath.Join(dir, "config.toml"), filepath.Join(dir, "regular.toml")
@@ -35,11 +34,10 @@ func TestStopAfterReloads(t *testing.T) {
 	}
 	logged := make(lines, 100)
 	stopped := make(chan error)
-	go func() {
-		stopped <- serve(parse(t, "--config.file="+config, "--web.listen-address=127.0.0.1:0"), configs, c, slog.New(logged))
-	}()
+	f := parse(t, "--config.file="+config, "--web.listen-address=127.0.0.1:0")
+	go func() { stopped <- serve(f, configs, c, slog.New(logged)) }()
 	for line := range logged {
-		if line == "Listening for registration and webhooks" { // it has begun
+		if line == "Listening for registration and webhooks" { // the exporter has started
 			break
 		}
 	}
@@ -55,7 +53,7 @@ func TestStopAfterReloads(t *testing.T) {
 		<-delivered
 	}
 	send(syscall.SIGHUP)
-	w, err := os.OpenFile(config, os.O_WRONLY, 0) // waits for its reader: the reload
+	w, err := os.OpenFile(config, os.O_WRONLY, 0) // blocks until the reload opens it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +62,7 @@ func TestStopAfterReloads(t *testing.T) {
 	}
 	send(syscall.SIGHUP)
 	send(syscall.SIGTERM)
-	signal.Stop(delivered) // everybody else has been told by now, too
+	signal.Stop(delivered) // the exporter has received them by now, too
 	if _, err := w.WriteString(text); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +74,7 @@ func TestStopAfterReloads(t *testing.T) {
 	}
 }
 
-// lines are what is logged, one by one.
+// lines receives the messages of a log.
 type lines chan string
 
 func (l lines) Enabled(context.Context, slog.Level) bool      { return true }
