@@ -1,97 +1,105 @@
 package simulator
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"strconv"
+)
 
-// conversation is what was said on a recording. Times and confidences are in
-// hundredths.
+// hundredths is a time in hundredths of a second or a share in percent.
+type hundredths int
+
+// String returns the number as JSON.
+func (h hundredths) String() string { return strconv.FormatFloat(float64(h)/100, 'f', -1, 64) }
+
+// conversation is the content of a recording.
 type conversation struct {
-	speakers int
-	words    []word
-	spoken   []stretch // sentence by sentence
-	turns    []stretch // turn by turn
+	speakers  int
+	words     []word
+	sentences []stretch
+	turns     []stretch
 }
 
-// word is one word. Where people talk over each other, the order of the words
-// is not the order of their starts.
+// word is one word. Where speakers overlap, words are not in order of their starts.
 type word struct {
 	token      *token
-	start, end int
-	confidence int
+	start, end hundredths
+	confidence hundredths
 	speaker    int
 }
 
 // stretch is a run of words of one speaker.
 type stretch struct {
-	sentence  *sentence // of a spoken one
-	speaker   int
-	from, to  int // words[from:to]
-	overlaps  bool
-	overlapTo int // when the other speaker stopped, if it overlaps
+	words      []word
+	question   bool       // of a sentence
+	overlapEnd hundredths // end of the words of another speaker that a turn interrupts; 0: none
 }
 
-// voice is how a speaker talks.
+func (s stretch) speaker() int      { return s.words[0].speaker }
+func (s stretch) start() hundredths { return s.words[0].start }
+func (s stretch) end() hundredths   { return s.words[len(s.words)-1].end }
+
+// voice is the way a speaker talks.
 type voice struct {
-	pace   float64 // of word durations; 1 is average
-	doubt  float64 // mean of 1 - confidence
-	weight float64 // to be the next to talk
-	quiet  int     // hundredths: when they said their last word
+	pace   float64    // factor of word durations
+	doubt  float64    // mean of 1 - confidence
+	weight float64    // of being the next speaker
+	quiet  hundredths // end of the last word
 }
 
-const maxSpeakers = 5
-
-// hold lets the people on a recording of this length talk. It reuses the
-// memory of an earlier conversation.
-func (c *conversation) hold(r *rand.Rand, length int) {
-	*c = conversation{words: c.words[:0], spoken: c.spoken[:0], turns: c.turns[:0]}
-	var voices [maxSpeakers]voice
-	c.speakers = speakers(r)
+// newConversation draws a conversation of this length.
+func newConversation(r *rand.Rand, length hundredths) *conversation {
+	c := &conversation{speakers: 1 + weighted(r, 8, 72, 12, 5, 3)}
+	voices := make([]voice, c.speakers)
 	doubt := between(r, 0.03, 0.08)
-	if r.IntN(7) == 0 { // a bad line
+	if r.IntN(7) == 0 { // a bad connection
 		doubt = between(r, 0.15, 0.4)
 	}
-	for i := range c.speakers {
+	for i := range voices {
 		voices[i] = voice{
-			pace:   lognormal(r, 1, 0.12),
-			doubt:  doubt * between(r, 0.8, 1.3),
-			weight: between(r, 0.3, 1.5),
+			pace: lognormal(r, 1, 0.12), doubt: doubt * between(r, 0.8, 1.3), weight: between(r, 0.3, 1.5),
 		}
 	}
 
-	now, who, overlapTo := r.IntN(min(300, length)), 0, 0
+	now, who, overlapEnd := hundredths(r.IntN(min(300, int(length)))), 0, hundredths(0)
 	for now < length {
 		v := &voices[who]
-		turn := stretch{speaker: who, from: len(c.words), overlaps: now < overlapTo, overlapTo: overlapTo}
-		for more := true; more && now < length; more = r.Float64() < 0.6 {
-			now = c.say(r, pick(r, sentences), who, v, now, length)
-			now += int(lognormal(r, 45, 0.6)) // a breath
+		from := len(c.words)
+		turn := stretch{}
+		if now < overlapEnd {
+			turn.overlapEnd = overlapEnd
 		}
-		turn.to = len(c.words)
-		if turn.to == turn.from {
-			break // no room for another word
+		for more := true; more && now < length; more = r.Float64() < 0.6 {
+			now = c.say(r, pick(r, sentences...), who, v, now, length)
+			now += hundredths(lognormal(r, 45, 0.6)) // a breath
+		}
+		turn.words = c.words[from:]
+		if len(turn.words) == 0 {
+			break // the next word does not fit
 		}
 		c.turns = append(c.turns, turn)
-		v.quiet = c.words[turn.to-1].end
+		v.quiet = turn.end()
 
-		next := c.next(r, &voices, who)
+		next := nextSpeaker(r, voices, who)
 		now = v.quiet + pauseBetween(r)
 		if next != who {
-			// Overlaps reach neither into the same speaker's own words
-			// nor before the turn that is talked over.
-			now = max(now, voices[next].quiet, c.words[turn.from].start+10)
+			// An overlap starts neither in words of the same speaker nor before the turn
+			// that it interrupts.
+			now = max(now, voices[next].quiet, turn.start()+10)
 		} else {
 			now = max(now, v.quiet+20)
 		}
-		who, overlapTo = next, v.quiet
+		who, overlapEnd = next, v.quiet
 	}
+	return c
 }
 
-// say appends a sentence, or its beginning if the recording ends, and returns
-// when it ends. The first word of all is said however little room there is.
-func (c *conversation) say(r *rand.Rand, s *sentence, who int, v *voice, now, length int) int {
+// say appends a sentence, cut off at the end of the recording, and returns its end. A
+// conversation always has a first word.
+func (c *conversation) say(r *rand.Rand, s *sentence, who int, v *voice, now, length hundredths) hundredths {
 	from := len(c.words)
 	for i := range s.tokens {
 		t := &s.tokens[i]
-		took := max(4, int(lognormal(r, (7+4.6*float64(len(t.word)))*v.pace, 0.25)))
+		took := max(4, hundredths(lognormal(r, (7+4.6*float64(len(t.word)))*v.pace, 0.25)))
 		if now+took > length {
 			if len(c.words) > 0 {
 				break
@@ -100,94 +108,48 @@ func (c *conversation) say(r *rand.Rand, s *sentence, who int, v *voice, now, le
 		}
 		c.words = append(c.words, word{
 			token: t, start: now, end: now + took, speaker: who,
-			confidence: min(100, max(5, int(100*(1-v.doubt*r.ExpFloat64())))),
+			confidence: min(100, max(5, hundredths(100*(1-v.doubt*r.ExpFloat64())))),
 		})
 		now += took
 		switch {
 		case t.text[len(t.text)-1] == ',':
-			now += int(lognormal(r, 25, 0.5))
+			now += hundredths(lognormal(r, 25, 0.5))
 		case r.IntN(6) == 0:
-			now += int(lognormal(r, 8, 0.8))
+			now += hundredths(lognormal(r, 8, 0.8))
 		}
 	}
-	if to := len(c.words); to > from {
-		c.spoken = append(c.spoken, stretch{sentence: s, speaker: who, from: from, to: to})
-		return c.words[to-1].end
+	if len(c.words) == from {
+		return length
 	}
-	return length
+	said := stretch{words: c.words[from:], question: s.question}
+	c.sentences = append(c.sentences, said)
+	return said.end()
 }
 
-// next is who talks next.
-func (c *conversation) next(r *rand.Rand, voices *[maxSpeakers]voice, who int) int {
-	if c.speakers == 1 {
-		return who
-	}
-	total := 0.0
-	for i := range c.speakers {
+// nextSpeaker draws the next speaker, another one if there are several.
+func nextSpeaker(r *rand.Rand, voices []voice, who int) int {
+	weights := make([]float64, len(voices))
+	for i, v := range voices {
 		if i != who {
-			total += voices[i].weight
+			weights[i] = v.weight
 		}
 	}
-	x := r.Float64() * total
-	last := who
-	for i := range c.speakers {
-		if i == who {
-			continue
-		}
-		last = i
-		if x -= voices[i].weight; x < 0 {
-			break
-		}
-	}
-	return last
+	return weighted(r, weights...)
 }
 
-// speakers is how many people talk: two, mostly.
-func speakers(r *rand.Rand) int {
-	switch x := r.Float64(); {
-	case x < 0.08:
-		return 1
-	case x < 0.80:
-		return 2
-	case x < 0.92:
-		return 3
-	case x < 0.97:
-		return 4
-	default:
-		return maxSpeakers
-	}
-}
-
-// pauseBetween is the time between two turns; negative when the next speaker
-// does not wait.
-func pauseBetween(r *rand.Rand) int {
+// pauseBetween draws the time between two turns; it is negative if they overlap.
+func pauseBetween(r *rand.Rand) hundredths {
 	if r.IntN(80) == 0 { // on hold, or thinking
-		return int(lognormal(r, 900, 0.6))
+		return hundredths(lognormal(r, 900, 0.6))
 	}
-	return int(min(max(35+45*r.NormFloat64(), -120), 300))
+	return hundredths(min(max(35+45*r.NormFloat64(), -120), 300))
 }
 
-// confidence is the mean of the words' confidences, from word to word.
-func (c *conversation) confidence(from, to int) int {
-	if from == to {
-		return 0
-	}
-	sum := 0
-	for _, w := range c.words[from:to] {
+// confidence returns the mean confidence of words.
+func confidence(words []word) hundredths {
+	sum := hundredths(0)
+	for _, w := range words {
 		sum += w.confidence
 	}
-	return sum / (to - from)
+	return sum / hundredths(max(1, len(words)))
 }
-
-// talk is how long each speaker talks.
-func (c *conversation) talk() (by [maxSpeakers]int, total int) {
-	for _, w := range c.words {
-		by[w.speaker] += w.end - w.start
-		total += w.end - w.start
-	}
-	return by, total
-}
-
-// start and end of a stretch.
-func (c *conversation) start(s stretch) int { return c.words[s.from].start }
-func (c *conversation) end(s stretch) int   { return c.words[s.to-1].end }

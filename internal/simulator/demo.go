@@ -2,118 +2,99 @@ package simulator
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
+	"net/http"
 	"time"
 )
 
-// Submission is what a user has at hand to register a job with a monitor.
+// Submission is what a user knows about a job to register it with a monitor.
 type Submission struct {
 	RequestID    string
-	API          string // the path that was called, as the vendor answers it
+	API          string // path of the call, as in the vendor's answer
 	AudioSeconds float64
 	SubmittedAt  time.Time
 	Labels       map[string]string // team, language
 }
 
-// DemoOptions are options for a demo: a faster life, latency as over the
-// internet, now and then a server error, and memory that stays bounded.
+// DemoOptions returns options for a demo: jobs end sooner, requests have a latency as over
+// the internet and rare server errors, and memory is bounded.
 func DemoOptions() Options {
 	return Options{
 		Seed:      uint64(time.Now().UnixNano()),
 		Speed:     4,
 		Retention: time.Hour,
 		Latency:   Latency{Median: 40 * time.Millisecond, P99: 400 * time.Millisecond},
-		Faults: []FaultShare{
-			{0.004, Fault{Kind: ServerErrorJSON}},
-			{0.002, Fault{Kind: ServerErrorHTML, Status: 503}},
+		Fault: func(*http.Request) Fault {
+			switch x := rand.Float64(); {
+			case x < 0.004:
+				return Fault{Kind: ServerErrorJSON}
+			case x < 0.006:
+				return Fault{Kind: ServerErrorHTML, Status: 503}
+			}
+			return Fault{}
 		},
 	}
 }
 
-// Demo leads a lively life with the API until ctx ends. It submits jobs of
-// every API and every fate at once, of which the first complete and fail
-// within 10 s, and then a new one every few seconds. Each is given to
-// register, in this goroutine, right after it was submitted. With a
-// webhookURL, about one in three is told there.
+// Demo submits jobs until ctx ends: at once one or more for every API and outcome, the first
+// of which complete and fail within 10 s, and then a new one every few seconds. It calls
+// register, in this goroutine, right after it has submitted a job. One job in three gets
+// the webhookURL, unless that is empty.
 func Demo(ctx context.Context, s *Simulator, webhookURL string, register func(Submission)) {
-	r := chance(s.opt.Seed, "demo", forLife)
-	submit := func(sub Job) {
-		if webhookURL != "" && r.IntN(3) == 0 {
-			sub.Webhook = webhookURL
+	r := chance(s.opt.Seed, "demo", "")
+	submit := func(job Job) {
+		if r.IntN(3) == 0 {
+			job.Webhook = webhookURL
 		}
-		demoSubmit(s, r, sub, register)
-	}
-	for _, sub := range demoStart() {
-		submit(sub)
-	}
-	t := time.NewTimer(0)
-	defer t.Stop()
-	<-t.C
-	for {
-		t.Reset(seconds(between(r, 2, 6)))
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			submit(demoNext(r))
+		if job.AudioSeconds == 0 {
+			job.AudioSeconds = math.Floor(drawAudio(r))
 		}
+		at := time.Now()
+		register(Submission{
+			RequestID:    s.Submit(job),
+			API:          "/audio/generic/api/v1/async/" + job.API,
+			AudioSeconds: job.AudioSeconds,
+			SubmittedAt:  at,
+			Labels: map[string]string{
+				"team":     pick(r, "support", "support", "sales", "research"),
+				"language": pick(r, "en-US", "en-US", "en-US", "en-GB", "es-ES", "de-DE"),
+			},
+		})
+	}
+	for _, job := range demoStart() {
+		submit(job)
+	}
+	for s.wait(ctx, seconds(between(r, 2, 6))) == nil {
+		job := Job{API: pick(r, "asr", pick(r, APIs()...))}
+		switch r.IntN(40) {
+		case 0:
+			job.Outcome = Unknown
+		case 1, 2, 3, 4, 5, 6:
+			job.Duration = seconds(between(r, 5, 30))
+		}
+		submit(job)
 	}
 }
 
-// demoStart is what a demo begins with.
+// demoStart returns the jobs at the start of a demo.
 func demoStart() []Job {
 	jobs := []Job{
 		{API: "asr", Outcome: Completed, Duration: 3 * time.Second, AudioSeconds: 95},
 		{API: "asr", Outcome: Failed, Duration: 5 * time.Second, AudioSeconds: 410},
 		{API: "diarize", Outcome: CompletedWithFault, Duration: 8 * time.Second, AudioSeconds: 62},
+		{API: "asr", Outcome: Completed, Duration: 20 * time.Minute, AudioSeconds: 4800},
+		{API: "analytics/interaction", Outcome: Completed, Duration: 45 * time.Minute, AudioSeconds: 5400},
+		{API: "asr", Outcome: Stuck},
+		{API: "summary", Outcome: Stuck},
+		{API: "asr", Outcome: Unknown},
+		{API: "vad", Outcome: Unknown},
 	}
 	for i, a := range apis {
+		soon := time.Duration(4+2*i) * time.Second
 		jobs = append(jobs,
-			Job{API: a.name, Outcome: Completed, Duration: time.Duration(4+2*i) * time.Second, AudioSeconds: float64(60 + 30*i)},
-			Job{API: a.name, AudioSeconds: float64(300 * (i + 1))},
-		)
+			Job{API: a.name, Outcome: Completed, Duration: soon, AudioSeconds: float64(60 + 30*i)},
+			Job{API: a.name, AudioSeconds: float64(300 * (i + 1))})
 	}
-	return append(jobs,
-		Job{API: "asr", Outcome: Completed, Duration: 20 * time.Minute, AudioSeconds: 4800},
-		Job{API: "analytics/interaction", Outcome: Completed, Duration: 45 * time.Minute, AudioSeconds: 5400},
-		Job{API: "asr", Outcome: Stuck},
-		Job{API: "summary", Outcome: Stuck},
-		Job{API: "asr", Outcome: Unknown},
-		Job{API: "vad", Outcome: Unknown},
-	)
-}
-
-// demoNext is one of the jobs that follow: mostly asr, mostly drawn.
-func demoNext(r *rand.Rand) Job {
-	sub := Job{API: "asr"}
-	if r.IntN(5) < 3 {
-		sub.API = pick(r, apis).name
-	}
-	switch r.IntN(40) {
-	case 0:
-		sub.Outcome = Unknown
-	case 1, 2, 3, 4, 5, 6:
-		sub.Duration = seconds(between(r, 5, 30))
-	}
-	return sub
-}
-
-var (
-	demoTeams     = []string{"support", "support", "sales", "research"}
-	demoLanguages = []string{"en-US", "en-US", "en-US", "en-GB", "es-ES", "de-DE"}
-)
-
-func demoSubmit(s *Simulator, r *rand.Rand, sub Job, register func(Submission)) {
-	if sub.AudioSeconds == 0 {
-		sub.AudioSeconds = float64(int(min(max(lognormal(r, 420, 0.9), 20), 5400)))
-	}
-	at := time.Now()
-	id := s.Submit(sub)
-	register(Submission{
-		RequestID:    id,
-		API:          "/audio/generic/api/v1/async/" + sub.API,
-		AudioSeconds: sub.AudioSeconds,
-		SubmittedAt:  at,
-		Labels:       map[string]string{"team": pick(r, demoTeams), "language": pick(r, demoLanguages)},
-	})
+	return jobs
 }

@@ -16,7 +16,7 @@ func TestDemo(t *testing.T) {
 		rc := newReceiver(200)
 		o := simulator.DemoOptions()
 		o.Webhooks.Client = &http.Client{Transport: rc}
-		o.Faults, o.Latency = nil, simulator.Latency{}
+		o.Fault, o.Latency = nil, simulator.Latency{}
 		s, c := start(t, o)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 		defer cancel()
@@ -28,7 +28,8 @@ func TestDemo(t *testing.T) {
 			if sub.SubmittedAt.Equal(begin) {
 				atOnce++
 			}
-			if sub.AudioSeconds <= 0 || sub.Labels["team"] == "" || sub.Labels["language"] == "" || time.Since(sub.SubmittedAt) != 0 {
+			if sub.AudioSeconds <= 0 || sub.Labels["team"] == "" ||
+				sub.Labels["language"] == "" || time.Since(sub.SubmittedAt) != 0 {
 				t.Errorf("%+v", sub)
 			}
 			all = append(all, sub)
@@ -37,16 +38,18 @@ func TestDemo(t *testing.T) {
 			t.Errorf("Demo returned after %s", time.Since(begin))
 		}
 		jobs := s.Jobs()
-		if len(all) != len(jobs) || int(s.Counters().Submitted) != len(all) {
+		if len(all) != len(jobs) {
 			t.Fatalf("%d registered, %d submitted", len(all), len(jobs))
 		}
 		if more := len(all) - atOnce; atOnce < 25 || more < 300 || more > 900 {
 			t.Errorf("%d at once, then %d", atOnce, more)
 		}
 
-		apis, outcomes, soon, hooks, long := map[string]int{}, map[simulator.Outcome]int{}, map[simulator.Outcome]int{}, 0, 0
+		apis, hooks, long := map[string]int{}, 0, 0
+		outcomes, soon := map[simulator.Outcome]int{}, map[simulator.Outcome]int{}
 		for i, j := range jobs {
-			if all[i].RequestID != j.RequestID || all[i].API != "/audio/generic/api/v1/async/"+j.API || all[i].AudioSeconds != j.AudioSeconds {
+			if all[i].RequestID != j.RequestID || all[i].AudioSeconds != j.AudioSeconds ||
+				all[i].API != "/audio/generic/api/v1/async/"+j.API {
 				t.Fatalf("registered %+v, submitted %+v", all[i], j)
 			}
 			if j.Webhook != "" {

@@ -1,8 +1,8 @@
 package simulator
 
-// Remembered is how many jobs are in memory, whatever Jobs shows.
+// Remembered returns the number of jobs in memory.
 func (s *Simulator) Remembered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return max(len(s.jobs), len(s.order))
+	return len(s.jobs)
 }

@@ -16,7 +16,7 @@ const base = "https://api.invalid"
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start returns a simulator that the test closes, and a client of it.
+// start returns a simulator, which the test closes, and a client.
 func start(t *testing.T, o simulator.Options) (*simulator.Simulator, *http.Client) {
 	t.Helper()
 	s := simulator.New(o)
@@ -24,11 +24,16 @@ func start(t *testing.T, o simulator.Options) (*simulator.Simulator, *http.Clien
 	return s, &http.Client{Transport: s.Transport()}
 }
 
+// always returns options that inject a fault into every response.
+func always(f simulator.Fault) simulator.Options {
+	return simulator.Options{Fault: func(*http.Request) simulator.Fault { return f }}
+}
+
 func statusURL(key, id string) string {
 	return base + "/transaction/generic/api/v1/async/status?" + url.Values{"apikey": {key}, "request_id": {id}}.Encode()
 }
 
-// get returns the status and body of a status request that must be answered.
+// get sends a status request and returns HTTP status and body.
 func get(t *testing.T, c *http.Client, key, id string) (int, []byte) {
 	t.Helper()
 	resp, err := c.Get(statusURL(key, id))
@@ -43,7 +48,7 @@ func get(t *testing.T, c *http.Client, key, id string) (int, []byte) {
 	return resp.StatusCode, body
 }
 
-// envelope is a status answer, as a client reads it.
+// envelope is a decoded status.
 type envelope struct {
 	Status   string
 	Response *struct {
@@ -54,7 +59,7 @@ type envelope struct {
 	Fault *fault
 }
 
-// fault in either spelling.
+// fault is a fault in either spelling.
 type fault struct {
 	FaultString  string `json:"fault_string"`
 	FaultString2 string `json:"faultstring"`

@@ -1,120 +1,86 @@
 package simulator
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
 // Outcome is how a job ends.
-type Outcome int
+type Outcome string
 
 // The outcomes of a job.
 const (
-	// Drawn leaves the outcome to chance, by the shares in [Options].
-	Drawn Outcome = iota
+	// Drawn means that the outcome is drawn.
+	Drawn Outcome = ""
 	// Completed ends with a result.
-	Completed
-	// CompletedWithFault ends as Completed with a fault for a result.
-	CompletedWithFault
+	Completed Outcome = "completed"
+	// CompletedWithFault ends as Completed with a fault in place of a result.
+	CompletedWithFault Outcome = "completed with fault"
 	// Failed ends with a fault.
-	Failed
-	// Stuck runs for ever.
-	Stuck
-	// Unknown is not known to the API: asking about it gives 404.
-	Unknown
+	Failed Outcome = "failed"
+	// Stuck never ends.
+	Stuck Outcome = "stuck"
+	// Unknown is not known to the API: polling it returns 404.
+	Unknown Outcome = "unknown"
 )
-
-// String returns the outcome in lower case.
-func (o Outcome) String() string {
-	switch o {
-	case Drawn:
-		return "drawn"
-	case Completed:
-		return "completed"
-	case CompletedWithFault:
-		return "completed with fault"
-	case Failed:
-		return "failed"
-	case Stuck:
-		return "stuck"
-	default:
-		return "unknown"
-	}
-}
 
 // ends reports whether a job with this outcome ever ends.
 func (o Outcome) ends() bool { return o != Stuck && o != Unknown }
 
-// Job is what [Simulator.Submit] takes. What is left zero is drawn.
+// Job is a job to submit. Fields that are zero are drawn.
 type Job struct {
 	RequestID    string
 	API          string        // one of [APIs]; empty is asr
 	AudioSeconds float64       // length of the recording, at most a day
-	Duration     time.Duration // from submission to end, whatever the speed; negative has ended at once
+	Duration     time.Duration // from submission to end, regardless of Speed; negative: ended at once
 	Outcome      Outcome
-	Webhook      string // URL to tell the end; empty is none
+	Webhook      string // URL of its webhook; empty: none
 }
 
-// JobRecord is the truth about a job, for tests to compare with.
+// JobRecord is the true state of a job, for comparison in tests. Nothing in it is Drawn.
 type JobRecord struct {
-	RequestID        string
-	API              string
-	AudioSeconds     float64
-	SubmittedAt      time.Time
-	EndsAt           time.Time // zero: never
-	Outcome          Outcome   // never Drawn
-	ErrorCode        string    // of the fault it ends with
-	Webhook          string
-	WebhookTries     int
-	WebhookTakenAt   time.Time // when a try was first answered with 200; zero: not yet
-	WebhookAbandoned bool      // every try failed, or it was lost on purpose
+	Job
+	SubmittedAt time.Time
+	EndsAt      time.Time // zero: never
+	ErrorCode   string    // of the fault it ends with
 }
 
-// job is a JobRecord and what only the simulator needs to know. All but the
-// webhook's part is fixed at submission; that part is guarded by Simulator.mu.
+// job is a JobRecord with internal state. It does not change after its submission.
 type job struct {
 	JobRecord
+	number   int // in order of submission
 	seed     uint64
+	api      api
 	fault    jobFault
-	progress bool // says In Progress instead of Running
-	again    bool // its webhook is to be sent a second time
+	progress bool // its status is In Progress instead of Running
 }
 
 // ended reports whether the job has ended by now.
-func (j *job) ended(now time.Time) bool {
-	return j.Outcome.ends() && !now.Before(j.EndsAt)
-}
-
-// forgotten reports whether the job ended more than retention ago.
-func (j *job) forgotten(now time.Time, retention time.Duration) bool {
-	if retention <= 0 {
-		return false
-	}
-	if !j.Outcome.ends() {
-		return now.Sub(j.SubmittedAt) > 24*time.Hour+retention
-	}
-	return now.Sub(j.EndsAt) > retention
-}
+func (j *job) ended(now time.Time) bool { return j.Outcome.ends() && !now.Before(j.EndsAt) }
 
 // api is one of the vendor's async calls.
 type api struct {
 	name   string
-	factor float64 // seconds of work for each second of audio
+	factor float64        // seconds of work for each second of audio
+	result func(*encoder) // encodes the result; nil: it is not a JSON value of its own
 }
 
 var apis = []api{
-	{"asr", 0.25},
-	{"diarize", 0.35},
-	{"diarization/identify", 0.4},
-	{"recognise_emotion", 0.2},
-	{"analytics/interaction", 0.5},
-	{"vad", 0.05},
-	{"denoise", 0.3},
-	{"featurize", 0.1},
-	{"summary", 0.3},
-	{"punctuate", 0.02},
-	{"videochapters", 0.6},
-	{"is_depressed", 0.3},
+	{"asr", 0.25, (*encoder).asr},
+	{"diarize", 0.35, (*encoder).diarize},
+	{"diarization/identify", 0.4, (*encoder).identify},
+	{"recognise_emotion", 0.2, (*encoder).emotions},
+	{"analytics/interaction", 0.5, (*encoder).interaction},
+	{"vad", 0.05, (*encoder).vad},
+	{"denoise", 0.3, (*encoder).denoise},
+	{"featurize", 0.1, (*encoder).featurize},
+	{"summary", 0.3, (*encoder).summary},
+	{"punctuate", 0.02, (*encoder).punctuate},
+	{"videochapters", 0.6, (*encoder).chapters},
+	{"is_depressed", 0.3, nil},
 }
 
 // APIs returns the names of the async APIs, as they end a submission's path.
@@ -126,22 +92,10 @@ func APIs() []string {
 	return names
 }
 
-func known(name string) bool { return factor(name) > 0 }
-
-// factor is the real-time factor of an API, 0 for one that does not exist.
-func factor(name string) float64 {
-	for _, a := range apis {
-		if a.name == name {
-			return a.factor
-		}
-	}
-	return 0
-}
-
-// jobFault is why a job failed.
+// jobFault is the fault of a failed job.
 type jobFault struct {
 	text, code string
-	early      bool // found out before the work begins
+	early      bool // detected before the work starts
 }
 
 var jobFaults = []jobFault{
@@ -152,61 +106,57 @@ var jobFaults = []jobFault{
 	{"Something went wrong", "com.deepaffects.InternalError", false},
 }
 
-// longestAudio bounds the size of a result.
+// longestAudio limits the size of a result. In seconds.
 const longestAudio = 24 * 60 * 60
 
-// life makes the job: what the submission leaves open is drawn.
-func (s *Simulator) life(sub Job, now time.Time) *job {
-	r := chance(s.opt.Seed, sub.RequestID, forLife)
-	// Everything is drawn whether it is needed or not, so that a fixed
-	// property does not change the others.
-	audio := min(max(lognormal(r, 420, 0.9), 20), 5400)
+// newJob draws what the submission leaves open.
+func newJob(sub Job, o Options, now time.Time) *job {
+	if sub.API == "" {
+		sub.API = "asr"
+	}
+	i := slices.IndexFunc(apis, func(a api) bool { return a.name == sub.API })
+	if i < 0 {
+		panic("simulator: no such API: " + sub.API)
+	}
+	r := chance(o.Seed, "life", sub.RequestID)
+	// Everything is always drawn, so that fixing one property does not change the others.
+	audio := drawAudio(r)
 	wait := lognormal(r, 3, 0.6)
 	pace := lognormal(r, 1, 0.2)
-	outcome := s.outcome(r)
-	fault := pick(r, jobFaults)
-	progress := r.IntN(8) == 0
+	drawn := weighted(r, 0.06, 0.01, o.StuckShare, 0.93-o.StuckShare)
+	outcome := []Outcome{Failed, CompletedWithFault, Stuck, Completed}[drawn]
+	fault := pick(r, jobFaults...)
 
-	j := &job{seed: s.opt.Seed, progress: progress}
-	j.RequestID, j.API, j.Webhook = sub.RequestID, sub.API, sub.Webhook
-	j.SubmittedAt = now
-	j.AudioSeconds = audio
-	if sub.AudioSeconds > 0 {
-		j.AudioSeconds = min(sub.AudioSeconds, longestAudio)
+	j := &job{JobRecord: JobRecord{Job: sub, SubmittedAt: now}, seed: o.Seed, api: apis[i], progress: r.IntN(8) == 0}
+	if j.AudioSeconds <= 0 {
+		j.AudioSeconds = audio
 	}
-	j.Outcome = outcome
-	if sub.Outcome != Drawn {
-		j.Outcome = sub.Outcome
+	j.AudioSeconds = min(j.AudioSeconds, longestAudio)
+	if j.Outcome == Drawn {
+		j.Outcome = outcome
 	}
 	if j.Outcome == Failed || j.Outcome == CompletedWithFault {
-		j.fault = fault
-		j.ErrorCode = fault.code
+		j.fault, j.ErrorCode = fault, fault.code
 	}
-	if !j.Outcome.ends() {
-		return j
-	}
-	work := j.AudioSeconds * factor(j.API) * pace
+	work := j.AudioSeconds * j.api.factor * pace
 	if j.fault.early {
 		work = 1
 	}
-	duration := seconds((wait + work) / s.opt.Speed)
-	if sub.Duration != 0 {
-		duration = max(sub.Duration, 0)
+	if j.Duration == 0 {
+		j.Duration = seconds((wait + work) / o.Speed)
 	}
-	j.EndsAt = now.Add(duration)
+	if j.Outcome.ends() {
+		j.EndsAt = now.Add(max(j.Duration, 0))
+	}
 	return j
 }
 
-func (s *Simulator) outcome(r *rand.Rand) Outcome {
-	x := r.Float64()
-	if x -= s.opt.FailedShare; x < 0 {
-		return Failed
-	}
-	if x -= s.opt.CompletedWithFaultShare; x < 0 {
-		return CompletedWithFault
-	}
-	if x -= s.opt.StuckShare; x < 0 {
-		return Stuck
-	}
-	return Completed
+// drawAudio draws the length of a recording in seconds.
+func drawAudio(r *rand.Rand) float64 { return min(max(lognormal(r, 420, 0.9), 20), 5400) }
+
+// requestID returns a UUID (version 4) for the number of a job.
+func requestID(seed uint64, number int) string {
+	b := sha256.Sum256(fmt.Appendf(nil, "%d ID %d", seed, number))
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }

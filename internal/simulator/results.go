@@ -1,475 +1,297 @@
 package simulator
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
-	"sync"
+	"strings"
+	"unicode/utf16"
 )
 
-// desk is where a body is written: memory that is used again and again.
-type desk struct {
-	b    []byte
-	talk conversation
-}
-
-var desks = sync.Pool{New: func() any { return new(desk) }}
-
-// statusBody is the status API's body about a job that has ended. It is valid
-// until the desk is used again.
-func (d *desk) statusBody(j *job) []byte {
-	d.b = append(d.b[:0], `{"response": {`...)
-	if d.depressed(j) {
-		d.add(`, "request_id": `)
-		d.string(j.RequestID)
-	} else {
-		d.add(`"request_id": `)
-		d.string(j.RequestID)
-		d.add(`, "response": `)
-		d.result(j)
-	}
+// statusBody returns the status body of an ended job.
+func (j *job) statusBody() []byte {
+	word := "Completed"
 	if j.Outcome == Failed {
-		d.add(`}, "status": "Failed"}`)
-	} else {
-		d.add(`}, "status": "Completed"}`)
+		word = "Failed"
 	}
-	return d.b
+	return fmt.Appendf(nil, `{"response": {%s}, "status": "%s"}`, j.members(), word)
 }
 
-// webhookBody is the body of a webhook about a job that has ended.
-func (d *desk) webhookBody(j *job) []byte {
-	d.b = append(d.b[:0], `{"request_id": `...)
-	d.string(j.RequestID)
-	d.add(`, `)
-	if !d.depressed(j) {
-		d.add(`"response": `)
-		d.result(j)
+// webhookBody returns the webhook body of an ended job.
+func (j *job) webhookBody() []byte { return fmt.Appendf(nil, `{%s}`, j.members()) }
+
+// members returns the request ID and the result, or the fault, of an ended job.
+func (j *job) members() []byte {
+	e := &encoder{r: chance(j.seed, "result", j.RequestID), length: max(1, hundredths(100*j.AudioSeconds))}
+	e.add(`"request_id": "%s", `, escape(j.RequestID))
+	switch {
+	case j.Outcome != Completed:
+		e.add(`"response": %s`, apiFault(j.fault.text, j.fault.code))
+	case j.api.result == nil: // is_depressed
+		e.add(`"depressed": %t`, e.r.IntN(8) == 0)
+	default:
+		e.add(`"response": `)
+		j.api.result(e)
 	}
-	d.add(`}`)
-	return d.b
+	return e.b
 }
 
-// depressed appends the one field of is_depressed, which stands beside the
-// request ID, and reports whether there is one.
-func (d *desk) depressed(j *job) bool {
-	if j.API != "is_depressed" || j.Outcome != Completed {
-		return false
-	}
-	d.add(`"depressed": `)
-	d.b = strconv.AppendBool(d.b, chance(j.seed, j.RequestID, forResult).IntN(8) == 0)
-	return true
+// encoder encodes a result.
+type encoder struct {
+	b      []byte
+	r      *rand.Rand
+	length hundredths // of the recording
 }
 
-// result appends what the API found, or the fault.
-func (d *desk) result(j *job) {
-	if j.Outcome != Completed {
-		d.b = append(d.b, apiFault(j.fault.text, j.fault.code)...)
-		return
-	}
-	r := chance(j.seed, j.RequestID, forResult)
-	length := max(1, int(100*j.AudioSeconds))
-	switch j.API {
-	case "asr":
-		d.asr(r, length)
-	case "diarize":
-		d.diarize(r, length)
-	case "diarization/identify":
-		d.identify(r, length)
-	case "recognise_emotion":
-		d.emotions(r, length)
-	case "analytics/interaction":
-		d.interaction(r, length)
-	case "vad":
-		d.vad(r, length)
-	case "denoise":
-		d.denoise(r)
-	case "featurize":
-		d.featurize(r, length)
-	case "summary":
-		d.summary(r, length)
-	case "punctuate":
-		d.punctuate(r, length)
-	case "videochapters":
-		d.chapters(r, length)
-	}
-}
+// add appends a part of the result, in the format of package fmt.
+func (e *encoder) add(format string, args ...any) { e.b = fmt.Appendf(e.b, format, args...) }
 
-func (d *desk) add(s string)     { d.b = append(d.b, s...) }
-func (d *desk) string(s string)  { d.b = appendString(d.b, s) }
-func (d *desk) hundredths(n int) { d.b = appendHundredths(d.b, n) }
-func (d *desk) int(n int)        { d.b = strconv.AppendInt(d.b, int64(n), 10) }
-
-// span appends the members start and end.
-func (d *desk) span(start, end int) {
-	d.add(`"start": `)
-	d.hundredths(start)
-	d.add(`, "end": `)
-	d.hundredths(end)
-}
-
-// speaker appends the member speaker_id.
-func (d *desk) speaker(n int) {
-	d.add(`"speaker_id": "`)
-	d.int(n)
-	d.add(`"`)
-}
-
-// score appends one more member of an object, in hundredths.
-func (d *desk) score(key string, n int) {
-	d.add(`, "`)
-	d.add(key)
-	d.add(`": `)
-	d.hundredths(n)
-}
-
-// between separates the i-th element of an array from the one before.
-func (d *desk) between(i int) {
-	if i > 0 {
-		d.add(", ")
-	}
-}
-
-// text appends what words are in a transcript.
-func (d *desk) text(from, to int) {
-	d.add(`"`)
-	for i, w := range d.talk.words[from:to] {
+// list appends an array of n elements.
+func (e *encoder) list(n int, add func(i int)) {
+	e.add("[")
+	for i := range n {
 		if i > 0 {
-			d.add(" ")
+			e.add(", ")
 		}
-		d.b = appendEscaped(d.b, w.token.text)
+		add(i)
 	}
-	d.add(`"`)
+	e.add("]")
 }
 
-func (d *desk) asr(r *rand.Rand, length int) {
-	diarized := r.IntN(5) > 0
-	c := &d.talk
-	c.hold(r, length)
-	d.add(`{"confidence": `)
-	d.hundredths(c.confidence(0, len(c.words)))
-	if diarized {
-		d.add(`, "num_speakers": `)
-		d.int(c.speakers)
-	}
-	d.add(`, "transcript": `)
-	d.text(0, len(c.words))
-	d.add(`, "words": [`)
-	for i, w := range c.words {
-		d.between(i)
-		d.add(`{"confidence": `)
-		d.hundredths(w.confidence)
-		d.add(`, "end": `)
-		d.hundredths(w.end)
-		if diarized {
-			d.add(`, `)
-			d.speaker(w.speaker)
-		}
-		d.add(`, "start": `)
-		d.hundredths(w.start)
-		d.add(`, "word": `)
-		d.string(w.token.word)
-		d.add(`}`)
-	}
-	d.add(`]}`)
-}
-
-func (d *desk) diarize(r *rand.Rand, length int) {
-	counted := r.IntN(4) > 0
-	d.talk.hold(r, length)
-	d.add(`{`)
-	if counted {
-		d.add(`"num_speakers": `)
-		d.int(d.talk.speakers)
-		d.add(`, `)
-	}
-	d.segments("speaker1", "speaker2", "speaker3", "speaker4", "speaker5")
-	d.add(`}`)
-}
-
-func (d *desk) identify(r *rand.Rand, length int) {
-	d.talk.hold(r, length)
-	agent := "agent-" + strconv.Itoa(1+r.IntN(40))
-	d.add(`{`)
-	d.segments(agent, "unknown", "susan", "supervisor-2", "unknown-2")
-	d.add(`}`)
-}
-
-// segments appends the turns, with these names for the speakers.
-func (d *desk) segments(names ...string) {
-	d.add(`"segments": [`)
-	for i, t := range d.talk.turns {
-		d.between(i)
-		d.add(`{"speaker_id": `)
-		d.string(names[t.speaker])
-		d.add(`, `)
-		d.span(d.talk.start(t), d.talk.end(t))
-		d.add(`}`)
-	}
-	d.add(`]`)
-}
-
-var emotionWords = []string{"neutral", "neutral", "neutral", "happy", "excited", "frustration", "anger", "sad"}
-
-func (d *desk) emotions(r *rand.Rand, length int) {
-	d.add(`[`)
-	for i, now := 0, 0; now < length; i++ {
-		end := min(length, now+int(lognormal(r, 600, 0.6))+50)
-		d.between(i)
-		d.add(`{"emotion": `)
-		d.string(pick(r, emotionWords))
-		d.add(`, `)
-		d.span(now, end)
-		d.add(`}`)
-		now = end
-	}
-	d.add(`]`)
-}
-
-var (
-	paces   = []string{"slow", "normal", "fast"}
-	tones   = []string{"calm", "happy", "sad", "tense"}
-	intents = []string{"inform", "request", "complain", "confirm"}
-)
-
-func (d *desk) interaction(r *rand.Rand, length int) {
-	c := &d.talk
-	c.hold(r, length)
-	talk, total := c.talk()
-	d.add(`{"num_speakers": `)
-	d.int(c.speakers)
-	d.add(`, "total_speech_duration": `)
-	d.hundredths(total)
-	d.perSpeaker("energy", func(int) { d.int(1 + r.IntN(9)) })
-	d.interruptions()
-	d.perSpeaker("pace", func(int) { d.string(pick(r, paces)) })
-	d.questionsAsked()
-	d.add(`, "segments": [`)
-	for i, t := range c.turns {
-		d.between(i)
-		d.add(`{`)
-		d.speaker(t.speaker)
-		d.add(`, `)
-		d.span(c.start(t), c.end(t))
-		d.add(`, "text": `)
-		d.text(t.from, t.to)
-		d.score("confidence", c.confidence(t.from, t.to))
-		d.add(`, "emotion": `)
-		d.string(pick(r, emotionWords))
-		d.score("emotion_score", 50+r.IntN(50))
-		d.add(`, "intent": `)
-		d.string(pick(r, intents))
-		d.add(`}`)
-	}
-	d.add(`]`)
-	d.perSpeaker("talk_to_listen", func(i int) {
-		part := 100 * talk[i] / max(1, total)
-		d.string(strconv.Itoa(part) + ":" + strconv.Itoa(100-part))
+// stretches appends an array of objects with the members start, end and others.
+func (e *encoder) stretches(all []stretch, others func(stretch) string) {
+	e.list(len(all), func(i int) {
+		e.add(`{"start": %v, "end": %v, %s}`, all[i].start(), all[i].end(), others(all[i]))
 	})
-	d.perSpeaker("tone", func(int) { d.string(pick(r, tones)) })
-	d.add(`}`)
 }
 
-// perSpeaker appends an array with a value for each speaker.
-func (d *desk) perSpeaker(key string, value func(speaker int)) {
-	d.add(`, "`)
-	d.add(key)
-	d.add(`": [`)
-	for i := range d.talk.speakers {
-		d.between(i)
-		d.add(`{`)
-		d.speaker(i)
-		d.add(`, "value": `)
-		value(i)
-		d.add(`}`)
-	}
-	d.add(`]`)
-}
-
-func (d *desk) interruptions() {
-	d.add(`, "interruptions": [`)
-	n := 0
-	for _, t := range d.talk.turns {
-		if t.overlaps {
-			d.between(n)
-			d.add(`{`)
-			d.span(d.talk.start(t), min(t.overlapTo, d.talk.end(t)))
-			d.add(`}`)
-			n++
+// escape returns the inside of a JSON string, in ASCII as the vendor's.
+func escape(s string) string {
+	var b []byte
+	for _, c := range utf16.Encode([]rune(s)) { // invalid UTF-8 becomes U+FFFD
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', byte(c))
+		case c >= ' ' && c < 0x7f:
+			b = append(b, byte(c))
+		default:
+			b = fmt.Appendf(b, `\u%04x`, c)
 		}
 	}
-	d.add(`]`)
+	return string(b)
 }
 
-func (d *desk) questionsAsked() {
-	c := &d.talk
-	d.add(`, "questions_asked": [`)
-	for i := range c.speakers {
-		d.between(i)
-		d.add(`{`)
-		d.speaker(i)
-		d.add(`, "questions": [`)
-		n := 0
-		for _, s := range c.spoken {
-			if s.speaker == i && s.sentence.question {
-				d.between(n)
-				d.add(`{`)
-				d.span(c.start(s), c.end(s))
-				d.add(`, "text": `)
-				d.text(s.from, s.to)
-				d.add(`}`)
-				n++
-			}
-		}
-		d.add(`], "value": `)
-		d.int(n)
-		d.add(`}`)
+// text returns words as the text of a transcript.
+func text(words []word) string {
+	texts := make([]string, len(words))
+	for i, w := range words {
+		texts[i] = w.token.text
 	}
-	d.add(`]`)
+	return strings.Join(texts, " ")
 }
 
-var soundTags = []string{"speech", "speech", "speech", "speech", "speech", "speech", "noise", "noise", "music", "laughter", "applause"}
-
-func (d *desk) vad(r *rand.Rand, length int) {
-	d.add(`{"segments": [`)
-	for i, now := 0, 0; now < length; i++ {
-		tag := pick(r, soundTags)
-		median := 150.0
-		if tag == "speech" {
-			median = 900
+func (e *encoder) asr() {
+	diarized := e.r.IntN(5) > 0
+	c := newConversation(e.r, e.length)
+	e.add(`{"confidence": %v, `, confidence(c.words))
+	if diarized {
+		e.add(`"num_speakers": %d, `, c.speakers)
+	}
+	e.add(`"transcript": "%s", "words": `, text(c.words))
+	e.list(len(c.words), func(i int) {
+		w := &c.words[i]
+		e.add(`{"confidence": %v, "end": %v, `, w.confidence, w.end)
+		if diarized {
+			e.add(`"speaker_id": "%d", `, w.speaker)
 		}
-		end := min(length, now+int(lognormal(r, median, 0.7))+20)
-		d.between(i)
-		d.add(`{"tag": "`)
-		d.add(tag)
-		d.add(`", `)
-		d.span(now, end)
-		d.add(`}`)
+		e.add(`"start": %v, "word": "%s"}`, w.start, w.token.word)
+	})
+	e.add(`}`)
+}
+
+func (e *encoder) diarize() {
+	e.add(`{`)
+	counted := e.r.IntN(4) > 0
+	c := newConversation(e.r, e.length)
+	if counted {
+		e.add(`"num_speakers": %d, `, c.speakers)
+	}
+	e.segments(c, "speaker1", "speaker2", "speaker3", "speaker4", "speaker5")
+}
+
+func (e *encoder) identify() {
+	e.add(`{`)
+	agent := "agent-" + strconv.Itoa(1+e.r.IntN(40))
+	e.segments(newConversation(e.r, e.length), agent, "unknown", "susan", "supervisor-2", "unknown-2")
+}
+
+// segments appends the turns, with these names for the speakers, and ends the result.
+func (e *encoder) segments(c *conversation, names ...string) {
+	e.add(`"segments": `)
+	e.stretches(c.turns, func(t stretch) string { return fmt.Sprintf(`"speaker_id": "%s"`, names[t.speaker()]) })
+	e.add(`}`)
+}
+
+// pieces appends an array of objects that divide the recording. next draws the duration of
+// one and its members beside start and end.
+func (e *encoder) pieces(next func() (duration float64, members string)) {
+	e.add(`[`)
+	for now := hundredths(0); now < e.length; {
+		if now > 0 {
+			e.add(`, `)
+		}
+		duration, members := next()
+		end := min(e.length, now+max(1, hundredths(duration)))
+		e.add(`{"start": %v, "end": %v, %s}`, now, end, members)
 		now = end
 	}
-	d.add(`]}`)
+	e.add(`]`)
 }
 
-func (d *desk) denoise(r *rand.Rand) {
-	d.add(`{"url": "https://files.invalid/one-time/clean.wav?token=`)
-	d.b = strconv.AppendUint(d.b, r.Uint64(), 16)
-	d.add(`", "sampleRate": `)
-	d.int(pick(r, []int{8000, 16000, 44100}))
-	d.add(`, "encoding": "`)
-	d.add(pick(r, []string{"FLAC", "WAV"}))
-	d.add(`", "languageCode": "en-US"}`)
+func (e *encoder) emotion() string {
+	return pick(e.r, "neutral", "neutral", "neutral", "happy", "excited", "frustration", "anger", "sad")
 }
 
-// featurize has a frame every half second: large, and not absurdly so.
-func (d *desk) featurize(r *rand.Rand, length int) {
-	frames := max(1, length/50)
-	d.add(`{"mfccs": [`)
-	for i := range frames {
-		d.between(i)
-		d.add(`[`)
-		for k := range 13 {
-			d.between(k)
-			d.b = appendDecimal(d.b, r.IntN(80_000)-40_000)
+// percent draws a share of at least low percent.
+func (e *encoder) percent(low int) hundredths { return hundredths(low + e.r.IntN(100-low)) }
+
+func (e *encoder) emotions() {
+	e.pieces(func() (float64, string) {
+		return 50 + lognormal(e.r, 600, 0.6), fmt.Sprintf(`"emotion": "%s"`, e.emotion())
+	})
+}
+
+func (e *encoder) vad() {
+	e.add(`{"segments": `)
+	e.pieces(func() (float64, string) {
+		if e.r.IntN(11) < 6 {
+			return 20 + lognormal(e.r, 900, 0.7), `"tag": "speech"`
 		}
-		d.add(`]`)
-	}
-	d.add(`], "zcr": [`)
-	for i := range frames {
-		d.between(i)
-		d.b = appendDecimal(d.b, r.IntN(400))
-	}
-	d.add(`], "energy": [`)
-	for i := range frames {
-		d.between(i)
-		d.b = appendDecimal(d.b, r.IntN(10_000))
-	}
-	d.add(`]}`)
+		tag := pick(e.r, "noise", "noise", "music", "laughter", "applause")
+		return 20 + lognormal(e.r, 150, 0.7), fmt.Sprintf(`"tag": "%s"`, tag)
+	})
+	e.add(`}`)
 }
 
-var headlines = []string{
-	"A customer reports a fault.",
-	"The agent asks about the device.",
-	"They agree on a date.",
-	"The price of a larger plan is discussed.",
-	"Open questions are postponed.",
+func (e *encoder) chapters() {
+	e.add(`{"chapters": `)
+	e.pieces(func() (float64, string) {
+		members := fmt.Sprintf(`"confidence": %v, "category": "%s"`,
+			e.percent(60), pick(e.r, "slide", "demo", "speaker", "video"))
+		if e.r.IntN(4) > 0 {
+			members += fmt.Sprintf(`, "title": "%s", "title_confidence": %v`,
+				pick(e.r, "WELCOME", "AGENDA", "RESULTS", "QUESTIONS", "OUTLOOK"), e.percent(50))
+		}
+		return 500 + lognormal(e.r, 12_000, 0.7), members
+	})
+	e.add(`}`)
+}
+
+func (e *encoder) interaction() {
+	c := newConversation(e.r, e.length)
+	talk, total := make([]hundredths, c.speakers), hundredths(0)
+	for _, w := range c.words {
+		talk[w.speaker] += w.end - w.start
+		total += w.end - w.start
+	}
+	perSpeaker := func(key string, value func(speaker int) string) {
+		e.add(`, "%s": `, key)
+		e.list(c.speakers, func(i int) { e.add(`{"speaker_id": "%d", "value": %s}`, i, value(i)) })
+	}
+	e.add(`{"num_speakers": %d, "total_speech_duration": %v`, c.speakers, total)
+	perSpeaker("energy", func(int) string { return strconv.Itoa(1 + e.r.IntN(9)) })
+	perSpeaker("pace", func(int) string { return pick(e.r, `"slow"`, `"normal"`, `"fast"`) })
+	perSpeaker("talk_to_listen", func(i int) string {
+		part := 100 * talk[i] / max(1, total)
+		return fmt.Sprintf(`"%d:%d"`, part, 100-part)
+	})
+	perSpeaker("tone", func(int) string { return pick(e.r, `"calm"`, `"happy"`, `"sad"`, `"tense"`) })
+	e.add(`, "questions_asked": `)
+	e.list(c.speakers, func(i int) {
+		asked := filter(c.sentences, func(s stretch) bool { return s.question && s.speaker() == i })
+		e.add(`{"speaker_id": "%d", "value": %d, "questions": `, i, len(asked))
+		e.stretches(asked, textMember)
+		e.add(`}`)
+	})
+	e.add(`, "interruptions": `)
+	overlaps := filter(c.turns, func(t stretch) bool { return t.overlapEnd > 0 })
+	e.list(len(overlaps), func(i int) {
+		e.add(`{"start": %v, "end": %v}`, overlaps[i].start(), min(overlaps[i].overlapEnd, overlaps[i].end()))
+	})
+	e.add(`, "segments": `)
+	e.stretches(c.turns, func(t stretch) string {
+		return fmt.Sprintf(`"speaker_id": "%d", "confidence": %v, "emotion": "%s", "emotion_score": %v, `+
+			`"intent": "%s", %s`, t.speaker(), confidence(t.words), e.emotion(), e.percent(50),
+			pick(e.r, "inform", "request", "complain", "confirm"), textMember(t))
+	})
+	e.add(`}`)
+}
+
+func filter(all []stretch, keep func(stretch) bool) []stretch {
+	return slices.DeleteFunc(slices.Clone(all), func(s stretch) bool { return !keep(s) })
+}
+
+func textMember(s stretch) string { return fmt.Sprintf(`"text": "%s"`, text(s.words)) }
+
+func (e *encoder) denoise() {
+	e.add(`{"url": "https://files.invalid/one-time/clean.wav?token=%x", "sampleRate": %d, "encoding": "%s", `+
+		`"languageCode": "en-US"}`, e.r.Uint64(), pick(e.r, 8000, 16000, 44100), pick(e.r, "FLAC", "WAV"))
+}
+
+// featurize has a frame every half second, which makes a large result.
+func (e *encoder) featurize() {
+	frames := int(max(1, e.length/50))
+	numbers := func(n, low, high int) { // thousandths
+		e.list(n, func(int) {
+			e.b = strconv.AppendFloat(e.b, float64(low+e.r.IntN(high-low))/1000, 'f', -1, 64)
+		})
+	}
+	e.add(`{"mfccs": `)
+	e.list(frames, func(int) { numbers(13, -40_000, 40_000) })
+	e.add(`, "zcr": `)
+	numbers(frames, 0, 400)
+	e.add(`, "energy": `)
+	numbers(frames, 0, 10_000)
+	e.add(`}`)
 }
 
 // summary is extractive, abstractive, or both.
-func (d *desk) summary(r *rand.Rand, length int) {
-	c := &d.talk
-	c.hold(r, length)
-	kind := r.IntN(3)
-	d.add(`{`)
+func (e *encoder) summary() {
+	kind := e.r.IntN(3)
+	e.add(`{`)
 	if kind != 0 {
-		d.add(`"abstractive": {"long": [`)
-		parts := 1 + length/30_000
-		for i := range parts {
-			d.between(i)
-			d.headline(r, length*i/parts, length*(i+1)/parts)
+		headline := func() string {
+			return fmt.Sprintf(`"score": %v, "text": "%s"`, e.percent(40), pick(e.r, "A customer reports a fault.",
+				"The agent asks about the device.", "They agree on a date.", "The price of a larger plan is discussed.",
+				"Open questions are postponed."))
 		}
-		d.add(`], "short": [`)
-		d.headline(r, 0, length)
-		d.add(`]}`)
+		e.add(`"abstractive": {"long": `)
+		e.pieces(func() (float64, string) { return 30_000, headline() })
+		e.add(`, "short": `)
+		e.pieces(func() (float64, string) { return float64(e.length), headline() })
+		e.add(`}`)
+	}
+	if kind == 2 {
+		e.add(`, `)
 	}
 	if kind != 1 {
-		if kind == 2 {
-			d.add(`, `)
+		c := newConversation(e.r, e.length)
+		var chosen []stretch
+		for group := range slices.Chunk(c.sentences, max(1, len(c.sentences)/10)) {
+			chosen = append(chosen, group[0])
 		}
-		d.add(`"extractive": [`)
-		step := max(1, len(c.spoken)/10)
-		for i := 0; i < len(c.spoken); i += step {
-			s := c.spoken[i]
-			d.between(i)
-			d.add(`{`)
-			d.span(c.start(s), c.end(s))
-			d.add(`, "text": `)
-			d.text(s.from, s.to)
-			d.score("score", 40+r.IntN(60))
-			d.add(`}`)
-		}
-		d.add(`]`)
+		e.add(`"extractive": `)
+		e.stretches(chosen, func(s stretch) string {
+			return fmt.Sprintf(`"score": %v, %s`, e.percent(40), textMember(s))
+		})
 	}
-	d.add(`}`)
+	e.add(`}`)
 }
 
-func (d *desk) headline(r *rand.Rand, start, end int) {
-	d.add(`{`)
-	d.span(start, end)
-	d.add(`, "text": `)
-	d.string(pick(r, headlines))
-	d.score("score", 40+r.IntN(60))
-	d.add(`}`)
-}
-
-func (d *desk) punctuate(r *rand.Rand, length int) {
-	c := &d.talk
-	c.hold(r, length)
-	d.add(`{"punctuated_texts": [`)
-	for i, t := range c.turns {
-		d.between(i)
-		d.text(t.from, t.to)
-	}
-	d.add(`]}`)
-}
-
-func (d *desk) chapters(r *rand.Rand, length int) {
-	titles := []string{"WELCOME", "AGENDA", "RESULTS", "QUESTIONS", "OUTLOOK"}
-	categories := []string{"slide", "demo", "speaker", "video"}
-	d.add(`{"chapters": [`)
-	for i, now := 0, 0; now < length; i++ {
-		end := min(length, now+int(lognormal(r, 12_000, 0.7))+500)
-		d.between(i)
-		d.add(`{`)
-		d.span(now, end)
-		d.score("confidence", 60+r.IntN(40))
-		if r.IntN(4) > 0 {
-			d.add(`, "title": "`)
-			d.add(pick(r, titles))
-			d.add(`"`)
-			d.score("title_confidence", 50+r.IntN(50))
-		}
-		d.add(`, "category": "`)
-		d.add(pick(r, categories))
-		d.add(`"}`)
-		now = end
-	}
-	d.add(`]}`)
+func (e *encoder) punctuate() {
+	e.add(`{"punctuated_texts": `)
+	turns := newConversation(e.r, e.length).turns
+	e.list(len(turns), func(i int) { e.add(`"%s"`, text(turns[i].words)) })
+	e.add(`}`)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
-// ended submits a job that has ended with a result, and returns its answer.
+// ended submits a job that has ended with a result, and returns its status.
 func ended(t *testing.T, o simulator.Options, sub simulator.Job) (envelope, []byte) {
 	t.Helper()
 	s, c := start(t, o)
@@ -25,24 +25,45 @@ func ended(t *testing.T, o simulator.Options, sub simulator.Job) (envelope, []by
 	return e, body
 }
 
-// keys are documented keys of a result: those that are always there, and
-// those that are there at times. An array stands under its key and [].
+// keys are the documented keys of results: required and optional ones. An array has its key
+// and [].
 var keys = map[string]struct{ always, sometimes string }{
-	"asr":                   {"confidence transcript words words[].word words[].start words[].end words[].confidence", "num_speakers words[].speaker_id"},
-	"diarize":               {"segments segments[].speaker_id segments[].start segments[].end", "num_speakers"},
-	"diarization/identify":  {"segments segments[].speaker_id segments[].start segments[].end", ""},
-	"recognise_emotion":     {"[].emotion [].start [].end", ""},
-	"analytics/interaction": {"num_speakers total_speech_duration energy energy[].speaker_id energy[].value interruptions pace pace[].speaker_id pace[].value questions_asked questions_asked[].speaker_id questions_asked[].value questions_asked[].questions segments segments[].speaker_id segments[].start segments[].end segments[].text segments[].confidence segments[].emotion segments[].emotion_score segments[].intent talk_to_listen talk_to_listen[].speaker_id talk_to_listen[].value tone tone[].speaker_id tone[].value", "interruptions[].start interruptions[].end questions_asked[].questions[].start questions_asked[].questions[].end questions_asked[].questions[].text"},
-	"vad":                   {"segments segments[].tag segments[].start segments[].end", ""},
-	"denoise":               {"url sampleRate encoding languageCode", ""},
-	"featurize":             {"mfccs zcr energy", ""},
-	"summary":               {"", "extractive extractive[].start extractive[].end extractive[].text extractive[].score abstractive abstractive.long abstractive.long[].start abstractive.long[].end abstractive.long[].text abstractive.long[].score abstractive.short abstractive.short[].start abstractive.short[].end abstractive.short[].text abstractive.short[].score"},
-	"punctuate":             {"punctuated_texts", ""},
-	"videochapters":         {"chapters chapters[].start chapters[].end chapters[].confidence chapters[].category", "chapters[].title chapters[].title_confidence"},
-	"is_depressed":          {"", ""},
+	"asr": {
+		`confidence transcript words words[].word words[].start words[].end words[].confidence`,
+		`num_speakers words[].speaker_id`,
+	},
+	"diarize":              {"segments segments[].speaker_id segments[].start segments[].end", "num_speakers"},
+	"diarization/identify": {"segments segments[].speaker_id segments[].start segments[].end", ""},
+	"recognise_emotion":    {"[].emotion [].start [].end", ""},
+	"analytics/interaction": {
+		`num_speakers total_speech_duration energy energy[].speaker_id energy[].value interruptions pace
+			pace[].speaker_id pace[].value questions_asked questions_asked[].speaker_id questions_asked[].value
+			questions_asked[].questions segments segments[].speaker_id segments[].start segments[].end
+			segments[].text segments[].confidence segments[].emotion segments[].emotion_score segments[].intent
+			talk_to_listen talk_to_listen[].speaker_id talk_to_listen[].value tone tone[].speaker_id
+			tone[].value`,
+		`interruptions[].start interruptions[].end questions_asked[].questions[].start
+			questions_asked[].questions[].end questions_asked[].questions[].text`,
+	},
+	"vad":       {"segments segments[].tag segments[].start segments[].end", ""},
+	"denoise":   {"url sampleRate encoding languageCode", ""},
+	"featurize": {"mfccs zcr energy", ""},
+	"summary": {
+		"",
+		`extractive extractive[].start extractive[].end extractive[].text extractive[].score abstractive
+			abstractive.long abstractive.long[].start abstractive.long[].end abstractive.long[].text
+			abstractive.long[].score abstractive.short abstractive.short[].start abstractive.short[].end
+			abstractive.short[].text abstractive.short[].score`,
+	},
+	"punctuate": {"punctuated_texts", ""},
+	"videochapters": {
+		`chapters chapters[].start chapters[].end chapters[].confidence chapters[].category`,
+		`chapters[].title chapters[].title_confidence`,
+	},
+	"is_depressed": {"", ""},
 }
 
-// paths notes every key of v.
+// paths collects every key of v.
 func paths(v any, at string, found map[string]bool) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -104,7 +125,7 @@ func TestResultsHaveTheDocumentedKeys(t *testing.T) {
 	}
 }
 
-// timed is anything with a start and an end.
+// timed is a word or segment.
 type timed struct{ Start, End float64 }
 
 type asr struct {
@@ -135,7 +156,8 @@ func TestConversations(t *testing.T) {
 		heard := map[string]float64{} // end of each speaker's last word
 		sum, last := 0.0, 0.0
 		for n, w := range result.Words {
-			if w.Start < 0 || w.End <= w.Start || w.End > length || w.Confidence < 0 || w.Confidence > 1 || w.Word == "" {
+			if w.Start < 0 || w.End <= w.Start || w.End > length ||
+				w.Confidence < 0 || w.Confidence > 1 || w.Word == "" {
 				t.Fatalf("job %d, word %d: %+v", i, n, w)
 			}
 			if (w.Speaker == nil) != (result.Speakers == nil) {
@@ -223,7 +245,8 @@ func TestSameSeedSameLife(t *testing.T) {
 		}
 		first, firstBody := life(1, "job")
 		again, againBody := life(1, "job")
-		if first.AudioSeconds != again.AudioSeconds || first.EndsAt.Sub(first.SubmittedAt) != again.EndsAt.Sub(again.SubmittedAt) {
+		if first.AudioSeconds != again.AudioSeconds ||
+			first.EndsAt.Sub(first.SubmittedAt) != again.EndsAt.Sub(again.SubmittedAt) {
 			t.Errorf("%s: two lives: %+v and %+v", api, first, again)
 		}
 		if !bytes.Equal(firstBody, againBody) {
@@ -237,7 +260,8 @@ func TestSameSeedSameLife(t *testing.T) {
 			if record.AudioSeconds == first.AudioSeconds {
 				t.Errorf("%s: %v has the same length", api, other)
 			}
-			if api != "is_depressed" && bytes.Equal(bytes.ReplaceAll(body, []byte(other.id), []byte("job")), firstBody) {
+			renamed := bytes.ReplaceAll(body, []byte(other.id), []byte("job"))
+			if api != "is_depressed" && bytes.Equal(renamed, firstBody) {
 				t.Errorf("%s: %v has the same result", api, other)
 			}
 		}
@@ -267,7 +291,8 @@ func TestDrawnLives(t *testing.T) {
 			}
 		}
 		for outcome, want := range map[simulator.Outcome]float64{
-			simulator.Failed: 0.06, simulator.CompletedWithFault: 0.01, simulator.Stuck: 0.01, simulator.Completed: 0.92,
+			simulator.Failed: 0.06, simulator.CompletedWithFault: 0.01,
+			simulator.Stuck: 0.01, simulator.Completed: 0.92,
 		} {
 			if got := float64(outcomes[outcome]) / jobs; got < want*0.6 || got > want*1.4 {
 				t.Errorf("speed %v: share of %s is %.4f, want about %v", speed, outcome, got, want)
@@ -282,13 +307,13 @@ func TestDrawnLives(t *testing.T) {
 	}
 }
 
-func TestNoSharesMeanNone(t *testing.T) {
-	s, _ := start(t, simulator.Options{FailedShare: -1, CompletedWithFaultShare: -1, StuckShare: -1})
+func TestNoStuckJobs(t *testing.T) {
+	s, _ := start(t, simulator.Options{StuckShare: -1})
 	for range 1000 {
 		s.Submit(simulator.Job{})
 	}
 	for _, j := range s.Jobs() {
-		if j.Outcome != simulator.Completed {
+		if j.Outcome == simulator.Stuck {
 			t.Fatalf("%+v", j)
 		}
 	}
@@ -316,7 +341,7 @@ func TestRequestIDsAreEscaped(t *testing.T) {
 }
 
 func BenchmarkStatusBody(b *testing.B) {
-	s := simulator.New(simulator.Options{LogSize: -1})
+	s := simulator.New(simulator.Options{})
 	defer s.Close()
 	id := s.Submit(simulator.Job{Outcome: simulator.Completed, Duration: -1, AudioSeconds: 420})
 	c := &http.Client{Transport: s.Transport()}

@@ -1,242 +1,209 @@
-// Package simulator is the vendor's API as an [http.Handler]: submissions,
-// job life cycles, status answers, quotas, faults and webhooks. It is the back
-// end of --demo, of tests and of benchmarks, and imports none of our other
-// packages: it is the independent other side.
+// Package simulator simulates the vendor's Job Status API as an [http.Handler]: the life of
+// jobs, status responses, quotas, faults and webhooks. It serves --demo and tests. It
+// imports no other package of this module, to be independent of them.
 //
-// A job's fate is a function of the seed and its request ID, and its state a
-// function of that fate and the time, so nothing runs between two requests
-// and no result is stored. Only webhooks need timers. Time is taken from
-// package time alone; inside a testing/synctest bubble a day passes at once.
+// The life of a job is a function of the seed and its request ID, and its state a function
+// of that and the time. So nothing runs between requests and no result is stored; only
+// webhooks need goroutines. All times come from package time, so that it works in a
+// testing/synctest bubble.
 package simulator
 
 import (
 	"context"
+	"maps"
 	"net/http"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Options says how the simulated API behaves. The zero value is a life-like
-// API without quota, latency or faults that accepts any key.
-//
-// A share is between 0 and 1. Where a share has a default, a negative one
-// means none.
+// Options configures the simulated API. The zero value is a realistic API without quota,
+// latency or faults that accepts any key.
 type Options struct {
-	// Seed determines every drawn thing: the same seed and request ID give
-	// the same life and the same result.
+	// Seed is the seed of everything that is drawn: a seed and a request ID determine the
+	// life of a job and its result.
 	Seed uint64
-	// Key is the API key that is accepted; empty accepts any.
+	// Key is the valid API key; empty: any.
 	Key string
 
-	// Speed divides every drawn duration of a job; 0 is 1, life-like.
+	// Speed divides every drawn duration of a job; 0 means 1, which is realistic.
 	Speed float64
-	// FailedShare of the drawn jobs fail; 0 is 0.06.
-	FailedShare float64
-	// CompletedWithFaultShare of the drawn jobs are Completed and carry a
-	// fault where the result should be; 0 is 0.01.
-	CompletedWithFaultShare float64
-	// StuckShare of the drawn jobs never end; 0 is 0.01.
+	// StuckShare is the share of drawn jobs that never end; 0 means 0.01, a negative value
+	// none.
 	StuckShare float64
-	// Retention is how long after its end a job is known; 0 is for ever.
-	// One that never ends is known for a day longer than that.
+	// Retention is the time after its end for which a job is known; 0: for ever. A job that
+	// never ends is known for Retention and a day.
 	Retention time.Duration
 
-	// RequestsPerMinute is the quota of status requests in any 60 s; 0 is
-	// unlimited. A fraction stretches or shrinks the window so that the rate
-	// holds with whole requests: 0.5 is 1 in 120 s, 2.5 is 2 in 48 s.
-	RequestsPerMinute float64
-	// RequestsPerDay is the quota of status requests in any 24 h; 0 is
-	// unlimited.
+	// RequestsPerMinute is the quota of status requests in any 60 s; 0: unlimited.
+	RequestsPerMinute int
+	// RequestsPerDay is the quota of status requests in any 24 h; 0: unlimited.
 	RequestsPerDay int
-	// ChargeRefused charges requests that were refused over quota, too.
-	ChargeRefused bool
-	// RateLimit is how a request over the rate is refused.
-	RateLimit RateLimit
 
-	// Latency of every request.
+	// Latency is the duration of every request.
 	Latency Latency
-	// Faults are injected into the answers to status requests by share.
-	Faults []FaultShare
-	// Fault, when not nil, is asked about every request, submissions
-	// included, and decides instead of Faults.
+	// Fault returns the fault of a status request; nil: none.
 	Fault func(*http.Request) Fault
 
-	// Webhooks says how webhooks are sent.
+	// Webhooks configures webhooks.
 	Webhooks Webhooks
-
-	// LogSize is how many status requests [Simulator.Log] remembers, the
-	// newest; 0 is 100000, negative none.
-	LogSize int
 }
 
-// Counters is what the simulator has counted since it was made.
-type Counters struct {
-	Submitted       uint64 // jobs
-	StatusRequests  uint64 // that arrived
-	Unauthorized    uint64 // refused with 401
-	RateLimited     uint64 // refused over the rate
-	OverQuota       uint64 // refused with 402
-	NotFound        uint64 // answered with 404
-	Faults          uint64 // injected into a status answer
-	WebhookTries    uint64 // POSTs sent
-	WebhooksTaken   uint64 // tries answered with 200
-	WebhooksGivenUp uint64 // jobs whose every try failed
-	WebhooksLost    uint64 // jobs whose webhook was never sent, as configured
-}
-
-// Simulator is the simulated API. Make it with [New] and end it with
-// [Simulator.Close]. Every method may be called concurrently.
+// Simulator is the simulated API. It is safe for concurrent use.
 type Simulator struct {
-	opt   Options
-	start time.Time
-
+	opt      Options
 	ctx      context.Context // done once closed
 	cancel   context.CancelFunc
-	running  sync.WaitGroup // in-memory requests and webhook senders
-	requests atomic.Uint64  // status requests begun, to draw each one's luck
+	running  sync.WaitGroup // in-memory requests and webhooks
+	requests atomic.Uint64  // number of requests, the seed of each one's latency
 
-	mu       sync.Mutex
-	closed   bool
-	down     bool
-	key      string
-	jobs     map[string]*job
-	order    []*job // as submitted; may hold jobs that were replaced
-	swept    time.Time
-	fixed    map[string]fixedAnswer
-	minute   window
-	day      window
-	log      requestLog
-	counters Counters
-	hooks    dispatcher
+	mu        sync.Mutex // guards what follows
+	down      bool
+	key       string
+	submitted int // number of jobs
+	jobs      map[string]*job
+	fixed     map[string]reply // arguments of SetBody
+	minute    window
+	day       window
+	log       []Seen
+	answered  map[int]int // number of responses by HTTP status
 }
 
-// New returns a running simulator.
+// New returns a simulator. The caller must close it.
 func New(o Options) *Simulator {
 	if o.Speed <= 0 {
 		o.Speed = 1
 	}
-	o.FailedShare = share(o.FailedShare, 0.06)
-	o.CompletedWithFaultShare = share(o.CompletedWithFaultShare, 0.01)
-	o.StuckShare = share(o.StuckShare, 0.01)
-	if o.LogSize == 0 {
-		o.LogSize = 100_000
+	if o.StuckShare == 0 {
+		o.StuckShare = 0.01
 	}
+	o.StuckShare = max(o.StuckShare, 0)
+	o.Webhooks = o.Webhooks.withDefaults()
 	s := &Simulator{
-		opt:    o,
-		start:  time.Now(),
-		key:    o.Key,
-		jobs:   make(map[string]*job),
-		fixed:  make(map[string]fixedAnswer),
-		minute: perMinute(o.RequestsPerMinute),
-		day:    window{limit: o.RequestsPerDay, span: 24 * time.Hour},
-		log:    requestLog{limit: o.LogSize},
-		hooks:  newDispatcher(o.Webhooks),
+		opt:      o,
+		key:      o.Key,
+		jobs:     make(map[string]*job),
+		fixed:    make(map[string]reply),
+		minute:   window{limit: o.RequestsPerMinute, span: time.Minute},
+		day:      window{limit: o.RequestsPerDay, span: 24 * time.Hour},
+		answered: make(map[int]int),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// share is v, the default where v is 0, and none where v is negative.
-func share(v, byDefault float64) float64 {
-	if v == 0 {
-		return byDefault
-	}
-	return max(v, 0)
-}
-
-// Close ends the simulator: no webhook is sent any more, requests under way
-// are cut off, and nothing of it runs when Close returns but handlers of an
-// HTTP server that the caller closes. It may be called again.
+// Close cancels requests and webhooks. When it returns, nothing of the simulator runs but
+// handlers of an HTTP server of the caller. It may be called again.
 func (s *Simulator) Close() {
 	s.mu.Lock()
-	s.closed = true
-	s.hooks.stop()
-	s.mu.Unlock()
 	s.cancel()
+	s.mu.Unlock()
 	s.running.Wait()
-	s.hooks.closeIdle()
+	s.opt.Webhooks.Client.CloseIdleConnections()
 }
 
-// begin counts a goroutine in for Close to wait for; false once closed.
+// begin registers a goroutine that Close waits for; it returns false after Close. The caller
+// holds s.mu.
 func (s *Simulator) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if s.ctx.Err() != nil {
 		return false
 	}
 	s.running.Add(1)
 	return true
 }
 
-// ServeHTTP answers submissions and status requests.
-func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_, call, ok := strings.Cut(r.URL.Path, "/async/")
-	switch {
-	case ok && call == "status":
-		s.serveStatus(w, r)
-	case ok && known(call):
-		s.serveSubmission(w, r, call)
-	default:
-		refuse(w, http.StatusNotFound, apiFault("No such route", "unknown_route"))
+// Submit submits a job and returns its request ID. It replaces a job with the same request
+// ID. It panics if the API does not exist.
+func (s *Simulator) Submit(sub Job) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sub.RequestID == "" {
+		sub.RequestID = requestID(s.opt.Seed, s.submitted)
 	}
+	s.sweep()
+	j := newJob(sub, s.opt, time.Now())
+	j.number = s.submitted
+	s.submitted++
+	s.jobs[j.RequestID] = j
+	if j.Webhook != "" && j.Outcome.ends() && s.begin() {
+		go s.sendWebhook(j)
+	}
+	return j.RequestID
 }
 
-// SetKey makes key the one that is accepted from now on; empty accepts any.
+// Jobs returns the state of all jobs within their retention, in order of submission.
+func (s *Simulator) Jobs() []JobRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	records := make([]JobRecord, 0, len(s.jobs))
+	for _, j := range slices.SortedFunc(maps.Values(s.jobs), func(a, b *job) int { return a.number - b.number }) {
+		records = append(records, j.JobRecord)
+	}
+	return records
+}
+
+// sweep removes jobs past their retention. The caller holds s.mu.
+func (s *Simulator) sweep() {
+	if s.opt.Retention <= 0 {
+		return
+	}
+	now := time.Now()
+	maps.DeleteFunc(s.jobs, func(_ string, j *job) bool {
+		known := s.opt.Retention
+		if !j.Outcome.ends() {
+			return now.Sub(j.SubmittedAt) > 24*time.Hour+known
+		}
+		return now.Sub(j.EndsAt) > known
+	})
+}
+
+// SetKey changes the valid API key; empty: any.
 func (s *Simulator) SetKey(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.key = key
 }
 
-// SetDown takes the API down or up again. While it is down, everything is
-// answered with 503 and nothing is charged against a quota.
+// SetDown sets whether the API is down. While it is down, every response is 503 and no
+// quota is charged.
 func (s *Simulator) SetDown(down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = down
 }
 
-// SetBody makes the API answer every status request for requestID with this
-// status and body, whatever is known of the job. Status 0 takes that back.
-// Key and quota are checked as ever. The body is not copied.
+// SetBody fixes the HTTP status and body for status requests for requestID. Key and quota
+// still apply. The body is not copied.
 func (s *Simulator) SetBody(requestID string, status int, body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if status == 0 {
-		delete(s.fixed, requestID)
-		return
-	}
-	s.fixed[requestID] = fixedAnswer{status, body}
+	s.fixed[requestID] = reply{status: status, body: body}
 }
 
-// fixedAnswer is what SetBody was given.
-type fixedAnswer struct {
-	status int
-	body   []byte
+// Seen is a status request that arrived.
+type Seen struct {
+	At        time.Time // of arrival
+	RequestID string
+	Status    int // HTTP status of the response; 0: the connection was reset
 }
 
-// Counters returns what was counted so far.
-func (s *Simulator) Counters() Counters {
+// maxLog limits the memory for the log.
+const maxLog = 100_000
+
+// Log returns the newest status requests, oldest first. It drops the older half of them
+// when there are 100,000.
+func (s *Simulator) Log() []Seen {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.counters
+	return slices.Clone(s.log)
 }
 
-// admit answers for a request that the gateway refuses at once, because the
-// API is down or the key is wrong. The caller holds s.mu.
-func (s *Simulator) admit(key string) (status int, body []byte) {
-	switch {
-	case s.down:
-		return http.StatusServiceUnavailable, []byte(htmlPage)
-	case s.key == "" || key == s.key:
-		return 0, nil
-	case key == "":
-		s.counters.Unauthorized++
-		return http.StatusUnauthorized, gatewayFault("Failed to resolve API Key variable request.queryparam.apikey", "steps.oauth.v2.FailedToResolveAPIKey")
-	default:
-		s.counters.Unauthorized++
-		return http.StatusUnauthorized, gatewayFault("Invalid ApiKey", "oauth.v2.InvalidApiKey")
-	}
+// Answered returns the number of status requests that got a response with this HTTP status;
+// 0: the connection was reset.
+func (s *Simulator) Answered(status int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answered[status]
 }

@@ -1,186 +1,204 @@
 package simulator
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"math"
+	"net"
 	"net/http"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 )
 
-// Seen is one status request that arrived.
-type Seen struct {
-	At        time.Time // of arrival, which is what quotas go by
-	RequestID string
-	Status    int       // HTTP status of the answer; 0: the connection was reset
-	Fault     FaultKind // that was injected
-	Charged   bool      // against the quotas
-}
-
-// Log returns the newest status requests that arrived, oldest first.
-func (s *Simulator) Log() []Seen {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.log.copy()
-}
-
-// requestLog is a ring of the newest requests.
-type requestLog struct {
-	limit  int
-	seen   []Seen
-	oldest int // index, once the ring is full
-}
-
-func (l *requestLog) add(e Seen) {
-	switch {
-	case l.limit <= 0:
-	case len(l.seen) < l.limit:
-		l.seen = append(l.seen, e)
-	default:
-		l.seen[l.oldest] = e
-		l.oldest = (l.oldest + 1) % l.limit
-	}
-}
-
-func (l *requestLog) copy() []Seen {
-	all := make([]Seen, 0, len(l.seen))
-	all = append(all, l.seen[l.oldest:]...)
-	return append(all, l.seen[:l.oldest]...)
-}
-
-// reply is an answer before faults are applied to it.
+// reply is a response.
 type reply struct {
-	status     int
-	retryAfter time.Duration // 0: not said
+	status     int // 0: the connection is reset instead
+	retryAfter time.Duration
 	body       []byte
-	ended      *job // its end is the body, made when it is sent
+	delay      time.Duration // before it is sent
 }
 
-// serveStatus answers GET …/async/status.
-func (s *Simulator) serveStatus(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		refuse(w, http.StatusMethodNotAllowed, apiFault("Method not allowed", "com.deepaffects.BadRequest"))
-		return
+func (a reply) header() http.Header {
+	kind := "application/json"
+	if bytes.HasPrefix(a.body, []byte("<")) {
+		kind = "text/html; charset=utf-8"
+	}
+	h := http.Header{"Content-Type": {kind}, "Content-Length": {strconv.Itoa(len(a.body))}}
+	if a.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(a.retryAfter.Seconds()))))
+	}
+	return h
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a, err := s.serve(r)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	for name, values := range a.header() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	w.Write(a.body)
+}
+
+// Transport returns a round tripper that calls the simulator in memory, whatever the host
+// of the URL. In a testing/synctest bubble, waiting for a socket would stop the clock.
+func (s *Simulator) Transport() http.RoundTripper { return transport{s} }
+
+type transport struct{ s *Simulator }
+
+var (
+	errClosed = errors.New("simulator: closed")
+	errReset  = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+)
+
+// RoundTrip implements [http.RoundTripper].
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		defer r.Body.Close()
+	}
+	t.s.mu.Lock()
+	open := t.s.begin()
+	t.s.mu.Unlock()
+	if !open {
+		return nil, errClosed
+	}
+	defer t.s.running.Done()
+	a, err := t.s.serve(r)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{
+		Status:        strconv.Itoa(a.status) + " " + http.StatusText(a.status),
+		StatusCode:    a.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        a.header(),
+		Body:          io.NopCloser(bytes.NewReader(a.body)),
+		ContentLength: int64(len(a.body)),
+		Request:       r,
+	}, nil
+}
+
+// serve serves GET …/async/status. An error means that there is no response.
+func (s *Simulator) serve(r *http.Request) (reply, error) {
+	if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/async/status") {
+		return reply{status: http.StatusNotFound, body: apiFault("No such route", "unknown_route")}, nil
+	}
+	var fault Fault
+	if s.opt.Fault != nil {
+		fault = s.opt.Fault(r)
+	}
+	there, back := s.opt.Latency.draw(chance(s.opt.Seed, "request", s.requests.Add(1)))
+	if err := s.wait(r.Context(), there); err != nil {
+		return reply{}, err
 	}
 	query := r.URL.Query()
-	id := query.Get("request_id")
-	luck := chance(s.opt.Seed, id, forRequest+s.requests.Add(1))
-	fault := s.drawFault(r, luck)
-	there, back := s.opt.Latency.draw(luck)
-
-	s.pause(r, there)
-	a, fault := s.arrive(query.Get("apikey"), id, fault)
-	s.pause(r, back)
-	s.answer(w, r, a, fault)
+	a := s.answer(query.Get("apikey"), query.Get("request_id"), fault)
+	if err := s.wait(r.Context(), back+a.delay); err != nil {
+		return reply{}, err
+	}
+	if a.status == 0 {
+		return reply{}, errReset
+	}
+	return a, nil
 }
 
-// arrive decides what a request gets, charges it and notes it. What the
-// gateway refuses (key, quota, API down) is not touched by the fault.
-func (s *Simulator) arrive(key, id string, fault Fault) (reply, Fault) {
+// wait sleeps. It returns an error if the context ends or the simulator is closed.
+func (s *Simulator) wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ctx.Done():
+		return errClosed
+	}
+}
+
+// answer charges and logs a request that arrives, and returns its reply. Refusals by the
+// gateway (key, quota, API down) have no fault.
+func (s *Simulator) answer(key, id string, fault Fault) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	s.counters.StatusRequests++
-	seen := Seen{At: now, RequestID: id}
-
-	a := s.gate(key, now, &seen)
-	if a.status != 0 {
-		fault = Fault{}
-	} else {
-		a = s.look(id, now)
+	a, refused := s.gate(key, now)
+	if !refused {
+		a = fault.apply(s.look(id, now))
 	}
-	if fault.Kind != NoFault {
-		s.counters.Faults++
+	s.answered[a.status]++
+	if len(s.log) == maxLog {
+		s.log = append(s.log[:0], s.log[maxLog/2:]...)
 	}
-	seen.Status, seen.Fault = fault.status(a.status), fault.Kind
-	s.log.add(seen)
-	return a, fault
+	s.log = append(s.log, Seen{At: now, RequestID: id, Status: a.status})
+	return a
 }
 
-// gate refuses a request, or charges it and returns a reply without status.
-// The caller holds s.mu.
-func (s *Simulator) gate(key string, now time.Time, seen *Seen) reply {
-	if status, body := s.admit(key); status != 0 {
-		return reply{status: status, body: body}
-	}
-	at := now.Sub(s.start)
-	day, minute := s.day.wait(at), s.minute.wait(at)
-	seen.Charged = day == 0 && minute == 0 || s.opt.ChargeRefused
-	if seen.Charged {
-		s.day.charge(at)
-		s.minute.charge(at)
-	}
+// gate returns the reply of the gateway if it refuses the request; else it charges the
+// request. The caller holds s.mu.
+func (s *Simulator) gate(key string, now time.Time) (a reply, refused bool) {
+	day, minute := s.day.wait(now), s.minute.wait(now)
 	switch {
+	case s.down:
+		a = reply{status: http.StatusServiceUnavailable, body: []byte(htmlPage)}
+	case s.key != "" && key == "":
+		a = reply{status: http.StatusUnauthorized, body: gatewayFault(
+			"Failed to resolve API Key variable request.queryparam.apikey", "steps.oauth.v2.FailedToResolveAPIKey")}
+	case s.key != "" && key != s.key:
+		a = reply{status: http.StatusUnauthorized, body: gatewayFault("Invalid ApiKey", "oauth.v2.InvalidApiKey")}
 	case day > 0:
-		s.counters.OverQuota++
-		return reply{
-			status: http.StatusPaymentRequired,
-			body:   gatewayFault("Rate limit quota violation. Quota limit exceeded.", "policies.ratelimit.QuotaViolation"),
-		}
+		a = reply{status: http.StatusPaymentRequired, body: gatewayFault(
+			"Rate limit quota violation. Quota limit exceeded.", "policies.ratelimit.QuotaViolation")}
 	case minute > 0:
-		s.counters.RateLimited++
-		refusal := reply{status: s.opt.RateLimit.status(), body: apiFault("Rate limit exceeded", "rate_limit")}
-		if s.opt.RateLimit == RateLimit429 {
-			refusal.retryAfter = minute
-		}
-		return refusal
+		a = reply{status: http.StatusTooManyRequests, body: apiFault("Rate limit exceeded", "rate_limit")}
+		a.retryAfter = minute
+	default:
+		s.day.charge(now)
+		s.minute.charge(now)
+		return reply{}, false
 	}
-	return reply{}
+	return a, true
 }
 
-// look answers for a request that was let through. The caller holds s.mu.
+// look returns the reply for an admitted request. The caller holds s.mu.
 func (s *Simulator) look(id string, now time.Time) reply {
-	if f, ok := s.fixed[id]; ok {
-		return reply{status: f.status, body: f.body}
+	if a, ok := s.fixed[id]; ok {
+		return a
 	}
-	if id == "" {
+	s.sweep()
+	switch j := s.jobs[id]; {
+	case id == "":
 		return reply{status: http.StatusBadRequest, body: apiFault("request_id is missing", "params_invalid")}
-	}
-	j := s.jobs[id]
-	switch {
-	case j == nil || j.Outcome == Unknown || j.forgotten(now, s.opt.Retention):
-		s.counters.NotFound++
+	case j == nil || j.Outcome == Unknown:
 		return reply{status: http.StatusNotFound, body: apiFault("Request not found", "com.deepaffects.NotFound")}
 	case j.ended(now):
-		return reply{status: http.StatusOK, ended: j}
+		return reply{status: http.StatusOK, body: j.statusBody()}
 	case j.progress:
 		return reply{status: http.StatusOK, body: []byte(`{"status": "In Progress", "response": null}`)}
-	default:
-		body := append([]byte(nil), `{"response": {"request_id": `...)
-		body = appendString(body, id)
-		return reply{status: http.StatusOK, body: append(body, `}, "status": "Running"}`...)}
 	}
+	body := fmt.Appendf(nil, `{"response": {"request_id": "%s"}, "status": "Running"}`, escape(id))
+	return reply{status: http.StatusOK, body: body}
 }
 
-// gatewayFault is a fault as the gateway spells it.
+// gatewayFault returns a fault in the spelling of the gateway.
 func gatewayFault(text, code string) []byte {
 	return []byte(`{"fault": {"faultstring": "` + text + `", "detail": {"errorcode": "` + code + `"}}}`)
 }
 
-// apiFault is a fault as the API spells it.
+// apiFault returns a fault in the spelling of the API.
 func apiFault(text, code string) []byte {
 	return []byte(`{"fault": {"fault_string": "` + text + `", "detail": {"error_code": "` + code + `"}}}`)
-}
-
-// refuse answers with a fault's body, or a page if it is one.
-func refuse(w http.ResponseWriter, status int, body []byte) {
-	writeHead(w, status, body)
-	w.Write(body)
-}
-
-func writeHead(w http.ResponseWriter, status int, body []byte) {
-	kind := "application/json"
-	if len(body) > 0 && body[0] == '<' {
-		kind = "text/html; charset=utf-8"
-	}
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-}
-
-// setRetryAfter says when to come back, in whole seconds.
-func setRetryAfter(h http.Header, wait time.Duration) {
-	if wait > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-	}
 }

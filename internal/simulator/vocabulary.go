@@ -2,13 +2,13 @@ package simulator
 
 import "strings"
 
-// sentence is something that people say.
+// sentence is a sentence of a conversation.
 type sentence struct {
 	tokens   []token
 	question bool
 }
 
-// token is a word as it is recognised, and as it stands in the transcript.
+// token is a word as recognized, and its text in the transcript, both as escape returns them.
 type token struct {
 	word, text string
 }
@@ -80,7 +80,7 @@ func parse(text string) []*sentence {
 		line = strings.TrimSpace(line)
 		s := &sentence{question: strings.HasSuffix(line, "?")}
 		for _, field := range strings.Fields(line) {
-			s.tokens = append(s.tokens, token{strings.Trim(field, `.,?"`), field})
+			s.tokens = append(s.tokens, token{escape(strings.Trim(field, `.,?"`)), escape(field)})
 		}
 		all = append(all, s)
 	}
