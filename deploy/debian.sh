@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes .cache/debian, a Debian of its own for the tests of the packages and the image,
-# and beside it .cache/debian-tools, with what runs it. Nothing is installed on this
-# machine. Needs root, and Debian's package lists.
+# Creates .cache/debian, a separate Debian for the tests of the packages and the image,
+# and .cache/debian-tools with the programs that run it. Installs nothing on this
+# machine. Needs root and Debian's package lists.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD/.cache/debian tools=$PWD/.cache/debian-tools
-[ "$(id -u)" -eq 0 ] || { echo 'this needs root, for a Debian of its own' >&2; exit 1; }
+[ "$(id -u)" -eq 0 ] || { echo 'creating a separate Debian needs root' >&2; exit 1; }
 [ ! "$root.done" -nt deploy/debian.sh ] || exit 0
 
 rm -rf "$root" "$tools"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the licences and notices of all that a program is built from, which are to go
-# with it: of Go itself and of each module. A module without any is an error.
+# Writes the licences and notices of Go and of each module that a program is built
+# from. They must be shipped with the program. A module without a licence is an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 // Package compose checks the compose files in this directory and the Dockerfile with
-// the parsers that docker itself has.
+// docker's own parsers.
 package compose
 
 import (
@@ -37,7 +37,8 @@ func load(t *testing.T, files ...string) *types.Project {
 
 func TestCompose(t *testing.T) {
 	project := load(t, "compose.yaml")
-	if names, want := project.ServiceNames(), []string{"alertmanager", "exporter", "grafana", "prometheus"}; !slices.Equal(names, want) {
+	want := []string{"alertmanager", "exporter", "grafana", "prometheus"}
+	if names := project.ServiceNames(); !slices.Equal(names, want) {
 		t.Errorf("the services are %q, want %q", names, want)
 	}
 	here, err := os.Getwd()
@@ -53,25 +54,26 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if !volume.ReadOnly {
-				t.Errorf("%s: %s is writable in there", name, volume.Source)
+				t.Errorf("%s: %s is writable in the container", name, volume.Source)
 			}
 		}
 		for _, port := range service.Ports {
 			if port.HostIP != "127.0.0.1" {
-				t.Errorf("%s: port %s is open to others", name, port.Published)
+				t.Errorf("%s: port %s listens on %q", name, port.Published, port.HostIP)
 			}
 		}
 	}
 	if context := project.Services["exporter"].Build.Context; context != filepath.Dir(filepath.Dir(here)) {
 		t.Errorf("the exporter is built from %s", context)
 	}
-	if target := project.Services["exporter"].Secrets[0].Source; project.Secrets[target].File != filepath.Join(here, "key") {
-		t.Errorf("the key is in %s", project.Secrets[target].File)
+	secret := project.Services["exporter"].Secrets[0].Source
+	if file := project.Secrets[secret].File; file != filepath.Join(here, "key") {
+		t.Errorf("the key is in %s", file)
 	}
 }
 
-// What one service is told of another is there: Grafana's dashboards where it looks for
-// them, the data source by the UID that they and the alerts have, and each by its name.
+// The references between services are valid: Grafana's path of the dashboards, the UID of
+// the data source in dashboards and alerts, and the names and ports of services.
 func TestWiring(t *testing.T) {
 	project := load(t, "compose.yaml")
 	all := func(expression string, files ...string) (found []string) {
@@ -95,7 +97,7 @@ func TestWiring(t *testing.T) {
 				return volume.Source
 			}
 		}
-		t.Errorf("%s has nothing at %s", service, target)
+		t.Errorf("%s mounts nothing at %s", service, target)
 		return ""
 	}
 	for _, dir := range all(`path: (\S+)`, "../grafana/provisioning/dashboards/deepaffects.yml") {
@@ -106,11 +108,12 @@ func TestWiring(t *testing.T) {
 	uids := all(`(?m)^    uid: (\w+)`, "datasources.yml")
 	for _, uid := range all(`datasourceUid: (\w+)`, "../grafana/provisioning/alerting/rules.yml") {
 		if uid != "__expr__" && !slices.Contains(uids, uid) {
-			t.Errorf("the alerts ask %s, Grafana has %q", uid, uids)
+			t.Errorf("the alerts query %s, Grafana has %q", uid, uids)
 		}
 	}
 	for _, files := range all(`- (rules/\S+)`, "prometheus.yml") {
-		if found, err := filepath.Glob(filepath.Join(source("prometheus", "/etc/prometheus/rules"), filepath.Base(files))); err != nil || len(found) != 2 {
+		rules := filepath.Join(source("prometheus", "/etc/prometheus/rules"), filepath.Base(files))
+		if found, err := filepath.Glob(rules); err != nil || len(found) != 2 {
 			t.Errorf("Prometheus has the rules %q, %v", found, err)
 		}
 	}
@@ -121,24 +124,27 @@ func TestWiring(t *testing.T) {
 			service, found = project.Services["prometheus"]
 		}
 		if !found || strconv.Itoa(int(service.Ports[0].Target)) != port {
-			t.Errorf("nothing is at %s", address)
+			t.Errorf("no service listens at %s", address)
 		}
 	}
 }
 
-// The demo needs neither key nor configuration, and the exporter takes its flags.
+// The demo needs neither key nor configuration.
 func TestDemo(t *testing.T) {
 	project := load(t, "compose.yaml", "compose.demo.yaml")
 	exporter := project.Services["exporter"]
 	if len(exporter.Secrets) != 0 || len(project.Secrets) != 0 {
-		t.Errorf("the demo wants secrets: %v", project.Secrets)
+		t.Errorf("the demo needs secrets: %v", project.Secrets)
 	}
-	if !slices.Contains(exporter.Command, "--demo") || slices.ContainsFunc(exporter.Command, func(arg string) bool { return strings.HasPrefix(arg, "--config.file") }) {
+	configured := slices.ContainsFunc(exporter.Command, func(arg string) bool {
+		return strings.HasPrefix(arg, "--config.file")
+	})
+	if configured || !slices.Contains(exporter.Command, "--demo") {
 		t.Errorf("the demo's command is %q", exporter.Command)
 	}
 }
 
-// The exporter takes the configuration, which reads the key where compose puts it.
+// The exporter accepts the configuration, which reads the key from the path that compose mounts.
 func TestConfiguration(t *testing.T) {
 	project := load(t, "compose.yaml")
 	text, err := os.ReadFile("exporter.toml")
@@ -164,11 +170,13 @@ func TestConfiguration(t *testing.T) {
 
 const binary = "../../bin/deepaffects_exporter"
 
-// images answers for a registry, which the checks of a Dockerfile need nothing of but
-// that the base image is there.
+// images replaces a registry: the checks of a Dockerfile need only the configuration of
+// the base image.
 type images struct{}
 
-func (images) ResolveImageConfig(_ context.Context, ref string, _ sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+func (images) ResolveImageConfig(
+	_ context.Context, ref string, _ sourceresolver.Opt,
+) (string, digest.Digest, []byte, error) {
 	return ref, "", []byte(`{"os":"linux","architecture":"amd64"}`), nil
 }
 
@@ -188,7 +196,7 @@ func dockerfile(t *testing.T) ([]byte, dockerfile2llb.ConvertOpt) {
 	}
 }
 
-// What `docker build --check` finds: nothing.
+// `docker build --check` finds no problems.
 func TestDockerfileChecks(t *testing.T) {
 	text, options := dockerfile(t)
 	results, err := dockerfile2llb.DockerfileLint(t.Context(), text, options)
@@ -203,8 +211,8 @@ func TestDockerfileChecks(t *testing.T) {
 	}
 }
 
-// The image runs the exporter as nobody in particular, and its health check and flags
-// are ones that the exporter has.
+// The image runs the exporter as an unprivileged user. The exporter has the flags of the
+// command and of the health check.
 func TestImage(t *testing.T) {
 	text, options := dockerfile(t)
 	result, err := dockerfile2llb.Dockerfile2LLB(t.Context(), text, options)
@@ -213,10 +221,10 @@ func TestImage(t *testing.T) {
 	}
 	config := result.Image.Config
 	if config.User != "65532:65532" {
-		t.Errorf("it runs as %q", config.User)
+		t.Errorf("the image runs as %q", config.User)
 	}
 	if _, ok := config.ExposedPorts["9891/tcp"]; !ok {
-		t.Errorf("it exposes %v", config.ExposedPorts)
+		t.Errorf("the image exposes %v", config.ExposedPorts)
 	}
 	if _, ok := config.Volumes["/data"]; !ok || !slices.Contains(config.Cmd, "--storage.path=/data") {
 		t.Errorf("volumes %v, flags %q", config.Volumes, config.Cmd)

@@ -1,5 +1,5 @@
-// The check of the compose files and the Dockerfile, apart from the project's own
-// module so that it drags nothing into it.
+// Checks of the compose files and the Dockerfile. A separate module, so that the
+// project's own module does not depend on their dependencies.
 module github.com/deepaffects-monitor/deepaffects-monitor/deploy/compose
 
 go 1.26.0

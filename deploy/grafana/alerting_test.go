@@ -9,14 +9,14 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// annotationFunctions are those of Grafana's that the annotations call, beside Go's own:
-// Grafana has all of Prometheus' but the ones that query.
+// annotationFunctions are the functions that the annotations call, besides Go's own. Grafana
+// has all functions of Prometheus except those that query.
 var annotationFunctions = template.FuncMap{
 	"humanizeDuration":   func(any) string { return "" },
 	"humanizePercentage": func(any) string { return "" },
 }
 
-// Grafana has the alerts that Prometheus has, in the form in which it reads them.
+// Grafana's alerts are those of Prometheus, in the format that Grafana reads.
 func TestAlerting(t *testing.T) {
 	type rule struct {
 		UID, Title, Alert, For, Condition string
@@ -66,8 +66,10 @@ func TestAlerting(t *testing.T) {
 	uids := make(map[string]bool)
 	for i, w := range want {
 		g := got[i]
-		if g.Title != w.Alert || g.KeepFiringFor != w.KeepFiringForInPrometheus || g.Labels["severity"] != w.Labels["severity"] ||
-			g.Annotations["runbook_url"] != w.Annotations["runbook_url"] || g.NoDataState != "OK" || g.Condition != "threshold" {
+		if g.Title != w.Alert || g.KeepFiringFor != w.KeepFiringForInPrometheus ||
+			g.Labels["severity"] != w.Labels["severity"] ||
+			g.Annotations["runbook_url"] != w.Annotations["runbook_url"] ||
+			g.NoDataState != "OK" || g.Condition != "threshold" {
 			t.Errorf("%s is\n%+v", w.Alert, g)
 		}
 		if g.UID == "" || len(g.UID) > 40 || uids[g.UID] {
@@ -78,13 +80,15 @@ func TestAlerting(t *testing.T) {
 			t.Errorf("%s: %+v", w.Alert, g.Data)
 			continue
 		}
-		// What the query answers is a number for each series, without a reduction.
+		// The query returns one number per series, without a reduction.
 		query, math, threshold := g.Data[0].Model, g.Data[1].Model, g.Data[2].Model
 		if !query.Instant || query.Range || g.Data[0].RelativeTimeRange.From <= 0 {
 			t.Errorf("%s: %+v", w.Alert, g.Data[0])
 		}
-		if g.Data[1].DatasourceUID != "__expr__" || math.Type != "math" || !strings.Contains(math.Expression, "$"+g.Data[0].RefID) ||
-			g.Data[2].DatasourceUID != "__expr__" || threshold.Type != "threshold" || threshold.Expression != g.Data[1].RefID {
+		if g.Data[1].DatasourceUID != "__expr__" || math.Type != "math" ||
+			!strings.Contains(math.Expression, "$"+g.Data[0].RefID) ||
+			g.Data[2].DatasourceUID != "__expr__" || threshold.Type != "threshold" ||
+			threshold.Expression != g.Data[1].RefID {
 			t.Errorf("%s: %+v, %+v", w.Alert, g.Data[1], g.Data[2])
 		}
 		wantState := "KeepLast"
@@ -98,7 +102,8 @@ func TestAlerting(t *testing.T) {
 			t.Errorf("%s needs a recording rule: %s", w.Alert, g.Data[0].Model.Expr)
 		}
 		for name, text := range g.Annotations {
-			if _, err := template.New(name).Funcs(annotationFunctions).Parse("{{ $labels := .Labels }}{{ $values := .Values }}" + text); err != nil {
+			variables := "{{ $labels := .Labels }}{{ $values := .Values }}"
+			if _, err := template.New(name).Funcs(annotationFunctions).Parse(variables + text); err != nil {
 				t.Errorf("%s: %s: %v", w.Alert, name, err)
 			}
 			if strings.Contains(text, "$value ") || strings.Contains(text, "$value}") {
@@ -108,7 +113,7 @@ func TestAlerting(t *testing.T) {
 	}
 }
 
-// The example of a contact point and a policy is one that Grafana can read.
+// Grafana can read the example of contact points and policies.
 func TestNotifications(t *testing.T) {
 	var example struct {
 		APIVersion    int `yaml:"apiVersion"`

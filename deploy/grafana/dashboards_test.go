@@ -1,4 +1,4 @@
-// Package grafana_test checks without a Grafana what Grafana loads; make e2e runs the queries.
+// Package grafana_test checks the files that Grafana loads, without a Grafana. make e2e runs the queries.
 package grafana_test
 
 import (
@@ -105,7 +105,8 @@ var (
 func metrics(t *testing.T) map[string]bool {
 	t.Helper()
 	names := make(map[string]bool)
-	for _, row := range regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| (\\w+)").FindAllStringSubmatch(string(read(t, "../../docs/metrics.md")), -1) {
+	rows := regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| (\\w+)")
+	for _, row := range rows.FindAllStringSubmatch(string(read(t, "../../docs/metrics.md")), -1) {
 		names[row[1]] = true
 		if row[2] == "histogram" {
 			names[row[1]+"_bucket"], names[row[1]+"_sum"], names[row[1]+"_count"] = true, true, true
@@ -114,14 +115,15 @@ func metrics(t *testing.T) map[string]bool {
 	return names
 }
 
-// units are those of Grafana's that the panels use; what follows "suffix:" is free.
+// units are the Grafana units that the panels use. Any text may follow "suffix:".
 var units = []string{"short", "percentunit", "s", "bytes", "dateTimeAsIso", "dateTimeFromNow", "suffix:words/s"}
 
-// What a panel of each type can show: one value for each series, all of them, or a
-// distribution. Grafana shows nothing, and says so or not, where a query gives another.
+// The queries fit the type of the panel: instant values, ranges, or distributions. With
+// other queries Grafana shows an empty panel, sometimes without an error.
 func TestPanels(t *testing.T) {
 	carries := make(map[string]bool) // exemplars
-	for _, row := range regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| histogram, \\*exemplars\\*").FindAllStringSubmatch(string(read(t, "../../docs/metrics.md")), -1) {
+	rows := regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| histogram, \\*exemplars\\*")
+	for _, row := range rows.FindAllStringSubmatch(string(read(t, "../../docs/metrics.md")), -1) {
 		carries[row[1]+"_bucket"] = true
 	}
 	if len(carries) == 0 {
@@ -134,7 +136,7 @@ func TestPanels(t *testing.T) {
 		}
 		for _, l := range d.Links {
 			if l.Placement != "" {
-				t.Errorf("%s: the link %s is not seen at once", file, l.URL)
+				t.Errorf("%s: the link %s is in a menu", file, l.URL)
 			}
 		}
 		for i, p := range d.Panels {
@@ -163,7 +165,7 @@ func TestPanels(t *testing.T) {
 			}
 			for i, step := range p.FieldConfig.Defaults.Thresholds.Steps {
 				if (step.Value == nil) != (i == 0) {
-					t.Errorf("%s: the first threshold, and no other, is without a value", where)
+					t.Errorf("%s: only the first threshold must have no value", where)
 				}
 			}
 			if (p.Type == "timeseries" && !p.Options.Legend.ShowLegend) || (p.Type == "heatmap" && !p.Options.Legend.Show) {
@@ -179,14 +181,16 @@ func TestPanels(t *testing.T) {
 					continue
 				}
 				now := p.Type == "stat" || p.Type == "bargauge" || p.Type == "table"
-				if q.Instant != now || q.Range == now || (q.Format == "table") != (p.Type == "table") || (q.Format == "heatmap") != (p.Type == "heatmap") {
-					t.Errorf("%s, a %s, asks with %+v", where, p.Type, q)
+				if q.Instant != now || q.Range == now ||
+					(q.Format == "table") != (p.Type == "table") || (q.Format == "heatmap") != (p.Type == "heatmap") {
+					t.Errorf("%s, a %s, has the query %+v", where, p.Type, q)
 				}
-				if p.Type == "heatmap" && (p.Options.Calculate == nil || *p.Options.Calculate || q.LegendFormat != "{{le}}" || !strings.HasPrefix(q.Expr, "sum by (le) (increase(")) {
-					t.Errorf("%s is not of the histogram's own buckets", where)
+				if p.Type == "heatmap" && (p.Options.Calculate == nil || *p.Options.Calculate ||
+					q.LegendFormat != "{{le}}" || !strings.HasPrefix(q.Expr, "sum by (le) (increase(")) {
+					t.Errorf("%s does not show the buckets of the histogram", where)
 				}
 				if p.Type == "timeseries" && (q.LegendFormat == "" || q.LegendFormat == "__auto") {
-					t.Errorf("%s: its lines have no names", where)
+					t.Errorf("%s: the lines have no names", where)
 				}
 				name := metric.FindString(q.Expr)
 				if q.Exemplar && !carries[name] {
@@ -198,7 +202,8 @@ func TestPanels(t *testing.T) {
 			for _, tr := range p.Transformations {
 				transformations = append(transformations, tr.ID)
 				for i := range p.Targets {
-					if name := fmt.Sprintf("Time %d", i+1); len(p.Targets) > 1 && tr.ID == "organize" && !tr.Options.ExcludeByName[name] {
+					name := fmt.Sprintf("Time %d", i+1)
+					if len(p.Targets) > 1 && tr.ID == "organize" && !tr.Options.ExcludeByName[name] {
 						t.Errorf("%s shows the column %s", where, name)
 					}
 				}
@@ -219,8 +224,8 @@ func TestPanels(t *testing.T) {
 	}
 }
 
-// Every panel says what it shows and in what unit, asks the chosen data source for
-// metrics that there are, and links to what there is.
+// Every panel has a description and a unit, queries the chosen data source for existing
+// metrics, and has only valid links.
 func TestDashboards(t *testing.T) {
 	all, names := dashboards(t), metrics(t)
 	runbooks := strings.ToLower(string(read(t, "../../docs/runbooks.md")))
@@ -233,35 +238,38 @@ func TestDashboards(t *testing.T) {
 		if d.Title == "" || d.Description == "" || !slices.Contains(d.Tags, "deepaffects") {
 			t.Errorf("%s lacks its title, description or tag", file)
 		}
-		if !slices.ContainsFunc(d.Links, func(l link) bool { return l.Type == "dashboards" && slices.Contains(l.Tags, "deepaffects") }) ||
+		toDashboards := func(l link) bool { return l.Type == "dashboards" && slices.Contains(l.Tags, "deepaffects") }
+		if !slices.ContainsFunc(d.Links, toDashboards) ||
 			!slices.ContainsFunc(d.Links, func(l link) bool { return strings.HasSuffix(l.URL, "/docs/runbooks.md") }) {
 			t.Errorf("%s does not link to the other dashboards and the runbooks", file)
 		}
-		if vars := d.Templating.List; len(vars) < 2 || vars[0].Type != "datasource" || vars[0].Name != "datasource" || vars[1].Name != "account" {
+		if vars := d.Templating.List; len(vars) < 2 || vars[0].Type != "datasource" ||
+			vars[0].Name != "datasource" || vars[1].Name != "account" {
 			t.Errorf("%s: variables %v", file, vars)
 		}
 		for _, v := range d.Templating.List[1:] {
 			if v.Datasource.UID != "${datasource}" {
-				t.Errorf("%s: variable %s asks %s", file, v.Name, v.Datasource.UID)
+				t.Errorf("%s: variable %s queries %s", file, v.Name, v.Datasource.UID)
 			}
 		}
 		ids := make(map[int]bool)
 		for _, p := range d.Panels {
 			where := file + ": " + p.Title
 			if p.Title == "" || p.ID == 0 || ids[p.ID] {
-				t.Errorf("%s: no title, or not an ID of its own: %d", where, p.ID)
+				t.Errorf("%s: no title, or no unique ID: %d", where, p.ID)
 			}
 			ids[p.ID] = true
 			if p.Type == "row" {
 				continue
 			}
-			if p.Description == "" || p.FieldConfig.Defaults.Unit == "" || p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
+			if p.Description == "" || p.FieldConfig.Defaults.Unit == "" ||
+				p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
 				t.Errorf("%s lacks its description, its unit, the data source or a query", where)
 			}
 			for _, l := range p.Links {
 				m := runbookLink.FindStringSubmatch(l.URL)
 				if m == nil || !strings.Contains(runbooks, "\n## "+m[1]+"\n") {
-					t.Errorf("%s: there is no runbook %s", where, l.URL)
+					t.Errorf("%s: no runbook %s", where, l.URL)
 				} else {
 					linked[m[1]] = true
 				}
@@ -272,7 +280,8 @@ func TestDashboards(t *testing.T) {
 						continue
 					}
 					url := property.Value.([]any)[0].(map[string]any)["url"].(string)
-					if m := dashboardLink.FindStringSubmatch(url); m == nil || !uids[m[1]] || !strings.Contains(url, "var-request_id=") {
+					m := dashboardLink.FindStringSubmatch(url)
+					if m == nil || !uids[m[1]] || !strings.Contains(url, "var-request_id=") {
 						t.Errorf("%s links to %s", where, url)
 					}
 				}
@@ -283,7 +292,7 @@ func TestDashboards(t *testing.T) {
 				}
 				for _, name := range metric.FindAllString(q.Expr, -1) {
 					if !names[name] {
-						t.Errorf("%s: there is no metric %s", where, name)
+						t.Errorf("%s: no metric %s", where, name)
 					}
 				}
 				for _, w := range window.FindAllStringSubmatch(q.Expr, -1) {
@@ -294,7 +303,8 @@ func TestDashboards(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(string(read(t, "../../docs/runbooks.md")), -1) {
+	sections := regexp.MustCompile(`(?m)^## (\w+)$`)
+	for _, name := range sections.FindAllStringSubmatch(string(read(t, "../../docs/runbooks.md")), -1) {
 		if !linked[strings.ToLower(name[1])] {
 			t.Errorf("no panel links to the runbook of %s", name[1])
 		}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the Dockerfile, and runs the image in podman as one should: as nobody in
-# particular, on a root that is read-only, without any capability; with its own health
-# check. There is no registry here: buildah builds in a chroot, on a stand-in for
-# golang:1.26 that is a Debian with this machine's Go. Needs root.
+# Builds the Dockerfile and runs the image in podman, as an unprivileged user, on a
+# read-only root file system, without capabilities, and with its own health check. No
+# registry is used: buildah builds in a chroot, on a substitute for golang:1.26 that is
+# a Debian with this machine's Go. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools=$PWD/.cache/debian-tools
@@ -10,15 +10,15 @@ if [ -z "${1:-}" ]; then
   deploy/debian.sh
   storage=$(mktemp -d)
   trap 'rm -rf "$storage"' EXIT
-  # Mounts and processes of its own: they end with it.
+  # Separate mount and PID namespaces: mounts and processes end with the script.
   unshare --mount --pid --mount-proc --fork --kill-child "$0" "$storage"
   exit
 fi
 
 storage=$1
-# For podman and what it starts, which does so without LD_LIBRARY_PATH.
+# podman starts other programs without LD_LIBRARY_PATH, so mount its libraries.
 mount -t overlay overlay -o "lowerdir=$tools/lib:/usr/lib/x86_64-linux-gnu" /usr/lib/x86_64-linux-gnu
-mount -t cgroup2 cgroup2 /sys/fs/cgroup # crun takes no mixture of the two versions
+mount -t cgroup2 cgroup2 /sys/fs/cgroup # crun does not support a mixture of cgroup v1 and v2
 cat >"$storage/storage.conf" <<EOF
 [storage]
 driver = "overlay"
@@ -39,7 +39,7 @@ volume_path = "$storage/volumes"
 crun = ["$tools/usr/bin/crun"]
 EOF
 export CONTAINERS_STORAGE_CONF=$storage/storage.conf CONTAINERS_REGISTRIES_CONF=$tools/etc/containers/registries.conf
-export DISABLE_HC_SYSTEMD=true # there is none that would run the health check now and then
+export DISABLE_HC_SYSTEMD=true # there is no systemd to run the health check periodically
 export CONTAINERS_CONF=$storage/containers.conf BUILDAH_ISOLATION=chroot PATH=$PATH:$tools/usr/bin
 policy=--signature-policy=$tools/etc/containers/policy.json
 
@@ -63,7 +63,7 @@ diff "$storage/files" - <<'EOF'
 ./usr/share/doc/deepaffects-exporter/third-party-notices
 EOF
 
-# In a network of its own, with nothing else in it.
+# podman runs the container in an isolated network.
 podman run --detach --name exporter --read-only --cap-drop=all --security-opt=no-new-privileges \
   $image --demo --storage.path=/data --log.level=warn >/dev/null
 fail() { echo "FAIL: $*"; exit 1; }
@@ -73,7 +73,7 @@ healthy() {
     sleep 0.1
   done
   podman logs exporter
-  fail 'it does not become healthy'
+  fail 'the container does not become healthy'
 }
 healthy
 status=/proc/$(podman inspect --format '{{.State.Pid}}' exporter)/status
@@ -81,10 +81,10 @@ for line in 'Uid:.65532.65532.65532.65532' 'Gid:.65532.65532.65532.65532' 'CapBn
   grep -q "^$line" "$status" || fail "not confined: $line"
 done
 data=$(podman volume inspect --format '{{.Mountpoint}}' "$(podman inspect --format '{{(index .Mounts 0).Name}}' exporter)")
-[ "$(stat -c '%u:%g' "$data" "$data/register.db" | uniq)" = 65532:65532 ] || fail 'the volume is of another user'
+[ "$(stat -c '%u:%g' "$data" "$data/register.db" | uniq)" = 65532:65532 ] || fail 'another user owns the volume'
 podman stop --time 10 exporter >/dev/null
-[ "$(podman inspect --format '{{.State.ExitCode}}' exporter)" = 0 ] || fail 'SIGTERM does not end it well'
-! podman healthcheck run exporter >/dev/null 2>&1 || fail 'healthy when it does not run'
+[ "$(podman inspect --format '{{.State.ExitCode}}' exporter)" = 0 ] || fail 'the exit code after SIGTERM is not 0'
+! podman healthcheck run exporter >/dev/null 2>&1 || fail 'healthy although it does not run'
 podman start exporter >/dev/null
 healthy
 podman kill exporter >/dev/null

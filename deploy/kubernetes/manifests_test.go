@@ -1,6 +1,6 @@
 // Package kubernetes checks the manifests in this directory against the schemas of
-// Kubernetes and of the Prometheus Operator, against the restricted Pod Security
-// Standard, and against each other.
+// Kubernetes and of the Prometheus Operator and against the restricted Pod Security
+// Standard, and checks the references between them.
 package kubernetes
 
 import (
@@ -26,11 +26,11 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// operator is the module that has the Prometheus Operator's schemas, in files.
+// operator is the module that contains the Prometheus Operator's schemas.
 const operator = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 
-// manifests are the resources of the kustomization, and the Secret that its comment
-// asks for, as YAML.
+// manifests returns the resources of the kustomization, and the Secret that it needs, as
+// YAML.
 func manifests(t *testing.T) [][]byte {
 	t.Helper()
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), ".")
@@ -107,7 +107,8 @@ func TestManifests(t *testing.T) {
 		kinds = append(kinds, kind)
 	}
 	slices.Sort(kinds)
-	if want := []string{"ConfigMap", "NetworkPolicy", "Secret", "Service", "ServiceMonitor", "StatefulSet"}; !slices.Equal(kinds, want) {
+	want := []string{"ConfigMap", "NetworkPolicy", "Secret", "Service", "ServiceMonitor", "StatefulSet"}
+	if !slices.Equal(kinds, want) {
 		t.Fatalf("the manifests are %q, want %q", kinds, want)
 	}
 	set := convert[appsv1.StatefulSet](t, all["StatefulSet"])
@@ -122,7 +123,8 @@ func TestManifests(t *testing.T) {
 			t.Fatal(err)
 		}
 		level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
-		result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &set.Spec.Template.ObjectMeta, &set.Spec.Template.Spec))
+		pod := set.Spec.Template
+		result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec))
 		if !result.Allowed {
 			t.Errorf("not allowed: %s", result.ForbiddenDetail())
 		}
@@ -155,25 +157,25 @@ func TestManifests(t *testing.T) {
 		for _, port := range service.Spec.Ports {
 			servicePorts = append(servicePorts, port.Name)
 			if !slices.Contains(ports, port.TargetPort.StrVal) {
-				t.Errorf("the Service's port %s leads to %s, which the pod lacks", port.Name, port.TargetPort.StrVal)
+				t.Errorf("the Service's port %s leads to %s, which the pod does not have", port.Name, port.TargetPort.StrVal)
 			}
 		}
 		for _, rule := range network.Spec.Ingress {
 			for _, port := range rule.Ports {
 				if !slices.Contains(ports, port.Port.StrVal) {
-					t.Errorf("the NetworkPolicy lets %s in, which the pod lacks", port.Port.StrVal)
+					t.Errorf("the NetworkPolicy allows %s, which the pod does not have", port.Port.StrVal)
 				}
 			}
 		}
 		endpoints, _, _ := unstructured.NestedSlice(all["ServiceMonitor"].Object, "spec", "endpoints")
 		for _, endpoint := range endpoints {
 			if port := endpoint.(map[string]any)["port"].(string); !slices.Contains(servicePorts, port) {
-				t.Errorf("the ServiceMonitor scrapes %s, which the Service lacks", port)
+				t.Errorf("the ServiceMonitor scrapes %s, which the Service does not have", port)
 			}
 		}
 		for _, probe := range []*corev1.Probe{container.StartupProbe, container.ReadinessProbe, container.LivenessProbe} {
 			if !slices.Contains(ports, probe.HTTPGet.Port.StrVal) {
-				t.Errorf("a probe asks %s, which the pod lacks", probe.HTTPGet.Port.StrVal)
+				t.Errorf("a probe uses port %s, which the pod does not have", probe.HTTPGet.Port.StrVal)
 			}
 		}
 
@@ -184,8 +186,9 @@ func TestManifests(t *testing.T) {
 		volumes := map[string]bool{set.Spec.VolumeClaimTemplates[0].Name: true}
 		for _, volume := range set.Spec.Template.Spec.Volumes {
 			volumes[volume.Name] = true
-			if volume.ConfigMap != nil && volume.ConfigMap.Name != config.Name || volume.Secret != nil && volume.Secret.SecretName != secret.Name {
-				t.Errorf("volume %s is of nothing that is here", volume.Name)
+			if volume.ConfigMap != nil && volume.ConfigMap.Name != config.Name ||
+				volume.Secret != nil && volume.Secret.SecretName != secret.Name {
+				t.Errorf("volume %s refers to an unknown ConfigMap or Secret", volume.Name)
 			}
 		}
 		for name := range mounts {
@@ -193,18 +196,22 @@ func TestManifests(t *testing.T) {
 				t.Errorf("mount %s has no volume", name)
 			}
 		}
-		for _, arg := range []string{"--config.file=" + mounts["config"] + "/exporter.toml", "--storage.path=" + mounts["data"]} {
+		for _, arg := range []string{
+			"--config.file=" + mounts["config"] + "/exporter.toml", "--storage.path=" + mounts["data"],
+		} {
 			if !slices.Contains(container.Args, arg) {
 				t.Errorf("the arguments lack %s: %q", arg, container.Args)
 			}
 		}
-		if key := mounts["secret"] + "/key"; secret.StringData["key"] == "" || !strings.Contains(config.Data["exporter.toml"], `api_key_file = "`+key+`"`) {
+		key := mounts["secret"] + "/key"
+		if secret.StringData["key"] == "" ||
+			!strings.Contains(config.Data["exporter.toml"], `api_key_file = "`+key+`"`) {
 			t.Errorf("the configuration does not read %s", key)
 		}
 	})
 }
 
-// The configuration in the ConfigMap is one that the exporter takes.
+// The exporter accepts the configuration in the ConfigMap.
 func TestConfiguration(t *testing.T) {
 	config := convert[corev1.ConfigMap](t, parsed(t)["ConfigMap"])
 	dir := t.TempDir()
@@ -212,7 +219,7 @@ func TestConfiguration(t *testing.T) {
 	if err := os.WriteFile(key, []byte("key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// What is a comment for those who want it must be right, too.
+	// Options that are commented out must be valid too.
 	text := strings.ReplaceAll(config.Data["exporter.toml"], "/etc/deepaffects/secret/key", key)
 	text = strings.ReplaceAll(text, `  # `, `  `)
 	file := filepath.Join(dir, "exporter.toml")

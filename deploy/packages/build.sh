@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Packs what is in bin into debs and rpms in .cache/packages/$ARCH. `make packages` sets
-# the variables. Equal sources and variables give equal packages.
+# Builds debs and rpms from bin in .cache/packages/$ARCH. `make packages` sets the
+# variables. The same sources and variables give the same packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${VERSION:?}" "${SOURCE_DATE_EPOCH:?}" "${ARCH:?}" "${MAINTAINER:?}"
 
-# v1.2.3 is 1.2.3, what comes 4 commits later 1.2.3+4.gabc; what comes before the
-# first release is older than all of them.
+# v1.2.3 becomes 1.2.3, and 4 commits later 1.2.3+4.gabc. Versions before the first
+# release sort before all releases.
 PACKAGE_VERSION=$(sed -E 's/^v//; s/-/+/; s/-/./g' <<<"$VERSION")
 [[ $VERSION = v[0-9]* ]] || PACKAGE_VERSION=0.0.0~git$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).${VERSION//-/.}
 export PACKAGE_VERSION
 
-stage=.cache/package # as each nfpm.yaml has it
+stage=.cache/package # each nfpm.yaml uses this path
 out=.cache/packages/$ARCH
 rm -rf $stage "$out"
 mkdir -p $stage "$out"
 cp bin/deepaffects_exporter bin/telegraf-deepaffects $stage
 
 heading() { echo ".TH ${1^^} 1 \"$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%d)\" \"$1 $PACKAGE_VERSION\""; }
-# The manual page and the completions are the program's own words; where it is for
-# another machine, one that runs here says them.
+# The program generates the manual page and the completions. If it was built for another
+# architecture, build one that runs here.
 program=bin/deepaffects_exporter
 if ! $program --version >/dev/null 2>&1; then
   program=.cache/deepaffects_exporter
@@ -27,7 +27,7 @@ if ! $program --version >/dev/null 2>&1; then
 fi
 $program --completion-script-bash >$stage/completion.bash
 $program --completion-script-zsh >$stage/completion.zsh
-# The library's heading is of several lines, and its name says nothing to whatis.
+# whatis cannot use the heading and name that the library generates, so replace them.
 {
   heading deepaffects_exporter
   cat <<'EOF'
@@ -49,11 +49,11 @@ for package in deepaffects-exporter telegraf-deepaffects; do
   gzip -9n >$stage/$package.changelog.gz <<EOF
 $package ($PACKAGE_VERSION-1) unstable; urgency=medium
 
-  * What changed is in changelog.gz beside this file.
+  * See changelog.gz in this directory.
 
  -- $MAINTAINER  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 EOF
-  # An rpm says in its header whose each file is; they must be there before it is unpacked.
+  # The header of an rpm names the owners of its files. They must exist before it is unpacked.
   { echo 'systemd-sysusers - <<EOF' && cat deploy/systemd/$package.sysusers && echo EOF; } >$stage/$package.pre
   for packager in deb rpm; do
     .cache/nfpm package --config deploy/packages/$package/nfpm.yaml --packager $packager --target "$out"

@@ -1,5 +1,5 @@
-// What packs the packages, apart from the project's own module so that it drags nothing
-// into it.
+// The tool that builds the packages. A separate module, so that the project's own
+// module does not depend on its dependencies.
 module github.com/deepaffects-monitor/deepaffects-monitor/deploy/packages
 
 go 1.26.0

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The test of the packages, inside the Debian that test.sh makes.
+# Tests the packages inside the Debian that test.sh creates.
 set -euo pipefail
 cd /test
 name=deepaffects-exporter
@@ -9,7 +9,7 @@ trap 'echo "FAIL: line $LINENO: $BASH_COMMAND"; journalctl --no-pager -u $servic
 
 step() { echo "--- $*"; }
 fail() { echo "FAIL: $*"; exit 1; }
-# Waits for a page to have a line; a start takes some time, but not this long.
+# Waits until a page has a line. A start takes less time than this.
 await() {
   local page
   for _ in {1..100}; do
@@ -18,7 +18,7 @@ await() {
   done
   fail "$1 lacks $2: $(head -c 500 <<<"$page")"
 }
-# Waits for the journal to have a line.
+# Waits until the journal has a line.
 logged() {
   for _ in {1..50}; do
     journalctl --no-pager -u $service | grep -m 1 -- "$1" && return
@@ -27,41 +27,41 @@ logged() {
   fail "the journal lacks $1"
 }
 owned() { [ "$(stat -c '%U:%G %a' "$1")" = "$2" ] || fail "$1 is $(stat -c '%U:%G %a' "$1"), not $2"; }
-# What is on the disk, without what others keep about packages.
+# Lists the files on disk, without those that package managers and systemd write.
 files() { find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /test -o -path /var/lib/dpkg -o -path /var/log -o -path /var/lib/systemd -o -path /var/lib/rpm -o -path /var/cache/man \) -prune -o -print | sort; }
 
 deb=$(echo ${name}_*.deb) rpm=$(echo $name-*.rpm)
 
 step 'lintian finds nothing'
 lintian --allow-root --fail-on error,warning,info --suppress-tags-from-file <(grep -v '^#' <<'EOF'
-# A static binary is the point of it.
+# A static binary is intended.
 statically-linked-binary
-# There is no Debian bug for a package that is not part of Debian.
+# The package is not part of Debian, so there is no bug to close.
 initial-upload-closes-no-bugs
 # The configuration may hold tokens.
 non-standard-file-perm
-# nfpm says the licence to those who look at the control file, too.
+# nfpm writes the licence to the control file.
 unknown-field
 EOF
 ) *.deb
 
-step 'installed: files, user, directories; nothing is started'
+step 'installed: files, user, directories; the service is not started'
 files >/tmp/before
 dpkg -i "$deb"
 id $name
 owned /etc/deepaffects/exporter.toml "root:$name 640"
-! systemctl is-enabled $name || fail 'enabled without being asked'
-! systemctl is-active $name || fail 'started without being asked'
+! systemctl is-enabled $name || fail 'the installation enabled the service'
+! systemctl is-active $name || fail 'the installation started the service'
 (set +u; COMP_WORDS=(deepaffects_exporter --storage) COMP_CWORD=1; source /usr/share/bash-completion/completions/deepaffects_exporter; _deepaffects_exporter_bash_autocomplete; [ "${COMPREPLY[*]}" = --storage.path ]) || fail 'completion'
-zgrep '^======== modernc.org/sqlite' /usr/share/doc/$name/third-party-notices.gz >/dev/null || fail 'the licences of what it is built from'
+zgrep '^======== modernc.org/sqlite' /usr/share/doc/$name/third-party-notices.gz >/dev/null || fail 'third-party-notices.gz lacks a licence'
 sed 's|/run/credentials.*/key|/etc/hostname|' /etc/deepaffects/exporter.toml >/tmp/any-key.toml
 deepaffects_exporter --config.file=/tmp/any-key.toml --config.check
 systemd-analyze verify $name.service
 systemd-analyze security --no-pager --threshold=20 $name.service | tail -n 1
 
-step 'without a key it does not start, says so, and tries again by itself'
+step 'without a key the service does not start, logs it, and retries'
 echo 'ARGS="--web.listen-address=127.0.0.1:9891"' >/etc/default/$name
-# An API that is not there: nothing here reaches the vendor.
+# Nothing listens at this URL: the test must not reach the vendor.
 sed -i 's|^  api_key_file|  url = "http://127.0.0.1:9"\n&|' /etc/deepaffects/exporter.toml
 systemctl enable $name
 ! systemctl start $name || fail 'started without a key'
@@ -81,7 +81,7 @@ done
 owned /var/lib/$name "$name:$name 750"
 owned /var/lib/$name/register.db "$name:$name 600"
 
-step 'remembers over restart and kill -9'
+step 'keeps its state across a restart and kill -9'
 curl -fsS -d '{"request_id":"kept","api":"asr"}' $base/api/v1/jobs
 systemctl restart $name
 await /api/v1/jobs/kept '"kept"'
@@ -89,7 +89,7 @@ kill -9 "$(systemctl show -P MainPID $name)"
 await /-/ready ready
 await /api/v1/jobs/kept '"kept"'
 
-step 'reloads; goes on with the old configuration when the new one is wrong'
+step 'reloads; keeps the previous configuration if the new one is invalid'
 sed -i 's|^  api_key_file|  request_ids = ["reloaded"]\n&|' /etc/deepaffects/exporter.toml
 systemctl reload $name
 await /api/v1/jobs/reloaded '"reloaded"'
@@ -103,7 +103,7 @@ cp /tmp/good /etc/deepaffects/exporter.toml
 systemctl reload $name
 await /metrics '^deepaffects_config_last_reload_successful 1'
 
-step 'a drop-in as in operations.md: a group, a second key, a low port'
+step 'the drop-in of operations.md: a group, a second key, a low port'
 systemd-sysusers - <<<'g calls'
 install -D -m 640 -g calls <(echo from-a-file) /srv/calls/today.ids
 install -m 600 <(echo other-secret-key) /etc/deepaffects/other.key
@@ -135,7 +135,7 @@ systemctl daemon-reload
 systemctl restart $name
 await /-/ready ready
 
-step 'upgraded: runs on, with its state and its edited configuration'
+step 'upgraded: restarted, with its state and its changed configuration'
 pid=$(systemctl show -P MainPID $name)
 dpkg -i newer/${name}_*.deb
 [ "$(systemctl show -P MainPID $name)" != "$pid" ] || fail 'not restarted'
@@ -150,13 +150,13 @@ dpkg -r $name
 ! systemctl is-active $name || fail 'still active'
 [ -s /var/lib/$name/register.db ] && [ -s /etc/deepaffects/key ]
 
-step 'purged: nothing is left but the user'
+step 'purged: only the user is left'
 dpkg -P $name
 files >/tmp/after
 diff <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/before) <(grep -vE '^/etc/(passwd|group|shadow|gshadow)-?$' /tmp/after)
 
 step 'the rpm: installed and verified; upgraded: its configuration stays readable'
-rpm() { command rpm "$@" 2> >(grep -v '^rpm: ' >&2) || return; } # which tells to use alien
+rpm() { command rpm "$@" 2> >(grep -v '^rpm: ' >&2) || return; } # drops the hint to use alien
 rpm -qp --requires --scripts -i "$rpm"
 rpm -i --nodeps --force-debian "$rpm"
 rpm -qlv $name
@@ -177,13 +177,13 @@ rpm -U --nodeps --force-debian newer/$name-*.rpm
 await /-/ready ready
 rpm -e --nodeps $name
 ! systemctl is-active $name || fail 'still active'
-[ -s /etc/deepaffects/exporter.toml.rpmsave ] || fail 'the edited configuration is gone'
+[ -s /etc/deepaffects/exporter.toml.rpmsave ] || fail 'the changed configuration was deleted'
 
 name=telegraf-deepaffects
 service=telegraf
 conf=/etc/$name/deepaffects.conf state=/var/lib/$name
 deb=$(echo ${name}_*.deb) rpm=$(echo $name-*.rpm)
-# Telegraf as its own package installs it, which makes the user where there is none.
+# Installs Telegraf as its own package does, which creates the user if it does not exist.
 telegraf() {
   grep -q '^telegraf:' /etc/group || groupadd -r telegraf
   id telegraf || useradd -r -M telegraf -s /bin/false -d /etc/telegraf -g telegraf
@@ -200,8 +200,8 @@ telegraf() {
 EOF
   systemctl daemon-reload
 }
-# Runs the plugin in Telegraf as operations.md says, but with an API that is not there:
-# nothing here reaches the vendor.
+# Runs the plugin in Telegraf as operations.md describes, but with a URL at which nothing
+# listens: the test must not reach the vendor.
 run() {
   install -m 640 -g telegraf <(echo very-secret-key) /etc/$name/key
   cp /usr/share/doc/$name/telegraf.conf /etc/telegraf/telegraf.d/deepaffects.conf
@@ -212,7 +212,7 @@ start() {
   rm -f /var/log/telegraf/points
   systemctl restart telegraf
 }
-# Waits for what Telegraf wrote since its start to have a line.
+# Waits until Telegraf has written a line since its start.
 wrote() {
   for _ in {1..100}; do
     grep -s -m 1 -- "$1" /var/log/telegraf/points && return
@@ -237,9 +237,9 @@ telegraf
 run
 wrote '^deepaffects,account=default.* pending=1i'
 [ "$(ps -o user= -p "$(pgrep -f "^/usr/bin/$name ")")" = telegraf ] || fail 'it runs as another user'
-[ "$(stat -c %U $state/register.db)" = telegraf ] || fail 'the register is of another user'
+[ "$(stat -c %U $state/register.db)" = telegraf ] || fail 'another user owns the store'
 
-step 'the plugin upgraded: its state and its edited configuration stay'
+step 'the plugin upgraded: its state and its changed configuration stay'
 cp $conf /tmp/good
 dpkg -i newer/${name}_*.deb
 cmp /tmp/good $conf
@@ -251,7 +251,7 @@ wrote '^deepaffects,account=default.* pending=1i'
 ! grep -rq very-secret-key $state || fail 'the key is in the state'
 systemctl stop telegraf
 
-step 'the plugin removed: state and configuration stay; purged: nothing is left but the user'
+step 'the plugin removed: state and configuration stay; purged: only the user is left'
 dpkg -r $name
 [ -s $state/register.db ] && [ -s /etc/$name/key ]
 dpkg -P $name

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packs the sources once more, from another directory, with another umask and in
-# another time zone: the packages must be the same to the byte.
+# Builds the packages again, from another directory, with another umask and in another
+# time zone. The packages must be identical.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${ARCH:?}" "${VERSION:?}" "${REVISION:?}" "${SOURCE_DATE_EPOCH:?}" "${MAINTAINER:?}"

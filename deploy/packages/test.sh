@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs, runs, upgrades, removes and purges the packages in .cache/packages, under a
-# real systemd that is PID 1 of a Debian of its own (deploy/debian.sh), not this
-# machine's; the plugin in a real Telegraf, with the unit it is released with. Needs root.
+# real systemd, PID 1 of a separate Debian (deploy/debian.sh). The plugin runs in a real
+# Telegraf with its released unit. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${ARCH:?}" "${SOURCE_DATE_EPOCH:?}" "${MAINTAINER:?}"
@@ -14,7 +14,7 @@ trap 'rm -rf "$test"; groups' EXIT
 cp .cache/packages/"$ARCH"/* deploy/packages/test-inside.sh "$test"
 cp .cache/telegraf/stock "$test/telegraf"
 cp "$(go list -m -f '{{.Dir}}' github.com/influxdata/telegraf)/scripts/telegraf.service" "$test"
-# To upgrade to: the same once more, by a higher version.
+# The packages to upgrade to: the same with a higher version.
 mkdir "$test/newer"
 for config in deploy/packages/*/nfpm.yaml; do
   for packager in deb rpm; do
@@ -23,7 +23,7 @@ for config in deploy/packages/*/nfpm.yaml; do
 done
 cat >"$root/etc/systemd/system/test.service" <<'EOF'
 [Unit]
-Description=The test of the packages
+Description=Test of the packages
 SuccessAction=exit-force
 FailureAction=exit-force
 [Service]

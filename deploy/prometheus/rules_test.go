@@ -1,4 +1,4 @@
-// Package prometheus_test checks the rules without a Prometheus; make e2e tests them with one.
+// Package prometheus_test checks the rules without a Prometheus. make e2e tests them with one.
 package prometheus_test
 
 import (
@@ -19,7 +19,7 @@ import (
 
 const runbookURL = "https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md#"
 
-// A rule is one of a file of rules.
+// A rule is a recording rule or an alert.
 type rule struct {
 	Record, Alert, Expr string
 	Labels, Annotations map[string]string
@@ -54,7 +54,7 @@ func rulesOf(t *testing.T, name string) (rules []rule) {
 	return rules
 }
 
-// Every alert says what a person who is woken by it needs, and every runbook is for one.
+// Every alert has a severity, a summary, a description and a runbook, and every runbook has an alert.
 func TestAlerts(t *testing.T) {
 	sections := regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(read(t, "../../docs/runbooks.md"), -1)
 	var described []string
@@ -84,12 +84,14 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// Every section of the runbooks has its parts.
+// Every section of the runbooks has all parts.
 func TestRunbooks(t *testing.T) {
 	_, rest, _ := strings.Cut(read(t, "../../docs/runbooks.md"), "\n## ")
 	for section := range strings.SplitSeq(rest, "\n## ") {
 		name, text, _ := strings.Cut(section, "\n")
-		for _, part := range []string{"\n**Meaning.** ", "\n**Impact.** ", "\n**Diagnosis.** ", "\n**Mitigation.** ", "\n```promql\n"} {
+		for _, part := range []string{
+			"\n**Meaning.** ", "\n**Impact.** ", "\n**Diagnosis.** ", "\n**Mitigation.** ", "\n```promql\n",
+		} {
 			if !strings.Contains(text, part) {
 				t.Errorf("%s lacks %q", name, strings.TrimSpace(part))
 			}
@@ -97,7 +99,7 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
-// What the runbooks ask of the register's file can be asked.
+// The SQL statements of the runbooks are valid for an empty store.
 func TestRunbooksSQL(t *testing.T) {
 	dir := t.TempDir()
 	register, err := sqlite.Open(dir, slog.New(slog.DiscardHandler))
@@ -123,8 +125,7 @@ func TestRunbooksSQL(t *testing.T) {
 	}
 }
 
-// A family is what docs/metrics.md says about a metric: the values of its labels,
-// nil where they can be any.
+// A family holds the values of a metric's labels, from docs/metrics.md. nil: any value.
 type family map[string][]string
 
 var (
@@ -162,7 +163,7 @@ var (
 	matcher  = regexp.MustCompile(`(\w+)(=~|!~|!=|=)"([^"]*)"`)
 )
 
-// The rules and the runbooks ask only for metrics, labels and values that there are.
+// The rules and the runbooks use only existing metrics, labels and label values.
 func TestNames(t *testing.T) {
 	families := catalogue(t)
 	rules := append(rulesOf(t, "deepaffects-recording.yml"), rulesOf(t, "deepaffects-alerts.yml")...)
@@ -174,7 +175,8 @@ func TestNames(t *testing.T) {
 		}
 		texts[r.Record+r.Alert] = r.Expr
 	}
-	for _, q := range regexp.MustCompile("(?s)```promql\n(.*?)```").FindAllStringSubmatch(read(t, "../../docs/runbooks.md"), -1) {
+	queries := regexp.MustCompile("(?s)```promql\n(.*?)```")
+	for _, q := range queries.FindAllStringSubmatch(read(t, "../../docs/runbooks.md"), -1) {
 		texts["docs/runbooks.md: "+q[1]] = q[1]
 	}
 	used := make(map[string]bool)
@@ -190,7 +192,7 @@ func TestNames(t *testing.T) {
 			}
 			f, known := families[name]
 			if !known {
-				t.Errorf("%s: there is no metric %s", where, name)
+				t.Errorf("%s: no metric %s", where, name)
 			}
 			for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
 				values, known := f[m[1]]
@@ -207,12 +209,12 @@ func TestNames(t *testing.T) {
 	}
 	for name := range recorded {
 		if !used[name] {
-			t.Errorf("nobody uses %s", name)
+			t.Errorf("no alert uses %s", name)
 		}
 	}
 }
 
-// For every alert there is a test in which it fires, and one in which it clears.
+// For every alert, a test lets it fire, and a test lets it clear.
 func TestTests(t *testing.T) {
 	files, err := filepath.Glob(filepath.FromSlash("tests/*.yml"))
 	if err != nil {

@@ -1,24 +1,25 @@
-// The alerts of deploy/prometheus as rules that Grafana itself evaluates.
+// The alerts of deploy/prometheus as rules that Grafana evaluates.
 import { readFileSync } from 'node:fs';
 
 import { parse, stringify } from 'yaml';
 
 const datasourceUid = 'prometheus';
 
-/** Grafana has none of the recording rules: what is recorded takes the place of its name. */
+/** Grafana has no recording rules: replace their names by their expressions. */
 function inline(expr, recorded) {
   const name = /[a-z_]+:[a-z_]+:[a-z0-9_]+/;
   for (let found; (found = name.exec(expr));) {
-    if (!(found[0] in recorded)) throw new Error(`no rule records ${found[0]}`);
-    if (expr[found.index + found[0].length] === '{') throw new Error(`${found[0]}: a selector of what is recorded cannot be inlined`);
-    expr = expr.slice(0, found.index) + `(\n${recorded[found[0]].trim()}\n)` + expr.slice(found.index + found[0].length);
+    if (!(found[0] in recorded)) throw new Error(`no recording rule ${found[0]}`);
+    const end = found.index + found[0].length;
+    if (expr[end] === '{') throw new Error(`${found[0]}: a recording rule with a selector cannot be inlined`);
+    expr = expr.slice(0, found.index) + `(\n${recorded[found[0]].trim()}\n)` + expr.slice(end);
   }
   return expr.trim();
 }
 
 /**
- * As in Prometheus, every series that the query answers is an alert, whatever its
- * value, and none is well. These are the nodes that Grafana's own import makes.
+ * As in Prometheus, every series in the result is an alert, whatever its value. No series
+ * means no alert. Grafana's own import of rules makes the same nodes.
  */
 const data = (expr) => [
   {
@@ -43,14 +44,14 @@ const data = (expr) => [
 
 const annotations = (all) => Object.fromEntries(Object.entries(all).map(([name, text]) => [name, text.replaceAll('$value', '$values.query.Value')]));
 
-/** An identifier of at most 40 characters, as Grafana wants it. */
+/** An identifier of at most 40 characters, which is Grafana's limit. */
 const uid = (alert) =>
   alert
     .replace(/([a-z])([A-Z])/g, '$1-$2')
     .toLowerCase()
     .slice(0, 40);
 
-/** A data source that cannot be asked is told once, not by every rule, and nothing clears for it. */
+/** If the data source fails, only one rule reports it, and the others keep their state. */
 const execErrState = (alert) => (alert === 'DeepAffectsExporterGone' ? 'Error' : 'KeepLast');
 
 const rule = (r, recorded) => ({
@@ -86,7 +87,7 @@ export function alerting(folder) {
   };
   return (
     '# Generated from deploy/prometheus with `make dashboards`. Do not edit: change the rules there.\n' +
-    '# They ask the data source with the UID "prometheus": give yours that UID, or replace it here.\n' +
+    '# The rules query the data source with the UID "prometheus": give yours this UID, or replace it here.\n' +
     stringify(provisioned, { lineWidth: 0 })
   );
 }

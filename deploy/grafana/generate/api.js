@@ -1,4 +1,4 @@
-// Quota and API: how the API answers, what is left of the quota, and what comes in without asking.
+// The dashboard Quota and API: outcomes of requests, the quota and its forecast, webhooks, sources and the store.
 import {
   account,
   bars,
@@ -28,7 +28,7 @@ export function api() {
   const d = dashboard({
     uid: 'deepaffects-api',
     title: 'DeepAffects / Quota and API',
-    description: 'How the API answers, what is left of the quota and whether it will do, webhooks, sources, and the store.',
+    description: 'Requests to the API, the quota and its forecast, webhooks, sources, and the store.',
     datasource: 'prometheus',
     variables: [account()],
   });
@@ -37,7 +37,7 @@ export function api() {
     stat({
       title: 'API',
       unit: 'short',
-      description: '1 if the last request of every account was answered as it should be, else 0.',
+      description: '1 if the last request of every account succeeded, otherwise 0.',
       thresholds: [
         [null, 'red'],
         [1, 'green'],
@@ -48,7 +48,7 @@ export function api() {
     stat({
       title: 'Last good answer',
       unit: 'dateTimeFromNow',
-      description: 'When the API last answered as it should.',
+      description: 'Time of the last successful request.',
       alerts: ['DeepAffectsAPIDown'],
       targets: [instant('A', `max(${one('api_last_success_timestamp_seconds')}) * 1000`)],
     }),
@@ -57,14 +57,14 @@ export function api() {
       unit: 'short',
       none: 'unlimited',
       description:
-        "Requests left of the day's quota, in the account with the fewest. The scheduler spends all that it has: few are no reason to worry.",
+        "Requests left of the day's quota, in the account with the fewest. The scheduler plans to spend all of it, so a small number is normal.",
       targets: [instant('A', `min(${left('day')} < Inf)`)],
     }),
     stat({
       title: 'A request must be worth',
       unit: 's',
       description:
-        "What a request must be worth to be sent, in expected delay until an end is seen, in the account where it is dearest: for how long the scheduler expects to have none left of the day's quota.",
+        "Price of a request: the score that a job must reach to be polled, in seconds of expected detection delay. The highest of all accounts. It is the time for which the scheduler expects to have no request of the day's quota left.",
       thresholds: [
         [null, 'green'],
         [3600, 'orange'],
@@ -77,14 +77,14 @@ export function api() {
       title: 'Next reset of the day',
       unit: 'dateTimeFromNow',
       none: 'nothing used',
-      description: 'When the first requests come back: all of them with day_resets_at, else those that were sent 24 hours before.',
+      description: 'When requests become available again: with day_resets_at all of them, otherwise those that were sent 24 hours before.',
       targets: [instant('A', `min(${series('quota_reset_timestamp_seconds', 'window="day"')} > 0) * 1000`)],
     }),
     stat({
       title: 'Last webhook',
       unit: 'dateTimeFromNow',
       none: 'never',
-      description: 'When the last webhook came that could be read.',
+      description: 'Time of the last valid webhook.',
       alerts: ['DeepAffectsWebhooksStopped'],
       targets: [instant('A', `max(${one('webhook_last_received_timestamp_seconds')} > 0) * 1000`)],
     }),
@@ -98,7 +98,7 @@ export function api() {
       height: 6,
       alerts: ['DeepAffectsDayQuotaRunsOut'],
       description:
-        "What the scheduler expects until the day's quota begins anew, or within 24 hours where it does so bit by bit. It spends what there is, on the requests that are worth most. Ends are seen late where a request must be worth hours, and where jobs wait all the time.",
+        "The scheduler's forecast until the day's quota resets, or for 24 hours if it has no fixed reset. The scheduler plans to spend the whole quota, on the jobs with the highest scores. Ends are seen late if the price is hours, or if jobs wait all the time.",
       targets: [
         rows('A', `${left('day')} < Inf`),
         rows('B', `clamp_min(${reset} - time(), 0)`),
@@ -125,7 +125,7 @@ export function api() {
       title: 'Used of the day',
       unit: 'percentunit',
       max: 1,
-      description: "Share of the day's quota that is used, by account. Nothing is shown of one that is unlimited.",
+      description: "Used share of the day's quota, by account. Accounts without a limit are not shown.",
       targets: [
         instant(
           'A',
@@ -140,7 +140,7 @@ export function api() {
       min: 0,
       alerts: ['DeepAffectsDayQuotaRunsOut'],
       description:
-        "Requests left of the day's quota, and those that the jobs to come are expected to get at the present price. Without a fixed reset, more come back meanwhile.",
+        "Requests left of the day's quota, and requests that future jobs are expected to need at the present price. Without a fixed reset, more requests become available meanwhile.",
       targets: [
         query('A', `${left('day')} < Inf`, '{{account}} left'),
         query('B', `${forecast('jobs')} * ${forecast('requests_per_job')} > 0`, '{{account}} needed'),
@@ -152,7 +152,7 @@ export function api() {
       log: true,
       alerts: ['DeepAffectsDayQuotaRunsOut'],
       description:
-        "Seconds of expected delay until an end is seen that a request must save to be sent: for how long the scheduler expects to have none left of the day's quota. Seconds or minutes are thrift; hours are trouble.",
+        "Price of a request: the score that a job must reach to be polled, in seconds of expected detection delay. It is the time for which the scheduler expects to have no request of the day's quota left. Seconds or minutes are normal; hours are a problem.",
       targets: [query('A', price, '{{account}}')],
     }),
     lines({
@@ -160,7 +160,7 @@ export function api() {
       unit: 'short',
       min: 0,
       alerts: ['DeepAffectsDayQuotaRunsOut', 'DeepAffectsMinuteQuotaTooSmall', 'DeepAffectsNothingAsked'],
-      description: 'Unfinished jobs that would be asked about now if the quota allowed.',
+      description: 'Unfinished jobs that would be polled now if the quota allowed.',
       targets: [query('A', waiting, '{{account}}')],
     }),
     lines({
@@ -168,7 +168,7 @@ export function api() {
       unit: 'short',
       min: 0,
       description:
-        'Requests that were sent within a minute, the limit, and what of it is used: less after the API refused requests, as somebody else spends it too.',
+        'Requests that were sent within a minute, the limit, and the part of the limit that the exporter uses. It uses less after the API refused requests, because others may use the same key.',
       alerts: ['DeepAffectsQuotaRefused'],
       targets: [
         query('A', `sum by (account) (${one('quota_used_requests', 'window="minute"')})`, '{{account}} used'),
@@ -190,7 +190,7 @@ export function api() {
       stack: true,
       min: 0,
       interval: '1m',
-      description: 'Requests to the API, by how they ended, in each interval.',
+      description: 'Requests to the API by outcome, per interval.',
       alerts: ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused', 'DeepAffectsQuotaRefused', 'DeepAffectsNothingAsked'],
       targets: [query('A', `${grown('outcome', 'api_requests_total')} > 0`, '{{outcome}}')],
     }),
@@ -200,7 +200,7 @@ export function api() {
       min: 0,
       max: 1,
       interval: '1m',
-      description: 'Share of the requests that the API answers as it should, whatever it says of the job.',
+      description: 'Share of successful requests, whatever the state of the job.',
       alerts: ['DeepAffectsAPIDown'],
       targets: [
         query(
@@ -214,7 +214,7 @@ export function api() {
       title: 'Latency',
       unit: 's',
       interval: '1m',
-      description: 'Time that requests took until their answers were read.',
+      description: 'Time from sending a request until its response was read.',
       targets: [distribution('api_request_duration_seconds')],
     }),
     lines({
@@ -222,7 +222,7 @@ export function api() {
       unit: 's',
       min: 0,
       interval: '1m',
-      description: 'Half, nine of ten and 99 of 100 requests took at most so long.',
+      description: 'Median, 90th and 99th percentile of the request durations.',
       targets: quantiles('api_request_duration_seconds'),
     }),
     lines({
@@ -233,7 +233,7 @@ export function api() {
       width: 24,
       height: 5,
       interval: '1m',
-      description: 'Answers with a state that this program does not know: the API has changed.',
+      description: 'Responses with an unknown state: the API has changed.',
       targets: [query('A', grown('account', 'api_unknown_states_total'), '{{account}}')],
     }),
   ]);
@@ -246,7 +246,7 @@ export function api() {
       stack: true,
       min: 0,
       interval: '1m',
-      description: 'Webhooks that came in, by what became of them, in each interval.',
+      description: 'Webhooks by outcome, per interval.',
       alerts: ['DeepAffectsWebhooksStopped'],
       targets: [query('A', `${grown('outcome', 'webhook_requests_total')} > 0`, '{{outcome}}')],
     }),
@@ -257,7 +257,7 @@ export function api() {
       stack: true,
       min: 0,
       interval: '1m',
-      description: 'Jobs that tracking began for, by where they were first heard of, in each interval.',
+      description: 'Registered jobs by source, per interval.',
       alerts: ['DeepAffectsSourceFailing'],
       targets: [query('A', grown('source', 'jobs_registered_total'), '{{source}}')],
     }),
@@ -267,7 +267,7 @@ export function api() {
       bars: true,
       min: 0,
       interval: '1m',
-      description: 'Problems with reading request IDs, in each interval.',
+      description: 'Errors while reading request IDs, per interval.',
       alerts: ['DeepAffectsSourceFailing'],
       targets: [query('A', grown('account, source', 'source_errors_total'), '{{account}} {{source}}')],
     }),
@@ -275,7 +275,7 @@ export function api() {
       title: 'Since sources were last read',
       unit: 's',
       min: 0,
-      description: 'Time since a source was last looked at without a problem. Sources that were never looked at are not shown.',
+      description: 'Time since a source was last read without an error. Sources that were never read are not shown.',
       alerts: ['DeepAffectsSourceFailing'],
       targets: [query('A', `time() - (${one('source_last_success_timestamp_seconds')} > 0)`, '{{account}} {{source}}')],
     }),
@@ -289,7 +289,7 @@ export function api() {
       min: 0,
       width: 8,
       interval: '1m',
-      description: 'Times that the register could not be stored, and stored records that were damaged, in each interval.',
+      description: 'Failed writes of the store, and damaged records, per interval.',
       alerts: ['DeepAffectsStoreFailing', 'DeepAffectsStoreDamaged'],
       targets: [
         query('A', grown('account', 'store_errors_total'), '{{account}} errors'),
@@ -301,7 +301,7 @@ export function api() {
       unit: 'bytes',
       min: 0,
       width: 8,
-      description: 'Size of the stored register; 0 where it is kept in memory.',
+      description: 'Size of the store on disk. 0 if it is in memory.',
       alerts: ['DeepAffectsStoreFailing'],
       targets: [query('A', `max by (account) (${series('store_size_bytes')})`, '{{account}}')],
     }),
@@ -309,11 +309,11 @@ export function api() {
       title: 'Exporters',
       unit: 'short',
       width: 8,
-      description: 'What runs, and whether its configuration could be used when it was last read.',
+      description: 'Running exporters, and whether their last reload succeeded.',
       alerts: ['DeepAffectsExporterGone', 'DeepAffectsConfigReloadFailed'],
       targets: [rows('A', 'deepaffects_exporter_build_info * on (job, instance) group_left () deepaffects_config_last_reload_successful')],
       exclude: ['__name__', 'job', 'revision', 'goversion'],
-      columns: { instance: { title: 'Instance' }, version: { title: 'Version' }, Value: { title: 'Configuration sound' } },
+      columns: { instance: { title: 'Instance' }, version: { title: 'Version' }, Value: { title: 'Configuration valid' } },
     }),
   ]);
   return d;

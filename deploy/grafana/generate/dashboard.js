@@ -1,4 +1,4 @@
-// What the dashboards have in common.
+// Common parts of the dashboards.
 import * as common from '@grafana/grafana-foundation-sdk/common';
 import * as sdk from '@grafana/grafana-foundation-sdk/dashboard';
 import * as bargauge from '@grafana/grafana-foundation-sdk/bargauge';
@@ -12,9 +12,9 @@ import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-s
 const runbooks = 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md';
 const metrics = 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/metrics.md';
 
-/** A dashboard that is written row by row. */
+/** A dashboard that is built row by row. */
 class Dashboard extends sdk.DashboardBuilder {
-  /** A row, and its panels: from left to right, in as many lines as they need. */
+  /** Adds a row with its panels, from left to right. They wrap to the next line. */
   row(title, panels) {
     this.withRow(new sdk.RowBuilder(title));
     panels.forEach((p) => this.withPanel(p));
@@ -22,7 +22,7 @@ class Dashboard extends sdk.DashboardBuilder {
   }
 }
 
-/** A dashboard whose panels ask the data source that its first variable names. */
+/** A dashboard whose first variable selects the data source of its panels. */
 export function dashboard({ uid, title, description, datasource, variables = [], from = 'now-24h' }) {
   const d = new Dashboard(title)
     .uid(uid)
@@ -55,7 +55,7 @@ export function dashboard({ uid, title, description, datasource, variables = [],
   return d;
 }
 
-/** A variable with the values that a query answers. */
+/** A variable with the values that a query returns. */
 export function variable(name, label, query, datasource) {
   return new sdk.QueryVariableBuilder(name)
     .label(label)
@@ -65,7 +65,7 @@ export function variable(name, label, query, datasource) {
     .sort(sdk.VariableSort.AlphabeticalAsc);
 }
 
-/** One that chooses any number of its values, all at first. */
+/** A variable with multiple selection. The default is all values. */
 export const choice = (name, label, query, datasource) =>
   variable(name, label, query, datasource)
     .multi(true)
@@ -76,7 +76,7 @@ export const choice = (name, label, query, datasource) =>
 const runbook = (alert) =>
   new sdk.DashboardLinkBuilder(`Runbook: ${alert}`).type(sdk.DashboardLinkType.Link).url(`${runbooks}#${alert.toLowerCase()}`).targetBlank(true);
 
-/** What every panel has. Width and height are in the grid's units: 24 are a whole row. */
+/** The common options of panels. Width and height are in units of the grid; a row is 24 wide. */
 function panel(builder, { title, description, unit, width = 12, height = 8, datasource = prometheus, targets, alerts = [] }) {
   builder.title(title).description(description).datasource(datasource).span(width).height(height).links(alerts.map(runbook));
   if (unit) builder.unit(unit);
@@ -96,7 +96,7 @@ const colour = (value) => [{ id: 'color', value: { mode: 'fixed', fixedColor: va
 const steps = (values) =>
   new sdk.ThresholdsConfigBuilder().mode(sdk.ThresholdsMode.Absolute).steps(values.map(([value, color]) => ({ value, color })));
 
-/** Lines over time; stacked, or as bars, where asked. Thin data is not asked for more often than its interval. */
+/** Lines over time, optionally stacked or as bars. Set interval for sparse data. */
 export function lines(options) {
   const p = panel(new timeseries.PanelBuilder(), options)
     .lineWidth(1)
@@ -115,7 +115,7 @@ export function lines(options) {
   return p;
 }
 
-/** One number, the last of its query. */
+/** One number, the last value of its query. */
 export function stat(options) {
   const p = panel(new statPanel.PanelBuilder(), { width: 4, height: 4, ...options })
     .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']))
@@ -140,7 +140,7 @@ export function bars(options) {
   return p;
 }
 
-/** A bar over time for each series, where it is 1. */
+/** One row per series over time, with a bar while its value is 1. */
 export function states(options) {
   return panel(new statetimeline.PanelBuilder(), options)
     .mergeValues(true)
@@ -153,7 +153,7 @@ export function states(options) {
     .colorScheme(new sdk.FieldColorBuilder().mode(sdk.FieldColorModeId.Thresholds));
 }
 
-/** A distribution over time: a colour for how many, at a height for how much. */
+/** A distribution over time: the height is the value, the colour the number of values. */
 export function heatmap(options) {
   return panel(new heatmapPanel.PanelBuilder(), options)
     .interval(options.interval ?? '5m')
@@ -168,7 +168,7 @@ export function heatmap(options) {
     .showLegend();
 }
 
-/** A table of instant queries. Columns: {field: {title, unit, link, hide, width}}, in their order. */
+/** A table of instant queries. columns: {field: {title, unit, link, hide, width}}, in order. */
 export function table(options) {
   const p = panel(new tablePanel.PanelBuilder(), options);
   const entries = Object.entries(options.columns);
@@ -208,16 +208,16 @@ export const rows = (refId, expr) => new DataqueryBuilder().datasource(prometheu
 
 const selector = (more) => `{account=~"$account"${more ? `, ${more}` : ''}}`;
 
-/** Series of the chosen accounts. */
+/** Series of the selected accounts. */
 export const series = (name, more) => `deepaffects_${name}${selector(more)}`;
 
-/** The same, whichever replica shows them. */
+/** The same, from any replica. */
 export const one = (name, more) => `max without (instance, pod) (${series(name, more)})`;
 
-/** By how much a counter grew, for each value of the labels. */
+/** Increase of a counter, by labels. */
 export const grown = (by, name, more, range = '$__rate_interval') => `sum by (${by}) (increase(${series(name, more)}[${range}]))`;
 
-// Of histograms: the classic one where it was scraped, else the native one.
+// Histograms: the classic one if it was scraped, otherwise the native one.
 
 export const quantile = (q, name, more, range = '$__rate_interval') =>
   `histogram_quantile(${q}, sum by (le) (rate(${series(`${name}_bucket`, more)}[${range}])))\n` +
@@ -227,10 +227,10 @@ export const mean = (name, more, range = '$__rate_interval') =>
   `sum(rate(${series(`${name}_sum`, more)}[${range}])) / sum(rate(${series(`${name}_count`, more)}[${range}]))\n` +
   `or on () histogram_sum(sum(rate(${series(name, more)}[${range}]))) / histogram_count(sum(rate(${series(name, more)}[${range}])))`;
 
-/** Those that carry exemplars: each names a job. */
+/** Histograms with exemplars. An exemplar names a job. */
 const exemplars = ['job_duration_seconds', 'transcript_confidence_ratio', 'word_duration_seconds', 'word_gap_seconds'];
 
-/** What a heatmap shows, with the jobs that exemplars name as dots. */
+/** The query of a heatmap, with exemplars as dots. */
 export const distribution = (name, more) =>
   new DataqueryBuilder()
     .datasource(prometheus)
@@ -243,14 +243,14 @@ export const distribution = (name, more) =>
     .range()
     .exemplar(exemplars.includes(name));
 
-/** Quantiles as lines, with the same dots. */
+/** Quantiles as lines, with exemplars as dots. */
 export const quantiles = (name, more) => [
-  query('A', quantile(0.5, name, more), 'half').exemplar(exemplars.includes(name)),
-  query('B', quantile(0.9, name, more), '9 of 10'),
-  query('C', quantile(0.99, name, more), '99 of 100'),
+  query('A', quantile(0.5, name, more), 'p50').exemplar(exemplars.includes(name)),
+  query('B', quantile(0.9, name, more), 'p90'),
+  query('C', quantile(0.99, name, more), 'p99'),
 ];
 
-// What tables say of a job.
+// The columns about a job in tables.
 
 export const jobColumns = {
   request_id: {

@@ -1,4 +1,4 @@
-// Jobs, from what Telegraf writes to InfluxDB 3 (SQL).
+// The dashboard Jobs for data that Telegraf writes to InfluxDB 3, in SQL.
 import { bars, choice, dashboard, heatmap, lines, stat, table, variable } from './dashboard.js';
 
 const influxdb = { type: 'influxdb', uid: '${datasource}' };
@@ -20,16 +20,16 @@ const series = (refId, text) => sql(refId, 'time_series', text);
 const rows = (refId, text) => sql(refId, 'table', text);
 const range = '$__timeFilter(time) AND account IN (${account:singlequote})';
 
-// Grafana fills $__dateBin in with whole seconds, and intervals of 0 are an error: a
-// panel that has it needs an interval of its own, such as that in which Telegraf writes.
+// Grafana rounds $__dateBin to whole seconds, and an interval of 0 is an error. Panels with
+// $__dateBin therefore need a minimum interval, such as the one at which Telegraf writes.
 const written = '10s';
 const gauge = (...columns) =>
   `SELECT $__dateBin(time) AS time, account, ${columns.map((c) => `AVG(${c}) AS ${c}`).join(', ')}\nFROM deepaffects\nWHERE ${range}\nGROUP BY 1, account\nORDER BY 1`;
 const ended = (aggregates, where) =>
   `SELECT $__dateBin(time) AS time, ${aggregates}\nFROM deepaffects_job\nWHERE ${range}\n  AND api IN (\${api:singlequote}) AND ${where}\nGROUP BY 1\nORDER BY 1`;
-// Quantiles in SQL that every version of InfluxDB 3 has: the spelling of approx_percentile_cont changed.
+// Quantiles without approx_percentile_cont, whose syntax differs between versions of InfluxDB 3.
 const quantilesOf = (column) =>
-  `SELECT time, MIN(CASE WHEN share >= 0.5 THEN value END) AS half, MIN(CASE WHEN share >= 0.9 THEN value END) AS "9 of 10", MIN(CASE WHEN share >= 0.99 THEN value END) AS "99 of 100"
+  `SELECT time, MIN(CASE WHEN share >= 0.5 THEN value END) AS p50, MIN(CASE WHEN share >= 0.9 THEN value END) AS p90, MIN(CASE WHEN share >= 0.99 THEN value END) AS p99
 FROM (
   SELECT time, value, CUME_DIST() OVER (PARTITION BY time ORDER BY value) AS share
   FROM (
@@ -53,7 +53,7 @@ export function jobsInfluxDB() {
     uid: 'deepaffects-jobs-influxdb',
     title: 'DeepAffects / Jobs (InfluxDB)',
     description:
-      'Which jobs run, which failed and why, how long they take, and what is known of one of them: from what Telegraf writes to InfluxDB 3, asked in SQL.',
+      'Which jobs run, which failed and why, how long they take, and the details of one job, from data that Telegraf writes to InfluxDB 3.',
     datasource: 'influxdb',
     variables: [
       choice('account', 'Account', "SELECT DISTINCT account FROM deepaffects WHERE time > now() - INTERVAL '7 days'", influxdb),
@@ -63,7 +63,7 @@ export function jobsInfluxDB() {
         'Job',
         "SELECT DISTINCT request_id FROM deepaffects_job WHERE time > now() - INTERVAL '1 day' ORDER BY request_id LIMIT 1000",
         influxdb,
-      ).description('The job of the last row'),
+      ).description('The job in the last row'),
     ],
   });
   const on = (options) => ({ datasource: influxdb, ...options });
@@ -121,7 +121,7 @@ export function jobsInfluxDB() {
       on({
         title: 'Oldest unfinished',
         unit: 's',
-        description: 'Age of the oldest job that has not ended.',
+        description: 'Age of the oldest unfinished job.',
         thresholds: [
           [null, 'green'],
           [3600, 'orange'],
@@ -135,7 +135,7 @@ export function jobsInfluxDB() {
       on({
         title: 'Left today',
         unit: 'short',
-        description: "Requests left of the day's quota. Only where it is limited: else the field is not there.",
+        description: "Requests left of the day's quota. Without a limit, the field does not exist.",
         thresholds: [
           [null, 'red'],
           [1, 'orange'],
@@ -155,12 +155,12 @@ export function jobsInfluxDB() {
   d.row('What runs', [
     lines(
       on({
-        title: 'Jobs in the register',
+        title: 'Jobs by state',
         unit: 'short',
         interval: written,
         stack: true,
         min: 0,
-        description: 'Jobs by state. Those that have ended leave when their retention is over.',
+        description: 'Tracked jobs by state. Ended jobs are dropped after their retention.',
         targets: [series('A', gauge('pending', 'running', 'completed', 'failed', 'lost'))],
       }),
     ),
@@ -172,7 +172,7 @@ export function jobsInfluxDB() {
         stack: true,
         min: 0,
         interval: '1m',
-        description: 'Jobs that were seen to end, in each interval.',
+        description: 'Jobs whose end was seen, per interval.',
         alerts: ['DeepAffectsNothingFinishes'],
         targets: [
           series(
@@ -188,7 +188,7 @@ export function jobsInfluxDB() {
         unit: 'short',
         interval: written,
         min: 0,
-        description: 'Unfinished jobs that would be asked about now if the quota allowed.',
+        description: 'Unfinished jobs that would be polled now if the quota allowed.',
         alerts: ['DeepAffectsDayQuotaRunsOut'],
         targets: [series('A', gauge('poll_queue'))],
       }),
@@ -199,7 +199,7 @@ export function jobsInfluxDB() {
         unit: 's',
         interval: written,
         min: 0,
-        description: 'One line that only climbs: a job that is stuck.',
+        description: 'A line that only rises is a stuck job.',
         alerts: ['DeepAffectsJobStuck'],
         targets: [series('A', gauge('oldest_unfinished_age_seconds'))],
       }),
@@ -210,18 +210,18 @@ export function jobsInfluxDB() {
         unit: 'short',
         interval: written,
         min: 0,
-        description: 'Requests that were sent within the day, and the limit. Only where there is one: else the field is not there.',
+        description: 'Requests that were sent within the day, and the limit. Without a limit, the fields do not exist.',
         alerts: ['DeepAffectsDayQuotaRunsOut', 'DeepAffectsQuotaRefused'],
         targets: [series('A', gauge('quota_day_used', 'quota_day_limit'))],
       }),
     ),
     lines(
       on({
-        title: 'API answers',
+        title: 'API up',
         unit: 'short',
         interval: written,
         min: 0,
-        description: '1 while the last request was answered as it should be.',
+        description: '1 if the last request succeeded.',
         max: 1,
         alerts: ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused'],
         targets: [series('A', gauge('up'))],
@@ -229,11 +229,11 @@ export function jobsInfluxDB() {
     ),
     table(
       on({
-        title: 'Unfinished for longest',
+        title: 'Oldest unfinished jobs',
         unit: 's',
         width: 24,
         alerts: ['DeepAffectsJobStuck'],
-        description: 'Jobs that were not seen to end in the time range. The job opens below.',
+        description: 'Jobs whose end was not seen in the time range. A click on a job shows it below.',
         targets: [
           rows(
             'A',
@@ -274,7 +274,7 @@ export function jobsInfluxDB() {
         bars: true,
         min: 0,
         interval: '1m',
-        description: 'Jobs that failed or were given up, in each interval.',
+        description: 'Jobs that failed or were given up, per interval.',
         alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
         targets: [
           series(
@@ -286,11 +286,11 @@ export function jobsInfluxDB() {
     ),
     table(
       on({
-        title: 'Failed and lost, the newest first',
+        title: 'Latest failed and lost jobs',
         unit: 'short',
         width: 24,
         alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
-        description: 'The last 50 jobs that failed or were given up. The job opens below.',
+        description: 'The last 50 failed or lost jobs. A click on a job shows it below.',
         targets: [
           rows(
             'A',
@@ -316,7 +316,7 @@ export function jobsInfluxDB() {
         title: 'Durations of completed jobs',
         unit: 's',
         calculate: true,
-        description: 'From when a job was submitted, or else first seen, until its end was seen.',
+        description: 'Time from the submission of a job, or from when it was first seen, until its end was seen.',
         alerts: ['DeepAffectsJobsSlow'],
         targets: [
           series(
@@ -332,7 +332,7 @@ export function jobsInfluxDB() {
         unit: 's',
         min: 0,
         interval: '5m',
-        description: 'Half, nine of ten and 99 of 100 jobs took at most so long.',
+        description: 'Median, 90th and 99th percentile of the job durations.',
         alerts: ['DeepAffectsJobsSlow'],
         targets: [series('A', quantilesOf('duration_seconds'))],
       }),
@@ -343,7 +343,7 @@ export function jobsInfluxDB() {
         unit: 's',
         min: 0,
         interval: '5m',
-        description: 'Half, nine of ten and 99 of 100 ends were seen at most so long after the last look before. They grow when the quota is short.',
+        description: 'Median, 90th and 99th percentile of the detection windows. They grow if the quota is too small.',
         alerts: ['DeepAffectsDayQuotaRunsOut'],
         targets: [series('A', quantilesOf('detection_window_seconds'))],
       }),
@@ -355,7 +355,7 @@ export function jobsInfluxDB() {
         min: 0,
         max: 1,
         interval: '5m',
-        description: 'Mean and lowest confidence of the results in each interval.',
+        description: 'Mean and lowest confidence of the results, per interval.',
         alerts: ['DeepAffectsConfidenceFell'],
         targets: [series('A', ended('AVG(confidence) AS mean, MIN(confidence) AS lowest', `state = 'completed'`))],
       }),
@@ -365,11 +365,11 @@ export function jobsInfluxDB() {
   d.row('One job: $request_id', [
     table(
       on({
-        title: 'Its life',
+        title: 'Timeline',
         unit: 'short',
         width: 24,
         height: 6,
-        description: 'Each change of its state that was observed.',
+        description: 'Each observed state change.',
         alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobStuck'],
         targets: [
           rows(
@@ -391,11 +391,11 @@ export function jobsInfluxDB() {
     ),
     table(
       on({
-        title: 'Its result',
+        title: 'Result',
         unit: 'short',
         width: 24,
         height: 5,
-        description: 'Statistics of its result; never a word of it.',
+        description: 'Statistics of the result, without text.',
         alerts: ['DeepAffectsConfidenceFell'],
         targets: [
           rows(
@@ -409,11 +409,11 @@ export function jobsInfluxDB() {
           words: { title: 'Words' },
           speech_seconds: { title: 'Speech', unit: 's' },
           transcript_seconds: { title: 'Recording', unit: 's' },
-          speech_rate: { title: 'Words a second' },
-          word_confidence_mean: { title: 'Words’ confidence', unit: 'percentunit' },
-          word_confidence_min: { title: 'Lowest', unit: 'percentunit' },
-          word_duration_p90: { title: '9 of 10 words take at most', unit: 's' },
-          word_gap_p90: { title: '9 of 10 pauses take at most', unit: 's' },
+          speech_rate: { title: 'Words per second' },
+          word_confidence_mean: { title: 'Mean word confidence', unit: 'percentunit' },
+          word_confidence_min: { title: 'Min. word confidence', unit: 'percentunit' },
+          word_duration_p90: { title: 'Word duration p90', unit: 's' },
+          word_gap_p90: { title: 'Pause p90', unit: 's' },
           word_gap_max: { title: 'Longest pause', unit: 's' },
           overlaps: { title: 'Overlaps' },
           dominant_speaker_ratio: { title: 'Dominant speaker', unit: 'percentunit' },
@@ -426,7 +426,7 @@ export function jobsInfluxDB() {
         unit: 's',
         width: 24,
         height: 6,
-        description: 'Time that each speaker talks.',
+        description: 'Talk time of each speaker.',
         values: true,
         alerts: ['DeepAffectsConfidenceFell'],
         targets: [

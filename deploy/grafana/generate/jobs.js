@@ -1,4 +1,4 @@
-// Jobs: what runs, what failed and why, how long it took, and one job in full.
+// The dashboard Jobs: which jobs run, which failed and why, how long they took, and details of one job.
 import {
   account,
   bars,
@@ -22,7 +22,7 @@ import {
   variable,
 } from './dashboard.js';
 
-/** What is known of jobs, times a figure of each. */
+/** Information about jobs, multiplied by a value of each. */
 const jobInfo = (by) => `max by (account, request_id, ${by}) (${series('job_info', 'api=~"$api"')})`;
 const ofJob = (name, more) => `max by (account, request_id) (${series(name, more)})`;
 const withState = (states) =>
@@ -37,15 +37,15 @@ export function jobs() {
   const d = dashboard({
     uid: 'deepaffects-jobs',
     title: 'DeepAffects / Jobs',
-    description: 'Which jobs run, which failed and why, how long they take, and what is known of one of them.',
+    description: 'Which jobs run, which failed and why, how long they take, and the details of one job.',
     datasource: 'prometheus',
     variables: [
       account(),
       choice('api', 'API', 'label_values(deepaffects_job_info{account=~"$account"}, api)', prometheus)
         .allValue('.*')
-        .description('Concerns what is about single jobs'),
+        .description('Applies to panels about single jobs'),
       variable('request_id', 'Job', 'label_values(deepaffects_job_info{account=~"$account", api=~"$api"}, request_id)', prometheus).description(
-        'The job of the last row',
+        'The job in the last row',
       ),
     ],
   });
@@ -81,7 +81,7 @@ export function jobs() {
       title: 'Lost',
       unit: 'short',
       decimals: 0,
-      description: 'Jobs that were given up in the time range: unknown to the API, or unfinished for too long.',
+      description: 'Jobs that were given up in the time range: the API did not know them, or they were unfinished for too long.',
       thresholds: [
         [null, 'green'],
         [0.5, 'purple'],
@@ -93,7 +93,7 @@ export function jobs() {
       title: 'Failure ratio',
       unit: 'percentunit',
       decimals: 1,
-      description: 'Share of the jobs that ended in the time range that failed.',
+      description: 'Share of failed jobs among the jobs that ended in the time range.',
       thresholds: [
         [null, 'green'],
         [0.05, 'orange'],
@@ -110,7 +110,7 @@ export function jobs() {
     stat({
       title: 'Oldest unfinished',
       unit: 's',
-      description: 'Age of the oldest job that has not ended.',
+      description: 'Age of the oldest unfinished job.',
       thresholds: [
         [null, 'green'],
         [3600, 'orange'],
@@ -123,21 +123,21 @@ export function jobs() {
 
   d.row('What runs', [
     lines({
-      title: 'Jobs in the register',
+      title: 'Jobs by state',
       unit: 'short',
-      description: 'Jobs by state. Those that have ended leave when their retention is over.',
+      description: 'Tracked jobs by state. Ended jobs are dropped after their retention.',
       stack: true,
       min: 0,
       targets: [query('A', `sum by (state) (${one('jobs')})`, '{{state}}')],
     }),
     lines({
-      title: 'Began and ended',
+      title: 'Registered and ended',
       unit: 'short',
       bars: true,
       min: 0,
       interval: '1m',
       alerts: ['DeepAffectsNothingFinishes'],
-      description: 'Jobs that tracking began for, and jobs that were seen to end, in each interval.',
+      description: 'Jobs that were registered, and jobs whose end was seen, per interval.',
       targets: [query('A', grown('', 'jobs_registered_total'), 'began'), query('B', grown('result', 'jobs_finished_total'), '{{result}}')],
     }),
     lines({
@@ -146,30 +146,30 @@ export function jobs() {
       min: 0,
       alerts: ['DeepAffectsDayQuotaRunsOut'],
       description:
-        'Unfinished jobs that would be asked about now if the quota allowed. Always some: the quota is small for so many jobs, and ends are seen late.',
+        'Unfinished jobs that would be polled now if the quota allowed. If it is never 0, the quota is too small for the jobs, and ends are seen late.',
       targets: [query('A', `sum by (account) (${one('poll_queue_jobs')})`, '{{account}}')],
     }),
     lines({
       title: 'Age of the oldest unfinished job',
       unit: 's',
       min: 0,
-      description: 'One line that only climbs: a job that is stuck.',
+      description: 'A line that only rises is a stuck job.',
       alerts: ['DeepAffectsJobStuck'],
       targets: [query('A', `max by (account) (${one('oldest_unfinished_job_age_seconds')})`, '{{account}}')],
     }),
     table({
-      title: 'Unfinished for longest',
+      title: 'Oldest unfinished jobs',
       unit: 's',
       width: 24,
       alerts: ['DeepAffectsJobStuck'],
-      description: 'The 50 oldest jobs that have not ended, of those with series of their own. The job opens below.',
+      description: 'The 50 oldest unfinished jobs with series. A click on a job shows it below.',
       targets: [
         rows(
           'A',
           `topk(50,\n  ${jobInfo('api, source')}\n  ${withState('pending|running')}\n  * on (account, request_id) group_left () (time() - ${ofJob('job_first_seen_timestamp_seconds')})\n)`,
         ),
       ],
-      columns: { ...jobColumns, source: { title: 'Registered by' }, state: { title: 'State' }, Value: { title: 'Age', unit: 's' } },
+      columns: { ...jobColumns, source: { title: 'Source' }, state: { title: 'State' }, Value: { title: 'Age', unit: 's' } },
       sort: 'Age',
     }),
   ]);
@@ -181,14 +181,14 @@ export function jobs() {
       bars: true,
       min: 0,
       interval: '1m',
-      description: 'Jobs that failed or were given up, in each interval.',
+      description: 'Jobs that failed or were given up, per interval.',
       alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
       targets: [query('A', grown('account, result', 'jobs_finished_total', 'result=~"failed|lost"'), '{{account}} {{result}}')],
     }),
     bars({
       title: 'Failed, by API and error code',
       unit: 'short',
-      description: 'Of the failed jobs that are still in the register and have series of their own.',
+      description: 'Failed jobs that are still tracked and have series.',
       alerts: ['DeepAffectsFailureRatioHigh'],
       targets: [
         instant(
@@ -199,11 +199,11 @@ export function jobs() {
       ],
     }),
     table({
-      title: 'Failed and lost, the newest first',
+      title: 'Latest failed and lost jobs',
       unit: 'short',
       width: 24,
       alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
-      description: 'The last 50 jobs that failed or were given up, of those with series of their own. The job opens below.',
+      description: 'The last 50 failed or lost jobs with series. A click on a job shows it below.',
       targets: [
         rows(
           'A',
@@ -214,7 +214,7 @@ export function jobs() {
         ...jobColumns,
         state: { title: 'State' },
         error_code: { title: 'Error code', width: 280 },
-        source: { title: 'Registered by' },
+        source: { title: 'Source' },
         Value: { title: 'Ended', unit: 'dateTimeAsIso' },
       },
       sort: 'Ended',
@@ -226,7 +226,7 @@ export function jobs() {
       title: 'Durations of completed jobs',
       unit: 's',
       alerts: ['DeepAffectsJobsSlow'],
-      description: 'From when a job was submitted, or else first seen, until its end was seen.',
+      description: 'Time from the submission of a job, or from when it was first seen, until its end was seen.',
       targets: [distribution('job_duration_seconds', 'result="completed"')],
     }),
     lines({
@@ -235,13 +235,13 @@ export function jobs() {
       min: 0,
       interval: '5m',
       alerts: ['DeepAffectsJobsSlow'],
-      description: 'Half, nine of ten and 99 of 100 jobs took at most so long.',
+      description: 'Median, 90th and 99th percentile of the job durations.',
       targets: quantiles('job_duration_seconds', 'result="completed"'),
     }),
     heatmap({
       title: 'Detection windows',
       unit: 's',
-      description: 'Time from the last look at a job before its end was seen until then: its duration may be that much too long.',
+      description: 'Time between the last poll that found a job unfinished and the observation of its end: the upper bound of the error of its duration.',
       targets: [distribution('job_detection_window_seconds')],
     }),
     lines({
@@ -250,47 +250,47 @@ export function jobs() {
       min: 0,
       interval: '5m',
       alerts: ['DeepAffectsDayQuotaRunsOut'],
-      description: 'Half, nine of ten and 99 of 100 ends were seen at most so long after the last look before. They grow when the quota is short.',
+      description: 'Median, 90th and 99th percentile of the detection windows. They grow if the quota is too small.',
       targets: quantiles('job_detection_window_seconds'),
     }),
   ]);
 
   d.row('One job: $request_id', [
     states({
-      title: 'Its life',
+      title: 'Timeline',
       unit: 'short',
       width: 24,
       height: 5,
       alerts: ['DeepAffectsJobFailed', 'DeepAffectsJobStuck'],
-      description: 'The states that the job was in. What happened between two looks is seen at the second.',
+      description: 'The states of the job. A change between two polls appears at the second poll.',
       targets: [query('A', `max by (state) (${series('job_state', thisJob)})`, '{{state}}')],
     }),
     table({
-      title: 'What is known of it',
+      title: 'Details',
       unit: 'short',
       width: 24,
       height: 4,
-      description: 'Where the job was submitted to, who registered it, why it failed, and the job_labels.',
+      description: 'The API of the job, its source, its error code, and the job_labels.',
       targets: [rows('A', `max without (instance, pod, job, __name__) (${series('job_info', thisJob)})`)],
       exclude: ['Value'],
-      columns: { account: { title: 'Account' }, api: { title: 'API' }, source: { title: 'Registered by' }, error_code: { title: 'Error code' } },
+      columns: { account: { title: 'Account' }, api: { title: 'API' }, source: { title: 'Source' }, error_code: { title: 'Error code' } },
     }),
-    date('First seen', 'When the job was first heard of.', 'job_first_seen_timestamp_seconds'),
-    date('Last answer', 'When the API last answered about it, or a webhook about it came.', 'job_last_observed_timestamp_seconds'),
-    date('Next look', 'When it is due to be asked about if the quota allows; nothing once it has ended.', 'job_next_poll_timestamp_seconds'),
-    date('Ended', 'When its end was seen; nothing before.', 'job_finished_timestamp_seconds'),
-    figure('Confidence', 'Of its result: its own, else the mean over its words or segments.', 'job_confidence_ratio', 'percentunit'),
-    figure('Speakers', 'Number of speakers in its result.', 'job_speakers', 'short'),
-    figure('Words', 'Number of words in its transcript.', 'job_words', 'short'),
-    figure('Recording', 'Last end of a word or segment, from the beginning of the recording.', 'job_transcript_duration_seconds', 's'),
-    figure('Speech', 'Sum of the durations of its words, else of its segments.', 'job_speech_seconds', 's'),
+    date('First seen', 'When the job was first seen.', 'job_first_seen_timestamp_seconds'),
+    date('Last observed', 'When the API or a webhook last reported its state.', 'job_last_observed_timestamp_seconds'),
+    date('Next poll', 'When its next poll is due, if the quota allows. Empty after its end.', 'job_next_poll_timestamp_seconds'),
+    date('Ended', 'When its end was seen. Empty before.', 'job_finished_timestamp_seconds'),
+    figure('Confidence', 'Confidence of the result, or else the mean over its words or segments.', 'job_confidence_ratio', 'percentunit'),
+    figure('Speakers', 'Number of speakers in the result.', 'job_speakers', 'short'),
+    figure('Words', 'Number of words in the transcript.', 'job_words', 'short'),
+    figure('Recording', 'Time from the start of the recording to the end of the last word or segment.', 'job_transcript_duration_seconds', 's'),
+    figure('Speech', 'Sum of the durations of the words, or else of the segments.', 'job_speech_seconds', 's'),
     stat({
       title: 'Speech rate',
       unit: 'suffix:words/s',
       width: 4,
       height: 3,
       decimals: 1,
-      description: 'Words for each second of the recording, pauses included.',
+      description: 'Words per second of the recording, pauses included.',
       targets: [instant('A', `max(${series('job_words', thisJob)}) / max(${series('job_transcript_duration_seconds', thisJob)})`)],
     }),
     stat({
@@ -299,7 +299,7 @@ export function jobs() {
       width: 4,
       height: 3,
       decimals: 1,
-      description: 'One in a hundred silences between its words is at least so long.',
+      description: '99th percentile of the pauses between words.',
       targets: [instant('A', `max(${series('job_word_gap_seconds', `${thisJob}, quantile="0.99"`)})`)],
     }),
     stat({
@@ -308,20 +308,20 @@ export function jobs() {
       width: 4,
       height: 3,
       decimals: 2,
-      description: 'Half of its words take at most so long.',
+      description: 'Median duration of the words.',
       targets: [instant('A', `max(${series('job_word_duration_seconds', `${thisJob}, quantile="0.5"`)})`)],
     }),
     bars({
       title: 'Talk time',
       unit: 's',
-      description: 'Time that each speaker talks: speaker 0 talks most.',
+      description: 'Talk time of each speaker. Speaker 0 talks most.',
       targets: [instant('A', `max by (speaker) (${series('job_speaker_talk_seconds', thisJob)})`, 'Speaker {{speaker}}')],
     }),
     bars({
-      title: 'Confidence of its words',
+      title: 'Confidence of words',
       unit: 'percentunit',
       max: 1,
-      description: 'Half, nine of ten and 99 of 100 words are at most so certain.',
+      description: 'Quantiles of the confidence of the words.',
       targets: [instant('A', `max by (quantile) (${series('job_word_confidence_ratio', thisJob)})`, 'quantile {{quantile}}')],
     }),
   ]);

@@ -1,4 +1,4 @@
-// Writes what is generated, or with --check says what is not current and exits with 1.
+// Writes the generated files. With --check, reports files that are not current and exits with 1.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
 import { alerting } from './alerting.js';
@@ -10,17 +10,17 @@ import { transcripts } from './transcripts.js';
 const folder = new URL('../', import.meta.url);
 
 /**
- * What the builders say though nobody asked: it would put links into a menu, out of sight, and is for
- * variables of another kind, and for tables of another Grafana.
+ * Fields that the builders always set. They would move links into a menu, belong to other kinds of variables,
+ * or to tables of other versions of Grafana.
  */
-const unasked = ['placement', 'auto', 'auto_min', 'auto_count', 'footer'];
+const unwanted = ['placement', 'auto', 'auto_min', 'auto_count', 'footer'];
 
 const json = (builder) => {
   const dashboard = builder.build();
-  dashboard.panels.forEach((panel, i) => (panel.id = i + 1)); // links to a panel need it
+  dashboard.panels.forEach((panel, i) => (panel.id = i + 1)); // links to a panel need an ID
   const parts = dashboard.panels.flatMap((panel) => [panel.options ?? {}, ...(panel.links ?? [])]);
   for (const it of [...dashboard.links, ...dashboard.templating.list, ...parts]) {
-    unasked.forEach((name) => delete it[name]);
+    unwanted.forEach((name) => delete it[name]);
   }
   return JSON.stringify(dashboard, null, 2) + '\n';
 };
@@ -38,7 +38,7 @@ for (const [name, text] of Object.entries(files)) {
   if (!process.argv.includes('--check')) {
     writeFileSync(file, text);
   } else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
-    console.error(`deploy/grafana/${name} is not current; write it anew with: make dashboards`);
+    console.error(`deploy/grafana/${name} is not current; generate it with: make dashboards`);
     process.exitCode = 1;
   }
 }

@@ -1,4 +1,4 @@
-// Transcripts: whether they are any good, and how people talk in them.
+// The dashboard Transcripts: how good the transcripts are, and how people talk.
 import {
   account,
   dashboard,
@@ -26,7 +26,7 @@ const pair = (heading, unit, name, description, { max, alerts } = {}) => [
     max,
     interval: '5m',
     alerts,
-    description: `${description} Half, nine of ten and 99 of 100 are at most so high.`,
+    description: `${description} Median, 90th and 99th percentile.`,
     targets: quantiles(name),
   }),
 ];
@@ -35,7 +35,7 @@ export function transcripts() {
   const d = dashboard({
     uid: 'deepaffects-transcripts',
     title: 'DeepAffects / Transcripts',
-    description: 'Confidence, speakers, speech rate, pauses and talk time of the results of finished jobs. Never a word of them.',
+    description: 'Confidence, speakers, speech rate, pauses and talk time in the results of completed jobs. No transcript text.',
     datasource: 'prometheus',
     variables: [account()],
     from: 'now-7d',
@@ -46,7 +46,7 @@ export function transcripts() {
       title: 'Results',
       unit: 'short',
       decimals: 0,
-      description: 'Results with a confidence, of jobs that ended in the time range.',
+      description: 'Results with a confidence, from jobs that ended in the time range.',
       targets: [
         instant(
           'A',
@@ -89,21 +89,21 @@ export function transcripts() {
       title: 'Words',
       unit: 'short',
       decimals: 0,
-      description: 'Words in the transcripts of jobs that ended in the time range.',
+      description: 'Words in the results of jobs that ended in the time range.',
       targets: [instant('A', `sum(increase(${series('words_total')}[$__range]))`)],
     }),
     stat({
       title: 'Speech',
       unit: 's',
       decimals: 1,
-      description: 'Sum of the durations of all words, else segments, of jobs that ended in the time range.',
+      description: 'Sum of the durations of all words, or else segments, in the results of jobs that ended in the time range.',
       targets: [instant('A', `sum(increase(${series('speech_seconds_total')}[$__range]))`)],
     }),
     stat({
-      title: 'Faults in the data',
+      title: 'Anomalies',
       unit: 'short',
       decimals: 0,
-      description: 'Figures of results that were left out of the statistics since they cannot be, or words out of order.',
+      description: 'Values in results that were left out of the statistics because they are invalid, and words out of order.',
       thresholds: [
         [null, 'green'],
         [0.5, 'orange'],
@@ -119,11 +119,11 @@ export function transcripts() {
     }),
     ...pair('Confidence of words', 'percentunit', 'word_confidence_ratio', 'Confidence of each word.', { max: 1 }),
     table({
-      title: 'Least certain results',
+      title: 'Results with the lowest confidence',
       unit: 'percentunit',
       width: 24,
       alerts: ['DeepAffectsConfidenceFell'],
-      description: 'The 20 results with the lowest confidence, of the jobs with series of their own. The job opens in the dashboard Jobs.',
+      description: 'The 20 results with the lowest confidence, from jobs with series. A click on a job opens the dashboard Jobs.',
       targets: [
         rows(
           'A',
@@ -143,22 +143,22 @@ export function transcripts() {
       'Share of the dominant speaker',
       'percentunit',
       'dominant_speaker_talk_ratio',
-      'Share of the talk time of the one who talks most, in each result.',
+      'Share of talk time of the speaker who talks most, in each result.',
       { max: 1 },
     ),
   ]);
 
   d.row('Speech', [
-    ...pair('Speech rate', 'suffix:words/s', 'transcript_speech_rate_words_per_second', 'Words for each second of a transcript, pauses included.'),
+    ...pair('Speech rate', 'suffix:words/s', 'transcript_speech_rate_words_per_second', 'Words per second of a transcript, pauses included.'),
     ...pair('Durations of words', 's', 'word_duration_seconds', 'Duration of each word.'),
-    ...pair('Pauses', 's', 'word_gap_seconds', 'Silence from the end of a word to the start of the next; 0 where they overlap.'),
+    ...pair('Pauses', 's', 'word_gap_seconds', 'Silence between the end of a word and the start of the next. 0 if they overlap.'),
     lines({
       title: 'Words',
       unit: 'short',
       bars: true,
       min: 0,
       interval: '5m',
-      description: 'Words in the transcripts of jobs that ended, in each interval.',
+      description: 'Words in the results of jobs that ended, per interval.',
       targets: [query('A', grown('account', 'words_total'), '{{account}}')],
     }),
     lines({
@@ -167,7 +167,7 @@ export function transcripts() {
       bars: true,
       min: 0,
       interval: '5m',
-      description: 'Speech in the transcripts of jobs that ended: the durations of words, else of segments, in each interval.',
+      description: 'Sum of the durations of words, or else segments, in the results of jobs that ended, per interval.',
       targets: [query('A', grown('account', 'speech_seconds_total'), '{{account}}')],
     }),
     lines({
@@ -175,7 +175,7 @@ export function transcripts() {
       unit: 'percentunit',
       min: 0,
       interval: '5m',
-      description: 'Share of the words that start before the word before them has ended: people talk at once.',
+      description: 'Share of words that start before the previous word has ended: several people talk at once.',
       targets: [
         query(
           'A',
@@ -185,12 +185,12 @@ export function transcripts() {
       ],
     }),
     lines({
-      title: 'Faults in the data',
+      title: 'Anomalies',
       unit: 'short',
       bars: true,
       min: 0,
       interval: '5m',
-      description: 'Figures of results that were left out of the statistics since they cannot be, or words out of order.',
+      description: 'Values in results that were left out of the statistics because they are invalid, and words out of order.',
       targets: [query('A', grown('reason', 'word_anomalies_total'), '{{reason}}')],
     }),
   ]);
