@@ -16,21 +16,21 @@ import (
 	"time"
 )
 
-// told is what the exporter has acknowledged so far.
-type told struct {
-	mu         sync.Mutex
-	registered map[string]bool // answered with 202
-	ended      map[string]bool // a webhook about it answered with 200
-	asked      map[string]int  // requests to the API since the last start
+// acknowledged holds what the exporter has acknowledged so far.
+type acknowledged struct {
+	mu         sync.Mutex      // guards what follows
+	registered map[string]bool // registrations with response 202
+	ended      map[string]bool // webhooks with response 200
+	polled     map[string]int  // requests to the API since the last start
 }
 
-func (k *told) note(m map[string]bool, id string) {
+func (k *acknowledged) note(m map[string]bool, id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	m[id] = true
 }
 
-// counter reads one series from a scrape; 0 where it is not there.
+// counter returns the value of a series in a scrape, 0 if it is missing.
 func counter(metrics, series string) int {
 	_, after, _ := strings.Cut(metrics, "\n"+series+" ")
 	value, _, _ := strings.Cut(after, "\n")
@@ -38,28 +38,30 @@ func counter(metrics, series string) int {
 	return int(n)
 }
 
-// Killed with -9 at any moment under load, the exporter forgets nothing that it
-// has acknowledged, and counts nothing twice. CRASHES says how often; the figures
-// of a long run are in docs/reliability.md.
+// Killed with -9 at any moment under load, the exporter loses nothing that it has
+// acknowledged and counts nothing twice. CRASHES is the number of crashes.
+// docs/reliability.md has the results of a long run.
 func TestCrashes(t *testing.T) {
 	crashes := number(t, "CRASHES", 10)
-	for done := 0; done < crashes; done += crashesOfALife {
-		crash(t, min(crashes-done, crashesOfALife))
+	for done := 0; done < crashes; done += crashesPerStore {
+		crash(t, min(crashes-done, crashesPerStore))
 	}
 }
 
-// crashesOfALife is how many crashes one register goes through: it grows with each,
-// and with it the time that it takes to see whether all of it is there.
-const crashesOfALife = 100
+// crashesPerStore is the number of crashes with one store. The store grows with each
+// crash, and with it the time to check its contents.
+const crashesPerStore = 100
 
-// crash kills an exporter that many times, and starts it again on the same register.
+// crash kills an exporter and starts it again on the same store, crashes times.
 func crash(t *testing.T, crashes int) {
-	known := &told{registered: make(map[string]bool), ended: make(map[string]bool), asked: make(map[string]int)}
+	known := &acknowledged{
+		registered: make(map[string]bool), ended: make(map[string]bool), polled: make(map[string]int),
+	}
 	first := make(map[string]time.Time)
 	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		id := r.URL.Query().Get("request_id")
 		known.mu.Lock()
-		known.asked[id]++
+		known.polled[id]++
 		begun, seen := first[id]
 		if !seen {
 			begun = time.Now()
@@ -72,7 +74,7 @@ func crash(t *testing.T, crashes int) {
 		}
 		fmt.Fprint(w, `{"status":"Completed","response":{"response":{"words":[{"word":"x","start":0,"end":1}]}}}`)
 	})
-	// Another account has a quota, and jobs without end to spend it on.
+	// The second account has a quota, and jobs that never end and spend it.
 	const perMinute = 60
 	var mu sync.Mutex
 	var sent []time.Time
@@ -88,13 +90,26 @@ func crash(t *testing.T, crashes int) {
 	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.toml")
-	text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\nwebhook_token = \"token\"\nmax_job_series = 0\n" +
-		fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"limited\"\nurl = %q\napi_key = \"other\"\nrequests_per_minute = %d\nrequests_per_day = 0\nrequest_ids = [%s]\n",
-			limited, perMinute, strings.Join(endless, ", "))
+	text := fmt.Sprintf(`
+[[inputs.deepaffects]]
+  url = %q
+  api_key = "key"
+  requests_per_minute = 0
+  requests_per_day = 0
+  webhook_token = "token"
+  max_job_series = 0
+[[inputs.deepaffects]]
+  account = "limited"
+  url = %q
+  api_key = "other"
+  requests_per_minute = %d
+  requests_per_day = 0
+  request_ids = [%s]
+`, api, limited, perMinute, strings.Join(endless, ", "))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Each connection dies with its process.
+	// A connection does not outlive the process.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	post := func(url, body string) int {
 		resp, err := client.Post(url, "application/json", strings.NewReader(body))
@@ -116,7 +131,7 @@ func crash(t *testing.T, crashes int) {
 	check := func(when, base string, round int) {
 		metrics, err := get(base+"/metrics", "text/plain")
 		if err != nil {
-			return // it has been killed meanwhile
+			return // the exporter was killed
 		}
 		for _, series := range counters {
 			n := counter(metrics, series)
@@ -131,11 +146,13 @@ func crash(t *testing.T, crashes int) {
 			tracked += counter(metrics, `deepaffects_jobs{account="default",state="`+state+`"}`)
 		}
 		finished := counter(metrics, counters[2])
-		if completed := counter(metrics, `deepaffects_jobs{account="default",state="completed"}`); registered != tracked || finished != completed {
-			t.Fatalf("round %d, %s: %d registered and %d tracked, %d finished and %d completed", round, when, registered, tracked, finished, completed)
+		completed := counter(metrics, `deepaffects_jobs{account="default",state="completed"}`)
+		if registered != tracked || finished != completed {
+			t.Fatalf("round %d, %s: %d registered and %d tracked, %d finished and %d completed",
+				round, when, registered, tracked, finished, completed)
 		}
 	}
-	for round := range crashes + 1 { // the last start only looks
+	for round := range crashes + 1 { // the last start only checks
 		address := freeAddress(t)
 		base := "http://" + address
 		known.mu.Lock()
@@ -143,13 +160,14 @@ func crash(t *testing.T, crashes int) {
 		for id := range known.ended {
 			ended[id] = true
 		}
-		clear(known.asked)
+		clear(known.polled)
 		known.mu.Unlock()
-		p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--log.level=error")
+		p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
+			"--web.listen-address="+address, "--log.level=error")
 		awaitText(t, base+"/-/ready", "ready")
 		check("after the start", base, round)
 
-		// All that was acknowledged is there.
+		// All acknowledged data is present.
 		states := make(map[string]string)
 		for after := ""; ; {
 			body, err := get(base+"/api/v1/jobs?account=default&limit=1000&after="+after, "application/json")
@@ -176,12 +194,12 @@ func crash(t *testing.T, crashes int) {
 		known.mu.Lock()
 		for id := range known.registered {
 			if states[id] == "" {
-				t.Errorf("round %d: %s was registered, and is forgotten", round, id)
+				t.Errorf("round %d: %s was registered and is missing", round, id)
 			}
 		}
 		for id := range ended {
 			if states[id] != "completed" {
-				t.Errorf("round %d: a webhook said that %s ended, and it is %q", round, id, states[id])
+				t.Errorf("round %d: a webhook reported the end of %s, and its state is %q", round, id, states[id])
 			}
 		}
 		known.mu.Unlock()
@@ -200,7 +218,8 @@ func crash(t *testing.T, crashes int) {
 						if g%2 == 0 {
 							id += "-adopted"
 						}
-						if post(base+"/webhook/token", `{"request_id":"`+id+`","response":{"words":[{"start":0,"end":1}]}}`) != http.StatusOK {
+						hook := `{"request_id":"` + id + `","response":{"words":[{"start":0,"end":1}]}}`
+						if post(base+"/webhook/token", hook) != http.StatusOK {
 							return
 						}
 						known.note(known.ended, id)
@@ -224,13 +243,13 @@ func crash(t *testing.T, crashes int) {
 		load.Wait()
 		known.mu.Lock()
 		for id := range ended {
-			if known.asked[id] > 0 {
-				t.Errorf("round %d: %s had ended before the start, and was asked about", round, id)
+			if known.polled[id] > 0 {
+				t.Errorf("round %d: %s had ended before the start and was polled", round, id)
 			}
 		}
 		known.mu.Unlock()
 		if p.output() != "" {
-			t.Errorf("round %d: it logged:\n%s", round, p.output())
+			t.Errorf("round %d: the exporter logged:\n%s", round, p.output())
 		}
 		if t.Failed() {
 			return
@@ -244,5 +263,7 @@ func crash(t *testing.T, crashes int) {
 	if len(sent) < perMinute/2 {
 		t.Errorf("only %d requests of the account with a quota", len(sent))
 	}
-	t.Logf("%d crashes; acknowledged: %d registrations, %d webhooks; %d requests to the API, %d of the account with a quota", crashes, len(known.registered), len(known.ended), last[counters[4]], len(sent))
+	t.Logf("%d crashes; acknowledged: %d registrations, %d webhooks; "+
+		"%d requests to the API, %d of the account with a quota",
+		crashes, len(known.registered), len(known.ended), last[counters[4]], len(sent))
 }

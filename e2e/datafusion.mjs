@@ -1,21 +1,21 @@
-// Runs SQL in Apache DataFusion, the query engine of InfluxDB 3. Standard input is a
-// JSON array of statements in ASCII (the package fails at others), standard output one of
-// what they answer: a table as text, or an error.
+// Runs SQL in Apache DataFusion, the query engine of InfluxDB 3. Standard input is a JSON
+// array of statements in ASCII (the package fails on other characters). Standard output is
+// a JSON array of their results: a table as text, or an error.
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 
-// To optimise 30 MB of code takes longer than to run it once as it is.
+// Optimising 30 MB of code takes longer than running it once without.
 setFlagsFromString('--liftoff-only');
 
-// The package is for bundlers; this is what they would do.
+// The package is made for bundlers. This code does their work.
 const read = (name) => readFileSync(new URL(`../.cache/npm/node_modules/datafusion-wasm/${name}`, import.meta.url));
 const wasm = await import(`data:text/javascript;base64,${read('datafusion_wasm_bg.js').toString('base64')}`);
 const module = new WebAssembly.Module(read('datafusion_wasm_bg.wasm'));
 wasm.__wbg_set_wasm(new WebAssembly.Instance(module, { './datafusion_wasm_bg.js': wasm }).exports);
 
-console.log = () => {}; // it greets
+console.log = () => {}; // the package prints a greeting
 const context = wasm.DataFusionContext.new();
-// Plans of several partitions need threads, which there are none of.
+// Plans with several partitions need threads, which are not available.
 await context.execute_sql('SET datafusion.execution.target_partitions = 1');
 const answers = [];
 for (const statement of JSON.parse(readFileSync(0, 'utf8'))) {

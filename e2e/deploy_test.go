@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Prometheus and the collector take the configurations in deploy/, and Prometheus finds
+// Prometheus and the collector accept the configurations in deploy/, and Prometheus finds
 // the rules.
 func TestDeployedConfigurations(t *testing.T) {
 	const telegraf, key = "../deploy/telegraf/deepaffects.conf", "/etc/telegraf-deepaffects/key"
@@ -21,12 +21,14 @@ func TestDeployedConfigurations(t *testing.T) {
 	if !strings.Contains(string(text), key) {
 		t.Fatalf("%s has no %s", telegraf, key)
 	}
-	here := filepath.Join(t.TempDir(), "deepaffects.conf") // where any file is as good as a key
+	here := filepath.Join(t.TempDir(), "deepaffects.conf") // also serves as the key file
 	if err := os.WriteFile(here, []byte(strings.ReplaceAll(string(text), key, here)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	compose := t.TempDir() // as compose.yaml mounts it
-	for name, target := range map[string]string{"prometheus.yml": "../deploy/compose/prometheus.yml", "rules": "../deploy/prometheus"} {
+	compose := t.TempDir() // the files as compose.yaml mounts them
+	for name, target := range map[string]string{
+		"prometheus.yml": "../deploy/compose/prometheus.yml", "rules": "../deploy/prometheus",
+	} {
 		target, err := filepath.Abs(target)
 		if err != nil {
 			t.Fatal(err)
@@ -37,13 +39,14 @@ func TestDeployedConfigurations(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		command []string
-		says    string
+		output  string
 	}{
 		{[]string{debian + "promtool", "check", "config", "../deploy/prometheus/prometheus.yml"}, "2 rule files found"},
 		{[]string{newest + "promtool", "check", "config", filepath.Join(compose, "prometheus.yml")}, "2 rule files found"},
 		{[]string{binary, "--config.check", "--config.file=" + here}, ""},
 	} {
-		if out, err := exec.Command(tt.command[0], tt.command[1:]...).CombinedOutput(); err != nil || !strings.Contains(string(out), tt.says) {
+		out, err := exec.Command(tt.command[0], tt.command[1:]...).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), tt.output) {
 			t.Errorf("%q: %v\n%s", tt.command, err, out)
 		}
 	}

@@ -14,33 +14,41 @@ import (
 	"testing"
 )
 
-// On a disk that is full, whatever would have to be kept is refused so that it
-// comes again, nothing is asked, and scrapes go on; with room again everything
-// does, without a restart, and nothing that was acknowledged is lost.
+// On a full disk the exporter refuses registrations, webhooks and removals, so that the
+// sender tries again, sends no requests to the API, and serves scrapes. When there is
+// space again, it continues without a restart, and no acknowledged data is lost.
 func TestFullDisk(t *testing.T) {
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatalf("mounting a small disk: %v; this test needs root, or: unshare --map-root-user --mount make e2e", err)
+		t.Fatalf("mounting a small disk: %v; this test needs root or unshare --map-root-user --mount make e2e", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
-	var asked atomic.Int64
+	var polls atomic.Int64
 	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
+		polls.Add(1)
 		fmt.Fprint(w, `{"status":"Completed","response":{"response":null}}`)
 	})
 	config := filepath.Join(t.TempDir(), "config.toml")
-	text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 60000\nrequests_per_day = 0\nwebhook_token = \"token\"\n"
+	text := fmt.Sprintf(`
+[[inputs.deepaffects]]
+  url = %q
+  api_key = "key"
+  requests_per_minute = 60000
+  requests_per_day = 0
+  webhook_token = "token"
+`, api)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	address := freeAddress(t)
 	base := "http://" + address
 	run := func() *process {
-		p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(disk, "data"), "--web.listen-address="+address)
+		p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(disk, "data"),
+			"--web.listen-address="+address)
 		awaitText(t, base+"/-/ready", "ready")
 		return p
 	}
@@ -67,7 +75,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	for range 20 {
 		if code := register(); code != http.StatusAccepted {
-			t.Fatalf("with room: HTTP %d", code)
+			t.Fatalf("with free space: HTTP %d", code)
 		}
 	}
 	awaitText(t, base+"/metrics", `deepaffects_jobs_finished_total{account="default",result="completed"} 20`)
@@ -82,12 +90,12 @@ func TestFullDisk(t *testing.T) {
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
-	// The log has some room in it that is used again.
+	// SQLite's write-ahead log has free space that it reuses first.
 	eventually(t, "refusals on a full disk", func() (string, bool) {
 		code := register()
 		return fmt.Sprint(code), code == http.StatusServiceUnavailable
 	})
-	before := asked.Load()
+	before := polls.Load()
 	for _, tt := range []struct{ method, path, body string }{
 		{http.MethodPost, "/api/v1/jobs", `{"request_id":"new"}`},
 		{http.MethodPost, "/webhook/token", `{"request_id":"hook","response":null}`},
@@ -101,16 +109,18 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := counter(metrics, `deepaffects_store_errors_total{account="default"}`); n < 4 {
-		t.Errorf("%d store errors", n)
+	if n := counter(metrics, `deepaffects_store_writable{account="default"}`); n != 0 {
+		t.Errorf("on a full disk, store_writable is %d", n)
 	}
-	if n := counter(metrics, `deepaffects_webhook_requests_total{account="default",outcome="store_error"}`); n != 1 {
-		t.Errorf("%d webhooks could not be stored", n)
-	}
-	if more := asked.Load() - before; more > 1 {
-		t.Errorf("%d requests were sent that a restart would not know of", more)
+	if more := polls.Load() - before; more > 1 {
+		t.Errorf("%d requests were sent that were not stored before", more)
 	}
 
+	logged := func(line string) { // by the housekeeping, within seconds
+		t.Helper()
+		eventually(t, line, func() (string, bool) { return p.output(), strings.Count(p.output(), line) == 1 })
+	}
+	logged("Store cannot be written")
 	if err := os.Remove(ballast.Name()); err != nil {
 		t.Fatal(err)
 	}
@@ -124,20 +134,34 @@ func TestFullDisk(t *testing.T) {
 		{http.MethodDelete, "/api/v1/jobs/job-3", "", http.StatusNoContent},
 	} {
 		if code := send(tt.method, tt.path, tt.body); code != tt.code {
-			t.Errorf("%s %s with room again: HTTP %d", tt.method, tt.path, code)
+			t.Errorf("%s %s with free space again: HTTP %d", tt.method, tt.path, code)
+		}
+	}
+	// What was counted while nothing could be stored is stored, and shown, now.
+	metrics, err = get(base+"/metrics", "text/plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for series, atLeast := range map[string]int{
+		`deepaffects_store_writable{account="default"}`:                               1,
+		`deepaffects_store_errors_total{account="default"}`:                           4,
+		`deepaffects_webhook_requests_total{account="default",outcome="store_error"}`: 1,
+	} {
+		if n := counter(metrics, series); n < atLeast {
+			t.Errorf("with free space again, %s is %d, want at least %d", series, n, atLeast)
 		}
 	}
 	done := fmt.Sprintf(`deepaffects_jobs_finished_total{account="default",result="completed"} %d`, registered+2)
 	awaitText(t, base+"/metrics", done)
-	for _, line := range []string{"The register cannot be written", "The register can be written again"} {
-		if n := strings.Count(p.output(), line); n != 1 {
-			t.Errorf("%q was logged %d times", line, n)
-		}
+	logged("Store can be written again")
+	if n := strings.Count(p.output(), "Store cannot be written"); n != 1 {
+		t.Errorf("it was logged %d times that the store cannot be written", n)
 	}
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	<-p.done
 	run()
-	awaitText(t, base+"/metrics", done, fmt.Sprintf(`deepaffects_jobs{account="default",state="completed"} %d`, registered+1))
+	awaitText(t, base+"/metrics", done,
+		fmt.Sprintf(`deepaffects_jobs{account="default",state="completed"} %d`, registered+1))
 }

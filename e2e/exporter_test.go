@@ -1,7 +1,7 @@
 //go:build e2e
 
-// Package e2e tests the built exporter as an operator runs it: the binary, its
-// signals and its logs, and a real Prometheus that scrapes it.
+// Package e2e tests the built programs as an operator runs them: binaries, signals and
+// logs, with real Prometheus, Alertmanager, Telegraf and InfluxDB.
 package e2e
 
 import (
@@ -25,10 +25,10 @@ const (
 	binary   = "../bin/deepaffects_exporter"
 	debian   = "../.cache/prometheus/usr/bin/"
 	newest   = "../.cache/prometheus3/current/"
-	patience = 60 * time.Second // until something that must come counts as missing
+	patience = 60 * time.Second // timeout of eventually
 )
 
-// freeAddress is a loopback address that nobody listens on.
+// freeAddress returns a loopback address on which no process listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,28 +39,28 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// eventually tries until ok, and fails the test with what was last said when
-// patience ends.
-func eventually(t *testing.T, what string, try func() (said string, ok bool)) {
+// eventually tries until ok. After patience it fails the test with the last text that try
+// returned.
+func eventually(t *testing.T, what string, try func() (text string, ok bool)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		said, ok := try()
+		last, ok := try()
 		if ok {
 			return
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s; last: %s", what, patience, said)
+			t.Fatalf("%s: not within %s; last: %s", what, patience, last)
 		case <-ticker.C:
 		}
 	}
 }
 
-// A process is a program that a test started, and what it wrote.
+// A process is a program that a test started, and its output.
 type process struct {
 	*exec.Cmd
 	mu   sync.Mutex
@@ -87,7 +87,7 @@ func start(t *testing.T, program string, args ...string) *process {
 		t.Fatal(err)
 	}
 	p := &process{Cmd: exec.Command(path, args...), done: make(chan struct{})}
-	p.Dir = t.TempDir() // where it keeps what it keeps
+	p.Dir = t.TempDir() // for its default storage path
 	p.Stdout, p.Stderr = p, p
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -101,13 +101,13 @@ func start(t *testing.T, program string, args ...string) *process {
 		<-p.done
 		if t.Failed() {
 			lines := strings.Split(p.output(), "\n")
-			t.Logf("%s wrote at last:\n%s", program, strings.Join(lines[max(len(lines)-50, 0):], "\n"))
+			t.Logf("last output of %s:\n%s", program, strings.Join(lines[max(len(lines)-50, 0):], "\n"))
 		}
 	})
 	return p
 }
 
-// get returns a page, or an error that says what came instead.
+// get returns a page. The error of another status than 200 contains the body.
 func get(url, accept string) (string, error) {
 	r, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
@@ -139,8 +139,8 @@ func awaitText(t *testing.T, url string, texts ...string) {
 	})
 }
 
-// The demo shows what it should within 20 seconds, with metrics that promtool
-// finds nothing wrong with, and stops within 5 seconds of being told to.
+// In the demo, the first jobs complete and fail within 20 seconds. promtool accepts its
+// metrics. It stops within 5 seconds of SIGTERM.
 func TestDemo(t *testing.T) {
 	address := freeAddress(t)
 	begin := time.Now()
@@ -189,7 +189,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// stop sends SIGTERM and waits for as long as a stop may take.
+// stop sends SIGTERM and waits until the process has stopped.
 func stop(t *testing.T, p *process) {
 	t.Helper()
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
@@ -198,11 +198,11 @@ func stop(t *testing.T, p *process) {
 	select {
 	case <-p.done:
 	case <-time.After(5 * time.Second):
-		t.Fatal("it did not stop within 5 seconds of SIGTERM")
+		t.Fatal("the process did not stop within 5 seconds of SIGTERM")
 	}
 }
 
-// Killed with -9, the exporter starts again on the same address.
+// After kill -9 the exporter starts again on the same address.
 func TestKillAndStartAgain(t *testing.T) {
 	address := freeAddress(t)
 	for range 3 {
@@ -216,23 +216,24 @@ func TestKillAndStartAgain(t *testing.T) {
 	}
 }
 
-// A port that is taken ends the process at once, with one line, and with
-// nothing asked of the API.
+// If its port is in use, the process exits at once with one line, and sends no request to
+// the API.
 func TestPortTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	asked := make(chan struct{}, 1)
+	polled := make(chan struct{}, 1)
 	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case asked <- struct{}{}:
+		case polled <- struct{}{}:
 		default:
 		}
 	})
 	config := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(config, []byte("[[inputs.deepaffects]]\nurl = \""+api+"\"\napi_key = \"key\"\nrequest_ids = [\"a\"]\n"), 0o600); err != nil {
+	text := fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nrequest_ids = [\"a\"]\n", api)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := start(t, binary, "--config.file="+config, "--web.listen-address="+l.Addr().String())
@@ -241,13 +242,13 @@ func TestPortTaken(t *testing.T) {
 		t.Errorf("exit code %d:\n%s", p.ProcessState.ExitCode(), p.output())
 	}
 	select {
-	case <-asked:
-		t.Error("the API was asked")
+	case <-polled:
+		t.Error("the exporter sent a request to the API")
 	default:
 	}
 }
 
-// serve serves on loopback until the test ends, and returns the base URL.
+// serve runs an HTTP server on loopback until the test ends, and returns its base URL.
 func serve(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -260,11 +261,12 @@ func serve(t *testing.T, handler http.HandlerFunc) string {
 	return "http://" + l.Addr().String()
 }
 
-// SIGHUP takes a new configuration; a wrong one leaves the old in use. Jobs that
-// are posted are tracked, asked about and seen to fail.
+// SIGHUP loads a new configuration; the exporter keeps the previous one if the new one is
+// invalid. Jobs that are registered over HTTP are polled and end.
 func TestReloadAndRegister(t *testing.T) {
 	api := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, `{"status":"Failed","response":{"request_id":%q,"response":{"fault":{"detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`, r.URL.Query().Get("request_id"))
+		fmt.Fprintf(w, `{"status":"Failed","response":{"request_id":%q,
+			"response":{"fault":{"detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`, r.URL.Query().Get("request_id"))
 	})
 	config := filepath.Join(t.TempDir(), "config.toml")
 	write := func(options string) {
@@ -280,7 +282,8 @@ func TestReloadAndRegister(t *testing.T) {
 	base := "http://" + address
 	awaitText(t, base+"/-/ready", "ready")
 
-	resp, err := http.Post(base+"/api/v1/jobs", "application/json", strings.NewReader(`{"request_id":"posted","api":"/audio/generic/api/v1/async/asr"}`))
+	resp, err := http.Post(base+"/api/v1/jobs", "application/json",
+		strings.NewReader(`{"request_id":"posted","api":"/audio/generic/api/v1/async/asr"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +292,8 @@ func TestReloadAndRegister(t *testing.T) {
 		t.Errorf("registering: HTTP %d", resp.StatusCode)
 	}
 	awaitText(t, base+"/metrics",
-		`deepaffects_job_info{account="default",api="asr",error_code="com.deepaffects.BadRequest",request_id="posted",source="http"} 1`,
+		`deepaffects_job_info{account="default",api="asr",error_code="com.deepaffects.BadRequest",`+
+			`request_id="posted",source="http"} 1`,
 		`deepaffects_jobs_finished_total{account="default",result="failed"} 1`)
 
 	hangUp := func() {
@@ -303,7 +307,8 @@ func TestReloadAndRegister(t *testing.T) {
 	hangUp()
 	awaitText(t, base+"/metrics", `request_id="from-reload"`, "deepaffects_config_last_reload_successful 1",
 		`deepaffects_jobs_finished_total{account="default",result="failed"} 2`)
-	resp, err = http.Post("http://"+service+"/webhook/token", "application/json", strings.NewReader(`{"request_id":"hook","response":null}`))
+	resp, err = http.Post("http://"+service+"/webhook/token", "application/json",
+		strings.NewReader(`{"request_id":"hook","response":null}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +319,7 @@ func TestReloadAndRegister(t *testing.T) {
 	hangUp()
 	awaitText(t, base+"/metrics", `request_id="from-reload"`, "deepaffects_config_last_reload_successful 0")
 	if !strings.Contains(p.output(), "nonsense: no such option") {
-		t.Error("the log does not say what is wrong")
+		t.Error("the log does not name the invalid option")
 	}
 	stop(t, p)
 }

@@ -24,19 +24,21 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
-const influxd = "../.cache/influxdb/usr/bin/influxd" // Debian's: 1.6
+const influxd = "../.cache/influxdb/usr/bin/influxd" // 1.6, from Debian
 
-// contract has the fields and tags of the measurements, as InfluxDB shows them.
+// contract has the fields and tags of the measurements, with InfluxDB's types.
 var contract = map[string]struct{ integers, floats, strings, tags string }{
 	"deepaffects": {
-		integers: "api_errors api_ok completed failed finished_completed finished_failed finished_lost lost pending poll_queue registered running up webhooks words",
-		floats:   "oldest_unfinished_age_seconds quota_day_limit quota_day_used quota_minute_limit quota_minute_used",
-		tags:     "account source",
+		integers: "api_errors api_ok completed failed finished_completed finished_failed finished_lost lost pending " +
+			"poll_queue registered running up webhooks words",
+		floats: "oldest_unfinished_age_seconds quota_day_limit quota_day_used quota_minute_limit quota_minute_used",
+		tags:   "account source",
 	},
 	"deepaffects_job": {
 		integers: "num_speakers overlaps state_code words",
-		floats: "age_seconds confidence detection_window_seconds dominant_speaker_ratio duration_seconds speech_rate speech_seconds transcript_seconds " +
-			"word_confidence_mean word_confidence_min word_duration_mean word_duration_p90 word_gap_max word_gap_mean word_gap_p90",
+		floats: "age_seconds confidence detection_window_seconds dominant_speaker_ratio duration_seconds speech_rate " +
+			"speech_seconds transcript_seconds word_confidence_mean word_confidence_min word_duration_mean " +
+			"word_duration_p90 word_gap_max word_gap_mean word_gap_p90",
 		strings: "error_code request_id",
 		tags:    "account api source state team",
 	},
@@ -54,7 +56,7 @@ var contract = map[string]struct{ integers, floats, strings, tags string }{
 	},
 }
 
-// A database is one of a real InfluxDB's.
+// A database is a database in a real InfluxDB.
 type database struct {
 	conf, url string
 }
@@ -98,12 +100,12 @@ func (db *database) start(t *testing.T) *process {
 	return p
 }
 
-// output is Telegraf's that writes to the database.
+// output returns Telegraf's output for the database.
 func (db *database) output() string {
 	return fmt.Sprintf("[[outputs.influxdb]]\n  urls = [%q]\n  database = \"calls\"\n", db.url)
 }
 
-// A result is a series that an InfluxQL query answers.
+// A result is a series in the result of an InfluxQL query.
 type result struct {
 	Tags    map[string]string
 	Columns []string
@@ -122,7 +124,7 @@ func (db *database) query(q string) (all []result, err error) {
 		}
 	}
 	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber() // a time is longer than a float
+	decoder.UseNumber() // a float64 cannot hold a time in nanoseconds
 	if err := decoder.Decode(&answer); err != nil {
 		return nil, err
 	}
@@ -144,8 +146,8 @@ func (db *database) mustQuery(t *testing.T, q string) []result {
 	return all
 }
 
-// Points by measurement, then by what makes a point: its tags and its time. Numbers
-// are floats.
+// measurements holds points by measurement, then by the identity of a point: its tags and
+// its time. All numbers are float64.
 type measurements map[string]map[string]map[string]any
 
 func (m measurements) add(t *testing.T, name string, tags map[string]string, at int64, fields map[string]any) {
@@ -156,7 +158,7 @@ func (m measurements) add(t *testing.T, name string, tags map[string]string, at 
 	var key strings.Builder
 	for _, tag := range slices.Sorted(maps.Keys(tags)) {
 		if tags[tag] == "" {
-			continue // as InfluxDB shows one that another point has
+			continue // InfluxDB shows a tag as empty if only other points have it
 		}
 		fmt.Fprintf(&key, "%s=%q ", tag, tags[tag])
 	}
@@ -168,13 +170,13 @@ func (m measurements) add(t *testing.T, name string, tags map[string]string, at 
 	}
 	for field, value := range fields {
 		if before, found := point[field]; found && before != value {
-			t.Errorf("%s %s: %s is %v, and %v", name, &key, field, before, value)
+			t.Errorf("%s %s: %s is %v and %v", name, &key, field, before, value)
 		}
 		point[field] = value
 	}
 }
 
-// points are all that the database has.
+// points returns all points in the database.
 func (db *database) points(t *testing.T) measurements {
 	t.Helper()
 	m := make(measurements)
@@ -203,7 +205,7 @@ func (db *database) points(t *testing.T) measurements {
 	return m
 }
 
-// parse returns what Telegraf wrote to its file: all points that it ever had.
+// parse returns what Telegraf wrote to outputs.file: all points that it received.
 func (f *face) parse(t *testing.T) (all []telegraf.Metric) {
 	t.Helper()
 	parser := &influx.Parser{}
@@ -235,21 +237,22 @@ func (f *face) written(t *testing.T) measurements {
 	return m
 }
 
-// A submission is what a file of request IDs tells of a job. Its label is hard on
-// line protocol.
+// A submission is a line in a file of request IDs.
 type submission struct {
 	RequestID string            `json:"request_id"`
 	API       string            `json:"api"`
 	Labels    map[string]string `json:"labels"`
 }
 
-// submit has the simulator work on jobs that complete, one an API, and on such that do
-// not, and appends them to the file.
+// submit submits one job per API that completes, and jobs with other outcomes, and appends
+// them to the file. Their label needs escaping in line protocol.
 func submit(t *testing.T, sim *simulator.Simulator, file string, others ...simulator.Outcome) {
 	t.Helper()
 	var jobs []simulator.Job
 	for i, api := range simulator.APIs() {
-		jobs = append(jobs, simulator.Job{API: api, Outcome: simulator.Completed, AudioSeconds: 60, Duration: time.Duration(1+i) * 200 * time.Millisecond})
+		jobs = append(jobs, simulator.Job{
+			API: api, Outcome: simulator.Completed, AudioSeconds: 60, Duration: time.Duration(1+i) * 200 * time.Millisecond,
+		})
 	}
 	for _, outcome := range others {
 		jobs = append(jobs, simulator.Job{API: "asr", Outcome: outcome, Duration: time.Second})
@@ -262,17 +265,20 @@ func submit(t *testing.T, sim *simulator.Simulator, file string, others ...simul
 	lines := json.NewEncoder(to)
 	for _, job := range jobs {
 		id := sim.Submit(job)
-		s := submission{RequestID: id, API: "/audio/generic/api/v1/async/" + job.API, Labels: map[string]string{"team": `Sales, "EU"=South`}}
+		s := submission{
+			RequestID: id, API: "/audio/generic/api/v1/async/" + job.API,
+			Labels: map[string]string{"team": `Sales, "EU"=South`},
+		}
 		if err := lines.Encode(s); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// What Telegraf writes is in a real InfluxDB, of the types of the contract, each
-// change of state once and no point in the place of another: over several flushes,
-// while InfluxDB was down, and over a restart of Telegraf. Compiled in, the changes of
-// jobs are even there when Telegraf was killed while InfluxDB was down.
+// Telegraf writes all points to a real InfluxDB, with the types of the contract, each state
+// change once, and no point replaces another: across several flushes, while InfluxDB is
+// down, and across a restart of Telegraf. Compiled in, no state change is lost even if
+// Telegraf is killed while InfluxDB is down.
 func TestTelegrafInfluxDB(t *testing.T) {
 	t.Setenv("DEEPAFFECTS_API_KEY", "key")
 	both(t, func(t *testing.T, isCompiled bool) {
@@ -319,9 +325,10 @@ func TestTelegrafInfluxDB(t *testing.T) {
 		inDatabase := func(t *testing.T) {
 			t.Helper()
 			eventually(t, "the ends in InfluxDB", func() (string, bool) {
-				counts, err := db.query("SELECT count(state_code) FROM deepaffects_job WHERE state != 'running' GROUP BY state")
+				counts, err := db.query(
+					"SELECT count(state_code) FROM deepaffects_job WHERE state != 'running' GROUP BY state")
 				if err != nil {
-					return err.Error(), false // Telegraf creates the database
+					return err.Error(), false // Telegraf has not created the database yet
 				}
 				n := make(map[string]int)
 				for _, r := range counts {
@@ -377,18 +384,20 @@ func TestTelegrafInfluxDB(t *testing.T) {
 		}
 		wantConsistent(t, sim, db.points(t), logs.String())
 		wantNoErrors(t, logs.String())
-		if !isCompiled { // the points are the same
+		if !isCompiled { // the points of both ways are the same
 			testSQL(t, f)
 		}
 	})
 }
 
-// wantContract fails where InfluxDB has other fields, types or tags than the contract.
+// wantContract fails if InfluxDB has other fields, types or tags than the contract.
 func wantContract(t *testing.T, db *database) {
 	t.Helper()
 	for name, want := range contract {
 		types := make(map[string]string)
-		for text, kind := range map[string]string{want.integers: "integer", want.floats: "float", want.strings: "string"} {
+		for text, kind := range map[string]string{
+			want.integers: "integer", want.floats: "float", want.strings: "string",
+		} {
 			for _, field := range strings.Fields(text) {
 				types[field] = kind
 			}
@@ -417,8 +426,8 @@ func wantContract(t *testing.T, db *database) {
 	}
 }
 
-// wantSame fails where a point of a measurement is missing from InfluxDB, is there
-// with other fields, or was never written.
+// wantSame fails if a point of a measurement is missing from InfluxDB, has other fields
+// there, or was never written.
 func wantSame(t *testing.T, written, stored measurements, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -431,13 +440,13 @@ func wantSame(t *testing.T, written, stored measurements, names ...string) {
 			}
 		}
 		if len(written[name]) == 0 || len(stored[name]) != len(written[name]) || wrong > 0 {
-			t.Errorf("%s: %d of %d points are not in InfluxDB as they were written; it has %d", name, wrong, len(written[name]), len(stored[name]))
+			t.Errorf("%s: %d of %d points differ in InfluxDB, which has %d",
+				name, wrong, len(written[name]), len(stored[name]))
 		}
 	}
 }
 
-// wantConsistent fails where the points contradict the truth about the jobs, what the
-// log has of them, or each other.
+// wantConsistent fails if the points contradict the simulator, the log, or each other.
 func wantConsistent(t *testing.T, sim *simulator.Simulator, stored measurements, logs string) {
 	t.Helper()
 	truth := make(map[string]simulator.JobRecord)
@@ -449,7 +458,7 @@ func wantConsistent(t *testing.T, sim *simulator.Simulator, stored measurements,
 		observed[m[1]+" "+m[2]] = true
 	}
 	if n := len(stored["deepaffects_job"]); n != len(observed) || n == 0 {
-		t.Errorf("InfluxDB has %d changes of state, the log %d", n, len(observed))
+		t.Errorf("InfluxDB has %d state changes, the log %d", n, len(observed))
 	}
 	parts := make(map[string]int) // points of words and speakers, by measurement and job
 	for _, name := range []string{"deepaffects_word", "deepaffects_speaker"} {
@@ -461,44 +470,50 @@ func wantConsistent(t *testing.T, sim *simulator.Simulator, stored measurements,
 	for key, point := range stored["deepaffects_job"] {
 		id := point["request_id"].(string)
 		job := truth[id]
-		if code, want := point["error_code"], job.ErrorCode; point["state_code"] == 3.0 && code != want || !strings.Contains(key, `team="Sales, \"EU\"=South"`) {
+		if code, want := point["error_code"], job.ErrorCode; point["state_code"] == 3.0 && code != want {
 			t.Errorf("%s: error code %q, want %q", key, code, want)
 		}
-		if words, found := point["words"]; found && parts["deepaffects_word"+id] > 0 { // none, where Telegraf was killed
+		if !strings.Contains(key, `team="Sales, \"EU\"=South"`) {
+			t.Errorf("%s: wrong label", key)
+		}
+		// Word points are lost if Telegraf is killed.
+		if n, words := parts["deepaffects_word"+id], point["words"]; words != nil && n > 0 {
 			counted["words"]++
-			if n := parts["deepaffects_word"+id]; float64(n) != words {
+			if float64(n) != words {
 				t.Errorf("%s: %d points of %v words", id, n, words)
 			}
 		}
-		if speakers, found := point["num_speakers"]; found && parts["deepaffects_speaker"+id] > 0 { // none, where nobody says who talks when
+		// Not every result with a number of speakers says who talks when.
+		if n, speakers := parts["deepaffects_speaker"+id], point["num_speakers"]; speakers != nil && n > 0 {
 			counted["speakers"]++
-			if n := parts["deepaffects_speaker"+id]; float64(n) != speakers {
+			if float64(n) != speakers {
 				t.Errorf("%s: %d points of %v speakers", id, n, speakers)
 			}
 		}
 	}
 	if counted["words"] < 3 || counted["speakers"] < 3 {
-		t.Errorf("jobs with points of their own: %v", counted)
+		t.Errorf("jobs with points of words and speakers: %v", counted)
 	}
 }
 
-// wantNoErrors fails where Telegraf logged another error than that InfluxDB was down.
+// wantNoErrors fails if Telegraf logged other errors than that InfluxDB is down.
 func wantNoErrors(t *testing.T, logs string) {
 	t.Helper()
 	down := 0
 	for line := range strings.Lines(logs) {
-		// inputs.execd may say that it is stopping in this way, of the pipes that it closed.
+		// inputs.execd may log this error for its pipes when it stops.
 		if !strings.Contains(line, " E! ") || strings.Contains(line, "file already closed") {
 			continue
 		}
-		// While it stops, it answers 500.
-		if strings.Contains(line, "connection refused") || strings.Contains(line, ": 500 Internal Server Error: ") || strings.Contains(line, "could not write any address") {
+		// InfluxDB returns 500 while it stops.
+		if strings.Contains(line, "connection refused") || strings.Contains(line, ": 500 Internal Server Error: ") ||
+			strings.Contains(line, "could not write any address") {
 			down++
 			continue
 		}
 		t.Errorf("Telegraf logged %s", line)
 	}
 	if down == 0 {
-		t.Error("InfluxDB was not missed")
+		t.Error("Telegraf did not log that InfluxDB is down")
 	}
 }

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Brings what the end-to-end tests run against: Debian's packages, npm's, and a
-# Prometheus 3 built from its sources.
+# Installs what the end-to-end tests run against: packages of Debian and npm, and a
+# Prometheus 3 built from source.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The lists may be missing or old on a fresh machine; only root can renew them.
+# The package lists may be missing or old on a fresh machine. Only root can update them.
 lists() { [ "$(id -u)" -ne 0 ] || apt-get update -qq; }
 
-# prometheus (the server and promtool) and prometheus-alertmanager are unpacked and
-# not installed: a package's scripts would start a service.
+# prometheus (the server and promtool) and prometheus-alertmanager are unpacked but not
+# installed, because the scripts of the packages would start services.
 if [ ! -x .cache/prometheus/usr/bin/promtool ] || [ ! -x .cache/prometheus/usr/bin/prometheus-alertmanager ]; then
 	lists
 	mkdir -p .cache/download
@@ -28,8 +28,8 @@ fi
 [ -f .cache/npm/node_modules/datafusion-wasm/datafusion_wasm_bg.wasm ] ||
 	npm install --silent --no-audit --no-fund --prefix .cache/npm datafusion-wasm@0.2.0
 
-# Prometheus 3 is in no Debian of today: built, without what discovers targets in
-# clouds, which is most of it.
+# No Debian release has Prometheus 3. Build it without the service discoveries of clouds,
+# which are most of its code.
 prometheus3=v0.316.0
 if [ ! -x ".cache/prometheus3/$prometheus3/promtool" ]; then
 	GOBIN=$PWD/.cache/prometheus3/$prometheus3 CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' -tags remove_all_sd \
@@ -37,13 +37,13 @@ if [ ! -x ".cache/prometheus3/$prometheus3/promtool" ]; then
 fi
 ln -sfn "$prometheus3" .cache/prometheus3/current
 
-# Chromium needs its libraries where they belong; ip is for a network of the tests' own.
+# Chromium needs its libraries installed. The tests create network namespaces with ip.
 if ! command -v chromium >/dev/null || ! command -v ip >/dev/null; then
 	lists
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium iproute2 >/dev/null
 fi
 
-# What looks at the pages as a screen reader does, and what writes the dashboards.
+# axe-core checks the accessibility of the pages; the generator writes the dashboards.
 [ -f .cache/npm/node_modules/axe-core/axe.min.js ] ||
 	npm install --silent --no-audit --no-fund --prefix .cache/npm axe-core@4.14.1
 [ -d deploy/grafana/generate/node_modules/yaml ] ||

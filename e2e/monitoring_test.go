@@ -23,12 +23,13 @@ const (
 	rulesDir   = "../deploy/prometheus/"
 	grafanaDir = "../deploy/grafana/"
 
-	// A script that runs Debian's Alertmanager. It looks for its templates in
-	// /usr/share: give it the one it came with.
-	alertmanager = `exec unshare --mount sh -c 'mount --bind "$0/share" /usr/share && exec "$0/bin/prometheus-alertmanager" "$@"' "$unpacked" "$@"` + "\n"
+	// alertmanager is a script that runs Debian's Alertmanager. It reads its templates from
+	// /usr/share, so the script mounts the package's directory there.
+	alertmanager = `exec unshare --mount sh -c '
+mount --bind "$0/share" /usr/share && exec "$0/bin/prometheus-alertmanager" "$@"' "$unpacked" "$@"` + "\n"
 )
 
-// run runs a program to its end, which must be a good one.
+// run runs a program, which must exit with 0.
 func run(t *testing.T, dir, program string, args ...string) {
 	t.Helper()
 	if strings.HasPrefix(program, "..") {
@@ -45,8 +46,8 @@ func run(t *testing.T, dir, program string, args ...string) {
 	}
 }
 
-// promtool finds nothing wrong with the rules, and their tests pass; the example
-// of a configuration for Alertmanager is valid.
+// promtool accepts the rules, and their tests pass. The example configuration of
+// Alertmanager is valid.
 func TestRules(t *testing.T) {
 	run(t, rulesDir, debian+"amtool", "check-config", "alertmanager.yml")
 	tests, err := filepath.Glob(rulesDir + "tests/*.yml")
@@ -55,7 +56,8 @@ func TestRules(t *testing.T) {
 	}
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
-			run(t, rulesDir, s.bin+"promtool", "check", "rules", "--lint=all", "--lint-fatal", "deepaffects-recording.yml", "deepaffects-alerts.yml")
+			run(t, rulesDir, s.bin+"promtool", "check", "rules", "--lint=all", "--lint-fatal",
+				"deepaffects-recording.yml", "deepaffects-alerts.yml")
 			for _, test := range tests {
 				t.Run(filepath.Base(test), func(t *testing.T) {
 					t.Parallel()
@@ -66,12 +68,12 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// What is generated for Grafana is current.
+// The generated files for Grafana are current.
 func TestGenerated(t *testing.T) {
 	run(t, grafanaDir+"generate", "node", "main.js", "--check")
 }
 
-// A rule is one of a file of rules.
+// A rule is a recording rule or an alert.
 type rule struct {
 	Record, Alert, Expr string
 }
@@ -99,15 +101,15 @@ func readYAML(t *testing.T, file string, into any) {
 	}
 }
 
-// An alert is one as Alertmanager sends it.
+// An alert is an alert in a message of Alertmanager.
 type alert struct {
 	Status              string
 	Labels, Annotations map[string]string
 }
 
-// A real Prometheus scrapes the demo and evaluates the rules, and a real
-// Alertmanager tells of the failed job. Every panel's query of every dashboard, and
-// every alert's expression, finds its data there.
+// A real Prometheus scrapes the demo and evaluates the rules, and a real Alertmanager
+// sends the alert on a failed job. The queries of all panels and the series of all alerts
+// return data.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	for _, s := range servers {
@@ -127,7 +129,7 @@ func testMonitoring(t *testing.T, s server) {
 	receiver := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		var message struct{ Alerts []alert }
 		if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
-			t.Errorf("what Alertmanager sent: %v", err)
+			t.Errorf("message of Alertmanager: %v", err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -142,13 +144,14 @@ func testMonitoring(t *testing.T, s server) {
 		}
 		return name
 	}
-	// The example's routes, but at once and to this test.
+	// The routes of the example, without delay and with this test as the receiver.
 	example, err := os.ReadFile(rulesDir + "alertmanager.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := regexp.MustCompile(`(group_wait|group_interval): \w+`).ReplaceAllString(string(example), "$1: 1s")
-	text = regexp.MustCompile(`(?m)^  - name: .+`).ReplaceAllString(text, "$0\n    webhook_configs: [{url: "+receiver+"}]")
+	text = regexp.MustCompile(`(?m)^  - name: .+`).
+		ReplaceAllString(text, "$0\n    webhook_configs: [{url: "+receiver+"}]")
 	unpacked, err := filepath.Abs(debian + "..")
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +160,7 @@ func testMonitoring(t *testing.T, s server) {
 		"--config.file="+write("alertmanager.yml", text), "--storage.path="+filepath.Join(dir, "alertmanager"),
 		"--web.listen-address="+address, "--cluster.listen-address=")
 
-	// The example's rules, but without waiting five minutes for the slow ones.
+	// The rules, with a short interval for the slow ones too.
 	recording, err := os.ReadFile(rulesDir + "deepaffects-recording.yml")
 	if err != nil {
 		t.Fatal(err)
@@ -171,23 +174,27 @@ rule_files: [%q, %q]
 alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}`,
 		write("recording.yml", strings.ReplaceAll(string(recording), "interval: 5m", "interval: 1s")), alerts, address))
 
-	t.Run("a failed job is told", func(t *testing.T) {
+	t.Run("alert on a failed job", func(t *testing.T) {
 		eventually(t, "the alert", func() (string, bool) {
 			mu.Lock()
 			defer mu.Unlock()
-			i := slices.IndexFunc(received, func(a alert) bool { return a.Labels["alertname"] == "DeepAffectsJobFailed" })
+			i := slices.IndexFunc(received, func(a alert) bool {
+				return a.Labels["alertname"] == "DeepAffectsJobFailed"
+			})
 			if i < 0 {
 				return fmt.Sprintf("received: %v", received), false
 			}
-			told := received[i]
-			id := told.Labels["request_id"]
+			a := received[i]
+			id := a.Labels["request_id"]
 			job, err := get("http://"+exporter+"/api/v1/jobs/"+url.PathEscape(id), "application/json")
 			if err != nil || id == "" || !strings.Contains(job, `"failed"`) {
-				t.Errorf("the alert is about %q, of which the exporter says: %v %s", id, err, job)
+				t.Errorf("the alert is about %q, which is no failed job of the exporter: %v %s", id, err, job)
 			}
-			if told.Status != "firing" || told.Labels["severity"] != "warning" || told.Labels["api"] == "" || told.Labels["team"] == "" ||
-				!strings.Contains(told.Annotations["description"], id) || !strings.HasSuffix(told.Annotations["runbook_url"], "#deepaffectsjobfailed") {
-				t.Errorf("the alert: %+v", told)
+			if a.Status != "firing" || a.Labels["severity"] != "warning" ||
+				a.Labels["api"] == "" || a.Labels["team"] == "" ||
+				!strings.Contains(a.Annotations["description"], id) ||
+				!strings.HasSuffix(a.Annotations["runbook_url"], "#deepaffectsjobfailed") {
+				t.Errorf("the alert: %+v", a)
 			}
 			return "", true
 		})
@@ -197,16 +204,16 @@ alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}`,
 	t.Run("runbooks", func(t *testing.T) { testRunbooks(t, base) })
 }
 
-// values asks a Prometheus and returns how many series have a value that is a number,
-// or a histogram.
+// values returns the number of series in the result of a query whose value is a number or
+// a histogram.
 func values(base, expression string) (int, error) {
 	found, err := query(base, expression)
 	found = slices.DeleteFunc(found, func(s series) bool { return s.Value[1] == "NaN" })
 	return len(found), err
 }
 
-// testDashboards runs every query of every dashboard for Prometheus, its variables
-// filled in, until it finds data.
+// testDashboards runs every query of every dashboard for Prometheus, with its variables
+// replaced, until it returns data.
 func testDashboards(t *testing.T, base, exporter string) {
 	files, err := filepath.Glob(grafanaDir + "dashboards/*.json")
 	if err != nil {
@@ -251,7 +258,7 @@ func testDashboards(t *testing.T, base, exporter string) {
 					found(t, base, fill(target.Expr, ".*"), what)
 					continue
 				}
-				// Some job has what the panel shows: not every job has ended, or words.
+				// Not every job has ended, or has words: at least one must return data.
 				eventually(t, what, func() (string, bool) {
 					jobs, err := requestIDs(exporter)
 					if err != nil {
@@ -264,7 +271,7 @@ func testDashboards(t *testing.T, base, exporter string) {
 							return "", true
 						}
 					}
-					return fmt.Sprintf("nothing for any of %d jobs", len(jobs)), false
+					return fmt.Sprintf("no data for any of %d jobs", len(jobs)), false
 				})
 			}
 		}
@@ -277,9 +284,10 @@ func testDashboards(t *testing.T, base, exporter string) {
 
 var labelValues = regexp.MustCompile(`^label_values\((.*), \w+\)$`)
 
-// fill fills in the variables of a dashboard.
+// fill replaces the variables of a dashboard.
 func fill(expression, requestID string) string {
-	return strings.NewReplacer("$request_id", requestID, "$account", ".*", "$api", ".*", "$__rate_interval", "1m", "$__range", "5m").Replace(expression)
+	return strings.NewReplacer("$request_id", requestID, "$account", ".*", "$api", ".*",
+		"$__rate_interval", "1m", "$__range", "5m").Replace(expression)
 }
 
 func requestIDs(exporter string) (ids []string, err error) {
@@ -310,14 +318,14 @@ var (
 	histogram = regexp.MustCompile("(?m)^\\| `(deepaffects_\\w+)` \\| histogram")
 )
 
-// testExpressions evaluates every alert, as Prometheus and as Grafana have it, and
-// looks for the series that it is about: one that is not there would never fire.
+// testExpressions evaluates every alert, in the form for Prometheus and for Grafana, and
+// checks that the series in it exist: without them, the alert could never fire.
 func testExpressions(t *testing.T, base string, native bool) {
 	catalogue, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := make(map[string]bool) // only a Prometheus with the other kind of histograms has such series
+	elsewhere := make(map[string]bool) // series that exist only with the other kind of histograms
 	for _, match := range histogram.FindAllStringSubmatch(string(catalogue), -1) {
 		elsewhere[match[1]] = !native
 		for _, part := range []string{"_bucket", "_count", "_sum"} {
@@ -358,7 +366,10 @@ func testExpressions(t *testing.T, base string, native bool) {
 			}
 		}
 	}
-	for _, quiet := range []string{"DeepAffectsExporterGone", "DeepAffectsAPIKeyRefused", "DeepAffectsStoreFailing", "DeepAffectsConfigReloadFailed", "DeepAffectsNothingFinishes", "DeepAffectsNothingAsked"} {
+	for _, quiet := range []string{
+		"DeepAffectsExporterGone", "DeepAffectsAPIKeyRefused", "DeepAffectsStoreFailing",
+		"DeepAffectsConfigReloadFailed", "DeepAffectsNothingFinishes", "DeepAffectsNothingAsked",
+	} {
 		if found, err := query(base, fmt.Sprintf("ALERTS{alertname=%q}", quiet)); len(found) > 0 || err != nil {
 			t.Errorf("%s: %d, %v", quiet, len(found), err)
 		}

@@ -15,22 +15,22 @@ import (
 	"testing"
 )
 
-// A server is a Prometheus and which histograms it keeps.
+// A server is a version of Prometheus, and the kind of histograms that it scrapes.
 type server struct {
 	name   string
-	bin    string // the folder of prometheus and promtool
-	native bool   // native histograms and created timestamps, and no classic histograms
+	bin    string // directory of prometheus and promtool
+	native bool   // native histograms and created timestamps instead of classic histograms
 }
 
-// The two that differ most: the oldest that the rules are for, with classic
-// histograms, and a Prometheus 3 that keeps only the native ones.
+// servers are the two that differ most: the oldest version that the rules support, with
+// classic histograms, and Prometheus 3 with native ones only.
 var servers = []server{
 	{"Prometheus 2", debian, false},
 	{"Prometheus 3", newest, true},
 }
 
-// prometheus starts one that scrapes the exporter each second, with more
-// configuration, and returns its URL.
+// prometheus starts a Prometheus that scrapes the exporter every second, with more
+// configuration prepended, and returns its URL.
 func prometheus(t *testing.T, s server, exporter, more string) string {
 	t.Helper()
 	dir, address := t.TempDir(), freeAddress(t)
@@ -55,8 +55,8 @@ scrape_configs:
 	return "http://" + address
 }
 
-// ask asks a Prometheus of its API, and decodes what it says into data.
-func ask(base, path string, values url.Values, data any) error {
+// callAPI sends a request to Prometheus' API, and decodes the response into data.
+func callAPI(base, path string, values url.Values, data any) error {
 	body, err := get(base+"/api/v1/"+path+"?"+values.Encode(), "application/json")
 	if err == nil {
 		err = json.Unmarshal([]byte(body), &struct{ Data any }{data})
@@ -64,22 +64,22 @@ func ask(base, path string, values url.Values, data any) error {
 	return err
 }
 
-// A series is what a query found of one: its value or its histogram, or those of a
-// range. Each is a time and what there was.
+// A series is a series in the result of a query: its value or histogram, or those of a
+// range. Each is a pair of a time and a value.
 type series struct {
 	Value, Histogram   [2]any
 	Values, Histograms [][2]any
 }
 
-// query asks a Prometheus and returns the series that answer.
+// query runs an instant query and returns its result.
 func query(base, expression string) ([]series, error) {
 	var data struct{ Result []series }
-	err := ask(base, "query", url.Values{"query": {expression}}, &data)
+	err := callAPI(base, "query", url.Values{"query": {expression}}, &data)
 	return data.Result, err
 }
 
-// A real Prometheus scrapes the demo, and the questions of docs/metrics.md and
-// more find an answer in it.
+// A real Prometheus scrapes the demo. The queries of docs/metrics.md and others return
+// data.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	both := []string{
@@ -89,7 +89,8 @@ func TestPrometheus(t *testing.T) {
 		`deepaffects_jobs_finished_total{result="failed"} > 0`,
 		`increase(deepaffects_jobs_finished_total{result="failed"}[1m]) > 0`,
 		`deepaffects_job_state{state="failed"} == 1`,
-		`(deepaffects_job_state{state="failed"} == 1) * on (account, request_id) group_left (api, error_code) deepaffects_job_info{error_code!=""}`,
+		`(deepaffects_job_state{state="failed"} == 1)
+			* on (account, request_id) group_left (api, error_code) deepaffects_job_info{error_code!=""}`,
 		`deepaffects_job_confidence_ratio > 0`,
 		`deepaffects_job_speakers > 0`,
 		`deepaffects_job_word_gap_seconds{quantile="0.9"} >= 0`,
@@ -112,7 +113,7 @@ func TestPrometheus(t *testing.T) {
 			t.Parallel()
 			exporter := freeAddress(t)
 			start(t, binary, "--demo", "--web.listen-address="+exporter)
-			if s.native { // created timestamps show what had ended before the first scrape
+			if s.native { // testCreatedTimestamps needs ends before the first scrape
 				eventually(t, "the first ends", func() (string, bool) {
 					metrics, err := get("http://"+exporter+"/metrics", "text/plain")
 					return fmt.Sprint(err), err == nil && firstEnds.MatchString(metrics)
@@ -145,17 +146,20 @@ func TestPrometheus(t *testing.T) {
 
 var firstEnds = regexp.MustCompile(`(?m)^deepaffects_jobs_finished_total\{[^}]*result="completed"[^}]*\} [1-9]`)
 
-// testExemplars looks for the job behind a duration.
+// testExemplars checks that durations have exemplars, with their jobs.
 func testExemplars(t *testing.T, base string) {
 	eventually(t, "exemplars", func() (string, bool) {
 		var found []struct {
 			Exemplars []struct{ Labels map[string]string }
 		}
-		err := ask(base, "query_exemplars", url.Values{"query": {`{__name__=~"deepaffects_job_duration_seconds(_bucket)?"}`}, "start": {"0"}, "end": {"9999999999"}}, &found)
+		err := callAPI(base, "query_exemplars", url.Values{
+			"query": {`{__name__=~"deepaffects_job_duration_seconds(_bucket)?"}`},
+			"start": {"0"}, "end": {"9999999999"},
+		}, &found)
 		for _, series := range found {
 			for _, exemplar := range series.Exemplars {
 				if exemplar.Labels["request_id"] == "" {
-					t.Fatalf("an exemplar without its job: %v", exemplar)
+					t.Fatalf("an exemplar without a request ID: %v", exemplar)
 				}
 			}
 		}
@@ -163,8 +167,8 @@ func testExemplars(t *testing.T, base string) {
 	})
 }
 
-// testNativeHistograms looks at the buckets: each at most 10 % wide, and together
-// they hold all.
+// testNativeHistograms checks that each bucket is at most 10 % wide, and that the buckets
+// contain all values.
 func testNativeHistograms(t *testing.T, base string) {
 	found, err := query(base, `sum(deepaffects_word_duration_seconds)`)
 	if err != nil || len(found) != 1 {
@@ -196,8 +200,8 @@ func testNativeHistograms(t *testing.T, base string) {
 	}
 }
 
-// testCreatedTimestamps looks for the 0 that a counter began with, when it began:
-// without it, whatever ended before the first scrape would be in no rate.
+// testCreatedTimestamps checks that each counter has a sample 0 at its created timestamp.
+// Without it, rates would miss the ends before the first scrape.
 func testCreatedTimestamps(t *testing.T, base, exporter string) {
 	text, err := get("http://"+exporter+"/metrics", "application/openmetrics-text; version=1.0.0")
 	if err != nil {
@@ -225,13 +229,12 @@ func testCreatedTimestamps(t *testing.T, base, exporter string) {
 			t.Errorf("the first sample of %s is %v at %v, not 0 at %v", counter, first[1], first[0], created)
 		}
 		if count(second[1]) == "0" {
-			t.Errorf("nothing was in %s at the first scrape", counter)
+			t.Errorf("%s was 0 at the first scrape", counter)
 		}
 	}
 }
 
-// count is how many a sample has counted: of a counter its value, of a histogram its
-// count.
+// count returns the value of a counter's sample, or the count of a histogram's.
 func count(sample any) any {
 	if histogram, ok := sample.(map[string]any); ok {
 		return histogram["count"]

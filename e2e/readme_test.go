@@ -18,8 +18,8 @@ import (
 
 var toAnAlert = regexp.MustCompile("(?s)becomes an alert.*?```sh\n(.*?)```")
 
-// The README's way from zero to an alert, word for word: each line in a terminal of
-// its own, in a copy of the checkout, on the ports that it names.
+// The README's commands lead to an alert. The test runs each line as it is, in a shell of
+// its own, in a copy of the checkout, on the ports that the README names.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
@@ -33,7 +33,8 @@ func TestReadme(t *testing.T) {
 	commands := strings.Split(strings.TrimSpace(string(match[1])), "\n")
 
 	checkout, path := t.TempDir(), t.TempDir()
-	run(t, "..", "/bin/sh", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, checkout)
+	run(t, "..", "/bin/sh", "-c",
+		`git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, checkout)
 	absolute := func(name string) string {
 		name, err := filepath.Abs(name)
 		if err != nil {
@@ -44,21 +45,22 @@ func TestReadme(t *testing.T) {
 	if err := os.Symlink(absolute(newest+"prometheus"), filepath.Join(path, "prometheus")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(path, "alertmanager"), []byte("#!/bin/sh\nunpacked="+absolute(debian+"..")+"\n"+alertmanager), 0o700); err != nil {
+	script := "#!/bin/sh\nunpacked=" + absolute(debian+"..") + "\n" + alertmanager
+	if err := os.WriteFile(filepath.Join(path, "alertmanager"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 
-	// The ports are free in a network of its own, which this thread has and whatever it
-	// starts. It ends with the test.
+	// In a new network namespace the ports are free. This thread and its children use it
+	// until the test ends.
 	runtime.LockOSThread()
 	if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
-		t.Fatalf("making a network: %v; this test needs root", err)
+		t.Fatalf("creating a network namespace: %v; this test needs root", err)
 	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, command := range commands {
-		// As the first of its processes: the rest ends with it.
+		// In a new PID namespace: all processes of the command end with it.
 		start(t, "/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
 			fmt.Sprintf("cd %s && export PATH=%s:$PATH && %s", checkout, path, command))
 	}
@@ -69,18 +71,20 @@ func TestReadme(t *testing.T) {
 			t.Fatal("no alert within the three minutes that the README promises")
 		case <-again:
 		}
-		// A client of Go's would not stay in this thread's network.
-		out, err := exec.Command(debian+"amtool", "--alertmanager.url=http://localhost:9093", "--output=json", "alert", "query", "DeepAffectsJobFailed").Output()
+		// An HTTP client in Go could use another thread and its network namespace.
+		out, err := exec.Command(debian+"amtool", "--alertmanager.url=http://localhost:9093", "--output=json",
+			"alert", "query", "DeepAffectsJobFailed").Output()
 		if err != nil {
 			continue
 		}
 		var alerts []struct{ Labels, Annotations map[string]string }
 		if err := json.Unmarshal(out, &alerts); err != nil {
-			t.Fatalf("what Alertmanager says: %v: %s", err, out)
+			t.Fatalf("response of Alertmanager: %v: %s", err, out)
 		}
 		for _, a := range alerts {
-			if a.Labels["request_id"] == "" || a.Labels["api"] == "" || a.Labels["error_code"] == "" || !strings.Contains(a.Annotations["runbook_url"], "runbooks.md#deepaffectsjobfailed") {
-				t.Errorf("the alert lacks what the README promises: %+v", a)
+			if a.Labels["request_id"] == "" || a.Labels["api"] == "" || a.Labels["error_code"] == "" ||
+				!strings.Contains(a.Annotations["runbook_url"], "runbooks.md#deepaffectsjobfailed") {
+				t.Errorf("the alert lacks labels or annotations that the README promises: %+v", a)
 			}
 		}
 		if len(alerts) > 0 {

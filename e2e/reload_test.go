@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// Reloaded again and again under load, half the times with a configuration that is
-// wrong, and with accounts and listeners that come and go, the exporter drops
-// nothing and leaves nothing behind. RELOADS says how often.
+// The exporter is reloaded under load. Every second configuration is invalid, and an
+// account with its own listener is added and removed. The exporter drops no request and
+// leaks nothing. RELOADS is the number of reloads.
 func TestReloads(t *testing.T) {
 	reloads := number(t, "RELOADS", 200)
 	api := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -24,29 +24,46 @@ func TestReloads(t *testing.T) {
 	})
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.toml")
-	// Its port is free now and then: on another address, no connection takes it.
+	// The port is sometimes free. No outgoing connection uses it on this address.
 	_, port, err := net.SplitHostPort(freeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	service := net.JoinHostPort("127.0.0.2", port)
-	write := func(n int) (sound bool) {
-		text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\nrequests_per_minute = 0\nrequests_per_day = 0\nwebhook_token = \"token\"\nmax_job_series = 10\nconcurrency = 2\n"
+	write := func(n int) (valid bool) {
+		text := fmt.Sprintf(`
+[[inputs.deepaffects]]
+  url = %q
+  api_key = "key"
+  requests_per_minute = 0
+  requests_per_day = 0
+  webhook_token = "token"
+  max_job_series = 10
+  concurrency = 2
+`, api)
 		if n%4 == 0 {
-			text += fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"guest\"\nurl = %q\napi_key = \"other\"\nwebhook_token = \"guest\"\nservice_address = %q\n", api, service)
+			text += fmt.Sprintf(`
+[[inputs.deepaffects]]
+  account = "guest"
+  url = %q
+  api_key = "other"
+  webhook_token = "guest"
+  service_address = %q
+`, api, service)
 		}
-		if sound = n%2 == 0; !sound {
+		if valid = n%2 == 0; !valid {
 			text += []string{"timeout = \"-1s\"\n", "nonsense = 1\n", "= = =\n", "tls_ca = \"/nonexistent\"\n"}[n/2%4]
 		}
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return sound
+		return valid
 	}
 	write(2)
 	address := freeAddress(t)
 	base := "http://" + address
-	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--web.enable-lifecycle", "--log.level=warn")
+	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--web.enable-lifecycle", "--log.level=warn")
 	awaitText(t, base+"/-/ready", "ready")
 	goroutines := func() int {
 		metrics, err := get(base+"/metrics", "text/plain")
@@ -58,7 +75,7 @@ func TestReloads(t *testing.T) {
 
 	var load sync.WaitGroup
 	var stop atomic.Bool
-	var acknowledged atomic.Int64
+	var accepted atomic.Int64
 	for g := range 2 {
 		load.Go(func() {
 			for n := 0; !stop.Load(); n++ {
@@ -80,20 +97,20 @@ func TestReloads(t *testing.T) {
 						t.Errorf("%s: HTTP %d", tt.path, resp.StatusCode)
 						return
 					}
-					acknowledged.Add(1)
+					accepted.Add(1)
 				}
 			}
 		})
 	}
 	before := goroutines()
 	for n := range reloads {
-		sound := write(n)
+		valid := write(n)
 		resp, err := http.Post(base+"/-/reload", "", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if taken := resp.StatusCode == http.StatusOK; taken != sound {
+		if taken := resp.StatusCode == http.StatusOK; taken != valid {
 			t.Fatalf("reload %d: HTTP %d", n, resp.StatusCode)
 		}
 	}
@@ -105,15 +122,17 @@ func TestReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	awaitText(t, base+"/metrics", fmt.Sprintf(`deepaffects_jobs_finished_total{account="default",result="completed"} %d`, acknowledged.Load()))
+	awaitText(t, base+"/metrics",
+		fmt.Sprintf(`deepaffects_jobs_finished_total{account="default",result="completed"} %d`, accepted.Load()))
 	http.DefaultClient.CloseIdleConnections()
-	// But for those of some connections that are kept for later.
+	// Some connections are kept open and have goroutines.
 	eventually(t, "as many goroutines as before", func() (string, bool) {
 		n := goroutines()
 		return fmt.Sprintf("%d, before %d", n, before), n <= before+10
 	})
 	if n := strings.Count(p.output(), "level=ERROR"); n != reloads/2 {
-		t.Errorf("%d errors were logged for %d wrong configurations", n, reloads/2)
+		t.Errorf("%d errors were logged for %d invalid configurations", n, reloads/2)
 	}
-	t.Logf("%d reloads, %d registrations and webhooks acknowledged; %d goroutines, %d MB", reloads, acknowledged.Load(), goroutines(), memory(t, p.Process.Pid, "VmRSS"))
+	t.Logf("%d reloads, %d registrations and webhooks acknowledged; %d goroutines, %d MB",
+		reloads, accepted.Load(), goroutines(), memory(t, p.Process.Pid, "VmRSS"))
 }

@@ -22,13 +22,12 @@ import (
 	"time"
 )
 
-// number is an integer from the environment, which the large runs of the Makefile
-// set.
-func number(t *testing.T, variable string, usual int) int {
+// number returns an integer from the environment. The Makefile sets it for long runs.
+func number(t *testing.T, variable string, fallback int) int {
 	t.Helper()
 	text := os.Getenv(variable)
 	if text == "" {
-		return usual
+		return fallback
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -37,8 +36,8 @@ func number(t *testing.T, variable string, usual int) int {
 	return n
 }
 
-// memory is a figure of a process's memory, in MB: VmRSS is now, VmHWM the most
-// that it has been.
+// memory returns a value of /proc/PID/status in MB: VmRSS is the present memory of the
+// process, VmHWM its maximum.
 func memory(t *testing.T, pid int, name string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -54,7 +53,7 @@ func memory(t *testing.T, pid int, name string) int {
 	return kB / 1024
 }
 
-// bomb is a webhook of 64 MB in some 64 kB.
+// bomb returns a webhook of 64 MB, compressed to about 64 kB.
 func bomb(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -77,28 +76,35 @@ func bomb(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// Besieged for SIEGE seconds (gzip bombs that know the token, 1,000 connections
-// that send a byte now and then, 10,000 requests a second with wrong tokens), the
-// exporter serves every scrape and every registration and takes every true webhook,
-// in bounded memory. How fast is logged; docs/reliability.md has the figures.
+// Clients attack the exporter for SIEGE seconds: gzip bombs that know the token, 1,000
+// connections that send a byte a second, 10,000 requests a second with wrong tokens. The
+// exporter serves every scrape and accepts every valid webhook, in bounded memory. The
+// test logs the latencies; docs/reliability.md has the results.
 func TestSiege(t *testing.T) {
 	seconds := number(t, "SIEGE", 5)
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.toml")
-	text := "[[inputs.deepaffects]]\nurl = \"http://127.0.0.1:1\"\napi_key = \"key\"\nwebhook_token = \"token\"\nmax_job_series = 100\n"
+	text := `
+[[inputs.deepaffects]]
+  url = "http://127.0.0.1:1"
+  api_key = "key"
+  webhook_token = "token"
+  max_job_series = 100
+`
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	address := freeAddress(t)
 	base := "http://" + address
-	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--log.level=error")
+	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--log.level=error")
 	awaitText(t, base+"/-/ready", "ready")
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second)
 	defer cancel()
-	var besiegers sync.WaitGroup
-	var bombs, wrong, slow, given atomic.Int64
-	// request says which status came; 0: none did.
+	var attackers sync.WaitGroup
+	var bombs, wrong, slow, ended atomic.Int64
+	// request returns the status of the response, 0 without a response.
 	request := func(client *http.Client, method, path, encoding string, body io.Reader) int {
 		r, err := http.NewRequestWithContext(ctx, method, base+path, body)
 		if err != nil {
@@ -116,20 +122,21 @@ func TestSiege(t *testing.T) {
 	}
 	packed := bomb(t)
 	for range 4 {
-		besiegers.Go(func() {
+		attackers.Go(func() {
 			for ctx.Err() == nil {
-				switch code := request(http.DefaultClient, http.MethodPost, "/webhook/token", "gzip", bytes.NewReader(packed)); code {
+				code := request(http.DefaultClient, http.MethodPost, "/webhook/token", "gzip", bytes.NewReader(packed))
+				switch code {
 				case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable:
 					bombs.Add(1)
 				case 0:
 				default:
-					t.Errorf("a bomb was answered with HTTP %d", code)
+					t.Errorf("response to a gzip bomb: HTTP %d", code)
 				}
 			}
 		})
 	}
 	for range 1000 {
-		besiegers.Go(func() {
+		attackers.Go(func() {
 			ticker := time.NewTicker(time.Second)
 			defer ticker.Stop()
 			for ctx.Err() == nil {
@@ -139,7 +146,8 @@ func TestSiege(t *testing.T) {
 					return
 				}
 				slow.Add(1)
-				for _, err = io.WriteString(conn, "POST /webhook/token HTTP/1.1\r\nHost: x\r\n"); err == nil; _, err = io.WriteString(conn, "X") {
+				_, err = io.WriteString(conn, "POST /webhook/token HTTP/1.1\r\nHost: x\r\n")
+				for ; err == nil; _, err = io.WriteString(conn, "X") {
 					select {
 					case <-ticker.C:
 					case <-ctx.Done():
@@ -149,14 +157,14 @@ func TestSiege(t *testing.T) {
 						break
 					}
 				}
-				given.Add(1)
+				ended.Add(1)
 				conn.Close()
 			}
 		})
 	}
 	const perSecond, connections, batch = 10_000, 20, 25
 	for range connections {
-		besiegers.Go(func() {
+		attackers.Go(func() {
 			conn, err := net.Dial("tcp", address)
 			if err != nil {
 				t.Error(err)
@@ -179,7 +187,7 @@ func TestSiege(t *testing.T) {
 				for range batch {
 					resp, err := http.ReadResponse(answers, nil)
 					if err != nil || resp.StatusCode != http.StatusNotFound {
-						t.Errorf("a wrong token was answered with %v, %v", resp, err)
+						t.Errorf("response to a wrong token: %v, %v", resp, err)
 						return
 					}
 					_, _ = io.Copy(io.Discard, resp.Body)
@@ -189,50 +197,54 @@ func TestSiege(t *testing.T) {
 		})
 	}
 
-	// Everyday life goes on.
+	// Scrapes and valid webhooks at the same time.
 	var scrapes, hooks []time.Duration
-	honest := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	everyday := time.NewTicker(100 * time.Millisecond)
-	defer everyday.Stop()
+	valid := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
 	for n := 0; ; n++ {
 		begin := time.Now()
-		code := request(honest, http.MethodGet, "/metrics", "", nil)
+		code := request(valid, http.MethodGet, "/metrics", "", nil)
 		scraped := time.Since(begin)
 		begin = time.Now()
-		hook := request(honest, http.MethodPost, "/webhook/token", "", strings.NewReader(fmt.Sprintf(`{"request_id":"true-%d","response":null}`, n)))
+		hook := request(valid, http.MethodPost, "/webhook/token", "",
+			strings.NewReader(fmt.Sprintf(`{"request_id":"true-%d","response":null}`, n)))
 		took := time.Since(begin)
 		if ctx.Err() != nil {
 			break
 		}
 		if code != http.StatusOK || hook != http.StatusOK {
-			t.Errorf("a scrape was answered with HTTP %d, a true webhook with %d", code, hook)
+			t.Errorf("response to a scrape: HTTP %d; to a valid webhook: HTTP %d", code, hook)
 		}
 		scrapes, hooks = append(scrapes, scraped), append(hooks, took)
 		select {
-		case <-everyday.C:
+		case <-ticker.C:
 		case <-ctx.Done():
 		}
 	}
-	besiegers.Wait()
+	attackers.Wait()
 	most := memory(t, p.Process.Pid, "VmHWM")
 	metrics, err := get(base+"/metrics", "text/plain")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if adopted := counter(metrics, `deepaffects_webhook_requests_total{account="default",outcome="adopted"}`); adopted < len(hooks) {
+	adopted := counter(metrics, `deepaffects_webhook_requests_total{account="default",outcome="adopted"}`)
+	if adopted < len(hooks) {
 		t.Errorf("%d webhooks were adopted, %d acknowledged", adopted, len(hooks))
 	}
-	if bombs.Load() == 0 || wrong.Load() == 0 || given.Load() == 0 {
-		t.Errorf("%d bombs, %d wrong tokens: this was no siege", bombs.Load(), wrong.Load())
+	if bombs.Load() == 0 || wrong.Load() == 0 || ended.Load() == 0 {
+		t.Errorf("%d bombs, %d wrong tokens, %d closed slow connections: an attack did not run",
+			bombs.Load(), wrong.Load(), ended.Load())
 	}
 	if most > 1024 {
-		t.Errorf("it took %d MB", most)
+		t.Errorf("the exporter used %d MB", most)
 	}
 	quantile := func(of []time.Duration, q float64) time.Duration {
 		slices.Sort(of)
 		return of[int(q*float64(len(of)-1))].Round(time.Millisecond)
 	}
-	t.Logf("%d s: %d bombs, %d slow connections opened, %d wrong tokens (%d a second)", seconds, bombs.Load(), slow.Load(), wrong.Load(), wrong.Load()/int64(seconds))
+	t.Logf("%d s: %d bombs, %d slow connections opened, %d wrong tokens (%d a second)",
+		seconds, bombs.Load(), slow.Load(), wrong.Load(), wrong.Load()/int64(seconds))
 	t.Logf("%d scrapes: p50 %s, p99 %s; true webhooks: p50 %s, p99 %s; memory at most %d MB",
 		len(scrapes), quantile(scrapes, .5), quantile(scrapes, .99), quantile(hooks, .5), quantile(hooks, .99), most)
 }

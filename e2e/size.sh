@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a register of so many unfinished jobs costs: the figures of docs/operations.md.
+# Measures memory, disk usage and scrapes for numbers of unfinished jobs: the figures of docs/operations.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 address=127.0.0.1:19891
@@ -25,6 +25,8 @@ for jobs in 1000 10000 100000 1000000; do
   end
   run
   seconds=$(curl -s -o "$dir/metrics" -w '%{time_total}' $address/metrics)
-  echo "$jobs jobs: $(awk '/^VmRSS/ {print int($2/1024)}' /proc/$pid/status) MiB of memory, $(du -sm "$dir/data" | cut -f1) MB on disk, a scrape of $(($(stat -c %s "$dir/metrics") / 1000)) kB in $seconds s"
+  memory=$(awk '/^VmRSS/ {print int($2/1024)}' /proc/$pid/status)
+  scrape=$(($(stat -c %s "$dir/metrics") / 1000))
+  echo "$jobs jobs: $memory MiB of memory, $(du -sm "$dir/data" | cut -f1) MB on disk, a scrape of $scrape kB in $seconds s"
   end
 done

@@ -18,18 +18,18 @@ import (
 	"github.com/influxdata/telegraf"
 )
 
-// A table is what DataFusion answers.
+// A table is a result of DataFusion.
 type table struct {
 	columns []string
 	types   map[string]string
-	rows    [][]string // null is empty
+	rows    [][]string // "" for null
 }
 
 func (a *table) numeric(column string) bool {
 	return slices.Contains([]string{"Float64", "Int64", "UInt64"}, a.types[column])
 }
 
-// datafusion runs the statements, and returns what each answers.
+// datafusion runs the statements and returns their results.
 func datafusion(t *testing.T, statements []string) []string {
 	t.Helper()
 	input, err := json.Marshal(statements)
@@ -44,7 +44,7 @@ func datafusion(t *testing.T, statements []string) []string {
 	}
 	var answers []string
 	if err := json.Unmarshal(output, &answers); err != nil || len(answers) != len(statements) {
-		t.Fatalf("DataFusion answered %d of %d statements: %v", len(answers), len(statements), err)
+		t.Fatalf("DataFusion returned %d results for %d statements: %v", len(answers), len(statements), err)
 	}
 	return answers
 }
@@ -70,9 +70,9 @@ func parseTable(text string) (columns []string, rows [][]string, ok bool) {
 	return columns, rows, ok
 }
 
-// views defines the measurements as InfluxDB 3 has them: a time, tags that are
-// dictionaries of text, and fields. Each row is one value, which is taken apart when it
-// is read: DataFusion would plan for long over a value for each column.
+// views defines the measurements with the types of InfluxDB 3: a time, tags as
+// dictionaries of text, and fields. Each row is one text, which the view splits when it
+// is read, because DataFusion takes long to plan one value per column.
 func views(points []telegraf.Metric) (statements []string) {
 	const separator = "|"
 	text := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
@@ -87,7 +87,7 @@ func views(points []telegraf.Metric) (statements []string) {
 			types[name] = map[string]string{"time": "Timestamp(Nanosecond, None)"}
 		}
 		row := map[string]string{"time": strconv.FormatInt(p.Time().UnixNano(), 10)}
-		// The overview comes as two points with the same tags and time, which are one.
+		// The plugin emits the overview as two points with the same tags and time.
 		if n := len(rows[name]); n > 0 && name == "deepaffects" && rows[name][n-1]["time"] == row["time"] {
 			row = rows[name][n-1]
 		} else {
@@ -122,7 +122,7 @@ func views(points []telegraf.Metric) (statements []string) {
 		for i, column := range columns {
 			cell := fmt.Sprintf("split_part(point, '%s', %d)", separator, i+1)
 			switch kind := types[name][column]; kind {
-			case "Utf8": // is never missing, but may be empty
+			case "Utf8": // may be empty, never null
 			case "Timestamp(Nanosecond, None)":
 				cell = fmt.Sprintf("arrow_cast(arrow_cast(%s, 'Int64'), '%s')", cell, kind)
 			default:
@@ -136,7 +136,7 @@ func views(points []telegraf.Metric) (statements []string) {
 	return statements
 }
 
-// A sqlDashboard is what Grafana asks InfluxDB for.
+// A sqlDashboard is a dashboard with queries for InfluxDB.
 type sqlDashboard struct {
 	Templating struct {
 		List []struct {
@@ -155,35 +155,37 @@ type sqlPanel struct {
 	}
 }
 
-// fill fills in the macros and the variables as Grafana does for InfluxDB: intervals in
-// whole seconds, a value for each pixel of a thousand.
+// fill replaces macros and variables as Grafana does for InfluxDB: intervals in whole
+// seconds, for a panel of 1,000 pixels.
 func (p *sqlPanel) fill(t *testing.T, query string, from, to time.Time, variables map[string]string) string {
 	t.Helper()
 	interval := to.Sub(from) / 1000
 	if p.Interval != "" {
-		least, err := time.ParseDuration(p.Interval)
+		minimum, err := time.ParseDuration(p.Interval)
 		if err != nil {
 			t.Fatal(err)
 		}
-		interval = max(interval, least)
+		interval = max(interval, minimum)
 	}
 	pairs := []string{
-		"$__timeFilter(time)", fmt.Sprintf("time >= '%s' AND time <= '%s'", from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339)),
-		"$__dateBin(time)", fmt.Sprintf("date_bin(interval '%d second', time, timestamp '1970-01-01T00:00:00Z')", int64(interval.Seconds())),
+		"$__timeFilter(time)",
+		fmt.Sprintf("time >= '%s' AND time <= '%s'", from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339)),
+		"$__dateBin(time)",
+		fmt.Sprintf("date_bin(interval '%d second', time, timestamp '1970-01-01T00:00:00Z')", int64(interval.Seconds())),
 	}
 	for name, value := range variables {
 		pairs = append(pairs, "${"+name+":singlequote}", value)
 	}
 	query = strings.NewReplacer(pairs...).Replace(query)
 	if strings.Contains(query, "$") {
-		t.Errorf("%s: a macro or variable that is none: %s", p.Title, query)
+		t.Errorf("%s: an unknown macro or variable: %s", p.Title, query)
 	}
 	return query
 }
 
-// testSQL runs the SQL of the dashboard for InfluxDB 3 in that one's engine, over the
-// points that Telegraf wrote. The engine is older than any InfluxDB 3 that is in use:
-// what has changed since must be known, and left alone.
+// testSQL runs the SQL of the dashboard for InfluxDB 3 in InfluxDB's query engine, over
+// the points that Telegraf wrote. The engine is older than any released InfluxDB 3: the
+// dashboard must not use SQL that has changed since.
 func testSQL(t *testing.T, f *face) {
 	var d sqlDashboard
 	text, err := os.ReadFile(grafanaDir + "dashboards/jobs-influxdb.json")
@@ -203,7 +205,7 @@ func testSQL(t *testing.T, f *face) {
 			names, queries = append(names, v.Name), append(queries, query)
 		}
 	}
-	variables := make(map[string]string) // all that there are, as a list
+	variables := make(map[string]string) // all values, as an SQL list
 	for i, answer := range datafusion(t, slices.Concat(tables, queries))[len(tables):] {
 		_, rows, ok := parseTable(answer)
 		if !ok || len(rows) == 0 {
@@ -215,7 +217,7 @@ func testSQL(t *testing.T, f *face) {
 		}
 		variables[names[i]] = strings.Join(quoted, ",")
 	}
-	// One that has all that can be known of a job.
+	// A job with all figures.
 	known := slices.IndexFunc(points, func(p telegraf.Metric) bool {
 		return p.Name() == "deepaffects_job" && p.HasField("word_gap_max") && p.HasField("dominant_speaker_ratio")
 	})
@@ -226,7 +228,7 @@ func testSQL(t *testing.T, f *face) {
 	if job := fmt.Sprintf("'%s'", id); strings.Contains(variables["request_id"], job) {
 		variables["request_id"] = job
 	} else {
-		t.Errorf("%s cannot be chosen of %s", job, variables["request_id"])
+		t.Errorf("the variable does not offer %s: %s", job, variables["request_id"])
 	}
 
 	ended := make(map[string]int)
@@ -234,7 +236,7 @@ func testSQL(t *testing.T, f *face) {
 		ended[state]++
 	}
 
-	// A short range makes for intervals of less than a second.
+	// In a short range, intervals are shorter than a second.
 	for _, length := range []time.Duration{5 * time.Minute, 24 * time.Hour} {
 		var panels []*sqlPanel
 		statements := slices.Clone(tables)
@@ -270,11 +272,11 @@ func testSQL(t *testing.T, f *face) {
 	}
 }
 
-// check fails where the answer is not what the panel can show.
+// check fails if the panel cannot show the result.
 func (p *sqlPanel) check(t *testing.T, a *table) {
 	t.Helper()
 	if len(a.rows) == 0 {
-		t.Errorf("%s finds nothing", p.Title)
+		t.Errorf("%s returns no rows", p.Title)
 		return
 	}
 	if !slices.ContainsFunc(a.columns, a.numeric) {
@@ -292,13 +294,13 @@ func (p *sqlPanel) check(t *testing.T, a *table) {
 		}
 		slices.Sort(shown)
 		if got := slices.Sorted(slices.Values(a.columns)); !slices.Equal(got, shown) {
-			t.Errorf("%s shows the columns %v, and has %v", p.Title, shown, got)
+			t.Errorf("%s shows the columns %v, and its query returns %v", p.Title, shown, got)
 		}
 	}
 	if p.Targets[0].Format != "time_series" {
 		return
 	}
-	// Grafana makes series of it: sorted by time, a value for each time and labels.
+	// Grafana needs rows sorted by time, with one row per time and labels.
 	at := slices.Index(a.columns, "time")
 	if at < 0 || a.types["time"] != "Timestamp(Nanosecond, None)" {
 		t.Errorf("%s has no time: %v", p.Title, a.types)
@@ -316,7 +318,7 @@ func (p *sqlPanel) check(t *testing.T, a *table) {
 			}
 		}
 		if row[at] == "" || seen[key] {
-			t.Errorf("%s: a time that is null or there twice: %v", p.Title, row)
+			t.Errorf("%s: a null or duplicate time: %v", p.Title, row)
 		}
 		seen[key] = true
 	}

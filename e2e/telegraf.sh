@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the two Telegrafs that the tests run the plugin in, into .cache/telegraf:
-# the released one, once, and the one with the plugin compiled in.
+# Builds two Telegrafs for the tests in .cache/telegraf: a released one, if it is not
+# there yet, and one with the plugin compiled in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	stock    = "../.cache/telegraf/stock"    // Telegraf 1.39.3 as it is released, with few plugins
+	stock    = "../.cache/telegraf/stock"    // released Telegraf 1.39.3, with few plugins
 	compiled = "../.cache/telegraf/compiled" // with the plugin compiled in
 	external = "../bin/telegraf-deepaffects" // the plugin for inputs.execd
 )
 
-// A face is a Telegraf with the plugin, in one of the two ways to run it.
+// A face is a Telegraf with the plugin, compiled in or through inputs.execd.
 type face struct {
 	compiled bool
-	dir      string // of the configuration and what the outputs write
+	dir      string // configuration and files of the outputs
 	metrics  string // URL of outputs.prometheus_client
 	conf     string
 }
@@ -40,8 +40,8 @@ func (f *face) name() string {
 	return "execd"
 }
 
-// newFace writes the configuration. The options are of the plugin's table, the outputs
-// are tables of others than those that every test has.
+// newFace writes the configuration. options are the options of the plugin's table, outputs
+// more tables of outputs.
 func newFace(t *testing.T, isCompiled bool, flush, options string, outputs ...string) *face {
 	t.Helper()
 	f := &face{compiled: isCompiled, dir: t.TempDir()}
@@ -60,8 +60,13 @@ func newFace(t *testing.T, isCompiled bool, flush, options string, outputs ...st
 		if err != nil {
 			t.Fatal(err)
 		}
-		plugin = fmt.Sprintf("[[inputs.execd]]\ncommand = [%q, \"-config\", %q, \"-delivered_after\", \"3s\"]\nsignal = \"STDIN\"\nrestart_delay = \"1s\"\ndata_format = \"influx\"\n",
-			program, write("deepaffects.conf", plugin))
+		plugin = fmt.Sprintf(`
+[[inputs.execd]]
+  command = [%q, "-config", %q, "-delivered_after", "3s"]
+  signal = "STDIN"
+  restart_delay = "1s"
+  data_format = "influx"
+`, program, write("deepaffects.conf", plugin))
 	}
 	f.conf = write("telegraf.conf", fmt.Sprintf(`
 [agent]
@@ -89,7 +94,7 @@ func (f *face) start(t *testing.T) *process {
 	return start(t, stock, "--config", f.conf)
 }
 
-// A point is a line of line protocol, taken apart.
+// A point is a parsed line of line protocol.
 type point struct {
 	name, tags, fields, time string
 }
@@ -111,8 +116,8 @@ func (p point) requestID() string {
 	return id
 }
 
-// lines are what outputs.file has written. A process that is killed while it
-// writes leaves a line that is cut off, on which the next one goes on.
+// lines returns the lines that outputs.file has written. A process that is killed while it
+// writes leaves an incomplete line, and the next process appends to that line.
 func (f *face) lines(t *testing.T) iter.Seq[string] {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(f.dir, "out.influx"))
@@ -127,7 +132,7 @@ func (f *face) lines(t *testing.T) iter.Seq[string] {
 				continue
 			}
 			line, whole := strings.CutSuffix(line[begins[len(begins)-1][0]:], "\n")
-			if whole && !yield(line) { // else it is being written, or was when the process was killed
+			if whole && !yield(line) { // an incomplete line is still being written, or never will be
 				return
 			}
 		}
@@ -147,7 +152,7 @@ func (f *face) points(t *testing.T) (all []point) {
 	return all
 }
 
-// ends are the ends that the output has, by job.
+// ends returns the end states in the output, by request ID.
 func (f *face) ends(t *testing.T) map[string]string {
 	t.Helper()
 	ends := make(map[string]string)
@@ -159,13 +164,13 @@ func (f *face) ends(t *testing.T) map[string]string {
 	return ends
 }
 
-var changed = regexp.MustCompile(`A job changed its state .*request_id=(\S+) state=(\w+)`)
+var changed = regexp.MustCompile(`Job finished .*request_id=(\S+) state=(\w+)`)
 
-// wantEachChangeOnce fails where a change of state is missing from the output, or
-// two different points are about one. It returns how many lines repeat another.
+// wantEachChangeOnce fails if a state change is missing from the output, or has two
+// different points. It returns the number of repeated lines.
 func (f *face) wantEachChangeOnce(t *testing.T, logs string) (repeated int) {
 	t.Helper()
-	times := make(map[string]string) // when a job came into a state
+	times := make(map[string]string) // time of each state change
 	seen := make(map[point]bool)
 	for _, p := range f.points(t) {
 		if p.name == "deepaffects" {
@@ -180,24 +185,24 @@ func (f *face) wantEachChangeOnce(t *testing.T, logs string) (repeated int) {
 		}
 		change := p.requestID() + " " + p.tag("state")
 		if before, found := times[change]; found && before != p.time {
-			t.Errorf("%s: %s is there twice, at %s and %s", f.name(), change, before, p.time)
+			t.Errorf("%s: %s has two points, at %s and %s", f.name(), change, before, p.time)
 		}
 		times[change] = p.time
 	}
 	byTime := make(map[string]string)
 	for change, at := range times {
 		if other, taken := byTime[at]; taken {
-			t.Errorf("%s: %s and %s have one time", f.name(), change, other)
+			t.Errorf("%s: %s and %s have the same time", f.name(), change, other)
 		}
 		byTime[at] = change
 	}
 	observed := changed.FindAllStringSubmatch(logs, -1)
 	if len(observed) == 0 {
-		t.Errorf("%s: the log has no change of state", f.name())
+		t.Errorf("%s: the log has no state change", f.name())
 	}
 	for _, m := range observed {
 		if change := m[1] + " " + m[2]; times[change] == "" {
-			t.Errorf("%s: %s was observed, and is not in the output", f.name(), change)
+			t.Errorf("%s: %s was observed and is not in the output", f.name(), change)
 		}
 	}
 	return repeated
@@ -209,9 +214,9 @@ func both(t *testing.T, test func(*testing.T, bool)) {
 	}
 }
 
-// Killed with -9 again and again, and started again, Telegraf's output has each
-// change of state, and each once but for lines that are the same to the last
-// character: a point of what was written and not acknowledged yet.
+// After any number of kills with -9 and restarts, Telegraf's output has each state change.
+// Repeated lines are identical: they are points that were written and not acknowledged
+// before the kill.
 func TestTelegrafKilled(t *testing.T) {
 	t.Setenv("DEEPAFFECTS_API_KEY", "key")
 	kills := number(t, "KILLS", 5)
@@ -266,16 +271,19 @@ func TestTelegrafKilled(t *testing.T) {
 				ends := f.ends(t)
 				for id, state := range want {
 					if ends[id] != state {
-						return fmt.Sprintf("%d of %d; %s is %q, want %q", len(ends), len(want), id, ends[id], state), false
+						text := fmt.Sprintf("%d of %d; %s is %q, want %q", len(ends), len(want), id, ends[id], state)
+						return text, false
 					}
 				}
 				return "", true
 			})
 			counter, gauge := "counter", "gauge"
-			if !isCompiled { // line protocol has no types
+			if !isCompiled { // line protocol has no metric types
 				counter, gauge = "untyped", "untyped"
 			}
-			awaitText(t, f.metrics, "\n# TYPE deepaffects_finished_completed "+counter+"\n", "\n# TYPE deepaffects_completed "+gauge+"\n",
+			awaitText(t, f.metrics,
+				"\n# TYPE deepaffects_finished_completed "+counter+"\n",
+				"\n# TYPE deepaffects_completed "+gauge+"\n",
 				fmt.Sprintf("\ndeepaffects_registered{account=\"default\",source=\"127.0.0.1\"} %d\n", len(want)))
 			stop(t, p)
 			logs.WriteString(p.output())
@@ -285,9 +293,9 @@ func TestTelegrafKilled(t *testing.T) {
 	})
 }
 
-// Stopped in an orderly way, Telegraf writes what is left in its buffers out, after
-// the plugin was stopped. Compiled in, not one point is repeated after that; through
-// execd, those are whose delivery is not certain yet.
+// When Telegraf stops, it writes its buffers after it has stopped the plugin. Compiled in,
+// no point is repeated after that. Through execd, points whose delivery is not certain yet
+// are repeated.
 func TestTelegrafStopped(t *testing.T) {
 	t.Setenv("DEEPAFFECTS_API_KEY", "key")
 	both(t, func(t *testing.T, isCompiled bool) {
@@ -298,32 +306,48 @@ func TestTelegrafStopped(t *testing.T) {
 		for range 10 {
 			ids = append(ids, fmt.Sprintf("%q", sim.Submit(simulator.Job{Outcome: simulator.Completed, Duration: -1})))
 		}
-		f := newFace(t, isCompiled, "1h", fmt.Sprintf("url = %q\napi_key = \"${DEEPAFFECTS_API_KEY}\"\nrequest_ids = [%s]\nrequests_per_minute = 0\nrequests_per_day = 0\nstate_directory = %q\n",
-			serve(t, sim.ServeHTTP), strings.Join(ids, ","), filepath.Join(t.TempDir(), "state")))
+		f := newFace(t, isCompiled, "1h", fmt.Sprintf(`
+  url = %q
+  api_key = "${DEEPAFFECTS_API_KEY}"
+  request_ids = [%s]
+  requests_per_minute = 0
+  requests_per_day = 0
+  state_directory = %q
+`, serve(t, sim.ServeHTTP), strings.Join(ids, ","), filepath.Join(t.TempDir(), "state")))
 		for round := range 3 {
 			p := f.start(t)
 			if round == 0 {
-				eventually(t, "all ends", func() (string, bool) { return p.output(), strings.Count(p.output(), "A job changed its state") == 10 })
+				eventually(t, "all ends", func() (string, bool) {
+					return p.output(), strings.Count(p.output(), "Job finished") == 10
+				})
 			}
 			<-time.After(2500 * time.Millisecond) // two gathers
 			stop(t, p)
 		}
-		ends, repeated := f.ends(t), f.wantEachChangeOnce(t, "A job changed its state request_id="+strings.Trim(ids[0], `"`)+" state=completed")
+		log := "Job finished request_id=" + strings.Trim(ids[0], `"`) + " state=completed"
+		ends, repeated := f.ends(t), f.wantEachChangeOnce(t, log)
 		if len(ends) != 10 || isCompiled && repeated > 0 {
 			t.Errorf("%s: %d ends, %d lines repeated", f.name(), len(ends), repeated)
 		}
 	})
 }
 
-// The plugin takes webhooks and registrations at its service address, and a reload
-// with SIGHUP leaves nothing behind that the next instance would need.
+// The plugin accepts webhooks and registrations at its service address, and releases the
+// address and the store on a reload with SIGHUP.
 func TestTelegrafReloads(t *testing.T) {
 	sim := simulator.New(simulator.Options{Seed: 3, Key: "key"})
 	t.Cleanup(sim.Close)
 	id := sim.Submit(simulator.Job{Outcome: simulator.Failed, Duration: -1})
 	service := freeAddress(t)
-	f := newFace(t, true, "1s", fmt.Sprintf("url = %q\napi_key = \"key\"\nrequest_ids = [%q]\nservice_address = %q\nwebhook_token = \"token\"\njobs_token = \"jobs\"\nstate_directory = %q\n",
-		serve(t, sim.ServeHTTP), id, service, filepath.Join(t.TempDir(), "state")))
+	f := newFace(t, true, "1s", fmt.Sprintf(`
+  url = %q
+  api_key = "key"
+  request_ids = [%q]
+  service_address = %q
+  webhook_token = "token"
+  jobs_token = "jobs"
+  state_directory = %q
+`, serve(t, sim.ServeHTTP), id, service, filepath.Join(t.TempDir(), "state")))
 	p := f.start(t)
 	posted := sim.Submit(simulator.Job{Outcome: simulator.Completed, Duration: -1})
 	for _, post := range []struct{ path, token, body string }{
@@ -363,8 +387,8 @@ func TestTelegrafReloads(t *testing.T) {
 	}
 }
 
-// A wrong configuration is one line in Telegraf's log, at level error, that says
-// what to do, and never a value.
+// For an invalid configuration, Telegraf logs one line at level error with the remedy and
+// without the value.
 func TestTelegrafMistakes(t *testing.T) {
 	secrets := t.TempDir()
 	if err := os.WriteFile(filepath.Join(secrets, "key"), []byte("canary-key"), 0o600); err != nil {
@@ -377,14 +401,29 @@ func TestTelegrafMistakes(t *testing.T) {
 		}{
 			{"", "api_key: empty; set it to the key", "api_key: empty; set it to the key"},
 			{"api_key = \"\"", "api_key: empty; set it to the key", "api_key: empty; set it to the key"},
-			{"api_key = \"${CANARY_UNSET}\"", "api_key: the environment variable CANARY_UNSET is not set; set it where Telegraf is started",
-				"api_key: the environment variable CANARY_UNSET is not set or empty; set it where Telegraf is started"},
+			{
+				`api_key = "${CANARY_UNSET}"`,
+				"api_key: the environment variable CANARY_UNSET is not set; set it where this program is started",
+				"api_key: the environment variable CANARY_UNSET is not set; set it where this program is started",
+			},
 			{"api_key = \"canary\"\ntimeout = \"-3s\"", "timeout: must be longer than 0", "timeout: must be longer than 0"},
-			{"api_key = \"canary\"\ntimeot = \"3s\"", `specified the fields ["timeot"], but they were not used`, "timeot: no such option"},
-			{"api_key = \"canary\"\nconcurrency = \"canary\"", "cannot unmarshal TOML string into int", "concurrency: must be a whole number"},
+			{
+				"api_key = \"canary\"\ntimeot = \"3s\"",
+				`specified the fields ["timeot"], but they were not used`, "timeot: no such option",
+			},
+			{
+				"api_key = \"canary\"\nconcurrency = \"canary\"",
+				"must be a whole number", "concurrency: must be a whole number",
+			},
 			{"api_key = \"@{secrets:missing}\"" + store, `resolving "@{secrets:missing}" failed`, ""},
-			{"api_key = \"@{nostore:key}\"", `unknown secret store for "@{nostore:key}"`, "api_key: secret-store references work where the plugin is compiled in only"},
-			{"api_key = \"canary\"\nservice_address = \"192.0.2.1:1\"\nwebhook_token = \"canary\"", "service_address: listen tcp 192.0.2.1:1", "service_address: listen tcp 192.0.2.1:1"},
+			{
+				"api_key = \"@{nostore:key}\"", `unknown secret store for "@{nostore:key}"`,
+				"api_key: secret stores work only if the plugin is compiled into Telegraf",
+			},
+			{
+				"api_key = \"canary\"\nservice_address = \"192.0.2.1:1\"\nwebhook_token = \"canary\"",
+				"service_address: listen tcp 192.0.2.1:1", "service_address: listen tcp 192.0.2.1:1",
+			},
 		} {
 			want := tt.execd
 			if isCompiled {
@@ -411,7 +450,7 @@ func TestTelegrafMistakes(t *testing.T) {
 					}
 				}
 				if strings.Contains(line, "canary") {
-					t.Errorf("the value shows: %s", line)
+					t.Errorf("the log contains the value: %s", line)
 				}
 			}
 			if isCompiled && found != 1 {
@@ -421,23 +460,26 @@ func TestTelegrafMistakes(t *testing.T) {
 			<-p.done
 		}
 	})
-	// A secret that can be resolved is the key.
-	f := newFace(t, true, "1s", "api_key = \"@{secrets:key}\"\nurl = \""+serve(t, simulator.New(simulator.Options{Key: "canary-key"}).ServeHTTP)+"\"\nrequest_ids = [\"a\"]\n"+store)
+	// A secret that can be resolved is used as the key.
+	api := serve(t, simulator.New(simulator.Options{Key: "canary-key"}).ServeHTTP)
+	options := "api_key = \"@{secrets:key}\"\nurl = \"" + api + "\"\nrequest_ids = [\"a\"]\n" + store
+	f := newFace(t, true, "1s", options)
 	p := f.start(t)
 	awaitText(t, f.metrics, "deepaffects_up{account=\"default\",source=\"127.0.0.1\"} 1\n")
 	stop(t, p)
-	if strings.Contains(p.output(), "canary") || !strings.Contains(p.output(), " W! [inputs.deepaffects] state_directory is not set") {
-		t.Errorf("it logged:\n%s", p.output())
+	if strings.Contains(p.output(), "canary") ||
+		!strings.Contains(p.output(), " W! [inputs.deepaffects] state_directory is not set") {
+		t.Errorf("Telegraf logged:\n%s", p.output())
 	}
 }
 
-// By itself, the external plugin emits when it is asked through standard input, stays
-// when another signal comes, and ends in good order when its input does, or when it is
-// told to.
+// The external plugin emits points for each line on standard input, ignores SIGHUP, and
+// exits with 0 at the end of standard input and after SIGTERM.
 func TestTelegrafPluginProcess(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "deepaffects.conf")
 	api := serve(t, simulator.New(simulator.Options{Key: "key"}).ServeHTTP)
-	text := fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nstate_directory = %q\n", api, filepath.Join(t.TempDir(), "state"))
+	text := fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nstate_directory = %q\n",
+		api, filepath.Join(t.TempDir(), "state"))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -460,13 +502,16 @@ func TestTelegrafPluginProcess(t *testing.T) {
 			if _, err := input.Write([]byte("\n")); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "a gather", func() (string, bool) { return p.output(), strings.Count(p.output(), "api_ok=") > n })
+			eventually(t, "a gather", func() (string, bool) {
+				return p.output(), strings.Count(p.output(), "api_ok=") > n
+			})
 		}
 		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "a warning", func() (string, bool) {
-			return p.output(), strings.Contains(p.output(), "W! A signal (hangup) is of no effect; set signal = \"STDIN\" in [[inputs.execd]]\n")
+			const warning = "W! Ignored a signal (hangup); set signal = \"STDIN\" in [[inputs.execd]]\n"
+			return p.output(), strings.Contains(p.output(), warning)
 		})
 		if end == "SIGTERM" {
 			err = p.Process.Signal(syscall.SIGTERM)
@@ -478,8 +523,8 @@ func TestTelegrafPluginProcess(t *testing.T) {
 		}
 		select {
 		case <-p.done:
-		case <-time.After(5 * time.Second): // after which Telegraf kills it
-			t.Fatalf("%s did not end it", end)
+		case <-time.After(5 * time.Second): // Telegraf kills the plugin after this time
+			t.Fatalf("the plugin did not exit after %s", end)
 		}
 		if code := p.ProcessState.ExitCode(); code != 0 {
 			t.Errorf("%s: exit code %d: %s", end, code, p.output())

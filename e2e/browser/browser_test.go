@@ -1,6 +1,6 @@
 //go:build e2e
 
-// Package browser looks at the pages in a real Chromium, as a person does.
+// Package browser tests the pages in a real Chromium.
 package browser
 
 import (
@@ -29,10 +29,10 @@ const (
 	binary      = "../../bin/deepaffects_exporter"
 	axe         = "../../.cache/npm/node_modules/axe-core/axe.min.js"
 	screenshots = "../../.cache/screenshots"
-	patience    = 90 * time.Second // until something that must come counts as missing
+	patience    = 90 * time.Second // timeout of await
 )
 
-// demo starts the exporter on its simulator, and returns its URL and how to kill it.
+// demo starts the exporter on its simulator, and returns its URL and a function that kills it.
 func demo(t *testing.T) (base string, kill func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,17 +68,17 @@ func demo(t *testing.T) (base string, kill func()) {
 	return base, kill
 }
 
-// A browser is a tab, and what went wrong in it.
+// A browser is a tab with the problems that occurred in it.
 type browser struct {
 	context.Context
-	mu       sync.Mutex
-	troubles []string
+	mu       sync.Mutex // guards problems
+	problems []string
 }
 
-func (b *browser) trouble(format string, args ...any) {
+func (b *browser) problem(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.troubles = append(b.troubles, fmt.Sprintf(format, args...))
+	b.problems = append(b.problems, fmt.Sprintf(format, args...))
 }
 
 func open(t *testing.T) *browser {
@@ -98,8 +98,9 @@ func open(t *testing.T) *browser {
 	console := chromedp.Console(tab)
 	go func() {
 		for m, err := range console {
-			if err == nil && m.Type != chromedp.ConsoleLog && m.Type != chromedp.ConsoleDebug && m.Type != chromedp.ConsoleInfo {
-				b.trouble("%s: %s %s", m.Type, m.Text, m.URL)
+			if err == nil && m.Type != chromedp.ConsoleLog &&
+				m.Type != chromedp.ConsoleDebug && m.Type != chromedp.ConsoleInfo {
+				b.problem("%s: %s %s", m.Type, m.Text, m.URL)
 			}
 		}
 	}()
@@ -107,7 +108,7 @@ func open(t *testing.T) *browser {
 	go func() {
 		for e, err := range dialogs {
 			if err == nil {
-				b.trouble("a dialog opened: %s", e.Message)
+				b.problem("a dialog opened: %s", e.Message)
 			}
 		}
 	}()
@@ -123,7 +124,7 @@ func (b *browser) do(t *testing.T, what string, steps ...chromedp.Action[chromed
 	}
 }
 
-// run returns what an action gives.
+// run returns the value of an action.
 func run[T any](t *testing.T, b *browser, what string, action chromedp.Action[T]) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(b, patience)
@@ -141,7 +142,7 @@ func eval[T any](t *testing.T, b *browser, expression string) T {
 	return run(t, b, expression, chromedp.Evaluate[T](expression))
 }
 
-// await waits until an expression is true in the page, whichever page it is by then.
+// await waits until an expression is true in the page, even if another page loads meanwhile.
 func (b *browser) await(t *testing.T, expression string) {
 	t.Helper()
 	await(t, expression, func() bool {
@@ -150,7 +151,7 @@ func (b *browser) await(t *testing.T, expression string) {
 	})
 }
 
-// shoot keeps a picture of the page, as wide as that.
+// shoot saves a screenshot of the page at a width and colour scheme, and checks its width.
 func (b *browser) shoot(t *testing.T, name string, width int64, scheme string) {
 	t.Helper()
 	if _, err := chromedp.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -171,16 +172,17 @@ func (b *browser) shoot(t *testing.T, name string, width int64, scheme string) {
 	}
 }
 
-// beside checks that nothing must be scrolled to the side to be read.
-func (b *browser) beside(t *testing.T, name string) {
+// fits checks that no region of the page scrolls horizontally.
+func (b *browser) fits(t *testing.T, name string) {
 	t.Helper()
-	for _, region := range eval[[]string](t, b, `[...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-labelledby"))`) {
+	for _, region := range eval[[]string](t, b, `[...document.querySelectorAll(".scroll")].
+			filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-labelledby"))`) {
 		t.Errorf("%s: %s is wider than the screen", name, region)
 	}
 }
 
-// isTable checks that a screen reader is told of a table as of one, however it is laid
-// out: with these columns, and all of them in each other row.
+// isTable checks that the accessibility tree contains a table, whatever its layout, with
+// these columns, and a cell for each column in every row below the header.
 func (b *browser) isTable(t *testing.T, name string, columns ...string) {
 	t.Helper()
 	tree, err := chromedp.Call(b, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
@@ -227,7 +229,7 @@ func (b *browser) isTable(t *testing.T, name string, columns ...string) {
 	}
 }
 
-// accessible checks the page as axe does, against WCAG 2.2 AA.
+// accessible checks the page with axe against WCAG 2.2 AA.
 func (b *browser) accessible(t *testing.T, name string) {
 	t.Helper()
 	library, err := os.ReadFile(axe)
@@ -235,8 +237,10 @@ func (b *browser) accessible(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	run(t, b, "loading axe", chromedp.Evaluate[any](string(library), chromedp.EvalIgnoreExceptions))
-	found := run(t, b, "axe", chromedp.Evaluate[[]string](`axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then(r =>
-			r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html).slice(0, 3).join(" ")))`, chromedp.EvalAwaitPromise))
+	found := run(t, b, "axe", chromedp.Evaluate[[]string](`
+		axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then(r =>
+			r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html).slice(0, 3).join(" ")))`,
+		chromedp.EvalAwaitPromise))
 	for _, violation := range found {
 		t.Errorf("%s: %s", name, violation)
 	}
@@ -274,26 +278,27 @@ func register(t *testing.T, base string, jobs ...map[string]any) {
 	}
 }
 
-// quote is a string in JavaScript.
+// quote returns a JavaScript string literal.
 func quote(s string) string {
 	text, _ := json.Marshal(s)
 	return string(text)
 }
 
-// One walk through the pages: they load, bring themselves up to date, find a job,
-// show it, and take whatever it is called for what it is.
+// The pages load, update themselves, find a job and show it. They never interpret a
+// request ID as markup.
 func TestPages(t *testing.T) {
 	base, _ := demo(t)
 	b := open(t)
 	b.do(t, "opening", chromedp.EmulateViewport(1200, 800), chromedp.Navigate(base))
 
-	// It shows, in place, what has happened since.
+	// The page updates in place.
 	eval[bool](t, b, "window.loadedOnce = true")
 	register(t, base, map[string]any{"request_id": "has-come-since"})
 	b.await(t, `document.querySelector("main").textContent.includes("has-come-since")`)
-	b.await(t, `document.querySelectorAll('[aria-labelledby="completed-0"] tbody tr').length > 5 && document.querySelectorAll('[aria-labelledby="failed-0"] tbody tr').length > 2`)
+	b.await(t, `document.querySelectorAll('[aria-labelledby="completed-0"] tbody tr').length > 5 &&
+		document.querySelectorAll('[aria-labelledby="failed-0"] tbody tr').length > 2`)
 	if !eval[bool](t, b, "window.loadedOnce === true") {
-		t.Error("the page was loaded anew")
+		t.Error("the page was loaded again")
 	}
 	b.accessible(t, "the overview")
 	b.shoot(t, "overview", 1200, "light")
@@ -301,18 +306,19 @@ func TestPages(t *testing.T) {
 	b.accessible(t, "the overview, dark")
 	b.shoot(t, "overview-narrow", 360, "light")
 	b.accessible(t, "the overview, narrow")
-	b.beside(t, "the overview")
-	b.isTable(t, "Latest failed and lost jobs", "Job", "API", "State", "Error code", "Ended", "Took")
+	b.fits(t, "the overview")
+	b.isTable(t, "Latest failed and lost jobs", "Job", "API", "State", "Error code", "Ended", "Duration")
 	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
 
-	// What has the focus keeps it while the page is brought up to date.
-	eval[string](t, b, `document.querySelector('main a[href="/jobs?state=failed"]').focus(), window.asOf = document.querySelector("#as-of").textContent`)
+	// An update does not move the focus.
+	eval[string](t, b, `document.querySelector('main a[href="/jobs?state=failed"]').focus(),
+		window.asOf = document.querySelector("#as-of").textContent`)
 	b.await(t, `document.querySelector("#as-of").textContent !== window.asOf`)
 	if focus := eval[string](t, b, `document.activeElement.getAttribute("href")`); focus != "/jobs?state=failed" {
-		t.Errorf("the focus has gone to %q", focus)
+		t.Errorf("the focus moved to %q", focus)
 	}
 
-	// With the keyboard alone: to a job that has a conversation.
+	// With the keyboard only: open a job with a conversation.
 	var jobs struct {
 		Jobs []struct {
 			RequestID  string `json:"request_id"`
@@ -352,8 +358,8 @@ func TestPages(t *testing.T) {
 	b.shoot(t, "job-dark", 1200, "dark")
 	b.accessible(t, "the job, dark")
 	b.shoot(t, "job-narrow", 360, "dark")
-	b.beside(t, "the job")
-	// A click on the ID selects all of it, to be copied.
+	b.fits(t, "the job")
+	// A click on the ID selects all of it.
 	b.do(t, "clicking the ID", chromedp.Click("h1 bdi"))
 	if selected := eval[string](t, b, `getSelection().toString()`); selected != id {
 		t.Errorf("a click on the ID selects %q", selected)
@@ -361,30 +367,34 @@ func TestPages(t *testing.T) {
 	eval[bool](t, b, `getSelection().removeAllRanges() || true`)
 	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
 
-	// Filtered by state.
+	// Filter by state.
 	b.do(t, "failed jobs", chromedp.Navigate(base+"/"), chromedp.Click(`main a[href="/jobs?state=failed"]`))
 	b.await(t, `location.search === "?state=failed" && document.querySelectorAll("main tbody tr").length > 0 &&
 		[...document.querySelectorAll("main tbody tr")].every(row => row.children[2].textContent === "failed")`)
 
-	// Whatever a job is called.
+	// Hostile request IDs and labels.
 	hostile := []string{
-		`<img src=x onerror=alert(1)>`, `"><script>alert(1)</script>`, `' onmouseover='alert(1)`, `javascript:alert(1)`, `{{.}}`, `</title><b>`,
+		`<img src=x onerror=alert(1)>`, `"><script>alert(1)</script>`, `' onmouseover='alert(1)`,
+		`javascript:alert(1)`, `{{.}}`, `</title><b>`,
 		"אבג-1-דהו", "مكالمة 7", "../../etc/passwd", "a?b=c&d#e", strings.Repeat("W", 128),
 	}
 	for _, id := range hostile {
-		register(t, base, map[string]any{"request_id": id, "labels": map[string]string{"team": id, "language": `"><svg onload=alert(1)>`}})
+		register(t, base, map[string]any{
+			"request_id": id, "labels": map[string]string{"team": id, "language": `"><svg onload=alert(1)>`},
+		})
 	}
 	b.do(t, "hostile jobs", chromedp.Navigate(base+"/jobs"))
 	for _, id := range hostile {
 		found := fmt.Sprintf(`[...document.querySelectorAll("main th a")].find(a => a.textContent === %s)`, quote(id))
 		if !eval[bool](t, b, "!!"+found) {
-			t.Errorf("%q is not in the list as it is called", id)
+			t.Errorf("%q is not in the list", id)
 			continue
 		}
 		eval[bool](t, b, found+".click() || true")
 		b.await(t, `location.pathname === "/job" && document.querySelector("h1")?.textContent === `+quote("Job "+id))
-		if n := eval[int](t, b, `document.querySelectorAll("main img, main script, main b, main svg[onload]").length`); n != 0 {
-			t.Errorf("%q has become markup", id)
+		const markup = `document.querySelectorAll("main img, main script, main b, main svg[onload]").length`
+		if n := eval[int](t, b, markup); n != 0 {
+			t.Errorf("%q was interpreted as markup", id)
 		}
 		if over := eval[int](t, b, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
 			t.Errorf("the page of %q is %d pixels too wide", id, over)
@@ -395,18 +405,18 @@ func TestPages(t *testing.T) {
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, trouble := range b.troubles {
-		t.Error(trouble)
+	for _, problem := range b.problems {
+		t.Error(problem)
 	}
 }
 
-// When the monitor does not answer any more, the page says that it is old.
+// If the exporter does not respond, the page shows that it is out of date.
 func TestStale(t *testing.T) {
 	base, kill := demo(t)
 	b := open(t)
 	b.do(t, "opening", chromedp.Navigate(base))
 	if !eval[bool](t, b, `document.querySelector("#stale").hidden`) {
-		t.Error("the page is said to be old from the beginning")
+		t.Error("the page is marked as out of date at the start")
 	}
 	kill()
 	b.await(t, `!document.querySelector("#stale").hidden && document.querySelector("main").textContent.includes("demo")`)

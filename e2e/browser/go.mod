@@ -1,5 +1,5 @@
-// The pages in a real browser, apart from the project's own module so that what
-// drives the browser drags nothing into it.
+// Tests of the pages in a real browser. A separate module, so that the project's own
+// module does not depend on their dependencies.
 module github.com/deepaffects-monitor/deepaffects-monitor/e2e/browser
 
 go 1.26.0

@@ -1,6 +1,6 @@
-// A Telegraf for the tests: stock, to run the plugin through execd, and with the
-// plugin compiled in. Apart from the project's own module: its plugins need much
-// that the project does not.
+// Two Telegrafs for the tests: a stock one that runs the plugin through execd, and one
+// with the plugin compiled in. A separate module, so that the project's own module does
+// not depend on the dependencies of Telegraf's plugins.
 module github.com/deepaffects-monitor/deepaffects-monitor/e2e/telegraf
 
 go 1.26.0

@@ -1,6 +1,6 @@
-// Command telegraf is an example of a Telegraf with the deepaffects plugin
-// compiled in: Telegraf's agent, the plugin, and the outputs and secret stores that
-// this one needs. Telegraf's own main has its plugins by import too.
+// Command telegraf is an example of a Telegraf with the deepaffects plugin compiled in. It
+// consists of Telegraf's agent, the plugin, and the outputs and secret stores that the
+// tests need. Telegraf's own main includes its plugins by import too.
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// run runs an agent until a signal comes, and says whether it was to reload.
+// run runs an agent until a signal. reload is true after SIGHUP.
 func run(file string) (reload bool, err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
