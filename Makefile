@@ -1,8 +1,8 @@
-# The two commands that matter: `make run` and `make test`. `make help` lists all.
+# Start with `make run` and `make test`. `make help` lists all targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# The race detector needs a C compiler; everything else needs Go alone.
+# The race detector needs a C compiler. Everything else needs only Go.
 RACE := $(shell command -v "$$(go env CC 2>/dev/null)" >/dev/null 2>&1 && echo -race)
 FUZZTIME ?= 60s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -23,17 +23,18 @@ telegraf: ## Build bin/telegraf-deepaffects, the plugin for Telegraf's inputs.ex
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/telegraf-deepaffects ./cmd/telegraf-deepaffects
 
 .PHONY: run
-run: build ## Run the exporter on its embedded simulator: no key, no configuration
+run: build ## Run the exporter on its embedded simulator, without key or configuration
 	@echo 'Status page: http://localhost:9891/    Metrics: http://localhost:9891/metrics    (Ctrl-C stops)'
 	@bin/deepaffects_exporter --demo
 
 .PHONY: test
-test: ## Run all tests that need nothing but Go (with the race detector where there is a C compiler)
+test: ## Run all tests that need only Go (with the race detector if there is a C compiler)
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go test $(RACE) ./...
 
 .PHONY: lint
-lint: ## Check formatting, vet, and lint
+lint: ## Check for conflict markers and formatting, vet, and lint
+	@! git grep -nIE '^(<<<<<<<|[|]{7}|>>>>>>>)( |$$)|^=======$$' || { echo 'conflict markers'; exit 1; }
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }
 	go vet -tags e2e ./...
 	go build -modfile=tools/go.mod -o .cache/staticcheck honnef.co/go/tools/cmd/staticcheck
@@ -44,7 +45,7 @@ lint: ## Check formatting, vet, and lint
 	.cache/readme_linter plugins/inputs/deepaffects/README.md
 
 .PHONY: e2e
-e2e: build telegraf ## Test what was built in real Prometheus 2 and 3, Alertmanager, Telegraf, InfluxDB and Chromium (fetches Debian's packages; needs root and Node.js)
+e2e: build telegraf ## Test the built programs with real Prometheus 2 and 3, Alertmanager, Telegraf, InfluxDB and Chromium (installs Debian packages; needs root and Node.js)
 	e2e/install.sh
 	e2e/telegraf.sh
 	go test -tags e2e -count=1 ./e2e
@@ -52,7 +53,7 @@ e2e: build telegraf ## Test what was built in real Prometheus 2 and 3, Alertmana
 
 CRASHES ?= 1000
 .PHONY: crash-test
-crash-test: build ## Kill the exporter with -9 under load CRASHES times, and look for what it lost
+crash-test: build ## Kill the exporter with -9 under load CRASHES times, and check that nothing is lost
 	CRASHES=$(CRASHES) go test -tags e2e -count=1 -timeout 0 -run TestCrashes -v ./e2e
 
 .PHONY: reload-test
@@ -60,20 +61,20 @@ reload-test: build ## Reload the exporter 10,000 times under load
 	RELOADS=10000 go test -tags e2e -count=1 -timeout 0 -run TestReloads -v ./e2e
 
 .PHONY: siege
-siege: build ## Besiege the exporter for a minute with bombs, slow connections and wrong tokens
+siege: build ## Attack the exporter for a minute with gzip bombs, slow connections and wrong tokens
 	SIEGE=60 go test -tags e2e -count=1 -timeout 0 -run TestSiege -v ./e2e
 
 .PHONY: telegraf-test
-telegraf-test: telegraf ## Kill a Telegraf with the plugin with -9, 30 times in each way to run it
+telegraf-test: telegraf ## Kill Telegraf with the plugin with -9, 30 times compiled in and 30 times through execd
 	e2e/telegraf.sh
 	KILLS=30 go test -tags e2e -count=1 -timeout 0 -run TestTelegrafKilled -v ./e2e
 
 .PHONY: damage-test
-damage-test: ## Flip a bit of every byte of a small register, and cut it off at each
+damage-test: ## Flip a bit of every byte of a small store, and truncate it at every length
 	TMPDIR=/dev/shm EVERY=1 go test -count=1 -timeout 0 -run 'TestFlippedBits|TestTruncation' -v ./internal/store/sqlite
 
 .PHONY: fuzz
-fuzz: ## Fuzz every parser for FUZZTIME each
+fuzz: ## Fuzz every parser, for FUZZTIME each
 	@for package in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 	    echo "$$package $$target"; \
@@ -86,28 +87,28 @@ bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/jobs ./internal/schedule
 
 .PHONY: dashboards
-dashboards: ## Write deploy/grafana from its generator and from the rules in deploy/prometheus (needs Node.js)
+dashboards: ## Generate Grafana's files from deploy/grafana/generate and the rules in deploy/prometheus (needs Node.js)
 	npm ci --prefix deploy/grafana/generate --no-audit --no-fund --loglevel=error
 	npm run --prefix deploy/grafana/generate --silent generate
 
 .PHONY: size
-size: build ## Measure what a large register costs in memory and on disk
+size: build ## Measure memory and disk usage of a large store
 	e2e/size.sh
 
-TRACES ?= ../shared/traces
+TRACES ?= cmd/bench-schedule/testdata
 OUT ?= /dev/null
 .PHONY: bench-schedule
-bench-schedule: ## Run the scheduler over the traces in TRACES, in virtual time; results as JSON to OUT
+bench-schedule: ## Run the scheduler over the traces in TRACES, in virtual time, and write the results as JSON to OUT
 	@go run ./cmd/bench-schedule -out $(OUT) $(TRACES)
 
 .PHONY: docs
-docs: ## Write docs/metrics.md from the metric catalogue, and the plugin's sample.conf and README from sample.conf
+docs: ## Generate docs/metrics.md from the metric catalogue, and the plugin's sample.conf and README from sample.conf
 	cp sample.conf plugins/inputs/deepaffects/sample.conf
 	go build -modfile=tools/go.mod -o tools/readme_config_includer/generator github.com/influxdata/telegraf/tools/readme_config_includer
 	go generate ./...
 
 .PHONY: deploy-test
-deploy-test: build ## Check the Dockerfile, the compose files, the Kubernetes manifests and the unit
+deploy-test: build ## Check the Dockerfile, the compose files, the Kubernetes manifests and the systemd unit
 	@set -o pipefail; systemd-analyze security --offline=true --threshold=20 --no-pager deploy/systemd/deepaffects-exporter.service | tail -n 1
 	@for module in deploy/compose deploy/kubernetes; do \
 	  (cd $$module && go vet ./... && go test -count=1 ./...) || exit 1; \
@@ -115,25 +116,25 @@ deploy-test: build ## Check the Dockerfile, the compose files, the Kubernetes ma
 
 ARCH ?= $(shell go env GOARCH)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
-# Who answers for the packages. The project has no address: who publishes them gives one.
+# Maintainer of the packages. The project has no address of its own: set one if you publish the packages.
 export MAINTAINER ?= Nobody in particular <nobody@deepaffects-monitor.invalid>
 packed = ARCH=$(ARCH) VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)
 .PHONY: packages
 packages: export GOARCH := $(ARCH)
-packages: build telegraf ## Pack debs and rpms below .cache/packages (ARCH=arm64: for such a machine; MAINTAINER='Name <address>')
+packages: build telegraf ## Build debs and rpms below .cache/packages (optional: ARCH=arm64, MAINTAINER='Name <address>')
 	cd deploy/packages && GOARCH= go build -o ../../.cache/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 	$(packed) deploy/packages/build.sh
 
 .PHONY: package-test
-package-test: packages ## Pack again and compare; install, run, upgrade and purge the packages in a Debian of their own (needs root)
+package-test: packages ## Rebuild and compare the packages; install, run, upgrade and purge them in a separate Debian (needs root)
 	$(packed) deploy/packages/test-reproducible.sh
 	e2e/telegraf.sh
 	$(packed) deploy/packages/test.sh
 
 .PHONY: image-test
-image-test: ## Build the Dockerfile and run the image, with a podman of its own (needs root)
+image-test: ## Build the Dockerfile and run the image, with a separate podman (needs root)
 	deploy/image/test.sh
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove build output
 	rm -rf bin .cache

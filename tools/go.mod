@@ -1,4 +1,4 @@
-// Linters, apart from the project's own module so that they drag nothing into it.
+// Linters. A separate module, so that the project's own module does not depend on their dependencies.
 module github.com/deepaffects-monitor/deepaffects-monitor/tools
 
 go 1.26.0
