@@ -457,8 +457,14 @@ func wantConsistent(t *testing.T, sim *simulator.Simulator, stored measurements,
 	for _, m := range changed.FindAllStringSubmatch(logs, -1) {
 		observed[m[1]+" "+m[2]] = true
 	}
-	if n := len(stored["deepaffects_job"]); n != len(observed) || n == 0 {
-		t.Errorf("InfluxDB has %d state changes, the log %d", n, len(observed))
+	ends := 0 // the log has no other state changes
+	for _, point := range stored["deepaffects_job"] {
+		if code, _ := point["state_code"].(float64); code >= 2 {
+			ends++
+		}
+	}
+	if ends != len(observed) || ends == 0 {
+		t.Errorf("InfluxDB has %d ends of jobs, the log %d", ends, len(observed))
 	}
 	parts := make(map[string]int) // points of words and speakers, by measurement and job
 	for _, name := range []string{"deepaffects_word", "deepaffects_speaker"} {
@@ -483,10 +489,11 @@ func wantConsistent(t *testing.T, sim *simulator.Simulator, stored measurements,
 				t.Errorf("%s: %d points of %v words", id, n, words)
 			}
 		}
-		// Not every result with a number of speakers says who talks when.
+		// Not every result with a number of speakers says who talks when, and in a short
+		// one not every speaker has a turn.
 		if n, speakers := parts["deepaffects_speaker"+id], point["num_speakers"]; speakers != nil && n > 0 {
 			counted["speakers"]++
-			if float64(n) != speakers {
+			if s, _ := speakers.(float64); float64(n) > s {
 				t.Errorf("%s: %d points of %v speakers", id, n, speakers)
 			}
 		}
