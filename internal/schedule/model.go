@@ -122,9 +122,13 @@ type outcome struct {
 // under returns the logarithm of the outcome's likelihood under a log-logistic distribution, its derivative by the
 // median (the score of statistics), and the information that watching over this time is expected to bring.
 //
-// With s = σ(k(age−median)), and S = 1−s of those running at from: still running has likelihood S₁/S₀ and score
-// k(s₁−s₀); ended in between, (S₀−S₁)/S₀ and −k(1−s₁); ended right then, k·s₁S₁/S₀ and k(2s₁−1−s₀). The information of
-// a hazard h is ∫(∂ln h)²hS/S₀ = k²(S₀³−S₁³)/(3S₀), k²/3 over a whole life.
+// With s = σ(k(age−median)), and S = 1−s of those running at from:
+//   - still running has likelihood S₁/S₀ and score k(s₁−s₀);
+//   - ended in between, (S₀−S₁)/S₀ and −k(1−s₁);
+//   - ended right then, k·s₁S₁/S₀ and k(2s₁−1−s₀).
+//
+// The information of a hazard h is ∫(∂ln h)²hS/S₀ = k²(S₀³−S₁³)/(3S₀),
+// k²/3 over a whole life.
 func (o outcome) under(k, median float64) (likelihood, score, info float64) {
 	s0, s1 := sigmoid(k*(o.from-median)), sigmoid(k*(o.to-median))
 	S0, S1 := max(1-s0, 1e-9), max(1-s1, 1e-9)
