@@ -218,6 +218,8 @@ wrote() {
     grep -s -m 1 -- "$1" /var/log/telegraf/points && return
     sleep 0.2
   done
+  tail -n 3 /var/log/telegraf/points || true
+  journalctl --no-pager -n 20 -u telegraf
   fail "Telegraf did not write $1"
 }
 
@@ -235,7 +237,7 @@ done
 step 'the plugin in Telegraf'
 telegraf
 run
-wrote '^deepaffects,account=default.* pending=1i'
+wrote '^deepaffects,account=default.*[ ,]pending=1i'
 [ "$(ps -o user= -p "$(pgrep -f "^/usr/bin/$name ")")" = telegraf ] || fail 'it runs as another user'
 [ "$(stat -c %U $state/register.db)" = telegraf ] || fail 'another user owns the store'
 
@@ -246,7 +248,7 @@ cmp /tmp/good $conf
 owned $conf 'root:telegraf 640'
 sed -i '/request_ids/d' $conf
 start
-wrote '^deepaffects,account=default.* pending=1i'
+wrote '^deepaffects,account=default.*[ ,]pending=1i'
 ! journalctl --no-pager -u telegraf | grep very-secret-key || fail 'the key is in the journal'
 ! grep -rq very-secret-key $state || fail 'the key is in the state'
 systemctl stop telegraf
@@ -269,7 +271,7 @@ rpm -V --nodeps $name
 owned $conf 'root:telegraf 640'
 owned $state 'telegraf:telegraf 750'
 run
-wrote '^deepaffects,account=default.* pending=1i'
+wrote '^deepaffects,account=default.*[ ,]pending=1i'
 systemctl stop telegraf
 rpm -e --nodeps $name
 [ -s $state/register.db ] && [ -s $conf.rpmsave ]
