@@ -185,6 +185,10 @@ func (j *Jobs) reload() error {
 	if !loaded.totals.have(j.uncertain.all, &before.totals) {
 		j.putBack(j.uncertain)
 	}
+	if loaded.changes.number < before.changes.number {
+		// A face may still report the delivery of a number that it was shown.
+		loaded.changes.number, loaded.changes.at = before.changes.number, before.changes.at
+	}
 	j.uncertain = nil
 	j.committed.Store(loaded)
 	var events []Event

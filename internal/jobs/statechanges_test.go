@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -260,6 +261,30 @@ func TestTimingsOfStateChanges(t *testing.T) {
 		observe(t, j, end)
 		if n := len(j.StateChanges(1)[0].Timings); n != tt.want {
 			t.Errorf("%s: %d timings, want %d", tt.name, n, tt.want)
+		}
+	}
+}
+
+// Numbers are not used again after a commit of unknown outcome: a delivery that is repeated, since it returned an
+// error, removes nothing else.
+func TestNumbersAfterAnUnknownOutcome(t *testing.T) {
+	for _, stored := range []bool{false, true} {
+		m := newMemory(t)
+		j := open(t, m, options(keepStateChanges(100)))
+		register(t, j, start, "a", "b")
+		observe(t, j, hooked("a", jobs.Completed, start))
+		m.onCommit = func(*store.Batch) (bool, error) { return stored, errUnknown }
+		if err := j.Delivered([]uint64{1}); !errors.Is(err, store.ErrUnknown) {
+			t.Fatal(err)
+		}
+		m.onCommit = nil
+		observe(t, j, hooked("b", jobs.Failed, start))
+		if err := j.Delivered([]uint64{1}); err != nil {
+			t.Fatal(err)
+		}
+		wantUndelivered(t, j, "2 b failed")
+		if c := j.StateChanges(1); len(c) == 1 && !c[0].At.After(start) {
+			t.Errorf("stored %v: both state changes are at %s", stored, c[0].At)
 		}
 	}
 }
