@@ -345,7 +345,7 @@ func TestMissing(t *testing.T) {
 	wantFinished(t, j.Snapshot(start), 0, 0, 1)
 }
 
-// A lost job can still end, but it is counted as lost.
+// A lost job can still end, but it is counted as lost. Nothing was observed when it was given up.
 func TestLostJobEnds(t *testing.T) {
 	for _, state := range []jobs.State{jobs.Completed, jobs.Failed} {
 		j := open(t, nil, options(func(o *jobs.Options) { o.NotFoundGrace = 0 }))
@@ -362,7 +362,7 @@ func TestLostJobEnds(t *testing.T) {
 		s := j.Snapshot(start)
 		wantFinished(t, s, 0, 0, 1)
 		if job := s.Jobs[0]; job.ErrorCode != "code" || !job.FinishedAt.Equal(at(2*time.Minute)) ||
-			job.DetectionWindow != time.Minute || job.Statistics.Words != 4 || s.Counts[state] != 1 {
+			job.DetectionWindow != 2*time.Minute || job.Statistics.Words != 4 || s.Counts[state] != 1 {
 			t.Errorf("the job: %+v", job)
 		}
 		if n := s.Totals.Counter(jobs.Words); n != 4 {

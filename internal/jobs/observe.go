@@ -188,8 +188,8 @@ func (t *transaction) giveUp(j *Job, code string, now time.Time) {
 func (t *transaction) end(before, next *Job, o Observation) *Job {
 	lastPoll := cmp.Or(before.LastObserved, before.Start())
 	next.State, next.FinishedAt, next.ErrorCode = o.State, o.At, o.ErrorCode
+	next.DetectionWindow = max(o.At.Sub(lastPoll), 0)
 	if !before.State.Ended() {
-		next.DetectionWindow = max(o.At.Sub(lastPoll), 0)
 		t.counts.end(next)
 	}
 	if o.Result != nil {
