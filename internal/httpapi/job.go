@@ -51,7 +51,7 @@ func jobOf(account string, j *jobs.Job, next, now time.Time) job {
 		AudioSeconds: j.AudioSeconds,
 		Statistics:   j.Statistics,
 	}
-	if j.State.Ended() {
+	if j.State.Ended() && j.Started() {
 		window := j.DetectionWindow.Seconds()
 		shown.DurationSeconds, shown.DetectionWindowSeconds = &age, &window
 	}

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
@@ -105,6 +106,20 @@ func TestShow(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The start of a job that is known only from the webhook about its end is unknown.
+func TestShowAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := watch(t, nil, "a")
+		body := `{"request_id":"x","status":"Failed","response":null}`
+		if _, err := m.Accounts()[0].Webhook(io.NopCloser(strings.NewReader(body)), false); err != nil {
+			t.Fatal(err)
+		}
+		check(t, m.do("GET", "/api/v1/jobs/x", ""), 200, `{
+			"request_id":"x","account":"a","source":"webhook","state":"failed","error_code":"unknown",
+			"first_seen":"`+at(0)+`","last_observed":"`+at(0)+`","finished_at":"`+at(0)+`","age_seconds":0}`)
+	})
 }
 
 func TestShowBeforeTheFirstAnswer(t *testing.T) {
