@@ -12,9 +12,13 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// repeatInterval is how often the request IDs of the configuration are registered
-// again: an ended job is remembered for as long as its ID is named.
-const repeatInterval = time.Hour
+const (
+	// repeatInterval is how often the request IDs of the configuration are registered
+	// again: an ended job is remembered for as long as its ID is named.
+	repeatInterval = time.Hour
+	// retryInterval is how soon they are registered again if they could not be stored.
+	retryInterval = 5 * time.Second
+)
 
 // A registrar registers the jobs that sources name. *jobs.Jobs is one.
 type registrar interface {
@@ -33,7 +37,8 @@ type sources struct {
 	files                *source.Files // nil before start
 	config, follow, urls worker
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex                 // guards what follows
+	read    map[submission.Source]bool // as configured; nothing is kept of others
 	success map[submission.Source]time.Time
 	problem map[submission.Source]SourceProblem
 	looking map[submission.Source]chan struct{} // sources at start until they were read once; then it is closed
@@ -64,9 +69,23 @@ func (s *sources) start(with *settings) {
 		s.looking[submission.URL] = make(chan struct{})
 	}
 	s.mu.Unlock()
+	s.configure(with)
 	s.files, _ = source.NewFiles(with.config.RequestIDFiles, s.handler()) // prepare reports its error
 	s.follow.start(s.files.Run)
 	s.startOthers(with)
+}
+
+// configure notes which sources are read.
+func (s *sources) configure(with *settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.read = map[submission.Source]bool{
+		submission.Config: true,
+		submission.File:   len(with.config.RequestIDFiles) > 0,
+		submission.URL:    len(with.config.RequestIDURLs) > 0,
+	}
+	maps.DeleteFunc(s.success, func(from submission.Source, _ time.Time) bool { return !s.read[from] })
+	maps.DeleteFunc(s.problem, func(from submission.Source, _ SourceProblem) bool { return !s.read[from] })
 }
 
 func (s *sources) startOthers(with *settings) {
@@ -79,11 +98,13 @@ func (s *sources) startOthers(with *settings) {
 	s.urls.start(urls.Run)
 }
 
-// reload uses another configuration. Files are read on from where they were; the other sources are read again.
+// reload uses another configuration. Files are read on from where they were; the other sources are read again. A
+// source that is not configured any more leaves no problem and no success behind, which would look as if it failed.
 func (s *sources) reload(with *settings) {
 	if s.files == nil {
 		return
 	}
+	s.configure(with)
 	_ = s.files.SetPatterns(with.config.RequestIDFiles) // prepare reports its error
 	s.config.stop()
 	s.urls.stop()
@@ -98,15 +119,17 @@ func (s *sources) stop() {
 
 // repeat registers the jobs of the configuration at once, and from time to time.
 func (s *sources) repeat(ctx context.Context, jobs []submission.Job) {
-	ticker := time.NewTicker(repeatInterval)
-	defer ticker.Stop()
 	for {
+		wait := repeatInterval
 		err := s.register(submission.Config, jobs)
+		if err != nil {
+			wait = retryInterval
+		}
 		s.markLooked(submission.Config, err == nil)
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(wait):
 		}
 	}
 }
@@ -139,14 +162,16 @@ func (s *sources) note(from submission.Source, n int, err error) {
 	s.jobs.CountSourceErrors(from, n)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.problem[from] = SourceProblem{s.now(), err}
+	if s.read[from] {
+		s.problem[from] = SourceProblem{s.now(), err}
+	}
 }
 
 // markLooked notes that a source was read as a whole.
 func (s *sources) markLooked(from submission.Source, valid bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if valid {
+	if valid && s.read[from] {
 		s.success[from] = s.now()
 	}
 	if looked := s.looking[from]; looked != nil {

@@ -156,6 +156,28 @@ func TestSourceOfReload(t *testing.T) {
 	})
 }
 
+// A reload leaves nothing behind of a source that it removes: it would look as if it failed.
+func TestSourceRemovedByReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := newTestSources()
+		missing := filepath.Join(t.TempDir(), "missing")
+		s.start(sourceSettings(func(c *Config) {
+			c.RequestIDFiles, c.RequestIDURLs = []string{missing}, []string{"http://host.invalid/b"}
+		}))
+		pass(10 * time.Second)
+		if success, problems := s.state(); len(success) != 2 || len(problems) != 1 {
+			t.Fatalf("before: success %v, problems %v", success, problems)
+		}
+		s.reload(sourceSettings(func(*Config) {}))
+		pass(10 * time.Second)
+		success, problems := s.state()
+		if _, read := success[submission.Config]; !read || len(success) != 1 || len(problems) != 0 {
+			t.Errorf("after: success %v, problems %v", success, problems)
+		}
+		s.stop()
+	})
+}
+
 // What cannot be registered is counted and shown, tried again, and not logged.
 func TestSourcesWhileTheStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -180,7 +202,7 @@ func TestSourcesWhileTheStoreFails(t *testing.T) {
 		r.fail(nil)
 		r.take()
 		pass(time.Minute)
-		if got := fmt.Sprint(r.take()); got != "[file a]" {
+		if got := fmt.Sprint(r.take()); got != "[config b ? file a]" {
 			t.Errorf("registered %q when it works again", got)
 		}
 		s.stop()
