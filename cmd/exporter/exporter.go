@@ -72,19 +72,12 @@ func (e *exporter) handler() http.Handler {
 }
 
 func (e *exporter) metrics() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		exposition.New(e.collector), exposition.BuildInfo(), e.reloaded,
+	process := prometheus.NewRegistry()
+	process.MustRegister(
+		exposition.BuildInfo(), e.reloaded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	return promhttp.InstrumentMetricHandler(registry, promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog:                            slog.NewLogLogger(e.log.Handler(), slog.LevelError),
-		ErrorHandling:                       promhttp.ContinueOnError,
-		Registry:                            registry,
-		MaxRequestsInFlight:                 20,
-		EnableOpenMetrics:                   true,
-		EnableOpenMetricsTextCreatedSamples: true,
-	}))
+	return promhttp.InstrumentMetricHandler(process, exposition.New(e.collector, process).Handler(e.log))
 }
 
 func (e *exporter) serveHealthy(w http.ResponseWriter, _ *http.Request) {

@@ -20,17 +20,10 @@ func once(c *collector.Collector, stdout io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	polled := c.Once(ctx)
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(exposition.New(c), exposition.BuildInfo())
-	families, err := registry.Gather()
-	if err != nil {
-		return fmt.Errorf("gathering the metrics: %w", err)
-	}
-	encoder := expfmt.NewEncoder(stdout, expfmt.NewFormat(expfmt.TypeTextPlain))
-	for _, family := range families {
-		if err := encoder.Encode(family); err != nil {
-			return fmt.Errorf("printing the metrics: %w", err)
-		}
+	process := prometheus.NewRegistry()
+	process.MustRegister(exposition.BuildInfo())
+	if err := exposition.New(c, process).Write(stdout, expfmt.NewFormat(expfmt.TypeTextPlain)); err != nil {
+		return fmt.Errorf("printing the metrics: %w", err)
 	}
 	return polled
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/influxdata/telegraf/plugins/inputs"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
@@ -30,16 +32,21 @@ import (
 // histograms by their parts.
 type scrape map[string]float64
 
-func scraped(t *testing.T, c prometheus.Collector) scrape {
+func scraped(t *testing.T, c *collector.Collector) scrape {
 	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(c)
-	families, err := registry.Gather()
-	if err != nil {
+	var body bytes.Buffer
+	if err := exposition.New(c, prometheus.NewRegistry()).Write(&body, expfmt.FmtProtoDelim); err != nil {
 		t.Fatal(err)
 	}
 	s := make(scrape)
-	for _, f := range families {
+	decoder := expfmt.NewDecoder(&body, expfmt.FmtProtoDelim)
+	for {
+		f := new(dto.MetricFamily)
+		if err := decoder.Decode(f); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
 		for _, m := range f.Metric {
 			name := strings.TrimPrefix(f.GetName(), "deepaffects_")
 			for _, l := range m.Label {
@@ -250,7 +257,7 @@ func TestSameFiguresInBothFaces(t *testing.T) {
 			}
 			var s scrape
 			polled := payload(body).inCollector(t, requestID, func(c *collector.Collector) {
-				s = scraped(t, exposition.New(c))
+				s = scraped(t, c)
 			})
 			for _, m := range payload(body).inTelegraf(t, requestID, polled) {
 				for _, field := range m.FieldList() {

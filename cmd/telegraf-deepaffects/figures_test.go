@@ -17,7 +17,6 @@ import (
 	"github.com/influxdata/telegraf/logger"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
@@ -130,7 +129,7 @@ func showEverywhere(t *testing.T, body, id string) (f faces) {
 	logger.RedirectLogging(io.Discard)
 	config.DisableSecretProtection()
 	polled := payload(body).inCollector(t, id, func(c *collector.Collector) {
-		f.scrape = scraped(t, exposition.New(c))
+		f.scrape = scraped(t, c)
 		f.page = get(statuspage.New(c, "/metrics", ""), "/job?request_id="+id)
 		var job struct{ Statistics map[string]any }
 		text := get(httpapi.New(c, slog.New(slog.DiscardHandler), ""), "/api/v1/jobs/"+id)

@@ -1,7 +1,8 @@
 package exposition
 
 import (
-	"strings"
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,16 +29,23 @@ var catalogue = []struct {
 	{"The exporter itself", process},
 }
 
-// families are all rows of the catalogue.
-var families []*family
+var (
+	families []*family // all rows of the catalogue
+	perJob   []*family // those of single jobs, sorted by name
+)
 
 func init() {
 	for _, g := range catalogue {
 		families = append(families, g.families...)
 	}
 	for _, f := range families {
-		f.desc = f.describe(nil)
+		if f.job != nil {
+			perJob = append(perJob, f)
+		} else {
+			f.desc = f.describe()
+		}
 	}
+	slices.SortFunc(perJob, func(a, b *family) int { return cmp.Compare(a.name, b.name) })
 }
 
 // A kind is the type of a metric.
@@ -50,7 +58,7 @@ const (
 	kindSummary   kind = "summary"
 )
 
-// A family is one row of the catalogue: a metric and the function that sends its series. Exactly one of account, job,
+// A family is one row of the catalogue: a metric and the function that sends or writes its series. Exactly one of account, job,
 // reload and build is set, for the series of one account, of one job, or of the process.
 type family struct {
 	name      string // without the prefix
@@ -62,26 +70,23 @@ type family struct {
 	exemplars bool    // its buckets have exemplars
 
 	account func(*emitter, *collector.Snapshot)
-	job     func(*emitter, *job)
+	job     func(*series, *job)
 	reload  func(*Reload) float64
 	build   func(*emitter)
 
-	desc *prometheus.Desc
+	desc *prometheus.Desc // nil for those of single jobs
 }
 
-// describe returns the family's description with additional labels.
-func (f *family) describe(more []string) *prometheus.Desc {
+// describe returns the family's description.
+func (f *family) describe() *prometheus.Desc {
 	var names []string
-	switch {
-	case f.account != nil:
+	if f.account != nil {
 		names = []string{accountLabel}
-	case f.job != nil:
-		names = []string{accountLabel, requestIDLabel}
 	}
 	for _, l := range f.labels {
 		names = append(names, l.name)
 	}
-	return prometheus.NewDesc(prefix+f.name, f.help, append(names, more...), nil)
+	return prometheus.NewDesc(prefix+f.name, f.help, names, nil)
 }
 
 const accountLabel, requestIDLabel = "account", "request_id"
@@ -115,8 +120,7 @@ func (l *label) pair(value string) *dto.LabelPair {
 }
 
 func pair(name, value string) *dto.LabelPair {
-	value = strings.ToValidUTF8(value, "\ufffd")
-	return &dto.LabelPair{Name: &name, Value: &value}
+	return &dto.LabelPair{Name: &name, Value: new(valid(value))}
 }
 
 // seconds converts a time to seconds since 1970, to the millisecond; 0 for the zero time.

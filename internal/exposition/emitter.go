@@ -9,29 +9,15 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// An emitter sends the series of one family for one account or job at a time.
+// An emitter sends the series of one family for one account, or of the process, to the client library.
 type emitter struct {
 	to      chan<- prometheus.Metric
 	family  *family
 	desc    *prometheus.Desc
-	scope   []*dto.LabelPair       // account and request_id
-	more    []*dto.LabelPair       // the job labels
+	scope   []*dto.LabelPair       // the account
 	created *timestamppb.Timestamp // of counters and histograms
-}
-
-// sendJobs sends the series of every job of an account.
-func (e *emitter) sendJobs(a *account, jobLabels []string) {
-	for i := range a.jobs {
-		j := &a.jobs[i]
-		e.scope = j.scope
-		if e.family.jobLabels {
-			e.more = a.jobLabelPairs(j, jobLabels)
-		}
-		e.family.job(e, j)
-	}
 }
 
 // value sends a gauge or a counter with values of the family's labels.
@@ -53,33 +39,15 @@ func (e *emitter) histogram(h *histogram.Histogram, labels ...string) {
 	e.to <- s
 }
 
-// The quantiles of a summary, shared by all.
-var median, ninety, ninetyNine = .5, .9, .99
-
-// summary sends a distribution, unless it has no values.
-func (e *emitter) summary(d *transcript.Distribution) {
-	if d.Count == 0 {
-		return
-	}
-	s := e.sample(nil)
-	s.summary = &dto.Summary{SampleCount: new(uint64(d.Count)), SampleSum: &d.Sum, Quantile: []*dto.Quantile{
-		{Quantile: &median, Value: &d.P50},
-		{Quantile: &ninety, Value: &d.P90},
-		{Quantile: &ninetyNine, Value: &d.P99},
-	}}
-	e.to <- s
-}
-
 func (e *emitter) sample(labels []string) *sample {
-	if len(labels)+len(e.more) == 0 {
+	if len(labels) == 0 {
 		return &sample{desc: e.desc, labels: e.scope}
 	}
-	pairs := make([]*dto.LabelPair, 0, len(e.scope)+len(labels)+len(e.more))
+	pairs := make([]*dto.LabelPair, 0, len(e.scope)+len(labels))
 	pairs = append(pairs, e.scope...)
 	for i, value := range labels {
 		pairs = append(pairs, e.family.labels[i].pair(value))
 	}
-	pairs = append(pairs, e.more...)
 	slices.SortFunc(pairs, func(a, b *dto.LabelPair) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return &sample{desc: e.desc, labels: pairs}
 }
@@ -93,13 +61,12 @@ type sample struct {
 	// One of these is set.
 	gauge     *dto.Gauge
 	counter   *dto.Counter
-	summary   *dto.Summary
 	histogram *dto.Histogram
 }
 
 func (s *sample) Desc() *prometheus.Desc { return s.desc }
 
 func (s *sample) Write(m *dto.Metric) error {
-	m.Label, m.Gauge, m.Counter, m.Summary, m.Histogram = s.labels, s.gauge, s.counter, s.summary, s.histogram
+	m.Label, m.Gauge, m.Counter, m.Histogram = s.labels, s.gauge, s.counter, s.histogram
 	return nil
 }

