@@ -136,6 +136,7 @@ func (d *fixture) held() []string {
 func TestFilesLines(t *testing.T) {
 	long := strings.Repeat("x", submission.MaxEntryBytes+1)
 	object := `{"request_id": "o", "labels": {"x": "` + strings.Repeat("y", 200) + `"}}`
+	const notAnID = `not a request ID; if it is one, write {"request_id": "…"}`
 	for name, test := range map[string]struct {
 		content  string
 		ids      []string
@@ -166,7 +167,7 @@ func TestFilesLines(t *testing.T) {
 			content: "\ufeff" + object + strings.Repeat(" ", submission.MaxEntryBytes-len(object)) + "\r\nb\n",
 			ids:     ids("o", "b"),
 		},
-		"bracket in a line": {content: "a\n[b]\n", ids: ids("a", "[b]")},
+		"bracket in a line": {content: "a\n[b]\n", ids: ids("a"), problems: ids("f:2: " + notAnID)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			follow(t, func(d *fixture) { d.write("f", test.content) }, func(d *fixture) {
@@ -281,8 +282,8 @@ func TestFilesRotate(t *testing.T) {
 			d.write("f", "")
 		}, nil},
 		"truncated, and longer than before": {"f", func(d *fixture) {
-			d.write("f", "b\nlonger than before\n")
-		}, ids("b", "longer than before")},
+			d.write("f", "b\nlonger-than-before\n")
+		}, ids("b", "longer-than-before")},
 		"replaced in place by as much": {"f", func(d *fixture) {
 			d.write("f", "other\n")
 			d.touch("f", 1)
@@ -390,9 +391,9 @@ func TestFilesDocument(t *testing.T) {
 				d.expect(ids("a", "b"), nil, true)
 				d.pass(3 * every)
 				d.expect(nil, nil, true)
-				d.write("f", `["b", "c", "d and more to make it longer than it was"]`)
+				d.write("f", `["b", "c", "d-and-more-to-make-it-longer"]`)
 				d.pass(every)
-				d.expect(ids("b", "c", "d and more to make it longer than it was"), nil, true)
+				d.expect(ids("b", "c", "d-and-more-to-make-it-longer"), nil, true)
 				d.write("f", `["secret`)
 				d.pass(every)
 				d.expect(nil, ids(d.path("f")+": entry 1: invalid JSON at byte 8"), false)

@@ -18,12 +18,23 @@ type entry struct {
 	SubmittedAt string `json:"submitted_at"`
 }
 
-// target returns what to unmarshal JSON of this kind into: an object, or an ID as a string.
-func (e *entry) target(kind jsontext.Kind) any {
+// parseEntry parses an object, or an ID as a JSON string, which decode unmarshals.
+func parseEntry(kind jsontext.Kind, decode func(any) error) (Job, error) {
 	if kind == '"' {
-		return &e.RequestID
+		var id string
+		if err := decode(&id); err != nil {
+			return Job{}, jsonError(err)
+		}
+		if err := checkUnnamed(id); err != nil {
+			return Job{}, err
+		}
+		return Job{RequestID: id}, nil
 	}
-	return e
+	var e entry
+	if err := decode(&e); err != nil {
+		return Job{}, jsonError(err)
+	}
+	return e.job()
 }
 
 func (e *entry) job() (Job, error) {
@@ -50,22 +61,23 @@ func (e *entry) job() (Job, error) {
 // not quote the line.
 func ParseLine(line []byte) (job Job, ok bool, err error) {
 	line = bytes.TrimSpace(line)
-	var e entry
 	switch {
 	case len(line) == 0 || line[0] == '#':
 		return Job{}, false, nil
 	case len(line) > MaxEntryBytes:
-		return Job{}, false, fmt.Errorf("longer than %d bytes", MaxEntryBytes)
+		return Job{}, false, errTooLong
 	case line[0] == '{' || line[0] == '"': // jq writes a string without -r
-		if err := json.Unmarshal(line, e.target(jsontext.Kind(line[0]))); err != nil {
-			return Job{}, false, jsonError(err)
-		}
-	default:
-		e.RequestID = string(line)
+		job, err = parseEntry(jsontext.Kind(line[0]), func(to any) error { return json.Unmarshal(line, to) })
+		return job, err == nil, err
 	}
-	job, err = e.job()
-	return job, err == nil, err
+	id := string(line)
+	if err := checkLine(id); err != nil {
+		return Job{}, false, err
+	}
+	return Job{RequestID: id}, true, nil
 }
+
+var errTooLong = fmt.Errorf("longer than %d bytes", MaxEntryBytes)
 
 // ErrEmpty is the error for a document without an entry.
 var ErrEmpty = errors.New("no job: send an object with request_id, an array of such objects, or one per line")
@@ -95,17 +107,52 @@ func ParseJSON(r io.Reader, maxEntries int) ([]Job, error) {
 		if n > maxEntries {
 			return nil, fmt.Errorf("%w: more than %d", ErrTooMany, maxEntries)
 		}
-		var e entry
-		if err := json.UnmarshalDecode(dec, e.target(kind)); err != nil {
-			return nil, fmt.Errorf("entry %d: %w", n, jsonError(err))
-		}
-		job, err := e.job()
+		job, err := parseEntry(kind, func(to any) error { return json.UnmarshalDecode(dec, to) })
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", n, err)
 		}
 		jobs = append(jobs, job)
 	}
 }
+
+// ParseList parses a JSON array of objects and IDs as ParseJSON does, but an invalid entry
+// does not end it: skip is called with its error. Names that are there twice, and bytes that
+// are not UTF-8, make only their entry invalid. The jobs before an error are valid.
+func ParseList(r io.Reader, maxEntries int, skip func(error)) (jobs []Job, err error) {
+	dec := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, jsonError(err)
+	}
+	for n := 1; ; n++ {
+		kind := dec.PeekKind()
+		if kind == jsontext.KindInvalid || kind == jsontext.KindEndArray {
+			return jobs, end(dec, kind == jsontext.KindEndArray, n)
+		}
+		if n > maxEntries {
+			return jobs, fmt.Errorf("%w: more than %d", ErrTooMany, maxEntries)
+		}
+		value, err := dec.ReadValue()
+		if err != nil {
+			return jobs, fmt.Errorf("entry %d: %w", n, jsonError(err))
+		}
+		var job Job
+		switch {
+		case len(value) > MaxEntryBytes:
+			err = errTooLong
+		case kind != '{' && kind != '"':
+			err = errKind
+		default:
+			job, err = parseEntry(kind, func(to any) error { return json.Unmarshal(value, to) })
+		}
+		if err != nil {
+			skip(fmt.Errorf("entry %d: %w", n, err))
+			continue
+		}
+		jobs = append(jobs, job)
+	}
+}
+
+var errKind = errors.New("neither an object nor a string")
 
 // end returns nil if the document ends where the n-th entry would start: after the end of
 // its array, if it is one.
@@ -129,7 +176,7 @@ func end(dec *jsontext.Decoder, ofArray bool, n int) error {
 	case err != nil:
 		return fmt.Errorf("entry %d: %w", n, jsonError(err))
 	}
-	return fmt.Errorf("entry %d: neither an object nor a string", n)
+	return fmt.Errorf("entry %d: %w", n, errKind)
 }
 
 // A ReadError is an error of the reader, such as an *http.MaxBytesError: the document may

@@ -108,12 +108,13 @@ func TestParseLine(t *testing.T) {
 			}
 		})
 	}
+	const notAnID = `not a request ID; if it is one, write {"request_id": "…"}`
 	for name, test := range map[string]struct{ line, id, err string }{
 		"ID":               {line: "a", id: "a"},
 		"ID between space": {line: " \ta\r\n", id: "a"},
 		"ID as JSON":       {line: `"a" `, id: "a"},
-		"escaped ID":       {line: `"\"a\""`, id: `"a"`},
-		"quote within":     {line: `a"b"`, id: `a"b"`},
+		"escaped ID":       {line: `"\u0061"`, id: "a"},
+		"quote within":     {line: `a"b"`, err: notAnID},
 		"comma behind":     {line: `"secret",`, err: "invalid JSON at byte 8"},
 		"blank":            {line: " \r\n"},
 		"comment":          {line: " # secret"},
@@ -198,6 +199,100 @@ func TestParseJSON(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.ids, ids); diff != "" {
 				t.Errorf("IDs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A bad entry of a list does not end it, and a list that breaks off keeps what came before.
+func TestParseList(t *testing.T) {
+	const wrong, kind = " has a value of the wrong type", "neither an object nor a string"
+	for name, test := range map[string]struct {
+		list    string
+		ids     []string
+		skipped []string
+		err     string
+	}{
+		"empty":     {list: `[]`},
+		"all valid": {list: `["a",{"request_id":"b"}]`, ids: []string{"a", "b"}},
+		"null ID": {
+			list: `["a",{"request_id":null},"b"]`, ids: []string{"a", "b"},
+			skipped: []string{"entry 2: the request ID is empty"},
+		},
+		"other kind": {
+			list: `[1,"a",null,true,["secret"],"b"]`, ids: []string{"a", "b"},
+			skipped: []string{"entry 1: " + kind, "entry 3: " + kind, "entry 4: " + kind, "entry 5: " + kind},
+		},
+		"no ID": {
+			list: `["a",{},"b"]`, ids: []string{"a", "b"}, skipped: []string{"entry 2: the request ID is empty"},
+		},
+		"empty ID": {list: `["","a"]`, ids: []string{"a"}, skipped: []string{"entry 1: the request ID is empty"}},
+		"number": {
+			list: `[{"request_id":["secret"]},"a"]`, ids: []string{"a"}, skipped: []string{"entry 1: request_id" + wrong},
+		},
+		"bad time": {
+			list: `[{"request_id":"secret","submitted_at":"secret"},"a"]`, ids: []string{"a"},
+			skipped: []string{`entry 1: submitted_at is not a time like "2026-11-23T18:00:00Z"`},
+		},
+		"bad label": {
+			list: `[{"request_id":"a","labels":{"x":{}}},"b"]`, ids: []string{"b"},
+			skipped: []string{"entry 1: labels" + wrong},
+		},
+		"not UTF-8": {
+			list: "[\"secret\xff\",\"a\"]", ids: []string{"a"}, skipped: []string{"entry 1: invalid JSON at byte 7"},
+		},
+		"surrogate": {
+			list: `["secret\ud800","a"]`, ids: []string{"a"}, skipped: []string{"entry 1: invalid JSON at byte 7"},
+		},
+		"name twice": {
+			list: `[{"request_id":"secret","request_id":"b"},"a"]`, ids: []string{"a"},
+			skipped: []string{"entry 1: invalid JSON at byte 23"},
+		},
+		"control": {
+			list: `["a\u0000","b"]`, ids: []string{"b"},
+			skipped: []string{"entry 1: the request ID contains a non-printable character"},
+		},
+		"too long": {
+			list: `["` + strings.Repeat("x", 129) + `","b"]`, ids: []string{"b"},
+			skipped: []string{"entry 1: the request ID is longer than 128 characters"},
+		},
+		"far too long": {
+			list: `["` + strings.Repeat("x", 1<<16) + `","b"]`, ids: []string{"b"},
+			skipped: []string{"entry 1: longer than 65536 bytes"},
+		},
+		"header": {
+			list: `["request_id","b"]`, ids: []string{"b"},
+			skipped: []string{"entry 1: " + `not a request ID; if it is one, write {"request_id": "…"}`},
+		},
+		"cut off": {
+			list: `["a",{"request_id":"b"},"secret`, ids: []string{"a", "b"}, err: "entry 3: invalid JSON at byte 31",
+		},
+		"no value": {list: `["a",,"b"]`, ids: []string{"a"}, err: "entry 2: invalid JSON at byte 5"},
+		"NaN": {
+			list: `["a",{"request_id":"b","audio_seconds":NaN}]`, ids: []string{"a"},
+			err: "entry 2: invalid JSON at byte 39",
+		},
+		"trailing data": {list: `["a"] secret`, ids: []string{"a"}, err: "trailing data after the array"},
+		"too many": {
+			list: `["a","b","c","d","e","f","g"]`, ids: []string{"a", "b", "c", "d", "e", "f"},
+			err: "too many entries: more than 6",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var skipped []string
+			jobs, err := submission.ParseList(strings.NewReader(test.list), 6, func(err error) {
+				skipped = append(skipped, err.Error())
+			})
+			checkError(t, err, test.err)
+			var ids []string
+			for _, job := range jobs {
+				ids = append(ids, job.RequestID)
+			}
+			if diff := cmp.Diff(test.ids, ids); diff != "" {
+				t.Errorf("IDs (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.skipped, skipped); diff != "" {
+				t.Errorf("skipped (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -65,8 +65,9 @@ const (
 
 var apiNamePattern = regexp.MustCompile(`^[a-z0-9_]+$`)
 
-// CheckRequestID returns why a request ID is invalid. The error does not quote it, because
-// it may hold anything.
+// CheckRequestID returns why a text that is named a request ID is invalid. The error does
+// not quote it, because it may hold anything. The vendor accepts nearly any text as an ID
+// of the caller, so only what cannot be meant is refused.
 func CheckRequestID(id string) error {
 	switch {
 	case id == "":
@@ -79,9 +80,51 @@ func CheckRequestID(id string) error {
 		return errors.New("the request ID contains a non-printable character")
 	case strings.TrimSpace(id) != id:
 		return errors.New("the request ID begins or ends with a space")
+	case strings.Contains(id, "…"):
+		return errors.New("the request ID is a placeholder of the documentation; put the ID of a job in its place")
 	}
 	return nil
 }
+
+// checkLine returns why a line that is not JSON is not taken for a request ID. It accepts
+// the letters, digits and marks that need no escaping in a URL: UUIDs, hexadecimal numbers,
+// and IDs that programs make. Log lines, CSV, markup, paths and assignments have other
+// characters. Each such line would otherwise become a job, whose polls use the quota.
+func checkLine(line string) error {
+	err := checkUnnamed(line)
+	if err == nil && (!unreserved.MatchString(line) || !strings.ContainsFunc(line, isLetterOrDigit)) {
+		err = errNotAnID
+	}
+	return err
+}
+
+// checkUnnamed returns why a text that nothing names a request ID is not taken for one.
+func checkUnnamed(text string) error {
+	if err := CheckRequestID(text); err != nil {
+		return err
+	}
+	if notAnID.MatchString(text) {
+		return errNotAnID
+	}
+	return nil
+}
+
+func isLetterOrDigit(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+var errNotAnID = errors.New(`not a request ID; if it is one, write {"request_id": "…"}`)
+
+var (
+	unreserved = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
+	notAnID    = regexp.MustCompile(`(?i)^(?:` + strings.Join([]string{
+		// Headers of tables.
+		`(?:deepaffects|request|req|job|call|transaction)?[._-]?(?:id|uuid|guid)s?`, `requests?`, `apis?`,
+		// Values that programs print for nothing, and other words.
+		`null`, `nil`, `none`, `nan`, `undefined`, `true`, `false`, `eof`, `errors?`, `killed`, `terminated`, `aborted`,
+		// Dates, with or without a time; versions, addresses and other numbers with a dot.
+		`\d{4}[.-]\d{1,2}[.-]\d{1,2}(?:[T_.-]?\d{2}[.-]?\d{2}(?:[.-]?\d{2}(?:\.\d+)?)?Z?)?`,
+		`\d{1,2}[.-](?:\d{1,2}|[a-z]{3})[.-]\d{2,4}`, `\d{8}T\d{4,6}Z?`, `-?v?\d*(?:\.\d+)+`,
+	}, "|") + `)$`)
+)
 
 // APIName returns the short name of an API for labels: the last element of the path that the
 // vendor calls it by, such as `/audio/generic/api/v1/async/analytics/interaction`. A name

@@ -1,6 +1,8 @@
 package submission_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -34,6 +36,7 @@ func checkError(t *testing.T, err error, want string) {
 }
 
 func TestCheckRequestID(t *testing.T) {
+	const placeholder = "the request ID is a placeholder of the documentation; put the ID of a job in its place"
 	for name, test := range map[string]struct{ id, want string }{
 		"UUID":         {"8bdd983a-c6bd-4159-982d-6a2471406d62", ""},
 		"space within": {"call 7", ""},
@@ -48,10 +51,70 @@ func TestCheckRequestID(t *testing.T) {
 		"direction mark":      {"sec\u202eret", "the request ID contains a non-printable character"},
 		"begins with a space": {" secret", "the request ID begins or ends with a space"},
 		"ends with a space":   {"secret ", "the request ID begins or ends with a space"},
+		"other marks":         {`<tenant>/call:7 (a) {c} "d"`, ""},
+		"dots":                {"...", ""},
+		"ellipsis":            {"…", placeholder},
+		"with an ellipsis":    {"8bdd983a-…", placeholder},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkError(t, submission.CheckRequestID(test.id), test.want)
 		})
+	}
+}
+
+// A text that nothing names a request ID is one only if it looks like one.
+func TestUnnamedIDs(t *testing.T) {
+	for _, id := range []string{
+		"8bdd983a-c6bd-4159-982d-6a2471406d62", "8BDD983A-C6BD-4159-982D-6A2471406D62", "8bdd983ac6bd4159982d6a2471406d62",
+		"0x8bdd983a", "01JDZ3K8XN2V5W6Y7Z8A9B0C1D", "V1StGXR8_Z5jdHi6B-myT", "-hi_9", "507f1f77bcf86cd799439011",
+		"12345", "7",
+		"a", "call-7", "call_7", "call.7", "CALL~7", "calls-2026-11-29-7", "tenant.call-7", "call-7.wav", "id-7",
+		"request_id_7",
+		"error-7", "api7", "nullable", "1.2.3-a", "2026-11-29-a", "job-a",
+	} {
+		if job, ok, err := submission.ParseLine([]byte(id)); job.RequestID != id || !ok || err != nil {
+			t.Errorf("the line %q: %+v, %v, %v", id, job, ok, err)
+		}
+		if jobs, err := submission.ParseJSON(strings.NewReader(`["`+id+`"]`), 1); len(jobs) != 1 || err != nil {
+			t.Errorf("the string %q: %+v, %v", id, jobs, err)
+		}
+	}
+	for _, text := range []string{
+		"request_id", "Request-ID", "REQUESTID", "request_ids", "id", "IDs", "uuid", "job_id", "api", "requests",
+		"request_id,api", "run-1,asr", "run-1;asr", "run-1\tasr", "run-1 asr", "run-1|asr", "run-1 # trailing",
+		"; comment", "// comment", "-- comment", "rem comment", "/* comment */", "<!-- comment -->",
+		"Traceback (most recent call last):", "Error:", "error: no such file", "Killed", "[error]", "[section]",
+		"<html><body>502</body></html>", "</body>", "<id>run-1</id>", "&nbsp;",
+		"root:x:0:0:root:/root:/bin/bash", "adm:x:4:syslog", "/var/lib/calls/run-1", `C:\calls\run-1`,
+		"https://example.com/run-1",
+		"name@example.com", "KEY=value", "API_KEY=", "key:", "key: value", "- run-1", "* run-1", "> run-1", "run-1:",
+		"a=b&c=d",
+		"}", "{}", "],", "[", "(3 rows)", "---", "...", "…", "+----+", "| id |", "========", "_", "~", `\N`, "%s",
+		"$ID", "${ID}", "{{ id }}",
+		"<request-id>", "null", "NULL", "None", "undefined", "NaN", "true", "n/a",
+		"2026-11-29", "2026.11.29", "29.11.2026", "11-29-2026", "29-Nov-2026", "2026-11-29T08:09:25Z", "20261129T080925Z",
+		"2026-11-29T080925Z", "2026-11-29_08-09-25", "08:09:25", "Sun Nov 29 08:09:25 UTC 2026", "0.93", "-1.5", ".5",
+		"1.2.3", "v1.2.3",
+		"192.168.0.1", "::1", "-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC+/Kcw", "aGVsbG8=", "a*b",
+		"a?b",
+		"sch\u00f6n", "run\u00a01", "\u201crun-1\u201d", "'run-1'", "`run-1`", "run-1\x00", "run\x1b[0m-1", "\ufffd",
+	} {
+		if job, ok, err := submission.ParseLine([]byte(text)); ok || err == nil {
+			t.Errorf("the line %q: %+v, %v", text, job, err)
+		}
+	}
+	// In quotes, an ID may have any character.
+	for text, want := range map[string]bool{
+		"call 7": true, "a/b": true, "100%": true, "schön": true, "key=value": true,
+		"request_id": false, "ID": false, "null": false, "2026-11-29": false, "0.93": false, "…": false, "a\nb": false,
+	} {
+		line, _ := json.Marshal(text)
+		if job, ok, err := submission.ParseLine(line); ok != want {
+			t.Errorf("the line %s: %+v, %v", line, job, err)
+		}
+		if jobs, err := submission.ParseJSON(bytes.NewReader(line), 1); (err == nil) != want {
+			t.Errorf("the string %s: %+v, %v", line, jobs, err)
+		}
 	}
 }
 
