@@ -37,9 +37,10 @@ type accountStatus struct {
 
 // trouble is why the API is not polled, or what is wrong with its responses.
 type trouble struct {
-	Outcome string `json:"outcome,omitzero"` // of the last request; absent where the key cannot be read
-	Error   string `json:"error"`
-	Until   moment `json:"until,omitzero"` // when polling resumes
+	Outcome   string `json:"outcome,omitzero"`    // of the last request; absent where the key cannot be read
+	ErrorCode string `json:"error_code,omitzero"` // with which the API refused the last request
+	Error     string `json:"error"`
+	Until     moment `json:"until,omitzero"` // when polling resumes
 }
 
 // quota is one window of the quota. Limit and Left are null if it is unlimited.
@@ -98,7 +99,7 @@ func accountOf(account *collector.Account) accountStatus {
 		NextPolls:   []poll{},
 	}
 	if t := snapshot.API.Trouble; t != nil {
-		s.Trouble = &trouble{Error: t.Err.Error(), Until: momentOf(t.Until)}
+		s.Trouble = &trouble{ErrorCode: t.ErrorCode, Error: t.Err.Error(), Until: momentOf(t.Until)}
 		if !t.NoKey {
 			s.Trouble.Outcome = t.Outcome.String()
 		}

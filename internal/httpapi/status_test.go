@@ -60,6 +60,22 @@ func TestStatus(t *testing.T) {
 	})
 }
 
+// The status has the code with which the API refuses requests, and nothing of its text.
+func TestStatusOfARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := collector.DefaultConfig()
+		c.APIKey, c.RequestIDs = key, []string{"r"}
+		const refusal = `{"fault": {"fault_string": "Alice called", "detail": {"errorcode": "oauth.v2.InvalidApiKey"}}}`
+		m := watchConfigs(t, vendor{"r": refusal}, []collector.Config{c})
+		_ = m.Once(t.Context()) // fails because the request is refused
+		text := m.do("GET", "/api/v1/status", "").Body.String()
+		if !strings.Contains(text, `"trouble":{"outcome":"unauthorized","error_code":"oauth.v2.InvalidApiKey",`) ||
+			strings.Contains(text, "Alice") {
+			t.Errorf("the status is %s", text)
+		}
+	})
+}
+
 // The status has the errors of the API, the key and sources.
 func TestStatusErrors(t *testing.T) {
 	ids := filepath.Join(t.TempDir(), "calls.ids")

@@ -57,9 +57,10 @@ func (c *Client) Close() { (&http.Client{Transport: c.config.Transport}).CloseId
 type Answer struct {
 	Outcome    Outcome
 	State      State              // with outcome OK
-	ErrorCode  string             // of a failed job, with state Failed
+	ErrorCode  string             // of a failed job, with state Failed; or of a refusal
 	Result     *transcript.Result // with state Completed; nil if there is nothing to measure
-	RetryAfter time.Duration      // the wait that the API asks for; 0: none
+	HTTPStatus int                // of a refusal; else 0
+	RetryAfter time.Duration      // the wait that the API asks for, at most a day; 0: none
 	Err        error              // the reason for another outcome than OK, without key, query and content
 }
 
@@ -69,7 +70,8 @@ const queuedDelay = 3 * time.Minute
 // Status polls one job with an API key. It uses one request of the quota.
 func (c *Client) Status(ctx context.Context, key, requestID string) Answer {
 	answer := c.poll(ctx, key, requestID)
-	if key != "" && strings.Contains(answer.ErrorCode, key) {
+	// A gateway may echo the key.
+	if key != "" && strings.Contains(strings.ToLower(answer.ErrorCode), strings.ToLower(key)) {
 		answer.ErrorCode = OtherErrorCode
 	}
 	return answer
@@ -117,15 +119,17 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 	// The rest is read, up to a limit, so that the connection can be reused.
 	_, _ = io.CopyN(io.Discard, content, maxRefusalSize)
 
-	retryAfter := retryAfter(resp.Header.Get("Retry-After"))
+	retryAfter := retryAfter(resp.Header)
 	var readErr *readError
 	refused := func(code string) Answer {
-		// The error omits the code, as a gateway may echo the key in it.
 		err := fmt.Errorf("the API answered HTTP %d", resp.StatusCode)
 		if isStatus {
 			err = fmt.Errorf("%w with a fault in place of a status", err)
 		}
-		return Answer{Outcome: refusal(resp.StatusCode, code), RetryAfter: retryAfter, Err: err}
+		return Answer{
+			Outcome: refusal(resp.StatusCode, code), ErrorCode: code, HTTPStatus: resp.StatusCode,
+			RetryAfter: retryAfter, Err: err,
+		}
 	}
 	switch {
 	case !b.hasStatus && b.errorCode == "queued": // with any HTTP status; the API knows the job
@@ -171,15 +175,22 @@ func failure(err error) Answer {
 	return Answer{Outcome: Network, Err: fmt.Errorf("polling the API: %w", outbound.Cause(err))}
 }
 
-// retryAfter parses the Retry-After header: seconds or a date (RFC 9110, 10.2.3).
-func retryAfter(value string) time.Duration {
+// retryAfter parses the header Retry-After: seconds, or a date (RFC 9110, 10.2.3), which is compared with the date
+// of the response, since the clock here may differ.
+func retryAfter(h http.Header) time.Duration {
 	const longest = 24 * time.Hour
+	value := h.Get("Retry-After")
 	// ParseUint returns the maximum with ErrRange.
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
 		return min(time.Duration(seconds)*time.Second, longest)
 	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(time.Until(at), 0), longest)
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
 	}
-	return 0
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return min(max(at.Sub(now), 0), longest)
 }

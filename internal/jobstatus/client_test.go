@@ -99,7 +99,7 @@ func ask(t *testing.T, c *jobstatus.Client) jobstatus.Answer {
 	if (a.Outcome == jobstatus.OK) != (a.Err == nil) {
 		t.Errorf("outcome %v with error %v", a.Outcome, a.Err)
 	}
-	checkSecret(t, a, key, url.QueryEscape(requestID), "apikey")
+	checkSecret(t, a, key, url.QueryEscape(requestID), "apikey=")
 	return a
 }
 
@@ -224,7 +224,7 @@ func TestOutcomes(t *testing.T) {
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%d %.60s", test.status, test.body), func(t *testing.T) {
 			got := ask(t, serve(t, say(test.status, test.body)))
-			got.Err = nil
+			got = withoutRefusal(got)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -232,22 +232,44 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// withoutRefusal leaves out what TestWhatARefusalSays checks.
+func withoutRefusal(a jobstatus.Answer) jobstatus.Answer {
+	a.Err = nil
+	if a.Outcome != jobstatus.OK {
+		a.ErrorCode, a.HTTPStatus = "", 0
+	}
+	return a
+}
+
 // A fault in place of a status is told from an HTTP status that refuses: HTTP 200
-// alone would explain nothing.
+// alone would explain nothing. The code of a fault is told if it looks like one, and
+// has no key in it.
 func TestWhatARefusalSays(t *testing.T) {
-	const fault = `{"fault": {"fault_string": "SECRET", "detail": {"error_code": "x"}}}`
+	fault := func(code string) string {
+		return fmt.Sprintf(`{"fault": {"fault_string": "SECRET", "detail": {"error_code": %q}}}`, code)
+	}
 	for _, test := range []struct {
-		status     int
-		body, want string
+		status         int
+		body           string
+		err, errorCode string
 	}{
-		{200, fault, "the API answered HTTP 200 with a fault in place of a status"},
-		{202, fault, "the API answered HTTP 202 with a fault in place of a status"},
-		{200, `{}`, "malformed: not a status"},
-		{401, fault, "the API answered HTTP 401"},
-		{503, "", "the API answered HTTP 503"},
+		{200, fault("x"), "the API answered HTTP 200 with a fault in place of a status", "x"},
+		{202, fault("x"), "the API answered HTTP 202 with a fault in place of a status", "x"},
+		{200, `{}`, "malformed: not a status", ""},
+		{401, fault("oauth.v2.InvalidApiKey"), "the API answered HTTP 401", "oauth.v2.InvalidApiKey"},
+		{429, fault("a sentence that tells of a call"), "the API answered HTTP 429", jobstatus.OtherErrorCode},
+		{429, fault("x." + key), "the API answered HTTP 429", jobstatus.OtherErrorCode},
+		{429, fault("x." + strings.ToUpper(key)), "the API answered HTTP 429", jobstatus.OtherErrorCode},
+		{429, fault(strings.Repeat("x", 97)), "the API answered HTTP 429", jobstatus.OtherErrorCode},
+		{503, "", "the API answered HTTP 503", ""},
 	} {
-		if a := ask(t, serve(t, say(test.status, test.body))); a.Err == nil || a.Err.Error() != test.want {
-			t.Errorf("HTTP %d %s: error %v, want %s", test.status, test.body, a.Err, test.want)
+		a := ask(t, serve(t, say(test.status, test.body)))
+		if a.Err == nil || a.Err.Error() != test.err || a.ErrorCode != test.errorCode {
+			t.Errorf("HTTP %d %s: error code %q, error %v; want %q, %s",
+				test.status, test.body, a.ErrorCode, a.Err, test.errorCode, test.err)
+		}
+		if a.Outcome != jobstatus.Malformed && a.HTTPStatus != test.status {
+			t.Errorf("HTTP %d %s: status %d", test.status, test.body, a.HTTPStatus)
 		}
 	}
 }
@@ -266,7 +288,7 @@ func TestPayloadsAsAnswers(t *testing.T) {
 			if want.Outcome == jobstatus.OK {
 				want.State, want.ErrorCode, want.Result = body.State, body.FaultCode, body.Result
 			}
-			got.Err = nil
+			got = withoutRefusal(got)
 			if diff := cmp.Diff(want, got, equal); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -285,10 +307,10 @@ func TestOutcomeNames(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
-	inBubble := func(t *testing.T, status int, body, retryAfter string) time.Duration {
+	inBubble := func(t *testing.T, status int, body, retryAfter string, date ...string) time.Duration {
 		return ask(t, client(t, "http://api.invalid", roundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{
-				StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}},
+				StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}, "Date": date},
 				Body: io.NopCloser(strings.NewReader(body)),
 			}, nil
 		}))).RetryAfter
@@ -306,6 +328,10 @@ func TestRetryAfter(t *testing.T) {
 					t.Errorf("HTTP %d with Retry-After %q: %v, want %v", status, value, got, want)
 				}
 			}
+		}
+		// The clock of the API differs from the one here.
+		if got := inBubble(t, 503, "", date(3*time.Hour+time.Minute), date(3*time.Hour)); got != time.Minute {
+			t.Errorf("a minute after the response's date: %v", got)
 		}
 		queued := `{"fault": {"error_code": "queued"}}`
 		if got := inBubble(t, 200, queued, "600"); got != 10*time.Minute {

@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 )
 
 // A consequence is what follows from an outcome that is not OK. A longer delay that
-// the API asks for replaces each of the waits.
+// the API asks for (Retry-After) replaces each of the waits, up to maxPause.
 type consequence struct {
 	// job is the minimum time before the job is polled again.
 	job time.Duration
@@ -17,7 +18,7 @@ type consequence struct {
 	pause, maxPause time.Duration
 	// patience is the number of such outcomes in a row that affect only their jobs.
 	patience int
-	// quota means that the scheduler sets the pause.
+	// quota means that the scheduler sets the pause, also above maxPause.
 	quota bool
 }
 
@@ -30,8 +31,8 @@ var consequences = [len(jobstatus.Outcomes)]consequence{
 	// A new key ends the pause.
 	jobstatus.Unauthorized: {pause: 5 * time.Minute, maxPause: time.Hour},
 	// Another client may be using the same key.
-	jobstatus.RateLimited: {quota: true},
-	jobstatus.OverQuota:   {quota: true},
+	jobstatus.RateLimited: {quota: true, maxPause: 15 * time.Minute},
+	jobstatus.OverQuota:   {quota: true, maxPause: time.Hour},
 	// The API or the network is down, and each attempt may cost a request of the quota.
 	jobstatus.ServerError: {pause: 10 * time.Second, maxPause: 15 * time.Minute},
 	jobstatus.Timeout:     {pause: 10 * time.Second, maxPause: 15 * time.Minute},
@@ -45,6 +46,10 @@ var consequences = [len(jobstatus.Outcomes)]consequence{
 // in flight again: if the API is still down, they would all fail and all count against the quota.
 const recoveryRequests = 10
 
+// maxAsked is the longest wait that the API can ask for with a good response. Longer ones are mistakes, or cost more
+// in late ends than the requests that they save.
+const maxAsked = 15 * time.Minute
+
 // maxDoublings keeps the shift of a pause from overflowing.
 const maxDoublings = 16
 
@@ -52,9 +57,8 @@ const maxDoublings = 16
 type breaker struct {
 	mu sync.Mutex // guards everything below
 
-	polled      bool              // there was a response
-	outcome     jobstatus.Outcome // of the last response
-	err         error             // of the last response
+	polled      bool             // there was a response
+	last        jobstatus.Answer // the last response, without its result
 	lastSuccess time.Time
 	keyError    error // why the key cannot be read; nil: it can
 
@@ -113,21 +117,23 @@ type verdict struct {
 func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Time) verdict {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before, changed := b.outcome, !b.polled || a.Outcome != b.outcome
+	before, changed := b.last.Outcome, !b.polled || a.Outcome != b.last.Outcome
 	if changed {
 		b.inARow = 0
 	}
 	b.inARow++
-	b.polled, b.outcome, b.err = true, a.Outcome, a.Err
+	b.polled, b.last = true, a
+	b.last.Result = nil
+	c := consequences[a.Outcome]
+	asked := min(a.RetryAfter, cmp.Or(c.maxPause, maxAsked))
 	if succeeded(a.Outcome) {
-		v := verdict{wait: a.RetryAfter, recovered: b.outage, before: before}
+		v := verdict{wait: asked, recovered: b.outage, before: before}
 		b.lastSuccess, b.outage = now, false
 		b.steps, b.alone = max(b.steps-1, 0), max(b.alone-1, 0)
 		b.until, b.refusedKey = time.Time{}, ""
 		return v
 	}
-	c := consequences[a.Outcome]
-	v := verdict{wait: max(c.job, a.RetryAfter), before: before}
+	v := verdict{wait: max(c.job, asked), before: before}
 	switch {
 	case b.inARow <= c.patience:
 		v.unusable = true
@@ -137,7 +143,7 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 		if c.quota {
 			pause = quotaUntil.Sub(now)
 		}
-		pause = max(pause, a.RetryAfter)
+		pause = max(pause, asked)
 		b.until = now.Add(pause)
 		b.steps++
 		b.alone = recoveryRequests
@@ -165,10 +171,11 @@ type State struct {
 
 // Trouble is why the API is not polled, or does not respond as it should.
 type Trouble struct {
-	NoKey   bool              // the key cannot be read
-	Outcome jobstatus.Outcome // of the last response, unless NoKey
-	Err     error             // contains neither the key nor the response
-	Until   time.Time         // end of the pause; zero or past: there is none
+	NoKey     bool              // the key cannot be read
+	Outcome   jobstatus.Outcome // of the last response, unless NoKey
+	ErrorCode string            // with which the API refused the last request; empty: none
+	Err       error             // contains neither the key nor the response
+	Until     time.Time         // end of the pause; zero or past: there is none
 }
 
 func (b *breaker) state() State {
@@ -179,10 +186,10 @@ func (b *breaker) state() State {
 	case b.keyError != nil:
 		s.Trouble = &Trouble{NoKey: true, Err: b.keyError}
 	case !b.polled:
-	case succeeded(b.outcome):
+	case succeeded(b.last.Outcome):
 		s.Up = true
 	default:
-		s.Trouble = &Trouble{Outcome: b.outcome, Err: b.err, Until: b.until}
+		s.Trouble = &Trouble{Outcome: b.last.Outcome, ErrorCode: b.last.ErrorCode, Err: b.last.Err, Until: b.until}
 	}
 	return s
 }

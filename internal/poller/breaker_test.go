@@ -64,7 +64,19 @@ func TestBreaker(t *testing.T) {
 			down(0, 10*time.Second, "paused"),
 		},
 		"the API asks to wait longer": {
-			{outcome: serverError, retryAfter: time.Hour, pause: time.Hour, wait: time.Hour, logs: "paused"},
+			{outcome: serverError, retryAfter: time.Minute, pause: time.Minute, wait: time.Minute, logs: "paused"},
+		},
+		"the API asks to wait for a day": {
+			{outcome: ok, retryAfter: 24 * time.Hour, wait: 15 * time.Minute, together: true},
+			{outcome: notFound, retryAfter: 24 * time.Hour, wait: 15 * time.Minute, together: true},
+			{outcome: serverError, retryAfter: 24 * time.Hour, pause: 15 * time.Minute, wait: 15 * time.Minute, logs: "paused"},
+			{at: time.Hour, outcome: jobstatus.RateLimited, retryAfter: 24 * time.Hour, quota: time.Minute,
+				pause: 15 * time.Minute, wait: 15 * time.Minute, logs: "paused"},
+			{at: time.Hour, outcome: unauthorized, retryAfter: 24 * time.Hour,
+				pause: time.Hour, wait: time.Hour, logs: "paused"},
+			{at: time.Hour, outcome: jobstatus.OverQuota, retryAfter: 24 * time.Hour, quota: time.Minute,
+				pause: time.Hour, wait: time.Hour, logs: "paused"},
+			{at: time.Hour, outcome: malformed, retryAfter: 24 * time.Hour, wait: 15 * time.Minute, logs: "unusable"},
 		},
 		"unusable responses affect their jobs, until there are several in a row": {
 			{outcome: malformed, wait: 10 * time.Minute, together: true, logs: "unusable"},
@@ -87,8 +99,8 @@ func TestBreaker(t *testing.T) {
 			{outcome: jobstatus.RateLimited, quota: 15 * time.Second, pause: 15 * time.Second, logs: "paused"},
 			{outcome: jobstatus.RateLimited, quota: 15 * time.Second, pause: 15 * time.Second},
 			{at: 15 * time.Second, outcome: jobstatus.OverQuota, quota: time.Hour, pause: time.Hour, logs: "paused"},
-			{at: time.Hour, outcome: jobstatus.OverQuota, quota: time.Hour, retryAfter: 2 * time.Hour,
-				pause: 2 * time.Hour, wait: 2 * time.Hour},
+			{at: time.Hour, outcome: jobstatus.OverQuota, quota: 2 * time.Hour, retryAfter: 30 * time.Minute,
+				pause: 2 * time.Hour, wait: 30 * time.Minute},
 		},
 		"a refused key": {
 			{outcome: unauthorized, pause: 5 * time.Minute, logs: "paused"},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -204,10 +205,13 @@ func (p *Poller) poll(ctx context.Context, r *request) (answered bool) {
 		return true
 	}
 	p.results.CountRequest(counted)
-	if consequences[answer.Outcome].quota {
-		p.judge(r, answer, now, r.turn.Refused(now, answer.Outcome == jobstatus.OverQuota))
-	} else {
+	switch {
+	case !consequences[answer.Outcome].quota:
 		r.turn.Unanswered(now, p.judge(r, answer, now, time.Time{}))
+	case answer.Outcome == jobstatus.OverQuota && answer.HTTPStatus != http.StatusPaymentRequired:
+		p.judge(r, answer, now, r.turn.RefusedByEither(now))
+	default:
+		p.judge(r, answer, now, r.turn.Refused(now, answer.Outcome == jobstatus.OverQuota))
 	}
 	return false
 }
@@ -222,10 +226,13 @@ func (p *Poller) observe(r *request, answer jobstatus.Answer, counted jobs.Reque
 	case p.logged.news(id, answer.Outcome):
 		p.log.Warn("API reported an unknown state; the job keeps its state", "request_id", id)
 	}
-	effect, err := p.results.Observe(jobs.Observation{
-		RequestID: id, At: now, By: jobs.ByPoll, State: stateOf(answer),
-		ErrorCode: answer.ErrorCode, Result: answer.Result, Request: &counted,
-	})
+	o := jobs.Observation{
+		RequestID: id, At: now, By: jobs.ByPoll, State: stateOf(answer), Result: answer.Result, Request: &counted,
+	}
+	if o.State == jobs.Failed {
+		o.ErrorCode = answer.ErrorCode
+	}
+	effect, err := p.results.Observe(o)
 	switch {
 	case err != nil:
 		r.turn.Unanswered(now, wait)
@@ -254,14 +261,18 @@ func stateOf(a jobstatus.Answer) jobs.State {
 // time before the job is polled again.
 func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) time.Duration {
 	v := p.breaker.judge(a, r.key, now, quotaUntil)
+	log := p.log
+	if a.Outcome != jobstatus.OK && a.ErrorCode != "" {
+		log = log.With("error_code", a.ErrorCode)
+	}
 	switch {
 	case v.recovered:
 		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String())
 	case v.unusable && p.logged.news(r.turn.RequestID, a.Outcome):
-		p.log.Warn("Unusable API response for job",
+		log.Warn("Unusable API response for job",
 			"request_id", r.turn.RequestID, "outcome", a.Outcome.String(), "err", a.Err)
 	case v.pause > 0:
-		p.log.Warn("API request failed; polling is paused", "outcome", a.Outcome.String(),
+		log.Warn("API request failed; polling is paused", "outcome", a.Outcome.String(),
 			"err", a.Err, "pause", v.pause.String())
 	}
 	return v.wait

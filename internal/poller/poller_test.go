@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -119,6 +120,9 @@ func (a *api) sent() int {
 func answers(outcome jobstatus.Outcome) func(string) jobstatus.Answer {
 	return func(string) jobstatus.Answer {
 		a := jobstatus.Answer{Outcome: outcome}
+		if outcome == jobstatus.OverQuota {
+			a.HTTPStatus = http.StatusPaymentRequired
+		}
 		if outcome == jobstatus.OK {
 			a.State = jobstatus.Running
 		} else {
@@ -441,6 +445,49 @@ func TestRecovery(t *testing.T) {
 			t.Errorf("%d requests in flight, %+v", f.api.max, f.State())
 		}
 		f.stop()
+	})
+}
+
+// An API that allows 6 requests a minute, of a configured 60, refuses with HTTP 429 and the code of a quota. The
+// monitor pauses for a minute, and not for an hour as when the day's quota is used up; the code is in the log once,
+// and in the state.
+func TestRefusedForTheMinute(t *testing.T) {
+	const code = "policies.ratelimit.QuotaViolation"
+	synctest.Test(t, func(t *testing.T) {
+		var f *fixture
+		f = newFixture(&api{answer: func(string) jobstatus.Answer {
+			f.api.mu.Lock()
+			defer f.api.mu.Unlock()
+			inMinute := 0
+			for _, at := range f.api.at {
+				if time.Since(at) < time.Minute {
+					inMinute++
+				}
+			}
+			if inMinute <= 6 {
+				return jobstatus.Answer{State: jobstatus.Running}
+			}
+			return jobstatus.Answer{
+				Outcome: jobstatus.OverQuota, HTTPStatus: http.StatusTooManyRequests, ErrorCode: code, Err: errors.New("refused"),
+			}
+		}}, schedule.PerMinute(60), 1)
+		f.add(100)
+		f.run()
+		paused := false
+		for range 60 {
+			pass(time.Minute)
+			s := f.State()
+			paused = paused || s.Trouble != nil && s.Trouble.ErrorCode == code
+			if s.Trouble != nil && time.Until(s.Trouble.Until) > 2*time.Minute {
+				t.Fatalf("paused for %s", time.Until(s.Trouble.Until))
+			}
+		}
+		f.stop()
+		answered := len(f.store.observations)
+		if answered < 60 || !paused || f.logs.count("error_code="+code) == 0 {
+			t.Errorf("%d of %d requests were answered in an hour; the state had the code: %v; log:\n%s",
+				answered, f.api.sent(), paused, f.logs.buf.String())
+		}
 	})
 }
 

@@ -182,6 +182,12 @@ func (q *quota) free(now time.Time) (ok bool, at time.Time) {
 	return at.IsZero(), at
 }
 
+// busy reports whether requests were answered after a time, or are in flight.
+func (q *quota) busy(since time.Time) bool {
+	n := len(q.day.entries)
+	return len(q.inFlight) > 0 || n > 0 && q.day.entries[n-1].last.After(since)
+}
+
 // answered counts a request that is no longer in flight, and was answered or given up.
 func (q *quota) answered(at time.Time) {
 	for _, w := range []*window{&q.minute, &q.day} {

@@ -262,6 +262,8 @@ func TestTurn(t *testing.T) {
 		"Answered":   func(turn *schedule.Turn) { turn.Answered(start, 0) },
 		"Unanswered": func(turn *schedule.Turn) { turn.Unanswered(start, 0) },
 		"Refused":    func(turn *schedule.Turn) { turn.Refused(start, false) },
+
+		"RefusedByEither": func(turn *schedule.Turn) { turn.RefusedByEither(start) },
 	}
 	for first, end := range ends {
 		for second, again := range ends {

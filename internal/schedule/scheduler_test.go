@@ -466,7 +466,7 @@ func TestAnsweredWithoutObservation(t *testing.T) {
 		"running, and a wait": {func(s *schedule.Scheduler, turn *schedule.Turn) {
 			s.StillRunning("a", start)
 			turn.Answered(start, 24*time.Hour)
-		}, 24 * time.Hour},
+		}, time.Hour},
 	} {
 		s := schedule.New(schedule.Limits{}, start)
 		s.Add(start, schedule.Job{RequestID: "a", Start: at(-time.Hour)})
@@ -593,6 +593,64 @@ func TestRefusedTogether(t *testing.T) {
 		turn, _ := s.Next(first)
 		if again := turn.Refused(first, day).Sub(first); again != 2*pause {
 			t.Errorf("the next pause is %s after the first of %s", again, pause)
+		}
+	}
+}
+
+// A refusal that does not say of which quota is for the minute's if there were other requests within a minute, and then
+// costs a minute. If a single request is refused, it is for the day's.
+func TestRefusedByEither(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before time.Duration // since an answered request; 0: none
+		beside bool          // another request is in flight
+		want   time.Duration
+	}{
+		"after another":            {before: 50 * time.Second, want: 61 * time.Second},
+		"beside another":           {beside: true, want: 61 * time.Second},
+		"alone":                    {want: time.Hour},
+		"alone for over a minute":  {before: 62 * time.Second, want: time.Hour},
+		"after one, beside others": {before: time.Second, beside: true, want: 61 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := newQuota(perMinute(60, 1000))
+			if tt.before > 0 {
+				q.send(start)
+			}
+			now := at(tt.before)
+			turn, _ := q.turn(now)
+			if tt.beside {
+				q.turn(now)
+			}
+			until := turn.RefusedByEither(now)
+			if got := until.Sub(now); got != tt.want {
+				t.Errorf("paused for %s, want %s", got, tt.want)
+			}
+			// The next one, after the pause and alone, decides.
+			if tt.beside {
+				return
+			}
+			turn, _ = q.turn(until)
+			if got := turn.RefusedByEither(until).Sub(until); got < time.Hour || got > 2*time.Hour {
+				t.Errorf("refused again after the pause, paused for %s", got)
+			}
+		})
+	}
+}
+
+// How long the API asks to leave a job alone counts for as long as the job has been running, at most.
+func TestAnsweredWithAWait(t *testing.T) {
+	for age, want := range map[time.Duration]time.Duration{
+		time.Second: 3 * time.Minute, 10 * time.Minute: 10 * time.Minute, 5 * time.Hour: 5 * time.Hour,
+	} {
+		for wait, want := range map[time.Duration]time.Duration{24 * time.Hour: want, 2 * time.Minute: 2 * time.Minute} {
+			s := schedule.New(schedule.Limits{}, start)
+			s.Add(start, schedule.Job{RequestID: "a", Start: start, AtOnce: true})
+			turn, _ := s.TurnFor("a", at(age))
+			s.StillRunning("a", at(age))
+			turn.Answered(at(age), wait)
+			if r, _ := s.Explain("a", at(age)); !r.Held || r.At.Sub(at(age)) != want {
+				t.Errorf("at an age of %s, asked to wait for %s: held %v, for %s, want %s", age, wait, r.Held, r.At.Sub(at(age)), want)
+			}
 		}
 	}
 }

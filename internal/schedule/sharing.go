@@ -22,6 +22,7 @@ const (
 	shareGrowth = 0.005
 	minShare    = 0.02
 
+	minutePause  = time.Minute + secondMargin // until a minute's quota has certainly recovered
 	ratePause    = 15 * time.Second
 	maxRatePause = 15 * time.Minute
 	dayPause     = time.Hour
@@ -46,6 +47,31 @@ func (t *Turn) Refused(at time.Time, day bool) (until time.Time) {
 	defer s.mu.Unlock()
 	t.end("Refused", at, 0)
 	s.quota.answered(at)
+	return s.refused(at, day)
+}
+
+// RefusedByEither tells that the API refused the request because of a quota that it does not name. If there were other
+// requests within a minute, it may be the minute's: nothing is sent until they have left the window. If a single
+// request is refused, it is the day's.
+func (t *Turn) RefusedByEither(at time.Time) (until time.Time) {
+	s := t.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.end("RefusedByEither", at, 0)
+	alone := !s.quota.busy(at.Add(-minutePause))
+	s.quota.answered(at)
+	switch {
+	case at.Before(s.sharing.until):
+	case alone:
+		return s.refused(at, true)
+	default:
+		s.quota.setShare(max(s.quota.share*shareCut, minShare), at)
+		s.sharing.until = at.Add(minutePause)
+	}
+	return s.sharing.until
+}
+
+func (s *Scheduler) refused(at time.Time, day bool) (until time.Time) {
 	h := &s.sharing
 	if at.Before(h.until) {
 		return h.until // refusals of requests that were in flight together are one

@@ -15,8 +15,13 @@ type Turn struct {
 	ended string // name of the method that ended it
 }
 
-// minRetry is how soon a job is polled again about which nothing was learnt.
-const minRetry = 10 * time.Second
+const (
+	// minRetry is how soon a job is polled again about which nothing was learnt.
+	minRetry = 10 * time.Second
+	// maxEarlyWait is the longest wait that the API can ask for while a job is young. It is what the API means by the
+	// "few minutes" of a queued job.
+	maxEarlyWait = 3 * time.Minute
+)
 
 // Next returns a turn for the job to poll now. If there is none, at is when to look again: zero when something else has
 // to happen first.
@@ -96,13 +101,18 @@ func (t *Turn) NotSent() {
 }
 
 // Answered tells that the API answered. What it said about the job comes before it, by StillRunning, Ended or Remove.
-// The job is not polled again for the given time.
+// The job is not polled again for the given time, which the API asks for, but at most for as long as it has been
+// running, or three minutes.
 func (t *Turn) Answered(at time.Time, wait time.Duration) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if j := s.jobs[t.RequestID]; j != nil && j.seen < s.seconds(t.begun) {
-		wait = max(wait, minRetry) // it said nothing
+	if j := s.jobs[t.RequestID]; j != nil {
+		age := time.Duration(min(s.seconds(at)-j.start, 1e9) * float64(time.Second))
+		wait = min(wait, max(age, maxEarlyWait))
+		if j.seen < s.seconds(t.begun) {
+			wait = max(wait, minRetry) // it said nothing
+		}
 	}
 	t.end("Answered", at, wait)
 	s.quota.answered(at)

@@ -13,6 +13,7 @@ const runbooks = "https://github.com/deepaffects-monitor/deepaffects-monitor/blo
 // A problem needs an operator's attention.
 type problem struct {
 	Text  string
+	Code  string    // with which the API refused the last request; empty: none
 	Err   error     // as in the log; nil: the text is sufficient
 	Last  time.Time // when it last happened; zero: it continues
 	Until time.Time // when the next attempt is made; zero: unknown
@@ -51,7 +52,7 @@ func problemsOf(s *collector.Snapshot, sources []sourceView, f failures) (proble
 	}
 	if t := s.API.Trouble; t != nil {
 		p := troubleOf(t)
-		p.Err, p.Until = t.Err, t.Until
+		p.Code, p.Err, p.Until = t.ErrorCode, t.Err, t.Until
 		add(p)
 	}
 	if s.Day.Used >= s.Day.Limit && s.Due > 0 {

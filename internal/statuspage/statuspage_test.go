@@ -248,6 +248,11 @@ func TestProblems(t *testing.T) {
 			api: responds(429, ""), alert: "DeepAffectsQuotaRefused",
 			want: `The API rejects requests: too many at once : .*HTTP 429 \. Next attempt: in `,
 		},
+		"a used quota": {
+			api:   responds(429, `{"fault": {"detail": {"errorcode": "policies.ratelimit.QuotaViolation"}}}`),
+			alert: "DeepAffectsQuotaRefused",
+			want:  `The API reports that the quota is used up : .*HTTP 429 , error code policies\.ratelimit\.QuotaViolation \.`,
+		},
 		"an error of the API": {
 			api: responds(503, ""), alert: "DeepAffectsAPIDown",
 			want: `The API reports an internal error : .*HTTP 503 \. Next attempt: in 10 s`,
