@@ -38,6 +38,7 @@ type Collector struct {
 
 	changing sync.Mutex // serializes Start, Reload and Stop, and guards what follows
 	running  bool
+	stopped  bool         // for good
 	engine   store.Engine // nil: in memory
 
 	mu       sync.Mutex // taken after changing; guards what follows, which is written with both
@@ -105,11 +106,11 @@ func Check(configs []Config) error {
 	return err
 }
 
-// Start starts to read the sources and to poll the API, in the background.
+// Start starts to read the sources and to poll the API, in the background. After Stop it does nothing.
 func (c *Collector) Start() {
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	if c.running {
+	if c.running || c.stopped {
 		return
 	}
 	c.running = true
@@ -124,13 +125,11 @@ func (c *Collector) Stop(ctx context.Context) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	if c.running {
-		c.running = false
 		stopAll(ctx, c.accounts)
 	}
-	if c.engine != nil {
-		for _, a := range c.accounts {
-			a.close() // a late webhook finds it closed, not broken
-		}
+	c.running, c.stopped = false, true
+	for _, a := range c.accounts {
+		a.close() // a late webhook finds it closed, not broken
 	}
 	c.close()
 }
@@ -143,6 +142,9 @@ func stopAll(ctx context.Context, accounts []*Account) {
 	wg.Wait()
 }
 
+// ErrStopped is the error of a reload after Stop.
+var ErrStopped = errors.New("the collector is stopped")
+
 // Reload takes another configuration. Accounts that stay keep their jobs, their quota
 // and their counters. Everything that can fail is done first; on an error nothing has
 // changed. The requests of accounts that leave may end until ctx is done.
@@ -153,6 +155,9 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	}
 	c.changing.Lock()
 	defer c.changing.Unlock()
+	if c.stopped {
+		return ErrStopped
+	}
 	leaving := make(map[string]*Account)
 	for _, a := range c.accounts {
 		leaving[a.name] = a

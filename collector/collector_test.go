@@ -675,6 +675,35 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// After a stop nothing starts again, and nothing is written: the caller would not know that it has to stop it.
+func TestNothingStartsAfterStop(t *testing.T) {
+	for name, dir := range map[string]string{"in memory": "", "stored": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := config(func(c *collector.Config) {
+					c.RequestIDs, c.RequestIDURLs = []string{"a"}, []string{"http://127.0.0.1:1/ids"}
+				})
+				m := start(t, simulator.Options{Key: "key"}, c, collector.Options{StateDirectory: dir})
+				pass(time.Second)
+				m.stop()
+				polled := len(m.api.Log())
+				m.Start()
+				second := config(func(c *collector.Config) { c.Account = "second" })
+				if err := m.Reload(t.Context(), []collector.Config{c, second}); !errors.Is(err, collector.ErrStopped) {
+					t.Errorf("Reload: %v", err)
+				}
+				if _, _, err := m.account.Register(submission.HTTP, []submission.Job{{RequestID: "b"}}); err == nil {
+					t.Error("a job was registered")
+				}
+				pass(time.Hour)
+				if n := len(m.api.Log()); n != polled || m.state("a") == "" {
+					t.Errorf("%d requests were sent, then %d; the job is %q", polled, n, m.state("a"))
+				}
+			})
+		})
+	}
+}
+
 func TestOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name      string

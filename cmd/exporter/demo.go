@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
@@ -59,7 +61,7 @@ func demo(f *flags, log *slog.Logger) error {
 				RequestID: s.RequestID, API: submission.APIName(s.API),
 				AudioSeconds: s.AudioSeconds, SubmittedAt: s.SubmittedAt, Labels: s.Labels,
 			}})
-			if err != nil {
+			if err != nil && !errors.Is(err, jobs.ErrClosed) {
 				log.Error("Registering a job of the demo failed", "err", err)
 			}
 		})
