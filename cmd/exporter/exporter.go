@@ -97,6 +97,10 @@ func (e *exporter) serveReady(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (e *exporter) serveReload(w http.ResponseWriter, r *http.Request) {
+	if !e.ready.Load() { // the start, which may be in progress, uses the first configuration
+		e.serveReady(w, r)
+		return
+	}
 	if r.Method != http.MethodPost && r.Method != http.MethodPut {
 		w.Header().Set("Allow", "POST, PUT")
 		http.Error(w, "Only POST or PUT requests allowed.", http.StatusMethodNotAllowed)

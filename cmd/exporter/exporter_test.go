@@ -277,12 +277,25 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
+// Before the start and after the stop there is nothing to reload: the start would then bind the service addresses of
+// the configuration that the process began with.
+func TestReloadWhenNotReady(t *testing.T) {
+	config := writeFile(t, "config.toml", "[[inputs.deepaffects]]\napi_key = \"key\"\naccount = \"reloaded\"\n")
+	e := idleExporter(t, "--web.enable-lifecycle", "--config.file="+config)
+	w := httptest.NewRecorder()
+	e.handler().ServeHTTP(w, httptest.NewRequest("POST", "/-/reload", nil))
+	if w.Code != http.StatusServiceUnavailable || e.collector.Accounts()[0].Name() != "default" {
+		t.Errorf("HTTP %d %q, account %q", w.Code, w.Body, e.collector.Accounts()[0].Name())
+	}
+}
+
 // A reload that fails returns 500 with the error and keeps the previous configuration; the
 // metrics show whether it succeeded.
 func TestReload(t *testing.T) {
 	good := "[[inputs.deepaffects]]\napi_key = \"key\"\n"
 	config := writeFile(t, "config.toml", good)
 	e := idleExporter(t, "--web.enable-lifecycle", "--config.file="+config)
+	e.ready.Store(true)
 	handler := e.handler()
 	ask := func(method, path, origin string) (int, string) {
 		w := httptest.NewRecorder()
