@@ -150,7 +150,7 @@ func (a *Account) Remove(requestID string) error {
 
 // StateChanges returns the state changes that were not delivered yet, the oldest
 // first, at most limit. There are none without Options.MaxStateChanges.
-func (a *Account) StateChanges(limit int) []StateChange { return a.jobs.StateChanges(limit) }
+func (a *Account) StateChanges(limit int) []*StateChange { return a.jobs.StateChanges(limit) }
 
 // Delivered marks the state changes with these numbers as delivered. They are not
 // returned again, even after a restart. Other numbers are ignored.

@@ -20,6 +20,10 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 )
 
+// MaxStateChanges is the maximum number of state changes that Telegraf's outputs have not
+// accepted. It is more than a large plan sees in a day; in memory they take about 100 MB.
+const MaxStateChanges = 100_000
+
 // Options has a field for each option of the table; sample.conf describes them. A field
 // with the name and kind of one in collector.Config sets that. The tags exporter and
 // telegraf give the reason why an option has no effect there.
@@ -49,9 +53,10 @@ type Options struct {
 	MaxJobSeries  Integer         `toml:"max_job_series"`
 	KeepTimings   bool            `toml:"keep_timings" telegraf:"there is no status page"`
 
-	StateDirectory string `toml:"state_directory" exporter:"it works in Telegraf only; use --storage.path"`
-	WordPoints     bool   `toml:"word_points" exporter:"it works in Telegraf only"`
-	RequestIDAs    string `toml:"request_id_as" exporter:"it works in Telegraf only"`
+	StateDirectory        string  `toml:"state_directory" exporter:"it works in Telegraf only; use --storage.path"`
+	MaxUndeliveredChanges Integer `toml:"max_undelivered_changes" exporter:"it works in Telegraf only"`
+	WordPoints            bool    `toml:"word_points" exporter:"it works in Telegraf only"`
+	RequestIDAs           string  `toml:"request_id_as" exporter:"it works in Telegraf only"`
 
 	ServiceAddress       string        `toml:"service_address"`
 	JobsToken            config.Secret `toml:"jobs_token"`
@@ -65,7 +70,7 @@ type Options struct {
 // Default returns the defaults of all options.
 func Default() Options {
 	o := Options{
-		RequestIDAs: "field",
+		MaxUndeliveredChanges: 1000, RequestIDAs: "field",
 		ClientConfig: tls.ClientConfig{
 			TLSMinVersion: "TLS12", RenegotiationMethod: "never", Enable: new(true),
 		},
@@ -141,6 +146,9 @@ func (o *Options) Config() (collector.Config, error) {
 	}
 	if len(mistakes) > 0 { // others might only follow from these
 		return c, errors.Join(mistakes...)
+	}
+	if o.MaxUndeliveredChanges < 1 || o.MaxUndeliveredChanges > MaxStateChanges {
+		mistake("max_undelivered_changes", fmt.Errorf("must be a number from 1 to %d", MaxStateChanges))
 	}
 	if o.RequestIDAs != "field" && o.RequestIDAs != "tag" {
 		mistake("request_id_as", errors.New(`must be "field" or "tag"`))

@@ -79,16 +79,16 @@ func (s *stateChanges) remove(number uint64) {
 	}
 }
 
-// StateChanges returns at most limit undelivered state changes, the oldest first.
-// Their jobs' statistics and their timings are shared, and immutable.
-func (j *Jobs) StateChanges(limit int) []StateChange {
+// StateChanges returns at most limit undelivered state changes, the oldest first. They are
+// shared, and immutable.
+func (j *Jobs) StateChanges(limit int) []*StateChange {
 	waiting := j.committed.Load().changes.waiting
-	changes := make([]StateChange, 0, min(limit, waiting.Len()))
+	changes := make([]*StateChange, 0, min(limit, waiting.Len()))
 	for _, c := range waiting.Scan {
 		if len(changes) == limit {
 			break
 		}
-		changes = append(changes, *c)
+		changes = append(changes, c)
 	}
 	return changes
 }

@@ -31,10 +31,6 @@ var sampleConfig string
 // stopTimeout limits how long Stop waits for requests in flight.
 const stopTimeout = 3 * time.Second
 
-// maxChanges is the maximum number of undelivered state changes. It is more than a large
-// plan sees in a day; in memory they take about 100 MB.
-const maxChanges = 100_000
-
 // DeepAffects is the plugin. Instances share nothing.
 type DeepAffects struct {
 	options.Options
@@ -50,7 +46,7 @@ type DeepAffects struct {
 	Log telegraf.Logger `toml:"-"`
 
 	points points
-	limit  int // maxChanges, or less in tests
+	limit  int // options.MaxStateChanges, or less in tests
 
 	mu        sync.Mutex           // held by Start, Gather and Stop; guards the fields below
 	collector *collector.Collector // nil: not started
@@ -178,7 +174,7 @@ func (d *DeepAffects) Gather(acc telegraf.Accumulator) error {
 		d.withoutWords = n
 	}
 	if d.JobMetrics != collector.JobMetricsOff { // the store may have some from when it was on
-		d.delivery.offer()
+		d.delivery.gather()
 	}
 	return nil
 }
@@ -200,6 +196,6 @@ func (d *DeepAffects) Stop() {
 
 func init() {
 	inputs.Add("deepaffects", func() telegraf.Input {
-		return &DeepAffects{Options: options.Default(), limit: maxChanges}
+		return &DeepAffects{Options: options.Default(), limit: options.MaxStateChanges}
 	})
 }

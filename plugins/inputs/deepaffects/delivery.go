@@ -19,17 +19,22 @@ import (
 )
 
 const (
-	// maxInFlight is the maximum number of state changes that were emitted and not yet
-	// acknowledged. It is less than Telegraf's buffers hold (metric_buffer_limit), which
-	// other plugins need, too.
-	maxInFlight = 1000
-	// maxWords is the maximum number of word points per gather, for the same reason.
+	// maxWords is the maximum number of word points per gather. It is less than Telegraf's
+	// buffers hold (metric_buffer_limit), which other plugins need, too.
 	maxWords = 5000
 	// A rejected state change is emitted again after a pause that doubles each time.
 	// Telegraf rejects what does not fit into a full buffer, where an immediate repeat would
 	// displace the points of other plugins. What an output cannot store, such as a field
 	// of another type, it rejects each time.
 	firstPause, longestPause = time.Minute, time.Hour
+	// Without acknowledgements, 3/10 of max_undelivered_changes are emitted in each
+	// portionInterval: with the default, 3,000 state changes a second. An output that is up
+	// writes them as they come, so that Telegraf's buffers do not overflow.
+	portionInterval = 100 * time.Millisecond
+	// overdueAfter is the time after which a missing acknowledgement is logged, in addition
+	// to the time that the last one took. That is at most maxLatency: after an outage it is
+	// long once.
+	overdueAfter, maxLatency = time.Minute, 10 * time.Minute
 	// lateFile has the acknowledgements that come after Stop, when the store is closed:
 	// Telegraf flushes its outputs last.
 	lateFile = "acknowledged"
@@ -43,31 +48,54 @@ type delivery struct {
 	account *collector.Account
 	acc     telegraf.Accumulator
 	late    string         // path of lateFile; empty without state_directory
-	words   map[uint64]int // number of words that were emitted, by number of the state change; owned by offer
+	room    chan struct{}  // others can be emitted now
 	wake    chan struct{}  // acknowledged has entries
-	worker  sync.WaitGroup
+	done    chan struct{}  // closed by stop
+	workers sync.WaitGroup // emitMore and removeDelivered
+
+	emitting  sync.Mutex     // held while emitting; guards the fields below
+	words     map[uint64]int // number of words that were emitted, by number of the state change
+	wordsLeft int            // until the next gather
 
 	// mu guards the fields below. It must not be held while emitting: that can call
-	// answered.
+	// accepted and answered.
 	mu           sync.Mutex
-	written      map[uint64]time.Time // in flight, by number: when it was written, with DeliveredAfter; zero: not yet
-	acknowledged []uint64             // not yet removed from the store
-	rejected     map[uint64]rejection // by number
+	offers       map[uint64]*offer // by number of the state change
+	untouched    int               // offers in this state
+	underway     int               // offers that are untouched or partly accepted
+	backlog      bool              // there was no room for others
+	acknowledged []uint64          // not yet removed from the store
+	answeredAt   time.Time         // of the last acknowledgement
+	latency      time.Duration     // of the last acknowledgement, at most maxLatency
+	overdue      bool              // was logged
 	stopped      bool
 }
 
-// A rejection is when a state change may be emitted again, and how often it was rejected.
-type rejection struct {
-	until time.Time
-	times int
+// An offer is a state change that was emitted and not yet removed from the store.
+type offer struct {
+	state      offerState
+	first      time.Time // when it was emitted first
+	last       time.Time // when it was emitted, rejected or written last
+	rejections int
 }
+
+type offerState int
+
+const (
+	untouched      offerState = iota // no output has accepted it yet
+	partlyAccepted                   // an output has accepted it, others have not answered
+	rejected                         // by an output
+	written                          // without acknowledgements: to standard output
+	acknowledged                     // by all outputs
+)
 
 // newDelivery returns a delivery that emits with the accumulator of Start: the one of
 // Gather rounds times.
 func newDelivery(plugin *DeepAffects, account *collector.Account, acc telegraf.Accumulator) *delivery {
 	d := &delivery{
-		plugin: plugin, account: account, acc: acc, words: make(map[uint64]int), wake: make(chan struct{}, 1),
-		written: make(map[uint64]time.Time), rejected: make(map[uint64]rejection),
+		plugin: plugin, account: account, acc: acc, words: make(map[uint64]int),
+		room: make(chan struct{}, 1), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		offers: make(map[uint64]*offer),
 	}
 	if plugin.StateDirectory != "" {
 		d.late = filepath.Join(plugin.StateDirectory, lateFile)
@@ -76,83 +104,241 @@ func newDelivery(plugin *DeepAffects, account *collector.Account, acc telegraf.A
 				"their points are emitted again: %v", err)
 		}
 	}
-	d.worker.Go(d.removeDelivered)
+	d.workers.Go(d.removeDelivered)
+	d.workers.Go(d.emitMore)
 	return d
 }
 
-// offer emits state changes that are not in flight.
-func (d *delivery) offer() {
+// gather emits state changes. Those for which there is no room follow when there is. It
+// returns the number of undelivered state changes.
+func (d *delivery) gather() int {
+	waiting := d.account.StateChanges(math.MaxInt)
+	oldest := uint64(math.MaxUint64)
+	if len(waiting) > 0 {
+		oldest = waiting[0].Number
+	}
 	now := time.Now()
 	d.settle(now)
+	d.emitting.Lock()
+	defer d.emitting.Unlock()
+	d.wordsLeft = maxWords
+	// The store drops the oldest beyond its limit.
+	maps.DeleteFunc(d.words, func(number uint64, _ int) bool { return number < oldest })
 	d.mu.Lock()
-	// Rejected ones must not block others.
-	changes, words := d.account.StateChanges(maxInFlight+len(d.rejected)), maxWords
-	inFlight, rejected := maps.Clone(d.written), maps.Clone(d.rejected) // from now on they may be acknowledged
+	maps.DeleteFunc(d.offers, func(number uint64, o *offer) bool { return o.state == rejected && number < oldest })
+	d.reportOverdue(now)
 	d.mu.Unlock()
-	waiting := make(map[uint64]bool, len(changes))
-	for _, c := range changes {
-		waiting[c.Number] = true
-		_, is := inFlight[c.Number]
-		if is || len(inFlight) >= maxInFlight || now.Before(rejected[c.Number].until) {
-			continue
+	d.emit()
+	return len(waiting)
+}
+
+// emitMore emits the state changes for which there was no room.
+func (d *delivery) emitMore() {
+	for {
+		select {
+		case <-d.done:
+			return
+		case <-d.room:
+		}
+		if d.plugin.DeliveredAfter > 0 {
+			select {
+			case <-d.done:
+				return
+			case <-time.After(portionInterval):
+			}
+		}
+		d.emitting.Lock()
+		d.emit()
+		d.emitting.Unlock()
+	}
+}
+
+// emit emits state changes until there is no room or no other. At most
+// max_undelivered_changes are on their way to the first output that accepts them: the
+// fastest output sets the pace, so that one that is down does not hold up the others.
+// emitting must be held.
+func (d *delivery) emit() {
+	limit := int(d.plugin.MaxUndeliveredChanges)
+	portion := limit
+	if d.plugin.DeliveredAfter > 0 {
+		portion = max(limit*3/10, 1)
+	}
+	for _, c := range d.dueNow(portion + 1 + len(d.words)) {
+		d.mu.Lock()
+		stopped, full := d.stopped, portion == 0 || d.untouched >= limit
+		if full {
+			d.backlog = true
+			d.nudge()
+		}
+		d.mu.Unlock()
+		if stopped || full {
+			return
 		}
 		// Words come before their job's point, so that an accepted job has its words. They
 		// are not tracked: a long conversation has more words than a buffer holds and would
 		// be rejected each time.
 		before := d.words[c.Number]
-		emitted, all := d.plugin.points.timings(d.acc, &c, before, words)
-		d.words[c.Number] = emitted
-		words -= emitted - before
+		emitted, all := d.plugin.points.timings(d.acc, c, before, d.wordsLeft)
+		d.wordsLeft -= emitted - before
 		if !all {
+			d.words[c.Number] = emitted
 			continue
 		}
-		inFlight[c.Number] = time.Time{}
-		d.mu.Lock()
-		d.written[c.Number] = time.Time{}
-		d.mu.Unlock()
+		delete(d.words, c.Number)
+		portion--
+		o := d.begin(c.Number)
 		// Like acc.WithTracking, but with a synchronous notification: Telegraf ends the
 		// process after its last write.
-		group, _ := metric.WithGroupTracking(d.plugin.points.change(&c), func(info telegraf.DeliveryInfo) {
-			d.answered(&c, info.Delivered())
+		group, _ := metric.WithGroupTracking(d.plugin.points.change(c), func(info telegraf.DeliveryInfo) {
+			d.answered(c, o, info.Delivered())
 		})
 		for _, m := range group {
-			d.acc.AddMetric(m)
+			d.acc.AddMetric(&observed{m, m.(telegraf.TrackingMetric), func() { d.accepted(o) }})
 		}
 	}
-	maps.DeleteFunc(d.words, func(number uint64, _ int) bool { return !waiting[number] })
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	maps.DeleteFunc(d.rejected, func(number uint64, _ rejection) bool { return !waiting[number] })
 }
 
-// answered records whether the outputs accepted a state change.
-func (d *delivery) answered(c *collector.StateChange, accepted bool) {
+// dueNow returns at most limit state changes to emit, the oldest first.
+func (d *delivery) dueNow(limit int) (due []*collector.StateChange) {
+	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case !accepted:
-		delete(d.written, c.Number)
-		r := d.rejected[c.Number]
-		pause := min(firstPause<<min(r.times, 10), longestPause)
-		d.rejected[c.Number] = rejection{time.Now().Add(pause), r.times + 1}
-		d.plugin.Log.Debugf("A state change was rejected; it is emitted again in %s", pause)
-	case d.plugin.DeliveredAfter > 0:
-		d.written[c.Number] = time.Now()
-	case d.stopped:
-		if err := d.noteLate(c); err != nil {
-			d.plugin.Log.Warnf("Storing an acknowledgement failed; the point will be emitted again: %v", err)
+	d.backlog = false
+	for _, c := range d.account.StateChanges(len(d.offers) + limit) {
+		if o := d.offers[c.Number]; o == nil || o.due(now, d.underway > 0, d.answeredAt) {
+			due = append(due, c)
 		}
-	default:
-		d.acknowledged = append(d.acknowledged, c.Number)
+		if len(due) == limit {
+			break
+		}
+	}
+	return due
+}
+
+// begin returns the offer of a state change that is emitted now.
+func (d *delivery) begin(number uint64) *offer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	o := d.offers[number]
+	if o == nil {
+		o = &offer{first: time.Now()}
+		d.offers[number] = o
+	}
+	o.state, o.last = untouched, time.Now()
+	d.untouched++
+	d.underway++
+	return o
+}
+
+// due reports whether a state change is to be emitted again. If others are on their way and
+// none was accepted after it was rejected, an output takes nothing at present: the repeat
+// would displace another point from its buffer, and repeat the point for the other outputs.
+func (o *offer) due(now time.Time, underway bool, answeredAt time.Time) bool {
+	pause := min(firstPause<<min(max(o.rejections-1, 0), 10), longestPause)
+	if underway && answeredAt.Before(o.last) {
+		pause = longestPause
+	}
+	return o.state == rejected && now.Sub(o.last) >= pause
+}
+
+// An observed metric is a tracking metric that also tells when an output accepts it. The
+// tracking tells when all outputs have.
+type observed struct {
+	telegraf.Metric
+	telegraf.TrackingMetric
+	accepted func()
+}
+
+// Copy implements telegraf.Metric. Each output has its own copy.
+func (m *observed) Copy() telegraf.Metric {
+	c := m.Metric.Copy()
+	return &observed{c, c.(telegraf.TrackingMetric), m.accepted}
+}
+
+// Accept implements telegraf.Metric.
+func (m *observed) Accept() {
+	m.accepted()
+	m.Metric.Accept()
+}
+
+// accepted records that an output has accepted a state change.
+func (d *delivery) accepted(o *offer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o.state == untouched {
+		o.state = partlyAccepted
+		d.untouched--
 		d.nudge()
 	}
 }
 
+// answered records whether all outputs have accepted a state change.
+func (d *delivery) answered(c *collector.StateChange, o *offer, accepted bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o.state == untouched {
+		d.untouched--
+	}
+	d.underway--
+	now := time.Now()
+	if accepted {
+		d.answeredAt, d.latency = now, min(now.Sub(o.last), maxLatency)
+	}
+	o.last = now
+	switch {
+	case !accepted:
+		o.state = rejected
+		o.rejections++
+	case d.plugin.DeliveredAfter > 0:
+		o.state = written
+	case d.stopped:
+		o.state = acknowledged
+		if err := d.noteLate(c); err != nil {
+			d.plugin.Log.Warnf("Storing an acknowledgement failed; the point will be emitted again: %v", err)
+		}
+	default:
+		o.state = acknowledged
+		d.acknowledged = append(d.acknowledged, c.Number)
+		signal(d.wake)
+	}
+	d.nudge()
+}
+
+// nudge makes emitMore emit others once a quarter of the limit is free. mu must be held.
 func (d *delivery) nudge() {
+	if limit := int(d.plugin.MaxUndeliveredChanges); d.backlog && (limit-d.untouched)*4 >= limit {
+		signal(d.room)
+	}
+}
+
+func signal(c chan struct{}) {
 	select {
-	case d.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
+}
+
+// reportOverdue logs once that state changes wait, and once that they do not any more.
+// Without acknowledgements, none is overdue. mu must be held.
+func (d *delivery) reportOverdue(now time.Time) {
+	overdue, rejections := 0, 0
+	for _, o := range d.offers {
+		if o.state < written && now.Sub(o.first) >= overdueAfter+d.latency {
+			overdue++
+			if o.state == rejected {
+				rejections++
+			}
+		}
+	}
+	switch {
+	case overdue > 0 && !d.overdue:
+		d.plugin.Log.Warnf("%d state changes wait for the outputs (%d were rejected), some for more than %s; "+
+			"they are kept until all outputs have accepted them; look for errors of outputs in this log",
+			overdue, rejections, overdueAfter)
+	case overdue == 0 && d.overdue:
+		d.plugin.Log.Info("All outputs have accepted the state changes that waited")
+	}
+	d.overdue = overdue > 0
 }
 
 // settle acknowledges what was written long enough ago if there are no acknowledgements:
@@ -161,14 +347,14 @@ func (d *delivery) nudge() {
 func (d *delivery) settle(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for number, written := range d.written {
-		if !written.IsZero() && now.Sub(written) >= d.plugin.DeliveredAfter {
+	for number, o := range d.offers {
+		if o.state == written && now.Sub(o.last) >= d.plugin.DeliveredAfter {
+			o.state = acknowledged
 			d.acknowledged = append(d.acknowledged, number)
-			d.written[number] = time.Time{}
 		}
 	}
 	if len(d.acknowledged) > 0 {
-		d.nudge()
+		signal(d.wake)
 	}
 }
 
@@ -188,7 +374,7 @@ func (d *delivery) removeDelivered() {
 			d.acknowledged = append(numbers, d.acknowledged...)
 		} else {
 			for _, number := range numbers {
-				delete(d.written, number)
+				delete(d.offers, number)
 			}
 		}
 		d.mu.Unlock()
@@ -199,10 +385,11 @@ func (d *delivery) removeDelivered() {
 func (d *delivery) stop() {
 	d.mu.Lock()
 	d.stopped = true
-	d.mu.Unlock()
-	d.nudge()
+	close(d.done)
+	signal(d.wake)
 	close(d.wake)
-	d.worker.Wait()
+	d.mu.Unlock()
+	d.workers.Wait()
 }
 
 // noteLate writes an acknowledgement to lateFile for the next start. It is not synced:
@@ -236,7 +423,7 @@ func (d *delivery) catchUp() error {
 	late := slices.Sorted(strings.Lines(string(text)))
 	var numbers []uint64
 	for _, c := range d.account.StateChanges(math.MaxInt) {
-		if _, found := slices.BinarySearch(late, lateLine(&c)); found {
+		if _, found := slices.BinarySearch(late, lateLine(c)); found {
 			numbers = append(numbers, c.Number)
 		}
 	}

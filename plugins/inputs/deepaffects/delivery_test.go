@@ -1,11 +1,13 @@
 package deepaffects
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/influxdata/telegraf"
 	"github.com/influxdata/telegraf/config"
+	"github.com/influxdata/telegraf/logger"
 )
 
 // ends is an API at which every job has ended: those with "fail" in their ID
@@ -68,6 +71,11 @@ func pass(d time.Duration) {
 func (p *pipeline) gathered(t *testing.T) (metrics []telegraf.Metric) {
 	t.Helper()
 	p.gather(t)
+	return p.emitted()
+}
+
+// emitted returns the points about jobs that came without a gather.
+func (p *pipeline) emitted() (metrics []telegraf.Metric) {
 	synctest.Wait()
 	for _, m := range p.take() {
 		if m.Name() != "deepaffects" {
@@ -247,11 +255,7 @@ func TestDelivery(t *testing.T) {
 // from its turn.
 func TestNeverAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var ids []string
-		for i := range maxInFlight {
-			ids = append(ids, fmt.Sprintf("%q", fmt.Sprintf("fail-%d", i)))
-		}
-		p := begin(t, "request_ids = ["+strings.Join(ids, ",")+"]\nwebhook_token = \"token\"\n", nil)
+		p := begin(t, failing(1000)+"webhook_token = \"token\"\n", nil)
 		defer p.stop()
 		pass(time.Hour)
 		offers, other := 0, 0
@@ -287,11 +291,7 @@ func TestNeverAccepted(t *testing.T) {
 // No more changes are on their way through Telegraf at once than its buffers hold.
 func TestManyChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var ids []string
-		for i := range 2500 {
-			ids = append(ids, fmt.Sprintf("%q", fmt.Sprintf("fail-%d", i)))
-		}
-		p := begin(t, "request_ids = ["+strings.Join(ids, ",")+"]\n", nil)
+		p := begin(t, failing(2500), nil)
 		defer p.stop()
 		pass(time.Hour)
 		seen := make(map[string]bool)
@@ -313,6 +313,132 @@ func TestManyChanges(t *testing.T) {
 			t.Errorf("%d jobs at %d times", len(seen), len(times))
 		}
 	})
+}
+
+// failing returns the option request_ids with n jobs that have failed.
+func failing(n int) string {
+	var ids []string
+	for i := range n {
+		ids = append(ids, fmt.Sprintf("%q", fmt.Sprintf("fail-%d", i)))
+	}
+	return "request_ids = [" + strings.Join(ids, ",") + "]\n"
+}
+
+// An output that is down does not keep state changes from the others. It is logged once
+// that it is down, and once that all outputs have everything.
+func TestOneOutputDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		logger.RedirectLogging(&log)
+		defer logger.RedirectLogging(io.Discard)
+		p := begin(t, failing(2600), nil)
+		defer p.stop()
+		pass(time.Hour)
+		var down []telegraf.Metric
+		seen := make(map[any]int)
+		up := func() {
+			for metrics := p.gathered(t); len(metrics) > 0; metrics = p.emitted() {
+				for _, m := range metrics {
+					id, _ := m.GetField("request_id")
+					seen[id]++
+					down = append(down, m.Copy())
+					m.Accept()
+				}
+			}
+		}
+		wantLines := func(when string, want ...string) {
+			t.Helper()
+			got := regexp.MustCompile(`([WI]! )\[.*\] \(.*?\) (\S.*have accepted .*)`).FindAllStringSubmatch(log.String(), -1)
+			matches := len(got) == len(want)
+			for i := range min(len(got), len(want)) {
+				matches = matches && strings.HasPrefix(got[i][1]+got[i][2], want[i])
+			}
+			if !matches {
+				t.Errorf("%s: logged %q, want %q", when, got, want)
+			}
+		}
+		up()
+		if len(seen) != 2600 || len(down) != 2600 {
+			t.Errorf("the output that is up has %d state changes, and %d points", len(seen), len(down))
+		}
+		wantLines("at once")
+		for range 10 {
+			pass(10 * time.Second)
+			up()
+		}
+		const warning = "W! 2600 state changes wait for the outputs (0 were rejected), some for more than 1m0s; "
+		wantLines("after a while", warning)
+		accept(down)
+		pass(time.Minute)
+		wantNone(t, "when it is up again", p.gathered(t))
+		pass(time.Minute)
+		p.gathered(t)
+		wantLines("when it is up again", warning, "I! All outputs have accepted")
+	})
+}
+
+// While an output is down, what its full buffer has rejected is not repeated: the others
+// have it.
+func TestRejectedByOutputThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := begin(t, failing(100), nil)
+		defer p.stop()
+		pass(time.Hour)
+		var down []telegraf.Metric
+		emitted := p.gathered(t)
+		for i, m := range emitted {
+			if c := m.Copy(); i < 60 {
+				c.Reject()
+			} else {
+				down = append(down, c)
+			}
+			m.Accept()
+		}
+		for range 50 {
+			pass(time.Minute)
+			wantNone(t, "while the output is down", p.gathered(t))
+		}
+		accept(down)
+		wantSame(t, "when it is up", emitted[:60], p.gathered(t))
+	})
+}
+
+// A backlog is delivered at 2,000 state changes a second and more, whatever Telegraf's
+// interval is: as the outputs accept them, or without acknowledgements at a steady rate.
+func TestBacklog(t *testing.T) {
+	const n, seconds = 4000, 2
+	for _, deliveredAfter := range []time.Duration{0, 30 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			input, err := load(t, table+failing(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			input.Input.(*DeepAffects).DeliveredAfter = deliveredAfter
+			p := start(t, input, ends{}, false)
+			defer p.stop()
+			pass(time.Hour)
+			emitted, most := p.gathered(t), 0
+			total := 0
+			for range seconds * 10 {
+				total += len(emitted)
+				most = max(most, len(emitted))
+				accept(emitted)
+				pass(100 * time.Millisecond)
+				emitted = p.emitted()
+			}
+			if total != n || most > 1000 {
+				t.Errorf("delivered after %s: %d state changes in %d s, at most %d at once",
+					deliveredAfter, total, seconds, most)
+			}
+			for range 5 {
+				pass(10 * time.Second)
+				wantNone(t, "later", p.gathered(t))
+			}
+			if waiting := p.plugin.account.StateChanges(n); len(waiting) > 0 {
+				t.Errorf("delivered after %s: %d state changes are not delivered", deliveredAfter, len(waiting))
+			}
+		})
+	}
 }
 
 // A file of late acknowledgements that is damaged, or of another store, takes
@@ -465,7 +591,7 @@ func TestAcceptedMeanwhile(t *testing.T) {
 			t.Fatalf("%q", texts(first))
 		}
 		first[0].Reject()
-		pass(firstPause)
+		pass(longestPause)
 		// The first comes again, and the second is accepted at that moment.
 		emitting := p.plugin.delivery.acc
 		p.plugin.delivery.acc = &meanwhile{Accumulator: emitting, do: sync.OnceFunc(func() { accept(first[1:]) })}

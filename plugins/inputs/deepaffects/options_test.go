@@ -77,6 +77,8 @@ func TestMistakes(t *testing.T) {
 		{key(`job_metrics = "some"`), "job_metrics", `"full", "basic" or "off"`},
 		{key(`max_job_series = -1`), "max_job_series", "from 0"},
 		{key(`state_directory = "${CANARY_UNSET}/x"`), "state_directory", "CANARY_UNSET is not set"},
+		{key(`max_undelivered_changes = 0`), "max_undelivered_changes", "from 1 to 100000"},
+		{key(`max_undelivered_changes = 100001`), "max_undelivered_changes", "from 1 to 100000"},
 		{key(`request_id_as = "label"`), "request_id_as", `"field" or "tag"`},
 		{key(`word_points = "yes"`), "WordPoints", "cannot unmarshal TOML string into bool"},
 		{key(`service_address = "8095"`), "service_address", "such as \":8095\""},
