@@ -45,6 +45,9 @@ type Collector struct {
 	accounts []*Account // in the order of the configuration
 }
 
+// ErrStoreInUse is wrapped by the error of New if another process uses the state directory.
+var ErrStoreInUse = sqlite.ErrInUse
+
 // New returns a collector for these accounts. It reads the files that the
 // configuration names (keys, certificates) and the store, and uses no network. The
 // error holds every mistake. A collector that is never started must be stopped, too.

@@ -3,40 +3,59 @@ package collector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 )
 
-// ErrNothingPolled means that no job could be polled.
-var ErrNothingPolled = errors.New("no job could be polled")
+// ErrNothingPolled is wrapped by the error of Once if nothing was learnt about any job.
+var ErrNothingPolled = errors.New("nothing was learnt about any job")
 
 // Once replaces Start and Stop where one round is enough: it reads every source once and polls every unfinished
 // job once. It waits for the quota of the minute, and ends early if that of the day is used up or the API
-// cannot be polled. It returns ErrNothingPolled if no request was answered.
+// cannot be polled. If no request was answered, the error wraps ErrNothingPolled and says why, for each account. It is
+// no error that all jobs have ended.
 func (c *Collector) Once(ctx context.Context) error {
-	var answered atomic.Int64
+	accounts := c.Accounts()
+	done, errs := make([]bool, len(accounts)), make([]error, len(accounts))
 	var wg sync.WaitGroup
-	for _, a := range c.Accounts() {
-		wg.Go(func() { answered.Add(int64(a.once(ctx))) })
+	for i, a := range accounts {
+		wg.Go(func() { done[i], errs[i] = a.once(ctx) })
 	}
 	wg.Wait()
 	c.Stop(ctx)
-	if answered.Load() == 0 {
-		return ErrNothingPolled
+	if slices.Contains(done, true) {
+		return ctx.Err()
 	}
-	return ctx.Err()
+	err := ErrNothingPolled
+	for i, a := range accounts {
+		if errs[i] != nil {
+			err = fmt.Errorf("%w; account %q: %w", err, a.name, errs[i])
+		}
+	}
+	return err
 }
 
-// once returns how many requests were answered.
-func (a *Account) once(ctx context.Context) (answered int) {
+// once reports whether something is known afterwards: a request was answered, or all jobs have ended. The error says
+// why not all jobs were polled.
+func (a *Account) once(ctx context.Context) (done bool, err error) {
 	a.logStart()
 	a.sources.start(a.settings.Load())
-	err := a.sources.wait(ctx)
+	err = a.sources.wait(ctx)
 	a.sources.stop()
 	if err == nil {
-		answered = a.poller.Round(ctx, requestIDs(slices.Collect(a.jobs.Unfinished())))
+		unfinished := requestIDs(slices.Collect(a.jobs.Unfinished()))
+		var answered int
+		answered, err = a.poller.Round(ctx, unfinished)
+		tracked := 0
+		for _, n := range a.jobs.Snapshot(a.now()).Counts {
+			tracked += n
+		}
+		done = answered > 0 || len(unfinished) == 0 && tracked > 0
+		if tracked == 0 {
+			err = errors.New("no job is tracked; check the sources of request IDs")
+		}
 	}
 	a.finish()
-	return answered
+	return done, err
 }

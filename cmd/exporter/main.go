@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -54,11 +55,13 @@ func newApp(f *flags) *kingpin.Application {
 	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
 	app.Flag("demo", "Monitor jobs of a simulated API inside this process. Needs no configuration and no API key.").
 		BoolVar(&f.demo)
-	app.Flag("once", "Poll every unfinished job once, within the quota, print the metrics and exit.").BoolVar(&f.once)
+	app.Flag("once", "Poll every unfinished job once, within the quota, print the metrics and exit with 0, "+
+		"or with 1 if nothing was learnt. Uses the same database as the service, so that each knows what the other "+
+		"has sent, and therefore not at the same time.").BoolVar(&f.once)
 	app.Flag("plan", "Print when and why each job would be polled in the next 24 hours, and the quota left after it. "+
 		"Sends no request.").BoolVar(&f.plan)
 	app.Flag("storage.path", "Directory of the database that survives restarts. "+
-		"(default data/; with --demo and --once: none, everything is kept in memory)").
+		"(default data/; with --demo: none, everything is kept in memory)").
 		PlaceHolder("DIR").StringVar(&f.storagePath)
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").
 		Default("/metrics").StringVar(&f.telemetryPath)
@@ -108,18 +111,17 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		_, err := fmt.Fprintln(stdout, "configuration is valid")
 		return err
 	}
-	storage := f.storagePath
-	if storage == "" && !f.once {
-		storage = defaultStorage
-	}
+	storage := cmp.Or(f.storagePath, defaultStorage)
 	if f.plan {
 		return plan(accounts, storage, stdout, log)
 	}
 	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: storage})
-	if err != nil {
+	switch {
+	case err != nil && f.once && errors.Is(err, collector.ErrStoreInUse):
+		return fmt.Errorf("--once: %w; if it is the exporter, it polls these jobs already: scrape it", err)
+	case err != nil:
 		return err
-	}
-	if f.once {
+	case f.once:
 		return once(c, stdout)
 	}
 	return serve(f, accounts, c, log)

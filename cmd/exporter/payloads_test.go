@@ -146,7 +146,7 @@ func runOnce(t *testing.T, id string, status int, body []byte) (text string, err
 	config := writeFile(t, "config.toml",
 		fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nrequest_ids = [%q]\n", api.URL, id))
 	var stdout bytes.Buffer
-	err = run(parse(t, "--once", "--config.file="+config), &stdout, discard)
+	err = run(parse(t, "--once", "--config.file="+config, "--storage.path="+t.TempDir()), &stdout, discard)
 	return stdout.String(), err
 }
 
@@ -255,7 +255,7 @@ func TestOnceWithEveryPayload(t *testing.T) {
 		"[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nrequest_id_files = [%q]\nrequests_per_minute = 0\n",
 		api.URL, ids))
 	var stdout bytes.Buffer
-	if err := run(parse(t, "--once", "--config.file="+config), &stdout, discard); err != nil {
+	if err := run(parse(t, "--once", "--config.file="+config, "--storage.path="+t.TempDir()), &stdout, discard); err != nil {
 		t.Fatal(err)
 	}
 	for name := range bodies {

@@ -180,21 +180,22 @@ func (p *Poller) take(next func(time.Time) (*schedule.Turn, time.Time)) (r *requ
 	return &request{turn, s, key}, time.Time{}, nil
 }
 
-// poll uses a turn, which it ends exactly once. It reports whether the API responded as it should.
-func (p *Poller) poll(ctx context.Context, r *request) (answered bool) {
+// poll uses a turn, which it ends exactly once. It reports whether it sent the request, and whether the API responded
+// as it should.
+func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 	begin := p.now()
 	// A restart must know about the request, so it is stored before it is sent.
 	if block := r.settings.Block; block > 0 {
 		if err := p.results.Reserve(begin, block); err != nil {
 			r.turn.NotSent()
-			return false
+			return false, false
 		}
 	}
 	answer := r.settings.Client.Status(ctx, r.key, r.turn.RequestID)
 	now := p.now()
 	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
 		r.turn.Unanswered(now, 0) // canceled by us: it says nothing about the API
-		return false
+		return true, false
 	}
 	counted := jobs.Request{
 		Outcome: answer.Outcome, Duration: max(now.Sub(begin), 0),
@@ -202,7 +203,7 @@ func (p *Poller) poll(ctx context.Context, r *request) (answered bool) {
 	}
 	if succeeded(answer.Outcome) {
 		p.observe(r, answer, counted, now)
-		return true
+		return true, true
 	}
 	p.results.CountRequest(counted)
 	switch {
@@ -213,7 +214,7 @@ func (p *Poller) poll(ctx context.Context, r *request) (answered bool) {
 	default:
 		p.judge(r, answer, now, r.turn.Refused(now, answer.Outcome == jobstatus.OverQuota))
 	}
-	return false
+	return true, false
 }
 
 // observe hands on what a response says about its job, and ends the turn.

@@ -274,8 +274,8 @@ func TestStates(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			answer := func(string) jobstatus.Answer { return tt.answer }
 			f := newFixture(&api{answer: answer}, schedule.PerMinute(60), 0)
-			if n := f.Round(t.Context(), f.add(1)); n != 1 {
-				t.Errorf("%d answers", n)
+			if n, err := f.Round(t.Context(), f.add(1)); n != 1 || err != nil {
+				t.Errorf("%d answers, %v", n, err)
 			}
 			o := f.store.observations[0]
 			unknown := tt.want == jobs.Unchanged
@@ -557,16 +557,25 @@ func TestRound(t *testing.T) {
 		answered, sent int           // of 20 jobs
 		took           time.Duration // at most; 0: a second
 		warn           string
+		err            string // "": none
+		waits          int    // lines about waiting
 	}{
-		"all":                         {answered: 20, sent: 20},
-		"the quota of the minute":     {limits: schedule.PerMinute(10), answered: 20, sent: 20, took: 90 * time.Second},
-		"the quota of the day":        {limits: schedule.Limits{PerDay: 7}, answered: 7, sent: 7, warn: "quota"},
-		"unknown jobs":                {outcome: jobstatus.NotFound, answered: 20, sent: 20},
-		"the API is down":             {outcome: jobstatus.ServerError, sent: 16, warn: "paused"},
-		"the API refuses for quota":   {outcome: jobstatus.OverQuota, sent: 16, warn: "quota"},
-		"no key":                      {noKey: true, warn: "no key"},
-		"the store cannot be written": {store: errors.New("disk full"), warn: "disk full"},
-		"it is canceled":              {canceled: true, warn: "context canceled"},
+		"all": {answered: 20, sent: 20},
+		"the quota of the minute": {
+			limits: schedule.PerMinute(10), answered: 20, sent: 20, took: 90 * time.Second, waits: 1,
+		},
+		"the quota of the day": {
+			limits: schedule.Limits{PerDay: 7}, answered: 7, sent: 7, warn: "quota",
+			err: "the quota is used up until 2000-01-02T00:01:27Z",
+		},
+		"unknown jobs": {outcome: jobstatus.NotFound, answered: 20, sent: 20},
+		"the API is down": {outcome: jobstatus.ServerError, sent: 16, warn: "paused",
+			err: "none of 16 requests was answered with a state; the last: server_error: refused"},
+		"the API refuses for quota": {outcome: jobstatus.OverQuota, sent: 16, warn: "quota",
+			err: "none of 16 requests was answered with a state; the last: over_quota: refused"},
+		"no key":                      {noKey: true, warn: "no key", err: "no key"},
+		"the store cannot be written": {store: errors.New("disk full"), warn: "disk full", err: "disk full"},
+		"it is canceled":              {canceled: true, warn: "context canceled", err: "context canceled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -581,10 +590,16 @@ func TestRound(t *testing.T) {
 					cancel()
 				}
 				begin := time.Now()
-				answered := f.Round(ctx, f.add(20))
+				answered, err := f.Round(ctx, f.add(20))
 				took, most := time.Since(begin), cmp.Or(tt.took, time.Second)
 				if answered != tt.answered || f.api.sent() != tt.sent || took > most {
 					t.Errorf("%d answered of %d in %s, want %+v", answered, f.api.sent(), took, tt)
+				}
+				if fmt.Sprint(cmp.Or(err, errors.New(""))) != tt.err {
+					t.Errorf("error %v, want %s", err, tt.err)
+				}
+				if waits := f.logs.count("Waiting for the quota"); waits != tt.waits {
+					t.Errorf("%d lines about waiting, want %d:\n%s", waits, tt.waits, f.logs.buf.String())
 				}
 				if f.schedule.InFlight() != 0 {
 					t.Errorf("%d requests in flight", f.schedule.InFlight())

@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -12,33 +13,52 @@ import (
 // recovers within that time, that of a day does not.
 const maxQuotaWait = 2 * time.Minute
 
-// Round polls each of some jobs once, and returns how many requests were answered. It
-// waits for the quota of the minute, and ends early if that of the day is used up or
-// the API cannot be polled. It is used instead of Run.
-func (p *Poller) Round(ctx context.Context, requestIDs []string) (answered int) {
-	var count atomic.Int64
+// minLoggedWait is the shortest wait for the quota that a round logs.
+const minLoggedWait = 5 * time.Second
+
+// Round polls each of some jobs once, logs its progress, and returns how many requests were answered as they should
+// be. It waits for the quota of the minute, and ends early if that of the day is used up or the API cannot be polled.
+// The error says why not all jobs were polled, or why no request was answered. It is used instead of Run.
+func (p *Poller) Round(ctx context.Context, requestIDs []string) (answered int, err error) {
+	p.log.Info("Polling each unfinished job once", "jobs", len(requestIDs))
+	var sent, good atomic.Int64
 	for i, id := range requestIDs {
-		r, err := p.await(ctx, id)
-		if r == nil {
+		var r *request
+		if r, err = p.await(ctx, id, len(requestIDs)-i); r == nil {
 			p.log.Warn("Not all jobs were polled: the quota or the API does not allow more requests now",
 				"jobs_left", len(requestIDs)-i, "err", err)
 			break
 		}
 		p.inFlight.Go(func() {
-			if p.poll(ctx, r) {
-				count.Add(1)
+			wasSent, answered := p.poll(ctx, r)
+			if wasSent {
+				sent.Add(1)
+			}
+			if answered {
+				good.Add(1)
 			}
 			p.Wake()
 		})
 	}
 	p.inFlight.Wait()
 	p.schedule.Refresh(p.now()) // for those who read afterwards
-	return int(count.Load())
+	answered = int(good.Load())
+	p.log.Info("Polled", "requests", sent.Load(), "answered", answered)
+	if t := p.State().Trouble; answered == 0 && sent.Load() > 0 && t != nil && !t.NoKey {
+		code := ""
+		if t.ErrorCode != "" {
+			code = ", error code " + t.ErrorCode
+		}
+		err = fmt.Errorf("none of %d requests was answered with a state; the last: %s%s: %w",
+			sent.Load(), t.Outcome, code, t.Err)
+	}
+	return answered, err
 }
 
-// await takes a turn for one job, and waits for the quota if necessary.
-func (p *Poller) await(ctx context.Context, id string) (*request, error) {
+// await takes a turn for one job, of so many that are left, and waits for the quota if necessary.
+func (p *Poller) await(ctx context.Context, id string, left int) (*request, error) {
 	turnFor := func(now time.Time) (*schedule.Turn, time.Time) { return p.schedule.TurnFor(id, now) }
+	var logged time.Time // until when it waits
 	for ctx.Err() == nil {
 		r, at, err := p.take(turnFor)
 		if r != nil || err != nil {
@@ -49,7 +69,11 @@ func (p *Poller) await(ctx context.Context, id string) (*request, error) {
 			wait = at.Sub(p.now())
 		}
 		if wait > maxQuotaWait {
-			return nil, errQuotaUsed
+			return nil, fmt.Errorf("%w until %s", errQuotaUsed, at.UTC().Format(time.RFC3339))
+		}
+		if !at.IsZero() && wait >= minLoggedWait && !at.Equal(logged) { // else another request ended meanwhile
+			logged = at
+			p.log.Info("Waiting for the quota of the minute", "wait", wait.Round(time.Second).String(), "jobs_left", left)
 		}
 		select {
 		case <-ctx.Done():

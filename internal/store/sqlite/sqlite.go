@@ -44,6 +44,9 @@ type DB struct {
 	lost    *losses
 }
 
+// ErrInUse is wrapped by the error of Open if another process uses the directory.
+var ErrInUse = errors.New("another process uses")
+
 // Open opens the database in a directory, and makes both if they are missing. The
 // error contains the remedy if another process uses the directory or the file is of
 // a newer version. The readable rows of a damaged database go into a new file; the
@@ -57,7 +60,7 @@ func Open(dir string, log *slog.Logger) (*DB, error) {
 	case err != nil:
 		return nil, fmt.Errorf("locking the directory: %w", err)
 	case !locked:
-		return nil, fmt.Errorf("another process uses %s; stop it, or choose another directory", dir)
+		return nil, fmt.Errorf("%w %s; stop it, or choose another directory", ErrInUse, dir)
 	}
 	_, err := db.swap("replaced") // if a process was killed while it rebuilt
 	if err == nil {
