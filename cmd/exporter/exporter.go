@@ -29,13 +29,15 @@ type exporter struct {
 	ready     atomic.Bool
 	reloading sync.Mutex // held during a reload
 	reloaded  *exposition.Reload
+	limits    *httpapi.Limits
 	listeners *httpapi.Listeners
 }
 
 func newExporter(f *flags, c *collector.Collector, log *slog.Logger) *exporter {
+	limits := httpapi.NewLimits()
 	return &exporter{
-		flags: f, collector: c, log: log,
-		reloaded: exposition.NewReload(time.Now()), listeners: httpapi.NewListeners(c, log),
+		flags: f, collector: c, log: log, reloaded: exposition.NewReload(time.Now()),
+		limits: limits, listeners: httpapi.NewListeners(c, limits, log),
 	}
 }
 
@@ -45,9 +47,9 @@ func (e *exporter) handler() http.Handler {
 	mux.Handle("GET "+e.flags.telemetryPath, e.metrics())
 	pages := statuspage.New(e.collector, e.flags.telemetryPath, version.Version)
 	for _, path := range statuspage.Paths {
-		mux.Handle("GET "+path, pages)
+		mux.Handle("GET "+path, e.limits.Responses(pages))
 	}
-	mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(e.collector, e.log, ""))
+	mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(e.collector, e.limits, e.log, ""))
 	mux.HandleFunc("GET /-/healthy", e.serveHealthy)
 	mux.HandleFunc("GET /-/ready", e.serveReady)
 	if e.flags.enableLifecycle {
@@ -61,7 +63,7 @@ func (e *exporter) handler() http.Handler {
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	// Not part of the mux, which redirects a path with an unescaped request ID to another job.
-	api := httpapi.New(e.collector, e.log, version.Version)
+	api := httpapi.New(e.collector, e.limits, e.log, version.Version)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/api/v1/") {
 			api.ServeHTTP(w, r)
@@ -77,7 +79,8 @@ func (e *exporter) metrics() http.Handler {
 		exposition.BuildInfo(), e.reloaded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	return promhttp.InstrumentMetricHandler(process, exposition.New(e.collector, process).Handler(e.log))
+	return promhttp.InstrumentMetricHandler(process,
+		e.limits.Responses(exposition.New(e.collector, process).Handler(e.log)))
 }
 
 func (e *exporter) serveHealthy(w http.ResponseWriter, _ *http.Request) {

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 )
 
 // stopTimeout is how long requests in flight, incoming and outgoing, may take when the
@@ -35,7 +34,7 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	e := newExporter(f, c, log)
-	server := httpapi.NewServer(e.handler(), log)
+	server := e.limits.NewServer(e.handler(), log)
 	server.WriteTimeout = 2 * time.Minute // a profile takes 30 s by default
 	server.MaxHeaderBytes = 64 << 10      // browsers send cookies
 	listening := make(chan struct{})

@@ -13,4 +13,6 @@ import (
 type Listeners = httpapi.Listeners
 
 // New returns listeners that serve a collector's accounts, and listens nowhere yet.
-func New(c *collector.Collector, log *slog.Logger) *Listeners { return httpapi.NewListeners(c, log) }
+func New(c *collector.Collector, log *slog.Logger) *Listeners {
+	return httpapi.NewListeners(c, httpapi.NewLimits(), log)
+}

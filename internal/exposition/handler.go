@@ -1,15 +1,13 @@
 package exposition
 
 import (
+	"io"
 	"log/slog"
 	"net/http"
 
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/common/expfmt"
 )
-
-// maxScrapes is the maximum number of scrapes at once.
-const maxScrapes = 20
 
 // Handler serves the metrics in the format and with the compression that the client accepts. It logs what could not be
 // gathered, but no error of a client that went away.
@@ -21,19 +19,24 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 	if err != nil {
 		panic(err) // the options are constant
 	}
-	scrapes := make(chan struct{}, maxScrapes)
 	return compressed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case scrapes <- struct{}{}:
-			defer func() { <-scrapes }()
-		default:
-			http.Error(w, "Too many scrapes at once.", http.StatusServiceUnavailable)
-			return
-		}
 		format := expfmt.NegotiateAccept(r.Header, formats...)
 		w.Header().Set("Content-Type", string(format))
-		if err := m.Write(w, format); err != nil && r.Context().Err() == nil {
+		client := &clientWriter{to: w}
+		if err := m.Write(client, format); err != nil && !client.gone {
 			log.Error("Metrics are incomplete", "err", err)
 		}
 	}))
+}
+
+// A clientWriter tells an error of the client from others.
+type clientWriter struct {
+	to   io.Writer
+	gone bool // or too slow
+}
+
+func (w *clientWriter) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	w.gone = w.gone || err != nil
+	return n, err
 }

@@ -1,4 +1,8 @@
 package httpapi
 
-// LimitConnections is limitConnections, for tests with few connections.
-var LimitConnections = limitConnections
+// SmallLimits returns limits with few connections.
+func SmallLimits(connections int) *Limits {
+	l := NewLimits()
+	l.clients.maxConnections = connections
+	return l
+}

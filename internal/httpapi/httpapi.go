@@ -17,38 +17,41 @@ import (
 
 // api is the JSON API over some accounts.
 type api struct {
-	accounts      func(*http.Request) []*collector.Account // those that a request may use
-	log           *slog.Logger
-	version       string
-	mux           *http.ServeMux
-	registrations slots
-	origins       *http.CrossOriginProtection
+	accounts func(*http.Request) []*collector.Account // those that a request may use
+	limits   *Limits
+	log      *slog.Logger
+	version  string
+	mux      *http.ServeMux
+	origins  *http.CrossOriginProtection
 }
 
 // New returns the handler of everything below /api/v1/, for a program of this version. It
-// checks no credentials.
+// checks no credentials. It is within the limits if it is served by a server of them.
 //
 // Where it is one of several handlers, it must see requests before an [http.ServeMux] does:
 // a mux redirects an unescaped request ID with two slashes in a row to another job.
-func New(c *collector.Collector, log *slog.Logger, version string) http.Handler {
-	return newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, log, version)
+func New(c *collector.Collector, limits *Limits, log *slog.Logger, version string) http.Handler {
+	return newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, limits, log, version)
 }
 
-func newAPI(accounts func(*http.Request) []*collector.Account, log *slog.Logger, version string) *api {
+func newAPI(
+	accounts func(*http.Request) []*collector.Account, limits *Limits, log *slog.Logger, version string,
+) *api {
 	a := &api{
-		accounts: accounts, log: log, version: version, mux: http.NewServeMux(),
-		registrations: make(slots, maxRegistrations), origins: http.NewCrossOriginProtection(),
+		accounts: accounts, limits: limits, log: log, version: version, mux: http.NewServeMux(),
+		origins: http.NewCrossOriginProtection(),
 	}
+	get := func(answer route) http.Handler { return limits.Responses(a.handle(answer)) }
 	a.mux.Handle("POST /api/v1/jobs", a.handle(a.register))
-	a.mux.Handle("GET /api/v1/jobs", a.handle(a.list))
+	a.mux.Handle("GET /api/v1/jobs", get(a.list))
 	// The mux would redirect other methods to the job with an empty ID.
 	a.mux.Handle("/api/v1/jobs", a.handle(func(w http.ResponseWriter, _ *http.Request) (int, any, error) {
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		return 0, nil, refuse(http.StatusMethodNotAllowed, "method not allowed")
 	}))
-	a.mux.Handle("GET /api/v1/jobs/{id...}", a.handle(a.show))
+	a.mux.Handle("GET /api/v1/jobs/{id...}", get(a.show))
 	a.mux.Handle("DELETE /api/v1/jobs/{id...}", a.handle(a.remove))
-	a.mux.Handle("GET /api/v1/status", a.handle(a.status))
+	a.mux.Handle("GET /api/v1/status", get(a.status))
 	return a
 }
 

@@ -18,6 +18,7 @@ import (
 // several goroutines at once.
 type Listeners struct {
 	collector *collector.Collector
+	limits    *Limits
 	log       *slog.Logger
 
 	mu      sync.Mutex // guards servers
@@ -31,8 +32,8 @@ type server struct {
 }
 
 // NewListeners returns listeners for the accounts of a collector. They do not listen yet.
-func NewListeners(c *collector.Collector, log *slog.Logger) *Listeners {
-	return &Listeners{collector: c, log: log, servers: make(map[string]*server)}
+func NewListeners(c *collector.Collector, limits *Limits, log *slog.Logger) *Listeners {
+	return &Listeners{collector: c, limits: limits, log: log, servers: make(map[string]*server)}
 }
 
 // Prepared is a set of addresses to serve. The new ones are bound, and not served yet. The
@@ -82,7 +83,7 @@ func (p *Prepared) Apply(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for address, listener := range p.bound {
-		s := &server{Server: NewServer(l.handler(address), l.log)}
+		s := &server{Server: l.limits.NewServer(l.handler(address), l.log)}
 		l.servers[address] = s
 		l.log.Info("Listening for registration and webhooks", "address", listener.Addr().String())
 		s.serving.Go(func() {
@@ -116,12 +117,12 @@ func (s *server) shutDown(ctx context.Context) {
 // response.
 func (l *Listeners) handler(address string) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(WebhookPattern, NewWebhooks(l.collector, l.log, address))
+	mux.Handle(WebhookPattern, NewWebhooks(l.collector, l.limits, l.log, address))
 	// The token names the account, and the request may use no other.
 	type key struct{}
 	jobs := newAPI(func(r *http.Request) []*collector.Account {
 		return []*collector.Account{r.Context().Value(key{}).(*collector.Account)}
-	}, l.log, "")
+	}, l.limits, l.log, "")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/api/v1/jobs" && !strings.HasPrefix(r.URL.Path, "/api/v1/jobs/") {
 			mux.ServeHTTP(w, r)

@@ -71,7 +71,7 @@ func TestListeners(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := httpapi.NewListeners(c, log)
+	l := httpapi.NewListeners(c, httpapi.NewLimits(), log)
 	change, err := l.Prepare(configs)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestAddressIsFreeAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := httpapi.NewListeners(c, slog.New(slog.DiscardHandler))
+	l := httpapi.NewListeners(c, httpapi.NewLimits(), slog.New(slog.DiscardHandler))
 	for range 500 {
 		change, err := l.Prepare(configs)
 		if err != nil {

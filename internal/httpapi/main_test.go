@@ -35,7 +35,8 @@ func (v vendor) RoundTrip(r *http.Request) (*http.Response, error) {
 type monitor struct {
 	http.Handler
 	*collector.Collector
-	log *strings.Builder
+	limits *httpapi.Limits
+	log    *strings.Builder
 }
 
 // watch returns a monitor of accounts without a quota.
@@ -60,7 +61,8 @@ func watchConfigs(tb testing.TB, api vendor, configs []collector.Config) monitor
 	}
 	log := new(strings.Builder)
 	handler := slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})
-	return monitor{httpapi.New(c, slog.New(handler), "1.2.3"), c, log}
+	limits := httpapi.NewLimits()
+	return monitor{httpapi.New(c, limits, slog.New(handler), "1.2.3"), c, limits, log}
 }
 
 // do sends a request. A header is a name and a value.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
@@ -12,9 +13,8 @@ import (
 
 // Limits of registrations.
 const (
-	maxRegistrations = 8        // read at a time
-	maxBody          = 32 << 20 // bytes
-	maxEntries       = 100_000
+	maxBody    = 32 << 20 // bytes
+	maxEntries = 100_000
 )
 
 // registered is the answer to a registration.
@@ -27,14 +27,18 @@ type registered struct {
 // store fails after some of several accounts, the client tries again: registering is
 // idempotent.
 func (a *api) register(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	if !a.registrations.acquire(r.Context()) {
-		w.Header().Set("Retry-After", "60")
-		return 0, nil, refuse(http.StatusServiceUnavailable, "too many registrations at once; try again")
+	if encodingOf(r) != "" {
+		w.Header().Set("Accept-Encoding", "identity")
+		return 0, nil, refuse(http.StatusUnsupportedMediaType, "send the body without Content-Encoding")
 	}
-	defer a.registrations.release()
-	jobs, err := read(w, r)
+	body, release, err := a.limits.receive(r, a.limits.registrations)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, unreadable(w, err)
+	}
+	defer release()
+	jobs, err := submission.ParseJSON(http.MaxBytesReader(w, body, maxBody), maxEntries)
+	if err != nil {
+		return 0, nil, unreadable(w, err)
 	}
 	groups, err := a.byAccount(r, jobs)
 	if err != nil {
@@ -52,27 +56,25 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) (int, any, error)
 	return http.StatusAccepted, sum, nil
 }
 
-// read reads the jobs of a body.
-func read(w http.ResponseWriter, r *http.Request) ([]submission.Job, error) {
-	if encodingOf(r) != "" {
-		w.Header().Set("Accept-Encoding", "identity")
-		return nil, refuse(http.StatusUnsupportedMediaType, "send the body without Content-Encoding")
-	}
-	jobs, err := submission.ParseJSON(http.MaxBytesReader(w, r.Body, maxBody), maxEntries)
+// unreadable returns the response to a body that could not be read.
+func unreadable(w http.ResponseWriter, err error) *refusal {
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
 	_, broken := errors.AsType[*submission.ReadError](err)
 	switch {
-	case err == nil:
-		return jobs, nil
+	case errors.Is(err, errTooMany):
+		w.Header().Set("Retry-After", "60")
+		return refuse(http.StatusServiceUnavailable, err.Error())
 	case tooLarge:
-		return nil, refuse(http.StatusRequestEntityTooLarge,
+		return refuse(http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("the body has more than %d bytes; send it in parts", maxBody))
-	case broken:
-		return nil, refuse(http.StatusBadRequest, "the body is incomplete")
 	case errors.Is(err, submission.ErrTooMany):
-		return nil, refuse(http.StatusRequestEntityTooLarge, err.Error()+"; send them in parts")
+		return refuse(http.StatusRequestEntityTooLarge, err.Error()+"; send them in parts")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse(http.StatusRequestTimeout, "the body came too slowly; try again")
+	case broken:
+		return refuse(http.StatusBadRequest, "the body is incomplete")
 	}
-	return nil, refuse(http.StatusBadRequest, err.Error())
+	return refuse(http.StatusBadRequest, err.Error())
 }
 
 // byAccount groups jobs by the account that they name, else the query.

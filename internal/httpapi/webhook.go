@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
@@ -26,13 +28,11 @@ var webhookStatus = [len(jobs.WebhookOutcomes)]int{
 	jobs.WebhookStoreError:   http.StatusServiceUnavailable,
 }
 
-// maxWebhooks is how many webhooks are read at a time.
-const maxWebhooks = 32
-
 // NewWebhooks returns the handler of WebhookPattern for the accounts with a service address
 // (empty: those without one). A wrong token gets the same response as an unknown path.
-func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string) http.Handler {
-	webhooks := make(slots, maxWebhooks)
+func NewWebhooks(
+	c *collector.Collector, limits *Limits, log *slog.Logger, serviceAddress string,
+) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		account := c.WebhookAccount(serviceAddress, r.PathValue("token"))
 		if account == nil || r.Method != http.MethodPost {
@@ -51,13 +51,21 @@ func NewWebhooks(c *collector.Collector, log *slog.Logger, serviceAddress string
 				"Unsupported Content-Encoding: use gzip or none.")
 			return
 		}
-		if !webhooks.acquire(r.Context()) {
+		body, release, err := limits.receive(r, limits.webhooks)
+		switch {
+		case errors.Is(err, errTooMany):
 			w.Header().Set("Retry-After", "60")
 			refuse(http.StatusServiceUnavailable, jobs.WebhookStoreError, "Too many webhooks at once; try again.")
 			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			refuse(http.StatusRequestTimeout, jobs.WebhookMalformed, "The body came too slowly; try again.")
+			return
+		case err != nil:
+			refuse(http.StatusBadRequest, jobs.WebhookMalformed, "The body is incomplete.")
+			return
 		}
-		defer webhooks.release()
-		outcome, err := account.Webhook(r.Body, encoding == "gzip")
+		defer release()
+		outcome, err := account.Webhook(body, encoding == "gzip")
 		if err != nil {
 			level := slog.LevelWarn
 			if outcome == jobs.WebhookStoreError {

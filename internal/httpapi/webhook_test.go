@@ -43,7 +43,7 @@ func newHooks(t *testing.T, change func(*collector.Config)) *hooks {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(c, log, ""))
+	mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(c, httpapi.NewLimits(), log, ""))
 	h.Handler = mux
 	return h
 }
