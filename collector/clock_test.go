@@ -2,8 +2,12 @@ package collector_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
 // jumped is a reading of the clock after the wall clock was set by d, whole
@@ -25,4 +29,36 @@ func TestJumped(t *testing.T) {
 			t.Errorf("jumped by %s: wall %s, monotonic %s", d, wall, after.Sub(before))
 		}
 	}
+}
+
+// A clock that was years ahead and is right after a restart, as on a machine whose battery is empty, neither keeps a
+// job from being polled nor an ended one from leaving.
+func TestClockThatWasAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		c := config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 5, 100 })
+		ahead := func() time.Time { return time.Now().Add(10 * 365 * 24 * time.Hour) }
+		m := start(t, simulator.Options{Key: "key"}, c, collector.Options{StateDirectory: dir, Now: ahead})
+		m.api.Submit(completes("ended", time.Second))
+		m.api.Submit(simulator.Job{RequestID: "running", Outcome: simulator.Stuck})
+		m.track(t, "ended", "running")
+		pass(10 * time.Minute)
+		m.stop()
+
+		m = start(t, simulator.Options{Key: "key"}, c, collector.Options{StateDirectory: dir})
+		m.api.Submit(completes("running", time.Second))
+		pass(12 * time.Hour)
+		if got := m.state("running"); got != "completed" {
+			t.Errorf("the job is %q", got)
+		}
+		pass(24 * time.Hour)
+		if a, b := m.state("ended"), m.state("running"); a != "" || b != "" {
+			t.Errorf("after their retention, the jobs are %q and %q", a, b)
+		}
+		s := m.account.Snapshot()
+		if s.Day.Used > 10 {
+			t.Errorf("%v requests are counted", s.Day.Used)
+		}
+		m.stop()
+	})
 }

@@ -175,10 +175,11 @@ func (j *Jobs) putBack(a *attempt) {
 // unfinished jobs differ. What the commit counted is counted again only if it is not stored.
 func (j *Jobs) reload() error {
 	before := j.committed.Load()
-	loaded, err := j.load(context.Background(), time.Now())
+	contents, err := j.store.Load(context.Background())
 	if err != nil {
 		return err
 	}
+	loaded := j.decode(contents, time.Now())
 	if !loaded.totals.stored {
 		loaded.totals.Created = before.totals.Created
 	}

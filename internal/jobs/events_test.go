@@ -393,7 +393,7 @@ func TestConcurrentWriters(t *testing.T) {
 	j.CountSourceErrors(submission.File, 1)
 	flush(t, j)
 	f.check(t, "at the end")
-	reopened := open(t, m, o)
+	reopened := openAt(t, m, o, at(1000*time.Hour))
 	same(t, "opened again", j.Snapshot(start), reopened.Snapshot(start))
 	var before, after []string
 	for job := range j.Unfinished() {

@@ -142,10 +142,12 @@ func Open(ctx context.Context, s store.Account, options Options, now time.Time) 
 	j.SetOptions(options)
 	committed := newState(now)
 	if s != nil {
-		var err error
-		if committed, err = j.load(ctx, now); err != nil {
+		contents, err := s.Load(ctx)
+		if err != nil {
 			return nil, fmt.Errorf("loading jobs: %w", err)
 		}
+		correct(contents.Jobs, now)
+		committed = j.decode(contents, now)
 	}
 	j.committed.Store(committed)
 	return j, nil

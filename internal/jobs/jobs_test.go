@@ -45,7 +45,12 @@ func keepStateChanges(n int) func(*jobs.Options) {
 // open opens the jobs in a store, at start. A nil store is memory.
 func open(t testing.TB, s store.Account, o jobs.Options) *jobs.Jobs {
 	t.Helper()
-	j, err := jobs.Open(context.Background(), s, o, start)
+	return openAt(t, s, o, start)
+}
+
+func openAt(t testing.TB, s store.Account, o jobs.Options, now time.Time) *jobs.Jobs {
+	t.Helper()
+	j, err := jobs.Open(context.Background(), s, o, now)
 	if err != nil {
 		t.Fatal(err)
 	}

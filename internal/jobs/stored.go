@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -20,12 +19,21 @@ import (
 // must not fail the other operations of its commit.
 var format = json.JoinOptions(json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 
-// load returns what the store has, and counts the rows that were lost or are unreadable.
-func (j *Jobs) load(ctx context.Context, now time.Time) (*state, error) {
-	contents, err := j.store.Load(ctx)
-	if err != nil {
-		return nil, err
+// correct moves the times of jobs that are after now to now: the clock was ahead when they were stored. A job that
+// begins in the future would not be polled, and one that ended there would not leave.
+func correct(jobs []store.Job, now time.Time) {
+	now = now.Round(0)
+	for i := range jobs {
+		for _, t := range []*time.Time{&jobs[i].FirstSeen, &jobs[i].LastObserved, &jobs[i].FinishedAt} {
+			if t.After(now) {
+				*t = now
+			}
+		}
 	}
+}
+
+// decode returns what the store has, and counts the rows that were lost or are unreadable.
+func (j *Jobs) decode(contents *store.Contents, now time.Time) *state {
 	s, corrupt := newState(now), contents.Lost
 	for i := range contents.Totals {
 		if s.totals.load(&contents.Totals[i]) != nil {
@@ -66,7 +74,7 @@ func (j *Jobs) load(ctx context.Context, now time.Time) (*state, error) {
 	if corrupt > 0 {
 		j.count(func(c increments) { c.add(CorruptRecords, float64(corrupt)) })
 	}
-	return s, nil
+	return s
 }
 
 // row encodes a job.

@@ -177,6 +177,26 @@ func TestOrderWithoutTheWallClock(t *testing.T) {
 	}
 }
 
+// A clock that was ahead when a job was stored leaves no time in the future.
+func TestTimesAfterNow(t *testing.T) {
+	m, ahead := newMemory(t), at(10*365*24*time.Hour)
+	j := openAt(t, m, options(), ahead)
+	register(t, j, ahead, "running", "ended")
+	observe(t, j, polled("running", jobs.Running, ahead))
+	observe(t, j, polled("ended", jobs.Completed, ahead))
+	j = open(t, m, options())
+	for _, id := range []string{"running", "ended"} {
+		job, _ := j.Job(id)
+		if job.FirstSeen.After(start) || job.LastObserved.After(start) || job.FinishedAt.After(start) {
+			t.Errorf("at %s: %+v", start, job)
+		}
+	}
+	sweep(t, j, at(49*time.Hour))
+	if got := state(t, j, "running") + " " + state(t, j, "ended"); got != "lost unknown" {
+		t.Errorf("after two days they are %s", got)
+	}
+}
+
 // Of a job of which the store has only the state, everything else is unknown.
 func TestBareJob(t *testing.T) {
 	m := newMemory(t)
@@ -378,7 +398,7 @@ func TestFormat(t *testing.T) {
 	m := newMemory(t)
 	o := everything(t, m)
 	for name, text := range map[string]string{
-		".txt": render(t, m.batches), ".shown": shown(t, open(t, m, o)),
+		".txt": render(t, m.batches), ".shown": shown(t, openAt(t, m, o, at(52*time.Hour))),
 	} {
 		if *update {
 			if err := os.WriteFile(filepath.Join("testdata", schema+name), []byte(text), 0o644); err != nil {
@@ -405,7 +425,7 @@ func TestOpenEveryFormat(t *testing.T) {
 			m.store(b)
 		}
 		o := options(keepStateChanges(10), maxJobSeries(3), func(o *jobs.Options) { o.KeepTimings = true })
-		j := open(t, m, o)
+		j := openAt(t, m, o, at(52*time.Hour))
 		golden(t, strings.TrimSuffix(filepath.Base(file), ".txt")+".shown", shown(t, j))
 		// Departed jobs cannot be seen, but they do not come back.
 		register(t, j, at(52*time.Hour), "removed", "evicted", "removed early")
