@@ -20,6 +20,7 @@ import (
 	"github.com/influxdata/telegraf"
 	"github.com/influxdata/telegraf/config"
 	"github.com/influxdata/telegraf/logger"
+	"github.com/influxdata/telegraf/plugins/serializers/influx"
 )
 
 // ends is an API at which every job has ended: those with "fail" in their ID
@@ -85,10 +86,15 @@ func (p *pipeline) emitted() (metrics []telegraf.Metric) {
 	return metrics
 }
 
-// texts are points with all that makes them what they are.
+// texts are points as outputs.file writes them.
 func texts(metrics []telegraf.Metric) (all []string) {
+	s := new(influx.Serializer)
+	if err := s.Init(); err != nil {
+		return []string{err.Error()}
+	}
 	for _, m := range metrics {
-		all = append(all, fmt.Sprintf("%s %v %v %d", m.Name(), m.Tags(), m.Fields(), m.Time().UnixNano()))
+		line, err := s.Serialize(m)
+		all = append(all, strings.TrimSpace(string(line)+fmt.Sprint(err)))
 	}
 	return all
 }
@@ -107,8 +113,7 @@ func wantNone(t *testing.T, when string, metrics []telegraf.Metric) {
 	}
 }
 
-// wantSame fails where the points are not the ones of before, to the nanosecond
-// and the last digit.
+// wantSame fails where the points are not the ones of before, byte for byte.
 func wantSame(t *testing.T, when string, before, after []telegraf.Metric) {
 	t.Helper()
 	if diff := cmp.Diff(texts(before), texts(after)); diff != "" || len(before) == 0 {

@@ -2,7 +2,9 @@ package deepaffects
 
 import (
 	"cmp"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/influxdata/telegraf"
@@ -62,7 +64,8 @@ func setFloat(fields map[string]any, name string, v float64) {
 	}
 }
 
-// point returns a point about a job.
+// point returns a point about a job. Its fields are in order, so that a point that is
+// emitted again is the same bytes.
 func (p *points) point(
 	name string, tags map[string]string, fields map[string]any, requestID string, at time.Time,
 ) telegraf.Metric {
@@ -72,7 +75,11 @@ func (p *points) point(
 	} else {
 		fields["request_id"] = requestID
 	}
-	return metric.New(name, tags, fields, at)
+	m := metric.New(name, tags, nil, at)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		m.AddField(name, fields[name])
+	}
+	return m
 }
 
 // change returns the points of a state change: the job's, and at its end its speakers'.
