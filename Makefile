@@ -103,7 +103,7 @@ bench-schedule: ## Run the scheduler over the traces in TRACES, in virtual time,
 
 .PHONY: docs
 docs: ## Generate docs/metrics.md from the metric catalogue, and the plugin's sample.conf and README from sample.conf
-	cp sample.conf plugins/inputs/deepaffects/sample.conf
+	awk -v RS= '!/Exporter only/ { if (n++) print ""; print }' sample.conf >plugins/inputs/deepaffects/sample.conf
 	go build -modfile=tools/go.mod -o tools/readme_config_includer/generator github.com/influxdata/telegraf/tools/readme_config_includer
 	go generate ./...
 

@@ -50,7 +50,7 @@ type Options struct {
 	MaxJobAge     config.Duration `toml:"max_job_age"`
 	Retention     config.Duration `toml:"retention"`
 	JobMetrics    string          `toml:"job_metrics"`
-	MaxJobSeries  Integer         `toml:"max_job_series"`
+	MaxJobSeries  Integer         `toml:"max_job_series" telegraf:"there are no series of jobs"`
 	KeepTimings   bool            `toml:"keep_timings" telegraf:"there is no status page"`
 
 	StateDirectory        string  `toml:"state_directory" exporter:"it works in Telegraf only; use --storage.path"`

@@ -82,9 +82,13 @@ func TestWithoutEffect(t *testing.T) {
 		}
 	}
 	o.StateDirectory, o.WordPoints, o.RequestIDAs, o.KeepTimings = "/canary", true, "tag", false
+	o.MaxUndeliveredChanges, o.MaxJobSeries = 7, 7
 	for face, want := range map[string][]string{
-		"exporter": {"state_directory has no effect: ", "word_points has no effect: ", "request_id_as has no effect: "},
-		"telegraf": {"keep_timings has no effect: "},
+		"exporter": {
+			"state_directory has no effect: ", "max_undelivered_changes has no effect: ",
+			"word_points has no effect: ", "request_id_as has no effect: ",
+		},
+		"telegraf": {"max_job_series has no effect: ", "keep_timings has no effect: "},
 	} {
 		warnings := o.WithoutEffect(face)
 		if len(warnings) != len(want) {
