@@ -31,7 +31,14 @@ var sampleConfig string
 // stopTimeout limits how long Stop waits for requests in flight.
 const stopTimeout = 3 * time.Second
 
-// DeepAffects is the plugin. Instances share nothing.
+// started has the tags of the instances that emit points. Points of two instances with the
+// same tags would replace each other.
+var started sync.Map // from seriesTags to struct{}
+
+// seriesTags are the tags of all points of an account.
+type seriesTags struct{ account, source string }
+
+// DeepAffects is the plugin. Instances share only started.
 type DeepAffects struct {
 	options.Options
 
@@ -53,6 +60,7 @@ type DeepAffects struct {
 	listeners *listener.Listeners
 	account   *collector.Account
 	delivery  *delivery
+	internal  internal
 	// The losses that were logged: state changes, and state changes without their words.
 	dropped, withoutWords float64
 }
@@ -83,11 +91,18 @@ func (d *DeepAffects) Init() error {
 func (d *DeepAffects) Start(acc telegraf.Accumulator) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if _, taken := started.LoadOrStore(d.series(), struct{}{}); taken {
+		return fmt.Errorf("account %q: another [[inputs.deepaffects]] table has this account at %s; "+
+			"give each table its own account", d.Account, d.points.source)
+	}
 	if err := d.start(acc); err != nil {
+		started.Delete(d.series())
 		return &startupError{err}
 	}
 	return nil
 }
+
+func (d *DeepAffects) series() seriesTags { return seriesTags{d.Account, d.points.source} }
 
 func (d *DeepAffects) start(acc telegraf.Accumulator) error {
 	c, err := d.Config()
@@ -130,6 +145,7 @@ func (d *DeepAffects) start(acc telegraf.Accumulator) error {
 	monitor.Start()
 	services.Apply(now)
 	d.delivery = newDelivery(d, d.account, acc)
+	d.internal = newInternal(map[string]string{"account": d.Account, "source": d.points.source})
 	return nil
 }
 
@@ -173,9 +189,11 @@ func (d *DeepAffects) Gather(acc telegraf.Accumulator) error {
 		d.Log.Errorf("Dropped the words of %.0f jobs: too many were waiting for Telegraf's outputs", n-d.withoutWords)
 		d.withoutWords = n
 	}
+	undelivered := 0
 	if d.JobMetrics != collector.JobMetricsOff { // the store may have some from when it was on
-		d.delivery.gather()
+		undelivered = d.delivery.gather()
 	}
+	d.internal.set(&s, undelivered)
 	return nil
 }
 
@@ -191,7 +209,9 @@ func (d *DeepAffects) Stop() {
 	d.listeners.Stop(ctx)
 	d.delivery.stop()
 	d.collector.Stop(ctx)
+	d.internal.unregister()
 	d.collector = nil
+	started.Delete(d.series())
 }
 
 func init() {

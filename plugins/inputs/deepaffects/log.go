@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/influxdata/telegraf"
 )
@@ -48,11 +50,13 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 // attr formats an attribute as slog's text handler does.
 func attr(a slog.Attr) string {
 	value := oneLine.Replace(a.Value.String())
-	if value == "" || strings.ContainsAny(value, " \t\"=") {
+	if value == "" || !utf8.ValidString(value) || strings.ContainsFunc(value, needsQuotes) {
 		value = strconv.Quote(value)
 	}
 	return " " + a.Key + "=" + value
 }
+
+func needsQuotes(r rune) bool { return r == ' ' || r == '"' || r == '=' || !unicode.IsPrint(r) }
 
 var oneLine = strings.NewReplacer("\n", "; ", "\r", "")
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -21,6 +22,7 @@ import (
 	"github.com/influxdata/telegraf/agent"
 	"github.com/influxdata/telegraf/config"
 	"github.com/influxdata/telegraf/logger"
+	"github.com/influxdata/telegraf/selfstat"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector/options"
 )
@@ -145,7 +147,8 @@ func TestUnresolvableSecret(t *testing.T) {
 	}
 }
 
-// The sample has all options with their defaults, in a form that Telegraf reads.
+// The sample has all options that have an effect in Telegraf, with their defaults, in a
+// form that Telegraf reads.
 func TestSample(t *testing.T) {
 	t.Setenv("DEEPAFFECTS_API_KEY", "key")
 	commented := regexp.MustCompile(`(?m)^  # (\w+ = )`).ReplaceAllString(sampleConfig, "  $1")
@@ -163,8 +166,12 @@ func TestSample(t *testing.T) {
 		if diff := cmp.Diff(want[option], value, cmpopts.EquateEmpty(), cmpopts.IgnoreTypes(config.Secret{})); diff != "" {
 			t.Errorf("%s is another in the sample (-default +sample):\n%s", option, diff)
 		}
-		if !strings.Contains(sampleConfig, option+" = ") {
-			t.Errorf("the sample lacks %s", option)
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[options.Options]()) {
+		_, ineffective := field.Tag.Lookup("telegraf")
+		option := field.Tag.Get("toml")
+		if sampled := strings.Contains(sampleConfig, option+" = "); option != "" && sampled == ineffective {
+			t.Errorf("the sample has %s: %t", option, sampled)
 		}
 	}
 	for _, match := range regexp.MustCompile(`(?m)^  (?:# )?(\w+) = `).FindAllStringSubmatch(sampleConfig, -1) {
@@ -291,13 +298,13 @@ func TestLog(t *testing.T) {
 	log.Debug("one", "n", 1)
 	log.Info("two")
 	log.Warn("three", "err", errors.Join(errors.New("x"), errors.New("y")))
-	log.Error("four")
+	log.Error("four", "path", "/a\x1bb", "empty", "", "plain", "/x")
 	var got []string
 	for line := range strings.Lines(out.String()) {
 		_, line, _ = strings.Cut(line, " ")
 		got = append(got, regexp.MustCompile(`\[.*\] *\(.*?\) ?`).ReplaceAllString(strings.TrimSpace(line), ""))
 	}
-	want := []string{"D! one account=a n=1", "I! two account=a", `W! three account=a err="x; y"`, "E! four account=a"}
+	want := []string{"D! one account=a n=1", "I! two account=a", `W! three account=a err="x; y"`, `E! four account=a path="/a\x1bb" empty="" plain=/x`}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -406,6 +413,79 @@ func TestInstances(t *testing.T) {
 		all[1].gather(t)
 		all[1].stop()
 	})
+}
+
+// Two tables cannot have the same account: their points would have the same tags. A table
+// that has stopped, as at a reload, gives its account back, and so does a failed start.
+func TestSameAccount(t *testing.T) {
+	one, err := load(t, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, one, ends{}, true)
+	for options, refused := range map[string]bool{
+		"":                        true,
+		"account = \"default\"\n": true,
+		"url = \"https://proxy.api.deepaffects.com:443/\"\nstartup_error_behavior = \"retry\"\n": true,
+		"account = \"other\"\n":                 false,
+		"url = \"https://elsewhere.invalid\"\n": false,
+	} {
+		two, err := load(t, table+options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		two.Input.(*DeepAffects).Transport = ends{}
+		if err := two.Init(); err != nil {
+			t.Fatal(err)
+		}
+		err = two.Start(p.acc)
+		const want = `account "default": another [[inputs.deepaffects]] table has this account ` +
+			`at proxy.api.deepaffects.com; give each table its own account`
+		if refused && (err == nil || err.Error() != want) || !refused && err != nil {
+			t.Errorf("%q: %v", options, err)
+		}
+		two.Stop()
+	}
+	p.stop()
+	again, err := load(t, table+"service_address = \"192.0.2.1:1\"\njobs_token = \"token\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Init(); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Start(nil); err == nil || !strings.Contains(err.Error(), "192.0.2.1") {
+		t.Errorf("with a strange address: %v", err)
+	}
+	again.Stop()
+	start(t, one, ends{}, true).stop()
+}
+
+// Telegraf's internal input has statistics of each account, while it runs.
+func TestInternalStatistics(t *testing.T) {
+	statistics := func() (all []string) {
+		for _, m := range selfstat.Metrics() {
+			if m.Name() == "internal_deepaffects" {
+				all = append(all, fmt.Sprint(m.Tags(), m.Fields()))
+			}
+		}
+		return all
+	}
+	bubble(t, func() {
+		p := begin(t, "request_ids = [\"a\", \"b\"]\n", nil)
+		<-time.After(time.Minute)
+		p.gather(t)
+		got := statistics()
+		want := []string{"map[account:default source:proxy.api.deepaffects.com] map[jobs_pending:0 jobs_running:0 " +
+			"request_errors:0 requests:2 state_changes_dropped:0 state_changes_undelivered:2]"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		p.stop()
+	})
+	if left := statistics(); len(left) > 0 {
+		t.Errorf("after Stop: %q", left)
+	}
 }
 
 func TestOptionsWithoutEffect(t *testing.T) {
