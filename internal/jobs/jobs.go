@@ -39,6 +39,7 @@ type Jobs struct {
 	options atomic.Pointer[Options]
 	store   store.Account // nil: in memory
 	publish func([]Event)
+	opened  time.Time
 	failure atomic.Pointer[error] // of the last commit; nil: it succeeded
 	queue   queue
 
@@ -137,7 +138,7 @@ func (s *state) remove(j *Job) {
 // Open returns the jobs that a store has, which may be none. Without a store they are
 // kept in memory, and their totals begin now.
 func Open(ctx context.Context, s store.Account, options Options, now time.Time) (*Jobs, error) {
-	j := &Jobs{store: s, publish: func([]Event) {}, forgotten: now}
+	j := &Jobs{store: s, publish: func([]Event) {}, opened: now, forgotten: now}
 	j.queue.counts = make(increments)
 	j.SetOptions(options)
 	committed := newState(now)

@@ -19,7 +19,7 @@ func (j *Jobs) Sweep(now time.Time) error {
 		return err
 	}
 	for n := sweepChunk; n == sweepChunk && j.due(now); {
-		if err := j.apply(func(t *transaction) { n = max(t.giveUpExpired(now), t.evict(now)) }); err != nil {
+		if err := j.apply(func(t *transaction) { n = max(t.giveUpExpired(now, j.opened), t.evict(now)) }); err != nil {
 			return err
 		}
 	}
@@ -42,16 +42,17 @@ func (j *Jobs) due(now time.Time) bool {
 }
 
 // giveUpExpired gives up at most sweepChunk jobs that the API called unfinished at an age above MaxJobAge. A
-// job that could not be polled at that age (the quota is used up, the API is down, it was submitted long ago)
-// may well have ended: it gets as much time again, counted from its registration at the earliest.
-func (t *transaction) giveUpExpired(now time.Time) (n int) {
+// job that could not be polled at that age (the quota is used up, the API is down, it was submitted long ago, no
+// process ran) may well have ended: it gets as much time again, counted at the earliest from its registration and from
+// when the jobs were opened.
+func (t *transaction) giveUpExpired(now, opened time.Time) (n int) {
 	limit := t.options.MaxJobAge
 	for j := range t.unfinished.Copy().Scan {
 		if now.Sub(j.Start()) <= limit || n == sweepChunk {
 			break
 		}
 		polledTooOld := j.LastObserved.Sub(j.Start()) > limit
-		if polledTooOld || min(now.Sub(j.Start()), now.Sub(j.FirstSeen)+limit) > 2*limit {
+		if polledTooOld || now.Sub(j.Start()) > 2*limit && now.Sub(j.FirstSeen) > limit && now.Sub(opened) > limit {
 			t.giveUp(j, CodeMaxJobAge, now)
 			n++
 		}

@@ -116,6 +116,35 @@ func TestGiveUp(t *testing.T) {
 	}
 }
 
+// What ended while no process ran, over a weekend or longer, can still be polled.
+func TestGiveUpAfterALongStop(t *testing.T) {
+	m := newMemory(t)
+	o := options()
+	j := openAt(t, m, o, start)
+	register(t, j, start, "polled", "never polled")
+	observe(t, j, polled("polled", jobs.Running, at(time.Minute)))
+	const stopped = 100 * time.Hour
+	j = openAt(t, m, o, at(stopped))
+	for _, tt := range []struct {
+		now  time.Duration
+		want []string
+	}{{0, nil}, {24 * time.Hour, nil}, {24*time.Hour + 1, []string{"never polled", "polled"}}} {
+		sweep(t, j, at(stopped+tt.now))
+		if got := lost(j); !slices.Equal(got, tt.want) {
+			t.Errorf("%s after the start: %q are lost, want %q", tt.now, got, tt.want)
+		}
+	}
+	// What the API calls unfinished is given up at once.
+	m = newMemory(t)
+	register(t, openAt(t, m, o, start), start, "running")
+	j = openAt(t, m, o, at(stopped))
+	observe(t, j, polled("running", jobs.Running, at(stopped)))
+	sweep(t, j, at(stopped))
+	if got := lost(j); !slices.Equal(got, []string{"running"}) {
+		t.Errorf("%q are lost", got)
+	}
+}
+
 // Other operations do not wait until a sweep has given up and evicted very many jobs.
 func TestSweepInChunks(t *testing.T) {
 	m := newMemory(t)
