@@ -32,6 +32,10 @@ test: ## Run all tests that need only Go (with the race detector if there is a C
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go test $(RACE) ./...
 
+.PHONY: long-test
+long-test: ## Run all tests with more days, cases and repetitions
+	LONG=1 go test $(RACE) -timeout 0 ./...
+
 .PHONY: lint
 lint: ## Check for conflict markers and formatting, vet, and lint
 	@! git grep -nIE '^(<<<<<<<|[|]{7}|>>>>>>>)( |$$)|^=======$$' || { echo 'conflict markers'; exit 1; }

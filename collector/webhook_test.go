@@ -38,7 +38,7 @@ func TestWebhooksAndPolls(t *testing.T) {
 			api := simulator.Options{Seed: 3, Key: "key", Speed: 5, StuckShare: -1, Webhooks: hooks}
 			m = start(t, api, c, collector.Options{})
 			defer m.stop()
-			for i := range 300 {
+			for i := range 100 {
 				m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Webhook: url, AudioSeconds: float64(10 + i)}))
 			}
 			pass(23 * time.Hour)

@@ -18,10 +18,11 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 )
 
 // mutations is the number of bodies of each kind.
-const mutations = 50_000
+var mutations = longtest.Size(5_000, 500_000)
 
 // A mutator damages bodies that the vendor sends.
 type mutator struct {

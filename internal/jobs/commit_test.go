@@ -17,6 +17,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
@@ -613,7 +614,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 	o := options(maxJobSeries(1), keepStateChanges(3), func(o *jobs.Options) {
 		o.Retention, o.MaxJobAge = time.Minute, time.Hour
 	})
-	for seed := range uint64(20) {
+	for seed := range uint64(longtest.Size(6, 100)) {
 		random := rand.New(rand.NewPCG(seed, 5))
 		m := newMemory(t)
 		m.onCommit = func(*store.Batch) (bool, error) {

@@ -27,6 +27,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
@@ -86,7 +87,7 @@ func TestReopen(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	now := start
 	j, closed := openSQLite(t, dir, o, now)
-	for round := range 30 {
+	for round := range longtest.Size(12, 100) {
 		for range 40 {
 			now = now.Add(time.Duration(random.IntN(120)) * time.Second)
 			id := fmt.Sprint(random.IntN(40))
@@ -610,7 +611,8 @@ func TestLogDamagedAtEveryFrame(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openSQLite(t, dir, options(), start)
 	random := rand.New(rand.NewPCG(3, 4))
-	for i := range 12 {
+	rounds := longtest.Size(3, 24)
+	for i := range rounds {
 		id := fmt.Sprint(i)
 		register(t, j, start, id, id+"-b")
 		if err := j.Reserve(start, 1); err != nil {
@@ -674,7 +676,7 @@ func TestLogDamagedAtEveryFrame(t *testing.T) {
 		check(fmt.Sprintf("frame %d garbled", n), garbled)
 	}
 	t.Logf("%d frames, %d states", frames, len(states))
-	if frames < 100 || len(states) < 30 {
+	if frames < 10*rounds || len(states) < 3*rounds {
 		t.Errorf("%d frames, %d states: this test is about more", frames, len(states))
 	}
 }

@@ -571,7 +571,7 @@ func TestCompressed(t *testing.T) {
 		"not gzip":  {`{"status": "Running"}`, jobstatus.Malformed},
 		"damaged":   {running[:10] + "\xff\xff\xff\xff\xff\xff\xff\xff", jobstatus.Malformed},
 		"checksum":  {running[:len(running)-8] + "checksum", jobstatus.Malformed},
-		"bomb":      {gz(`{"status": "Running", "x": "` + strings.Repeat("x", 64<<20) + `"}`), jobstatus.TooLarge},
+		"bomb":      {gz(`{"status": "Running", "x": "` + strings.Repeat("x", 1<<20) + `"}`), jobstatus.TooLarge},
 	} {
 		if a := ask(t, serve(t, say(200, test.body, "Content-Encoding", "gzip"))); a.Outcome != test.want {
 			t.Errorf("%s: %+v, want outcome %v", name, a, test.want)

@@ -488,7 +488,7 @@ func TestLongText(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	doc := spellings(t, 10000)["compact"]
 	r := bytes.NewReader(nil)
-	n := testing.AllocsPerRun(20, func() {
+	n := testing.AllocsPerRun(5, func() {
 		r.Reset(doc)
 		if _, err := jobstatus.DecodeStatus(r); err != nil {
 			t.Fatal(err)

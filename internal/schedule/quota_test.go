@@ -110,13 +110,16 @@ func TestQuotaKeepsTheServersWindows(t *testing.T) {
 					r.turn.Unanswered(r.answered, 0)
 					return true
 				})
-				if turn, _ := q.turn(now); turn != nil {
+				turn, free := q.turn(now)
+				if turn != nil {
 					latency := time.Duration(r.Int64N(int64(tt.latency)))
 					arrivals = append(arrivals, now.Add(time.Duration(r.Int64N(int64(latency)+1))))
 					inFlight = append(inFlight, request{turn, now.Add(latency)})
 					continue
 				}
-				now = now.Add(time.Duration(r.Int64N(int64(tt.latency)/2) + 1))
+				// Ever more often, the closer it is to the time at which the quota is free.
+				wait := max(tt.latency/2, free.Sub(now))
+				now = now.Add(time.Duration(r.Int64N(int64(wait)) + 1))
 			}
 			if len(arrivals) < 1000 {
 				t.Fatalf("only %d requests in the whole time: the quota was not used", len(arrivals))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
@@ -48,7 +49,7 @@ func (b backEnd) work(t *testing.T, s *schedule.Scheduler, from, until time.Time
 // Whatever happens in whatever order, the quota is never exceeded, a job that has ended
 // or was removed is never polled, and none is polled twice at once.
 func TestAnySequenceOfEvents(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(longtest.Size(4, 80)) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		limits := concurrent(perMinute(6, 150), 3)
 		if seed%2 == 1 {
@@ -65,7 +66,7 @@ func TestAnySequenceOfEvents(t *testing.T) {
 		var inFlight []*schedule.Turn
 		var ended []string
 		known := 0
-		for range 6_000 {
+		for range 3_000 {
 			now = now.Add(time.Duration(r.ExpFloat64() * float64(8*time.Second)))
 			id := fmt.Sprint(r.IntN(max(known, 1)))
 			switch n := r.IntN(40); {

@@ -44,7 +44,7 @@ func TestQuotaWindows(t *testing.T) {
 				// Bursts and pauses, always above the quota.
 				gap := float64(tt.span) / float64(tt.limit)
 				begin := time.Now()
-				for time.Since(begin) < 50*time.Hour && len(s.Log()) < 4000 {
+				for time.Since(begin) < 50*time.Hour && len(s.Log()) < 1000 {
 					for range r.IntN(6) {
 						get(t, c, "", id)
 					}

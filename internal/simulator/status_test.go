@@ -184,7 +184,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("still known: %v", jobs)
 		}
 		// Memory is bounded: only jobs within their retention stay.
-		for range 10_000 {
+		for range 1000 {
 			s.Submit(simulator.Job{Outcome: simulator.Completed, Duration: -1})
 			<-time.After(time.Minute)
 		}

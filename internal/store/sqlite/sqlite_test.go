@@ -97,7 +97,7 @@ func TestPermissions(t *testing.T) {
 func TestOddDirectories(t *testing.T) {
 	parent := t.TempDir()
 	names := []string{
-		"acct#1", "acct#2", "what?mode=memory", "%41", "a b+c&d=e", "100%", "ü話", "it's", `"quoted"`, "semi;colon", "file:x",
+		"acct#1", "acct#2", "what?mode=memory", "%41", "a b+c&d=e 100%", `it's "quoted"; ü話`, "file:x",
 	}
 	for _, name := range names {
 		dir := filepath.Join(parent, name)
@@ -202,7 +202,7 @@ func TestLogCutAnywhere(t *testing.T) {
 		})
 	}
 	log, seen := writeAheadLog(t, dir), make(map[int]bool)
-	for cut := 0; cut <= len(log); cut += 1 + len(log)/97 {
+	for cut := 0; cut <= len(log); cut += 1 + len(log)/29 {
 		db := open(t, killed(t, dir, log[:cut]))
 		c := load(t, db, "a")
 		n := len(c.Requests)

@@ -237,7 +237,7 @@ func emptyBatch(t *testing.T, o *opener) {
 }
 
 func largeBatch(t *testing.T, o *opener) {
-	const jobs = 20_000
+	const jobs = 5_000
 	before := o.engine.Account("a").Size()
 	b := new(store.Batch)
 	for i := range jobs {
