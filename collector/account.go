@@ -98,19 +98,16 @@ func (a *Account) stop(ctx context.Context) {
 	a.finish()
 }
 
-// finish stores what the scheduler has learnt and what was counted, when all work has ended.
+// finish hands over what the scheduler has learnt, when all work has ended. close stores it.
 func (a *Account) finish() {
 	a.keeper.storeLearnt()
-	if err := a.jobs.Flush(); err != nil {
-		a.log.Error("Counts and learned job durations could not be stored", "err", err)
-	}
 	a.settings.Load().close()
 }
 
-// close ends all writing.
+// close stores what was counted and learnt, and ends all writing.
 func (a *Account) close() {
 	if err := a.jobs.Close(); err != nil {
-		a.log.Error("The last changes could not be stored", "err", err)
+		a.log.Error("Counts and learned job durations could not be stored", "err", err)
 	}
 }
 

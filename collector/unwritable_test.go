@@ -94,6 +94,22 @@ func TestUnwritable(t *testing.T) {
 	}
 }
 
+// A stop tries once to store what is left, and logs once that it could not.
+func TestStopOfUnwritable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		m := start(t, simulator.Options{Key: "key"}, config(nil), collector.Options{StateDirectory: dir})
+		pass(time.Minute)
+		mend := breakStore(t, dir)
+		m.account.RefuseWebhook(jobs.WebhookMalformed)
+		m.stop()
+		if n := strings.Count(m.logs.String(), "level=ERROR"); n != 1 {
+			t.Errorf("%d errors are logged:\n%s", n, m.logs)
+		}
+		mend()
+	})
+}
+
 // What a source finds meanwhile waits for the store. It is not logged at each look: the
 // reason was logged.
 func TestSourcesOfUnwritable(t *testing.T) {
