@@ -40,6 +40,12 @@ func TestRegister(t *testing.T) {
 			body: `["x","y","x"]`, want: `{"tracked":2,"known":1}`,
 			tracked: map[string][]string{"a": {"y", "x"}},
 		},
+		"a number": {
+			body: `{"request_id":12345}`, want: `{"tracked":1,"known":0}`, tracked: map[string][]string{"a": {"12345"}},
+		},
+		"byte order mark": {
+			body: "\ufeff\"x\"", want: `{"tracked":1,"known":0}`, tracked: map[string][]string{"a": {"x"}},
+		},
 		"none": {body: `[]`, want: `{"tracked":0,"known":0}`},
 		"the only account is named": {
 			query: "?account=a", body: `"x"`,
@@ -62,6 +68,15 @@ func TestRegister(t *testing.T) {
 		"bad entry": {
 			body: `["x","y",{"request_id":"z\n"}]`, status: 400,
 			want: `{"error":"entry 3: the request ID contains a non-printable character"}`,
+		},
+		"unknown field": {
+			body: `["x",{"request_id":"y","audio_secs":7}]`, status: 400,
+			want: `{"error":"entry 2: unknown field \"audio_secs\"; ` +
+				`the fields are request_id, api, audio_seconds, priority, submitted_at, labels, account"}`,
+		},
+		"placeholder": {
+			body: `{"request_id":"…"}`, status: 400,
+			want: `{"error":"entry 1: the request ID is a placeholder of the documentation; put the ID of a job in its place"}`,
 		},
 		"not JSON": {body: "x", status: 400, want: `{"error":"entry 1: invalid JSON at byte 0"}`},
 		"empty": {

@@ -305,12 +305,10 @@ func TestReadDeadlineFollowsProgress(t *testing.T) {
 		n := serve(t, m.limits, m)
 		body, w := io.Pipe()
 		go func() {
-			io.WriteString(w, `["00000000-0000-4000-8000-000000000000"`)
 			for range 100 {
-				io.WriteString(w, strings.Repeat(" ", more))
+				io.WriteString(w, strings.Repeat(`"00000000-0000-4000-8000-000000000000" `, 500))
 				time.Sleep(time.Second)
 			}
-			io.WriteString(w, "]")
 			w.Close()
 		}()
 		if code, took := n.post(t, "/api/v1/jobs", body); code != 202 || took < 100*time.Second {

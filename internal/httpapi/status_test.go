@@ -77,7 +77,7 @@ func TestStatusOfARefusal(t *testing.T) {
 // The status has the errors of the API, the key and sources.
 func TestStatusErrors(t *testing.T) {
 	ids := filepath.Join(t.TempDir(), "calls.ids")
-	for file, text := range map[string]string{ids: "odd\n{\"request_id\": 5}\n", ids + ".key": key} {
+	for file, text := range map[string]string{ids: "odd\n{\"request_id\": true}\n", ids + ".key": key} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

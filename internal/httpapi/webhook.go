@@ -80,9 +80,12 @@ func NewWebhooks(
 
 // encodingOf returns the Content-Encoding of a body in lower case; empty for none.
 func encodingOf(r *http.Request) string {
-	encoding := strings.ToLower(r.Header.Get("Content-Encoding"))
-	if encoding == "identity" {
+	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
+	case "identity":
 		return ""
+	case "x-gzip": // equivalent (RFC 9110, 8.4.1.3)
+		return "gzip"
+	default:
+		return encoding
 	}
-	return encoding
 }

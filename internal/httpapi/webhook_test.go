@@ -109,6 +109,7 @@ func TestWebhooks(t *testing.T) {
 		{name: "completed", body: completed, want: accepted},
 		{name: "gzip", encoding: "gzip", body: packed(t, completed), want: accepted},
 		{name: "gzip in capitals", encoding: "GZIP", body: packed(t, completed), want: accepted},
+		{name: "x-gzip", encoding: "x-gzip", body: packed(t, completed), want: accepted},
 		{name: "identity", encoding: "identity", body: completed, want: accepted},
 		{name: "any query", path: "/webhook/canary-token?mine=1", body: completed, want: accepted},
 		{

@@ -189,7 +189,7 @@ func TestURLsProblems(t *testing.T) {
 		"a page":   {answering(200, "<html>secret"), "the answer is not a JSON array"},
 		"a string": {answering(200, `"secret"`), "the answer is not a JSON array"},
 		"bad entry": {
-			answering(200, `["a", {"request_id": 1, "secret": 1}]`),
+			answering(200, `["a", {"request_id": true, "secret": 1}]`),
 			"entry 2: request_id has a value of the wrong type",
 		},
 		"too many entries": {

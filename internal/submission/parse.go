@@ -1,10 +1,14 @@
 package submission
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -12,33 +16,71 @@ import (
 )
 
 // entry is the JSON of an entry: the vendor's answer to a submission, and what a user may
-// add. Other keys are ignored, because the vendor may add some.
+// add. Another name is most likely a mistake, and refused.
 type entry struct {
 	Job
-	SubmittedAt string `json:"submitted_at"`
+	RequestID   requestID `json:"request_id"`
+	SubmittedAt string    `json:"submitted_at"`
+	// These are in other answers of the vendor, and have no meaning here.
+	Status  jsontext.Value `json:"status"`
+	Message jsontext.Value `json:"message"`
 }
 
-// parseEntry parses an object, or an ID as a JSON string, which decode unmarshals.
-func parseEntry(kind jsontext.Kind, decode func(any) error) (Job, error) {
-	if kind == '"' {
-		var id string
-		if err := decode(&id); err != nil {
-			return Job{}, jsonError(err)
+// A requestID is a string, or a number without sign, fraction and exponent.
+type requestID string
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (id *requestID) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '0' {
+		return json.UnmarshalDecode(dec, (*string)(id))
+	}
+	number, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	if bytes.ContainsAny(number, "-+.eE") {
+		return errors.New("not a request ID")
+	}
+	*id = requestID(number)
+	return nil
+}
+
+// parseEntry parses an object, or an ID as a JSON string or number. The offset is where it
+// begins in its document.
+func parseEntry(value jsontext.Value, offset int64) (Job, error) {
+	// What is not JSON has no names that could be quoted.
+	if _, err := jsontext.NewDecoder(bytes.NewReader(value)).ReadValue(); err != nil {
+		return Job{}, jsonError(err, offset)
+	}
+	unmarshal := func(to any) error {
+		if err := json.Unmarshal(value, to, json.RejectUnknownMembers(true)); err != nil {
+			return jsonError(err, offset)
 		}
-		if err := checkUnnamed(id); err != nil {
+		return nil
+	}
+	switch value.Kind() {
+	case '"', '0':
+		var id requestID
+		if err := unmarshal(&id); err != nil {
 			return Job{}, err
 		}
-		return Job{RequestID: id}, nil
+		if err := checkUnnamed(string(id)); err != nil {
+			return Job{}, err
+		}
+		return Job{RequestID: string(id)}, nil
+	case '{':
+		var e entry
+		if err := unmarshal(&e); err != nil {
+			return Job{}, err
+		}
+		return e.job()
 	}
-	var e entry
-	if err := decode(&e); err != nil {
-		return Job{}, jsonError(err)
-	}
-	return e.job()
+	return Job{}, errKind
 }
 
 func (e *entry) job() (Job, error) {
 	j := e.Job
+	j.RequestID = string(e.RequestID)
 	j.API = APIName(j.API)
 	if e.SubmittedAt != "" {
 		at, err := time.Parse(time.RFC3339, e.SubmittedAt)
@@ -60,14 +102,14 @@ func (e *entry) job() (Job, error) {
 // It returns false for an empty line and for a comment, which starts with #. The error does
 // not quote the line.
 func ParseLine(line []byte) (job Job, ok bool, err error) {
-	line = bytes.TrimSpace(line)
+	line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte(bom)))
 	switch {
 	case len(line) == 0 || line[0] == '#':
 		return Job{}, false, nil
 	case len(line) > MaxEntryBytes:
 		return Job{}, false, errTooLong
 	case line[0] == '{' || line[0] == '"': // jq writes a string without -r
-		job, err = parseEntry(jsontext.Kind(line[0]), func(to any) error { return json.Unmarshal(line, to) })
+		job, err = parseEntry(line, 0)
 		return job, err == nil, err
 	}
 	id := string(line)
@@ -85,20 +127,25 @@ var ErrEmpty = errors.New("no job: send an object with request_id, an array of s
 // ErrTooMany is the error for a document with more entries than allowed.
 var ErrTooMany = errors.New("too many entries")
 
+// entryMemory is how many bytes of memory ParseJSON allows an entry on average: more than an
+// ID takes, and half of what a job with some labels does.
+const entryMemory = 256
+
 // ParseJSON parses a whole document: one object, an array of objects and IDs (as JSON
-// strings), or a sequence of objects and IDs (JSON lines). The first invalid entry ends it
-// with an error that counts entries from 1 and does not quote them. An error of the reader
-// is a *ReadError.
+// strings or numbers), or a sequence of objects and IDs (JSON lines). The first invalid
+// entry ends it with an error that counts entries from 1 and does not quote them. An error
+// of the reader is a *ReadError. It holds at most 256 bytes for each of maxEntries, and 2 MiB.
 func ParseJSON(r io.Reader, maxEntries int) ([]Job, error) {
-	dec := jsontext.NewDecoder(r)
+	dec := newDecoder(r)
 	inArray := dec.PeekKind() == '['
 	if inArray {
 		_, _ = dec.ReadToken() // cannot fail after PeekKind
 	}
 	var jobs []Job
+	size := 0
 	for n := 1; ; n++ {
 		kind := dec.PeekKind()
-		if kind != '{' && kind != '"' {
+		if !isEntry(kind) {
 			if err := end(dec, inArray && kind == ']', n); err != nil {
 				return nil, err
 			}
@@ -107,21 +154,36 @@ func ParseJSON(r io.Reader, maxEntries int) ([]Job, error) {
 		if n > maxEntries {
 			return nil, fmt.Errorf("%w: more than %d", ErrTooMany, maxEntries)
 		}
-		job, err := parseEntry(kind, func(to any) error { return json.UnmarshalDecode(dec, to) })
+		job, err := dec.entry()
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", n, err)
 		}
+		if size += sizeOf(&job); size > maxEntries*entryMemory {
+			return nil, fmt.Errorf("%w: more than %d with so many labels", ErrTooMany, n-1)
+		}
 		jobs = append(jobs, job)
 	}
+}
+
+// sizeOf estimates the memory of a job in bytes.
+func sizeOf(j *Job) int {
+	size := 160 + len(j.RequestID) + len(j.API) + len(j.Account)
+	if len(j.Labels) > 0 {
+		size += 320 + 160*max(len(j.Labels)-8, 0) // a map of 8 is one allocation
+	}
+	for name, value := range j.Labels {
+		size += len(name) + len(value)
+	}
+	return size
 }
 
 // ParseList parses a JSON array of objects and IDs as ParseJSON does, but an invalid entry
 // does not end it: skip is called with its error. Names that are there twice, and bytes that
 // are not UTF-8, make only their entry invalid. The jobs before an error are valid.
 func ParseList(r io.Reader, maxEntries int, skip func(error)) (jobs []Job, err error) {
-	dec := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	dec := newDecoder(r)
 	if _, err := dec.ReadToken(); err != nil {
-		return nil, jsonError(err)
+		return nil, dec.explain(err)
 	}
 	for n := 1; ; n++ {
 		kind := dec.PeekKind()
@@ -131,35 +193,139 @@ func ParseList(r io.Reader, maxEntries int, skip func(error)) (jobs []Job, err e
 		if n > maxEntries {
 			return jobs, fmt.Errorf("%w: more than %d", ErrTooMany, maxEntries)
 		}
-		value, err := dec.ReadValue()
-		if err != nil {
-			return jobs, fmt.Errorf("entry %d: %w", n, jsonError(err))
-		}
-		var job Job
-		switch {
-		case len(value) > MaxEntryBytes:
-			err = errTooLong
-		case kind != '{' && kind != '"':
-			err = errKind
-		default:
-			job, err = parseEntry(kind, func(to any) error { return json.Unmarshal(value, to) })
-		}
-		if err != nil {
-			skip(fmt.Errorf("entry %d: %w", n, err))
+		job, err := dec.entry()
+		if invalid, ok := errors.AsType[*entryError](err); ok {
+			skip(fmt.Errorf("entry %d: %w", n, invalid))
 			continue
+		}
+		if err != nil {
+			return jobs, fmt.Errorf("entry %d: %w", n, err)
 		}
 		jobs = append(jobs, job)
 	}
 }
 
+func isEntry(kind jsontext.Kind) bool { return kind == '{' || kind == '"' || kind == '0' }
+
+const bom = "\ufeff" // some editors write it at the start of UTF-8 text
+
+const (
+	// maxBuffer is the maximum number of bytes that a decoder reads ahead: an entry, and the
+	// space before it.
+	maxBuffer = 1 << 20
+	// maxSpace is the maximum number of bytes of space between two tokens that it keeps.
+	maxSpace = 1 << 10
+)
+
+// A decoder reads a document an entry at a time. It holds at most 2 MiB, whatever the
+// document is like.
+type decoder struct {
+	*jsontext.Decoder
+	from   io.Reader
+	read   int64 // bytes that the JSON decoder got
+	failed error // of reading
+
+	// Where the last byte is.
+	inString, escaped bool
+	space             int   // number of bytes of space before it
+	dropped           int64 // number of bytes of space before it that were dropped
+}
+
+func newDecoder(r io.Reader) *decoder {
+	start := bufio.NewReader(r)
+	if first, _ := start.Peek(len(bom)); string(first) == bom {
+		_, _ = start.Discard(len(bom)) // cannot fail after Peek
+	}
+	d := &decoder{from: start}
+	// The names of an object are compared by parseEntry, which knows that it is small.
+	d.Decoder = jsontext.NewDecoder(d, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return d
+}
+
+// Read reads for the JSON decoder, which buffers a whole entry.
+func (d *decoder) Read(p []byte) (int, error) {
+	if d.read-d.InputOffset() > maxBuffer {
+		d.failed = errTooLong
+		return 0, errTooLong
+	}
+	n, err := 0, error(nil)
+	for n == 0 && err == nil {
+		n, err = d.from.Read(p)
+		n = d.squeeze(p[:n])
+	}
+	d.read += int64(n)
+	if err != nil && err != io.EOF {
+		d.failed = &ReadError{err}
+	}
+	return n, err
+}
+
+// squeeze drops space beyond maxSpace, which the JSON decoder would buffer, and returns how
+// many bytes are left.
+func (d *decoder) squeeze(p []byte) (n int) {
+	for _, c := range p {
+		switch {
+		case d.escaped:
+			d.escaped = false
+		case d.inString:
+			d.escaped, d.inString = c == '\\', c != '"'
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+			if d.space++; d.space > maxSpace {
+				d.dropped++
+				continue
+			}
+		default:
+			d.space, d.inString = 0, c == '"'
+		}
+		p[n] = c
+		n++
+	}
+	return n
+}
+
+// explain returns the error of reading behind an error of the JSON decoder, or the place of
+// a mistake.
+func (d *decoder) explain(err error) error {
+	if d.failed != nil {
+		return d.failed
+	}
+	return jsonError(err, d.dropped)
+}
+
+// entry reads an entry. An *entryError concerns only this one.
+func (d *decoder) entry() (Job, error) {
+	value, err := d.ReadValue()
+	if err != nil {
+		return Job{}, d.explain(err)
+	}
+	if len(value) > MaxEntryBytes {
+		return Job{}, &entryError{errTooLong}
+	}
+	job, err := parseEntry(value, d.dropped+d.InputOffset()-int64(len(value)))
+	if err != nil {
+		return Job{}, &entryError{err}
+	}
+	return job, nil
+}
+
+type entryError struct{ error }
+
+func (e *entryError) Unwrap() error { return e.error }
+
 var errKind = errors.New("neither an object nor a string")
+
+// fields are the names of an entry that have a meaning.
+var fields = []string{"request_id", "api", "audio_seconds", "priority", "submitted_at", "labels", "account"}
+
+// fieldName matches names that cannot be a key or an ID, and may be quoted.
+var fieldName = regexp.MustCompile(`^[A-Za-z_]{1,24}$`)
 
 // end returns nil if the document ends where the n-th entry would start: after the end of
 // its array, if it is one.
-func end(dec *jsontext.Decoder, ofArray bool, n int) error {
+func end(dec *decoder, ofArray bool, n int) error {
 	if ofArray {
 		if _, err := dec.ReadToken(); err != nil {
-			return jsonError(err)
+			return dec.explain(err)
 		}
 	}
 	_, err := dec.ReadToken()
@@ -172,9 +338,9 @@ func end(dec *jsontext.Decoder, ofArray bool, n int) error {
 	case ofArray && (err == nil || invalid):
 		return errors.New("trailing data after the array")
 	case ofArray:
-		return jsonError(err)
+		return dec.explain(err)
 	case err != nil:
-		return fmt.Errorf("entry %d: %w", n, jsonError(err))
+		return fmt.Errorf("entry %d: %w", n, dec.explain(err))
 	}
 	return fmt.Errorf("entry %d: %w", n, errKind)
 }
@@ -188,10 +354,10 @@ func (e *ReadError) Error() string { return "reading: " + e.Err.Error() }
 func (e *ReadError) Unwrap() error { return e.Err }
 
 // jsonError returns an error that names the place of a mistake without quoting content, as
-// errors of the JSON library may do.
-func jsonError(err error) error {
+// errors of the JSON library may do. The offset is where the JSON begins in its document.
+func jsonError(err error, offset int64) error {
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return fmt.Errorf("invalid JSON at byte %d", syntax.ByteOffset)
+		return fmt.Errorf("invalid JSON at byte %d", offset+syntax.ByteOffset)
 	}
 	semantic, ok := errors.AsType[*json.SemanticError](err)
 	if !ok {
@@ -199,9 +365,14 @@ func jsonError(err error) error {
 	}
 	// The pointer may start with the index of the entry, and end with the name of a label,
 	// which is content.
+	if errors.Is(semantic, json.ErrUnknownName) {
+		if name := semantic.JSONPointer.LastToken(); fieldName.MatchString(name) {
+			return fmt.Errorf("unknown field %q; the fields are %s", name, strings.Join(fields, ", "))
+		}
+		return fmt.Errorf("unknown field; the fields are %s", strings.Join(fields, ", "))
+	}
 	for name := range semantic.JSONPointer.Tokens() {
-		switch name {
-		case "request_id", "api", "audio_seconds", "priority", "submitted_at", "labels", "account":
+		if slices.Contains(fields, name) {
 			return fmt.Errorf("%s has a value of the wrong type", name)
 		}
 	}

@@ -31,7 +31,10 @@ func entries(t *testing.T) map[string]struct {
 		}
 		return strings.TrimSuffix(b.String(), ",") + `}}`
 	}
-	const wrong = " has a value of the wrong type"
+	const (
+		wrong = " has a value of the wrong type"
+		known = "; the fields are request_id, api, audio_seconds, priority, submitted_at, labels, account"
+	)
 	return map[string]struct {
 		json string
 		job  job
@@ -47,10 +50,19 @@ func entries(t *testing.T) map[string]struct {
 				SubmittedAt: time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC),
 				Labels:      map[string]string{"team": "x"}, Account: "b"},
 		},
-		"unknown keys": {json: `{"request_id":"a","message":{"labels":1},"ETA":[7]}`, job: job{RequestID: "a"}},
-		"no labels":    {json: `{"request_id":"a","labels":{}}`, job: job{RequestID: "a"}},
-		"null":         {json: `{"request_id":"a","labels":null,"api":null}`, job: job{RequestID: "a"}},
-		"no ID":        {json: `{"id":"secret"}`, err: "the request ID is empty"},
+		"the vendor's":  {json: `{"request_id":"a","message":{"labels":1},"status":[7]}`, job: job{RequestID: "a"}},
+		"unknown field": {json: `{"request_id":"a","audio_secs":7}`, err: `unknown field "audio_secs"` + known},
+		"field that may be a secret": {
+			json: `{"request_id":"a","0secret1":7}`, err: `unknown field` + known,
+		},
+		"number":    {json: `{"request_id":12345678901234567890}`, job: job{RequestID: "12345678901234567890"}},
+		"no labels": {json: `{"request_id":"a","labels":{}}`, job: job{RequestID: "a"}},
+		"null":      {json: `{"request_id":"a","labels":null,"api":null}`, job: job{RequestID: "a"}},
+		"no ID":     {json: `{"api":"secret"}`, err: "the request ID is empty"},
+		"placeholder": {
+			json: `{"request_id":"…"}`,
+			err:  "the request ID is a placeholder of the documentation; put the ID of a job in its place",
+		},
 		"bad ID": {
 			json: `{"request_id":"secret\n"}`, err: "the request ID contains a non-printable character",
 		},
@@ -83,7 +95,10 @@ func entries(t *testing.T) map[string]struct {
 			json: `{"request_id":"a","account":"` + strings.Repeat("x", 129) + `"}`,
 			err:  "account is longer than 128 bytes",
 		},
-		"type of request_id":   {json: `{"request_id":12345}`, err: "request_id" + wrong},
+		"type of request_id":   {json: `{"request_id":["secret"]}`, err: "request_id" + wrong},
+		"fraction":             {json: `{"request_id":1.5}`, err: "request_id" + wrong},
+		"negative":             {json: `{"request_id":-1}`, err: "request_id" + wrong},
+		"exponent":             {json: `{"request_id":1e9}`, err: "request_id" + wrong},
 		"type of api":          {json: `{"api":["secret"]}`, err: "api" + wrong},
 		"type of audio":        {json: `{"audio_seconds":"secret"}`, err: "audio_seconds" + wrong},
 		"audio out of range":   {json: `{"audio_seconds":1e999}`, err: "audio_seconds" + wrong},
@@ -121,7 +136,7 @@ func TestParseLine(t *testing.T) {
 		"bad ID":           {line: "sec\x00ret", err: "the request ID contains a non-printable character"},
 		"two objects":      {line: `{"request_id":"a"}{"request_id":"secret"}`, err: "invalid JSON at byte 18"},
 		"cut off":          {line: `{"request_id":"secret`, err: "invalid JSON at byte 21"},
-		"same name twice":  {line: `{"secret":1,"secret":2}`, err: "invalid JSON at byte 12"},
+		"same name twice":  {line: `{"api":"secret","api":""}`, err: "invalid JSON at byte 16"},
 		"too long":         {line: strings.Repeat("x", submission.MaxEntryBytes+1), err: "longer than 65536 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -163,6 +178,7 @@ func TestParseJSONEntries(t *testing.T) {
 
 func TestParseJSON(t *testing.T) {
 	const syntax = "invalid JSON at byte "
+	space := strings.Repeat(" \n\r\t", 1<<20)
 	for name, test := range map[string]struct {
 		document string
 		ids      []string
@@ -177,7 +193,16 @@ func TestParseJSON(t *testing.T) {
 		"too many":            {document: `["a","b","c","d"]`, err: "too many entries: more than 3"},
 		"too many lines":      {document: `"a" "b" "c" "d"`, err: "too many entries: more than 3"},
 		"empty":               {document: " \n", err: submission.ErrEmpty.Error()},
-		"number":              {document: `["a",7]`, err: "entry 2: neither an object nor a string"},
+		"numbers":             {document: `["a",7]`, ids: []string{"a", "7"}},
+		"a number":            {document: `7`, ids: []string{"7"}},
+		"space":               {document: space + `["a",` + space + `"b"]`, ids: []string{"a", "b"}},
+		"space and a mistake": {document: space + `["a",secret`, err: "entry 2: " + syntax + "4194309"},
+		"byte order mark":     {document: "\ufeff[\"a\"]", ids: []string{"a"}},
+		"boolean":             {document: `["a",true]`, err: "entry 2: neither an object nor a string"},
+		"name twice":          {document: `["a",{"api":"","api":""}]`, err: "entry 2: " + syntax + "15"},
+		"long string": {
+			document: `["a","` + strings.Repeat("x", 70_000) + `"]`, err: "entry 2: longer than 65536 bytes",
+		},
 		"null":                {document: `null`, err: "entry 1: neither an object nor a string"},
 		"array in an array":   {document: `["a",["secret"]]`, err: "entry 2: neither an object nor a string"},
 		"two arrays":          {document: `["a"]["secret"]`, err: "trailing data after the array"},
@@ -220,8 +245,8 @@ func TestParseList(t *testing.T) {
 			skipped: []string{"entry 2: the request ID is empty"},
 		},
 		"other kind": {
-			list: `[1,"a",null,true,["secret"],"b"]`, ids: []string{"a", "b"},
-			skipped: []string{"entry 1: " + kind, "entry 3: " + kind, "entry 4: " + kind, "entry 5: " + kind},
+			list: `[1,"a",null,true,["secret"],"b"]`, ids: []string{"1", "a", "b"},
+			skipped: []string{"entry 3: " + kind, "entry 4: " + kind, "entry 5: " + kind},
 		},
 		"no ID": {
 			list: `["a",{},"b"]`, ids: []string{"a", "b"}, skipped: []string{"entry 2: the request ID is empty"},
@@ -239,14 +264,14 @@ func TestParseList(t *testing.T) {
 			skipped: []string{"entry 1: labels" + wrong},
 		},
 		"not UTF-8": {
-			list: "[\"secret\xff\",\"a\"]", ids: []string{"a"}, skipped: []string{"entry 1: invalid JSON at byte 7"},
+			list: "[\"secret\xff\",\"a\"]", ids: []string{"a"}, skipped: []string{"entry 1: invalid JSON at byte 8"},
 		},
 		"surrogate": {
-			list: `["secret\ud800","a"]`, ids: []string{"a"}, skipped: []string{"entry 1: invalid JSON at byte 7"},
+			list: `["secret\ud800","a"]`, ids: []string{"a"}, skipped: []string{"entry 1: invalid JSON at byte 8"},
 		},
 		"name twice": {
 			list: `[{"request_id":"secret","request_id":"b"},"a"]`, ids: []string{"a"},
-			skipped: []string{"entry 1: invalid JSON at byte 23"},
+			skipped: []string{"entry 1: invalid JSON at byte 24"},
 		},
 		"control": {
 			list: `["a\u0000","b"]`, ids: []string{"b"},
@@ -301,7 +326,7 @@ func TestParseList(t *testing.T) {
 // An error of the reader is distinguishable, such as that of a body that is too large.
 func TestParseJSONReadError(t *testing.T) {
 	failed := errors.New("the reader failed")
-	for _, document := range []string{"", `[`, `["a"`, `["a",{"request_id":`, `"a"`, `["a"]`} {
+	for _, document := range []string{"", `[`, `["`, "\ufeff[", `["a"`, `["a",{"request_id":`, `"a"`, `["a"]`} {
 		r := io.MultiReader(strings.NewReader(document), iotest.ErrReader(failed))
 		_, err := submission.ParseJSON(r, 3)
 		if _, ok := errors.AsType[*submission.ReadError](err); !ok || !errors.Is(err, failed) {
