@@ -13,7 +13,7 @@ func (h hundredths) String() string { return strconv.FormatFloat(float64(h)/100,
 
 // conversation is the content of a recording.
 type conversation struct {
-	speakers  int
+	speakers  int // who talk
 	words     []word
 	sentences []stretch
 	turns     []stretch
@@ -40,16 +40,17 @@ func (s stretch) end() hundredths   { return s.words[len(s.words)-1].end }
 
 // voice is the way a speaker talks.
 type voice struct {
-	pace   float64    // factor of word durations
-	doubt  float64    // mean of 1 - confidence
-	weight float64    // of being the next speaker
-	quiet  hundredths // end of the last word
+	pace    float64    // factor of word durations
+	doubt   float64    // mean of 1 - confidence
+	weight  float64    // of being the next speaker
+	speaker int        // number, in the order of first words
+	quiet   hundredths // end of the last word; 0: before the first
 }
 
 // newConversation draws a conversation of this length.
 func newConversation(r *rand.Rand, length hundredths) *conversation {
-	c := &conversation{speakers: 1 + weighted(r, 8, 72, 12, 5, 3)}
-	voices := make([]voice, c.speakers)
+	c := new(conversation)
+	voices := make([]voice, 1+weighted(r, 8, 72, 12, 5, 3))
 	doubt := between(r, 0.03, 0.08)
 	if r.IntN(7) == 0 { // a bad connection
 		doubt = between(r, 0.15, 0.4)
@@ -63,18 +64,25 @@ func newConversation(r *rand.Rand, length hundredths) *conversation {
 	now, who, overlapEnd := hundredths(r.IntN(min(300, int(length)))), 0, hundredths(0)
 	for now < length {
 		v := &voices[who]
+		begins := v.quiet == 0
+		if begins {
+			v.speaker = c.speakers
+		}
 		from := len(c.words)
 		turn := stretch{}
 		if now < overlapEnd {
 			turn.overlapEnd = overlapEnd
 		}
 		for more := true; more && now < length; more = r.Float64() < 0.6 {
-			now = c.say(r, pick(r, sentences...), who, v, now, length)
+			now = c.say(r, pick(r, sentences...), v, now, length)
 			now += hundredths(lognormal(r, 45, 0.6)) // a breath
 		}
 		turn.words = c.words[from:]
 		if len(turn.words) == 0 {
 			break // the next word does not fit
+		}
+		if begins {
+			c.speakers++
 		}
 		c.turns = append(c.turns, turn)
 		v.quiet = turn.end()
@@ -95,7 +103,7 @@ func newConversation(r *rand.Rand, length hundredths) *conversation {
 
 // say appends a sentence, cut off at the end of the recording, and returns its end. A
 // conversation always has a first word.
-func (c *conversation) say(r *rand.Rand, s *sentence, who int, v *voice, now, length hundredths) hundredths {
+func (c *conversation) say(r *rand.Rand, s *sentence, v *voice, now, length hundredths) hundredths {
 	from := len(c.words)
 	for i := range s.tokens {
 		t := &s.tokens[i]
@@ -107,7 +115,7 @@ func (c *conversation) say(r *rand.Rand, s *sentence, who int, v *voice, now, le
 			took = length - now
 		}
 		c.words = append(c.words, word{
-			token: t, start: now, end: now + took, speaker: who,
+			token: t, start: now, end: now + took, speaker: v.speaker,
 			confidence: min(100, max(5, hundredths(100*(1-v.doubt*r.ExpFloat64())))),
 		})
 		now += took
