@@ -135,7 +135,7 @@ var ErrUnknownJob = errors.New("no such job")
 
 // Remove stops tracking a job. It returns ErrUnknownJob if there is none.
 func (a *Account) Remove(requestID string) error {
-	was, err := a.jobs.Remove(requestID, a.now())
+	was, err := a.jobs.Remove(requestID)
 	switch {
 	case err != nil:
 		return fmt.Errorf("removing a job: %w", err)

@@ -77,7 +77,7 @@ func writes(j *jobs.Jobs) map[string]func() error {
 			return err
 		},
 		"adopted webhook": func() error { _, err := j.Observe(hooked("other", jobs.Failed, start)); return err },
-		"remove":          func() error { _, err := j.Remove("running", start); return err },
+		"remove":          func() error { _, err := j.Remove("running"); return err },
 		"reserve":         func() error { return j.Reserve(start, 3) },
 		"count": func() error {
 			j.CountSourceErrors(submission.File, 1)
@@ -265,14 +265,6 @@ func TestCommits(t *testing.T) {
 			_, _, err := j.Register(submission.URL, submissions("removed"), false, at(time.Hour-1))
 			return err
 		}, 0},
-		{"a removed job is named an hour later", func(j *jobs.Jobs) error {
-			for range 2 {
-				if _, _, err := j.Register(submission.URL, submissions("removed"), false, at(time.Hour)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}, 1},
 		{"1000 new jobs are registered", func(j *jobs.Jobs) error {
 			given := make([]submission.Job, 1000)
 			for i := range given {
@@ -282,7 +274,7 @@ func TestCommits(t *testing.T) {
 			return err
 		}, 1},
 		{"a job that is not tracked is removed", func(j *jobs.Jobs) error {
-			_, err := j.Remove("other", at(time.Minute))
+			_, err := j.Remove("other")
 			return err
 		}, 0},
 		{"unknown state changes are delivered", func(j *jobs.Jobs) error { return j.Delivered([]uint64{77}) }, 0},
@@ -447,7 +439,7 @@ func TestCommitOfUnknownOutcome(t *testing.T) {
 				synctest.Wait()
 				for _, operation := range []func() error{
 					func() error { _, _, err := j.Register(submission.HTTP, submissions("new"), true, start); return err },
-					func() error { _, err := j.Remove("removed", start); return err },
+					func() error { _, err := j.Remove("removed"); return err },
 					func() error {
 						o := polled("ended", jobs.Completed, start)
 						o.Result = words(3)
@@ -455,7 +447,7 @@ func TestCommitOfUnknownOutcome(t *testing.T) {
 						return err
 					},
 					func() error { _, err := j.Observe(hooked("adopted", jobs.Failed, start)); return err },
-					func() error { _, err := j.Remove("again", start); return err },
+					func() error { _, err := j.Remove("again"); return err },
 					func() error { _, _, err := j.Register(submission.HTTP, submissions("again"), false, start); return err },
 					func() error { return j.Reserve(start, 5) },
 				} {

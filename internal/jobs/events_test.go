@@ -187,7 +187,7 @@ func TestEvents(t *testing.T) {
 			failed(t, err)
 			_, err = j.Observe(polled("pending", jobs.Failed, minute))
 			failed(t, err)
-			_, err = j.Remove("pending", minute)
+			_, err = j.Remove("pending")
 			failed(t, err)
 			failed(t, j.Sweep(at(48*time.Hour+1)))
 		}, nil},
@@ -200,14 +200,14 @@ func TestEvents(t *testing.T) {
 		}, []string{"pending ended"}},
 		{"a commit of unknown outcome that is stored", func(t *testing.T, j *jobs.Jobs, m *memory) {
 			m.onCommit = func(*store.Batch) (bool, error) { return true, errUnknown }
-			_, err := j.Remove("pending", minute)
+			_, err := j.Remove("pending")
 			failed(t, err)
 			m.onCommit = nil
 			observe(t, j, polled("running", jobs.Failed, minute))
 		}, []string{"pending removed", "running ended"}},
 		{"a commit of unknown outcome that is not stored", func(t *testing.T, j *jobs.Jobs, m *memory) {
 			m.onCommit = func(*store.Batch) (bool, error) { return false, errUnknown }
-			_, err := j.Remove("pending", minute)
+			_, err := j.Remove("pending")
 			failed(t, err)
 			m.onCommit = nil
 			observe(t, j, polled("running", jobs.Failed, minute))
@@ -341,7 +341,7 @@ func TestConcurrentWriters(t *testing.T) {
 				case 2:
 					_, _, _ = j.Register(submission.File, submissions(id, id+"b"), true, now)
 				case 3:
-					_, _ = j.Remove(id, now)
+					_, _ = j.Remove(id)
 				case 4:
 					o := hooked(id, jobs.Completed, now)
 					o.Result = words(2)

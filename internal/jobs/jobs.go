@@ -48,7 +48,7 @@ type Jobs struct {
 	// first. Only the committing goroutine uses it.
 	uncertain *attempt
 
-	forgotten time.Time // when a sweep last looked through the departed jobs. Only Sweep uses it
+	compacted time.Time // when a sweep last let the store shrink. Only Sweep uses it
 }
 
 // A state is what is known of an account. A committed state does not change: a transaction
@@ -57,7 +57,7 @@ type state struct {
 	jobs     table[string, *Job]
 	counts   [len(States)]int // jobs by state
 	sequence uint64           // of the job that was registered last
-	departed table[string, departure]
+	departed departures
 	requests table[int64, int] // reserved, by Unix second
 	reserved reserved
 	totals   Totals
@@ -74,13 +74,6 @@ type state struct {
 
 type tree = *btree.BTreeG[*Job]
 
-// A departure is a job that is no longer tracked. Its ID is remembered, so that
-// neither a source nor a late webhook brings it back.
-type departure struct {
-	until   time.Time
-	removed bool // by a user, who may register it again over HTTP
-}
-
 func newState(now time.Time) *state {
 	byTime := func(of func(*Job) time.Time) tree {
 		return newTree(func(a, b *Job) bool {
@@ -89,7 +82,7 @@ func newState(now time.Time) *state {
 	}
 	end := func(j *Job) time.Time { return j.FinishedAt }
 	return &state{
-		jobs: newTable[string, *Job](), departed: newTable[string, departure](), requests: newTable[int64, int](),
+		jobs: newTable[string, *Job](), departed: newDepartures(), requests: newTable[int64, int](),
 		timings: newTable[string, []byte](), changes: stateChanges{waiting: newTable[uint64, *StateChange]()},
 		totals: Totals{Created: now, series: make(map[seriesID]series)},
 		newest: newTree(func(a, b *Job) bool { return a.sequence > b.sequence }), ranked: newTree(outranks),
@@ -138,7 +131,7 @@ func (s *state) remove(j *Job) {
 // Open returns the jobs that a store has, which may be none. Without a store they are
 // kept in memory, and their totals begin now.
 func Open(ctx context.Context, s store.Account, options Options, now time.Time) (*Jobs, error) {
-	j := &Jobs{store: s, publish: func([]Event) {}, opened: now, forgotten: now}
+	j := &Jobs{store: s, publish: func([]Event) {}, opened: now, compacted: now}
 	j.queue.counts = make(increments)
 	j.SetOptions(options)
 	committed := newState(now)

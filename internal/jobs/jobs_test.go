@@ -90,7 +90,7 @@ func sweep(t testing.TB, j *jobs.Jobs, now time.Time) {
 
 func remove(t testing.TB, j *jobs.Jobs, now time.Time, id string) {
 	t.Helper()
-	if was, err := j.Remove(id, now); !was || err != nil {
+	if was, err := j.Remove(id); !was || err != nil {
 		t.Errorf("removed %q: %v, %v", id, was, err)
 	}
 }
@@ -509,7 +509,7 @@ func TestRemove(t *testing.T) {
 	j := open(t, nil, options())
 	register(t, j, start, "a")
 	for _, want := range []bool{true, false} {
-		if was, err := j.Remove("a", start); was != want || err != nil {
+		if was, err := j.Remove("a"); was != want || err != nil {
 			t.Errorf("removed %v, %v; want %v", was, err, want)
 		}
 	}

@@ -29,7 +29,7 @@ type memory struct {
 	loads    int
 	lost     int
 	jobs     map[string]store.Job
-	departed map[string]store.Departure
+	departed map[uint64]store.DepartedBlock
 	totals   map[[2]string]store.Total
 	requests map[int64]int
 	learnt   jsontext.Value
@@ -39,7 +39,7 @@ type memory struct {
 
 func newMemory(t *testing.T) *memory {
 	return &memory{
-		t: t, jobs: make(map[string]store.Job), departed: make(map[string]store.Departure),
+		t: t, jobs: make(map[string]store.Job), departed: make(map[uint64]store.DepartedBlock),
 		totals: make(map[[2]string]store.Total), requests: make(map[int64]int), timings: make(map[string]store.Timings),
 		changes: make(map[uint64]store.StateChange),
 	}
@@ -88,7 +88,7 @@ func (m *memory) check(b *store.Batch) {
 		}
 	}
 	type job string
-	type departure string
+	type departure uint64
 	for _, r := range b.Jobs {
 		once(job(r.RequestID))
 		utc(r.FirstSeen, r.SubmittedAt, r.LastObserved, r.FinishedAt)
@@ -97,11 +97,10 @@ func (m *memory) check(b *store.Batch) {
 		once(job(id))
 	}
 	for _, r := range b.Departed {
-		once(departure(r.RequestID))
-		utc(r.Until)
+		once(departure(r.Number))
 	}
-	for _, id := range b.Forgotten {
-		once(departure(id))
+	for _, number := range b.Forgotten {
+		once(departure(number))
 	}
 	for _, r := range b.Totals {
 		once([2]string{r.Name, r.Labels})
@@ -132,11 +131,11 @@ func (m *memory) store(b *store.Batch) {
 		delete(m.jobs, id)
 	}
 	for _, r := range b.Departed {
-		r.Until = r.Until.Round(0)
-		m.departed[r.RequestID] = r
+		r.Departures = slices.Clone(r.Departures)
+		m.departed[r.Number] = r
 	}
-	for _, id := range b.Forgotten {
-		delete(m.departed, id)
+	for _, number := range b.Forgotten {
+		delete(m.departed, number)
 	}
 	for _, r := range b.Totals {
 		r.Value = bytes.Clone(r.Value)
@@ -179,11 +178,14 @@ func (m *memory) Load(context.Context) (*store.Contents, error) {
 	defer m.mu.Unlock()
 	m.loads++
 	c := &store.Contents{
-		Departed: slices.Collect(maps.Values(m.departed)), Totals: slices.Collect(maps.Values(m.totals)),
+		Totals: slices.Collect(maps.Values(m.totals)),
 		Learnt: bytes.Clone(m.learnt), Timings: slices.Collect(maps.Values(m.timings)),
 		StateChanges: slices.Collect(maps.Values(m.changes)), Lost: m.lost,
 	}
 	m.lost = 0
+	for _, number := range slices.Sorted(maps.Keys(m.departed)) {
+		c.Departed = append(c.Departed, m.departed[number])
+	}
 	for _, r := range m.jobs {
 		c.Jobs = append(c.Jobs, copyOf(r))
 	}

@@ -9,19 +9,9 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-const (
-	// rememberFor is how long the ID of a departed job is remembered after a source named
-	// it last. The vendor tries a webhook five times with exponential backoff, and URLs and
-	// the configuration name their IDs again at least every hour.
-	rememberFor = 48 * time.Hour
-	// renewEvery is how much of rememberFor must have passed before a source that names a
-	// departed job again causes a write.
-	renewEvery = time.Hour
-)
-
 // Register starts tracking the jobs that are not known, and returns how many those were. It is idempotent. A
-// departed job stays departed for as long as a source names it, but a job that a user removed can be registered
-// again over HTTP. ageUnknown says that the jobs may have begun long before now.
+// departed job is not registered again, but for one that a user removed, over HTTP. ageUnknown says that the jobs
+// may have begun long before now.
 func (j *Jobs) Register(
 	from submission.Source, submissions []submission.Job, ageUnknown bool, now time.Time,
 ) (registered, known int, err error) {
@@ -30,14 +20,9 @@ func (j *Jobs) Register(
 			if _, tracked := t.jobs.Get(s.RequestID); tracked {
 				continue
 			}
-			if gone, departed := t.departed.Get(s.RequestID); departed {
-				if !gone.removed || from != submission.HTTP {
-					if until := now.Add(rememberFor); until.Sub(gone.until) >= renewEvery {
-						t.departed.put(s.RequestID, departure{until, gone.removed})
-					}
-					continue
-				}
-				t.departed.remove(s.RequestID)
+			if departed, removed := t.departed.find(s.RequestID); departed && (!removed || from != submission.HTTP) {
+				t.departed.remember(s.RequestID, removed) // for as long as a source names it
+				continue
 			}
 			job := t.register(from, s, now)
 			t.events = append(t.events, Event{Kind: Registered, Job: job, At: now, AgeUnknown: ageUnknown})
@@ -51,11 +36,11 @@ func (j *Jobs) Register(
 }
 
 // Remove stops tracking a job, and reports whether it was tracked.
-func (j *Jobs) Remove(requestID string, now time.Time) (was bool, err error) {
+func (j *Jobs) Remove(requestID string) (was bool, err error) {
 	err = j.apply(func(t *transaction) {
 		var job *Job
 		if job, was = t.jobs.Get(requestID); was {
-			t.depart(job, departure{now.Add(rememberFor), true})
+			t.depart(job, true)
 		}
 	})
 	return was && err == nil, err
@@ -132,7 +117,7 @@ func (j *Jobs) Observe(o Observation) (effect Effect, err error) {
 func (t *transaction) observe(o Observation) Effect {
 	before, tracked := t.jobs.Get(o.RequestID)
 	if !tracked {
-		_, departed := t.departed.Get(o.RequestID)
+		departed, _ := t.departed.find(o.RequestID)
 		if departed || !o.Adopt {
 			return Effect{Known: departed}
 		}

@@ -49,9 +49,7 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time) *state {
 		}
 		s.insert(job)
 	}
-	for _, d := range contents.Departed {
-		s.departed.Set(d.RequestID, departure{reckon(d.Until, now), d.Removed})
-	}
+	s.departed.load(contents.Departed)
 	for _, r := range contents.Requests {
 		s.requests.Set(r.Second, r.Count)
 	}

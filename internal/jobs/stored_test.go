@@ -99,7 +99,7 @@ func TestReopen(t *testing.T) {
 					Priority: float64(random.IntN(3)), SubmittedAt: now.Add(-time.Minute),
 				}}, false, now)
 			case 3:
-				_, err = j.Remove(id, now)
+				_, err = j.Remove(id)
 			case 4:
 				err = j.Sweep(now)
 			case 5:
@@ -315,7 +315,7 @@ var update = flag.Bool("update", false, "write what this version stores into tes
 
 // schema is the number of the newest files in testdata. A change of the format needs a new
 // number: the files of the earlier versions stay as they are.
-const schema = "schema3"
+const schema = "schema4"
 
 // everything lets something of every kind happen.
 func everything(t *testing.T, m *memory) jobs.Options {
@@ -433,9 +433,14 @@ func TestOpenEveryFormat(t *testing.T) {
 		if _, _, err := j.Register(submission.HTTP, submissions("removed", "evicted"), false, at(52*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		got := []string{state(t, j, "removed"), state(t, j, "evicted"), state(t, j, "removed early")}
-		if !slices.Equal(got, []string{"pending", "unknown", "pending"}) {
-			t.Errorf("%s: departed jobs that are named are %v", file, got)
+		want := []string{"pending", "unknown", "unknown"}
+		if file == "testdata/schema3.txt" {
+			want[2] = "pending" // that version had forgotten it
+		}
+		if got := []string{
+			state(t, j, "removed"), state(t, j, "evicted"), state(t, j, "removed early"),
+		}; !slices.Equal(got, want) {
+			t.Errorf("%s: departed jobs that are named are %v, want %v", file, got, want)
 		}
 	}
 }
@@ -499,12 +504,23 @@ func render(t *testing.T, batches []*store.Batch) string {
 	return strings.Join(all, "\n")
 }
 
-// parse is the inverse of render.
+// parse is the inverse of render. Until schema 3 a departed job was a row of its own: here it is a block of one.
 func parse(t *testing.T, text string) (batches []*store.Batch) {
 	t.Helper()
+	oldDeparted := regexp.MustCompile(`^Departed {"RequestID":"([^"]*)".*?(,"Removed":true)?}|^Forgotten "([^"]*)"`)
+	blocks := make(map[string]uint64)
 	for paragraph := range strings.SplitSeq(text, "\n\n") {
 		b := new(store.Batch)
 		for line := range strings.Lines(paragraph) {
+			if m := oldDeparted.FindStringSubmatch(line); m != nil && m[3] != "" {
+				b.Forgotten = append(b.Forgotten, blocks[m[3]])
+				continue
+			} else if m != nil {
+				blocks[m[1]] = uint64(len(blocks))
+				one := []store.Departure{store.DepartureOf(m[1], m[2] != "")}
+				b.Departed = append(b.Departed, store.DepartedBlock{Number: blocks[m[1]], Departures: one})
+				continue
+			}
 			name, row, _ := strings.Cut(line, " ")
 			field := reflect.ValueOf(b).Elem().FieldByName(name)
 			into, list := field.Addr(), field.Kind() == reflect.Slice && name != "Learnt"

@@ -8,8 +8,8 @@ const (
 	sweepChunk = 1000
 	// requestsKept is longer than any window of a quota.
 	requestsKept = 26 * time.Hour
-	// forgetEvery is how often departed jobs are looked through.
-	forgetEvery = rememberFor / 48
+	// compactEvery is how often old requests are deleted and the store may shrink.
+	compactEvery = time.Hour
 )
 
 // Sweep is the housekeeping: it commits what was counted, gives up the jobs that are too old, and evicts those
@@ -23,12 +23,12 @@ func (j *Jobs) Sweep(now time.Time) error {
 			return err
 		}
 	}
-	if now.Sub(j.forgotten) < forgetEvery {
+	if now.Sub(j.compacted) < compactEvery {
 		return nil
 	}
-	err := j.apply(func(t *transaction) { t.forget(now) })
+	err := j.apply(func(t *transaction) { t.compactRequests(now) })
 	if err == nil {
-		j.forgotten = now
+		j.compacted = now
 	}
 	return err
 }
@@ -66,21 +66,15 @@ func (t *transaction) evict(now time.Time) (n int) {
 		if now.Sub(j.FinishedAt) <= t.options.Retention || n == sweepChunk {
 			break
 		}
-		t.depart(j, departure{until: now.Add(rememberFor)})
+		t.depart(j, false)
 		t.counts.add(JobsEvicted, 1, ByRetention)
 		n++
 	}
 	return n
 }
 
-// forget forgets departed jobs that no source has named for long, and requests that
-// have left every window of the quota.
-func (t *transaction) forget(now time.Time) {
-	for id, d := range t.departed.Copy().Scan {
-		if now.After(d.until) {
-			t.departed.remove(id)
-		}
-	}
+// compactRequests deletes the requests that have left every window of the quota, and lets the store shrink.
+func (t *transaction) compactRequests(now time.Time) {
 	for second := range t.requests.Copy().Scan {
 		if second >= now.Add(-requestsKept).Unix() {
 			break

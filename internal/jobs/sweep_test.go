@@ -22,7 +22,8 @@ func lost(j *jobs.Jobs) []string {
 // An ended job leaves at the end of its retention. A source or a webhook that still names
 // it does not bring it back.
 func TestRetention(t *testing.T) {
-	j := open(t, newMemory(t), options())
+	m := newMemory(t)
+	j := open(t, m, options())
 	register(t, j, start, "ended", "running")
 	end := jobs.Observation{RequestID: "ended", At: start, State: jobs.Completed, Result: words(3)}
 	observe(t, j, end)
@@ -53,11 +54,103 @@ func TestRetention(t *testing.T) {
 	if retention != 1 || limit != 0 {
 		t.Errorf("%v jobs evicted by retention and %v by the limit, want 1 and 0", retention, limit)
 	}
-	// No source named it for weeks: it is forgotten, and a new job if it is named again.
-	sweep(t, j, at(1000*time.Hour))
-	register(t, j, at(1000*time.Hour), "ended")
-	if _, known := j.Job("ended"); !known {
-		t.Error("an ID that no source named for weeks is still remembered")
+	// No source named it for a year, and the monitor was started again.
+	sweep(t, j, at(10_000*time.Hour))
+	j = open(t, m, options())
+	sweep(t, j, at(10_001*time.Hour))
+	register(t, j, at(10_001*time.Hour), "ended")
+	if got := state(t, j, "ended"); got != "unknown" {
+		t.Errorf("a job that ended a year ago and is named again is %s", got)
+	}
+}
+
+// Two million departed jobs are remembered at least. Those that a source names are, whatever their age.
+func TestDeparturesAreBounded(t *testing.T) {
+	const perGeneration = 4096 // blocks
+	m := newMemory(t)
+	number := uint64(0)
+	block := func(at uint64, first string) { // a full one, of the ID and others
+		b := store.DepartedBlock{Number: at, Departures: []store.Departure{store.DepartureOf(first, false)}}
+		for len(b.Departures) < store.DeparturesPerBlock {
+			number += 2
+			b.Departures = append(b.Departures, store.Departure(number))
+		}
+		m.departed[at] = b
+	}
+	last := func(at uint64) { // one that lacks a departure to be full
+		block(at, fmt.Sprint("in block ", at))
+		b := m.departed[at]
+		b.Departures = b.Departures[1:]
+		m.departed[at] = b
+	}
+	leave := func(j *jobs.Jobs, id string) {
+		register(t, j, start, id)
+		remove(t, j, start, id)
+	}
+	block(0, "not named")
+	block(1, "named")
+	last(perGeneration - 1)
+	j := open(t, m, options())
+	leave(j, "fills the first generation")
+	for range 2 {
+		register(t, j, start, "named", "not named")
+		if a, b := state(t, j, "named"), state(t, j, "not named"); a+b != "unknownunknown" {
+			t.Fatalf("remembered jobs are %s and %s when they are named", a, b)
+		}
+		j = open(t, m, options()) // the same after a start
+	}
+	delete(m.departed, perGeneration) // in which both were renewed
+	b := store.DepartedBlock{Number: perGeneration, Departures: []store.Departure{store.DepartureOf("named", false)}}
+	m.departed[b.Number] = b
+	last(2*perGeneration - 1)
+	j = open(t, m, options())
+	leave(j, "fills the second generation")
+	if _, there := m.departed[perGeneration-1]; there || m.departed[0].Departures != nil {
+		t.Errorf("%d blocks are stored; those of the first generation should be deleted", len(m.departed))
+	}
+	for range 2 {
+		register(t, j, start, "named", "in block 8191")
+		if a, b := state(t, j, "named"), state(t, j, "in block 8191"); a != "unknown" || b != "pending" {
+			t.Errorf("the job that was named is %s, another one %s", a, b)
+		}
+		end := hooked("not named", jobs.Completed, start)
+		end.Adopt = false
+		if effect := observe(t, j, end); effect.Known {
+			t.Errorf("a job of two generations ago is remembered: %+v", effect)
+		}
+		j = open(t, m, options())
+	}
+}
+
+// A departed job that is registered again over HTTP, and ends, can only then not be registered again.
+func TestRemovedThenEnded(t *testing.T) {
+	m := newMemory(t)
+	j := open(t, m, options())
+	overHTTP := func() (registered int) {
+		registered, _, err := j.Register(submission.HTTP, submissions("a"), false, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return registered
+	}
+	for round := range 3 {
+		if n := overHTTP(); n != 1 {
+			t.Errorf("round %d: registered %d", round, n)
+		}
+		remove(t, j, start, "a")
+		j = open(t, m, options())
+		if register(t, j, start, "a"); state(t, j, "a") != "unknown" {
+			t.Errorf("round %d: a file brought a removed job back", round)
+		}
+	}
+	overHTTP()
+	observe(t, j, hooked("a", jobs.Completed, start))
+	sweep(t, j, at(2*time.Hour))
+	for range 2 {
+		if n := overHTTP(); n != 0 || state(t, j, "a") != "unknown" {
+			t.Errorf("registered %d, the ended job is %s", n, state(t, j, "a"))
+		}
+		j = open(t, m, options())
 	}
 }
 
@@ -210,21 +303,17 @@ func TestIdleSweep(t *testing.T) {
 	}
 }
 
-// Once an hour the sweep forgets departed jobs and requests, and lets the store shrink.
-func TestForget(t *testing.T) {
+// Once an hour the sweep deletes old requests, and lets the store shrink.
+func TestCompact(t *testing.T) {
 	m := newMemory(t)
 	j := open(t, m, options())
-	register(t, j, start, "named again", "forgotten")
-	remove(t, j, start, "named again")
-	remove(t, j, start, "forgotten")
 	for _, hour := range []time.Duration{0, 10, 20, 40} {
 		if err := j.Reserve(at(hour*time.Hour), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	register(t, j, at(30*time.Hour), "named again")
 	sweep(t, j, at(48*time.Hour+time.Second))
-	if last := m.batches[len(m.batches)-1]; !last.Compact || len(last.Forgotten) != 1 {
+	if last := m.batches[len(m.batches)-1]; !last.Compact {
 		t.Errorf("the sweep's commit is %+v", last)
 	}
 	var hours []time.Duration
@@ -235,10 +324,6 @@ func TestForget(t *testing.T) {
 	}
 	if !slices.Equal(hours, []time.Duration{40}) || len(m.requests) != 1 {
 		t.Errorf("requests of the hours %v are kept, %d are stored", hours, len(m.requests))
-	}
-	register(t, j, at(49*time.Hour), "named again", "forgotten")
-	if state(t, j, "named again") != "unknown" || state(t, j, "forgotten") != "pending" {
-		t.Errorf("after a new registration: %s and %s", state(t, j, "named again"), state(t, j, "forgotten"))
 	}
 	before := m.commits()
 	sweep(t, j, at(49*time.Hour))
@@ -267,8 +352,7 @@ func TestSweepInOneCommitWithOthers(t *testing.T) {
 		{"a webhook about an old job, then the sweep", []func(*jobs.Jobs){webhook("old"), swept}, "old", "completed"},
 		{"the sweep, then a webhook about an old job", []func(*jobs.Jobs){swept, webhook("old")}, "old", "completed"},
 		{"the sweep alone", []func(*jobs.Jobs){swept}, "old", "lost"},
-		{"a removed job is named, then the sweep", []func(*jobs.Jobs){named, swept}, "removed", "remembered"},
-		{"the sweep alone about a removed job", []func(*jobs.Jobs){swept}, "removed", "forgotten"},
+		{"a removed job is named, then the sweep", []func(*jobs.Jobs){named, swept}, "removed", "unknown"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -283,12 +367,7 @@ func TestSweepInOneCommitWithOthers(t *testing.T) {
 					remove(t, j, start, "removed")
 				}
 				together(m, append([]func(){func() { register(t, j, now, "first") }}, bound(j, tt.operations)...)...)
-				got := state(t, j, tt.id)
-				if tt.id == "removed" {
-					register(t, j, now, "removed")
-					got = map[string]string{"unknown": "remembered", "pending": "forgotten"}[state(t, j, "removed")]
-				}
-				if got != tt.want {
+				if got := state(t, j, tt.id); got != tt.want {
 					t.Errorf("the job is %s, want %s", got, tt.want)
 				}
 			})

@@ -70,12 +70,12 @@ func (t *transaction) put(j *Job, stored bool) {
 	}
 }
 
-// depart stops tracking a job, and remembers its ID.
-func (t *transaction) depart(j *Job, d departure) {
+// depart stops tracking a job, and remembers it. If a user removed it, it may be registered again over HTTP.
+func (t *transaction) depart(j *Job, removed bool) {
 	t.remove(j)
 	t.jobs.changed[j.RequestID] = true
 	t.dropTimings(j)
-	t.departed.put(j.RequestID, d)
+	t.departed.remember(j.RequestID, removed)
 	if !j.State.Ended() {
 		t.events = append(t.events, Event{Kind: Removed, Job: j})
 	}
@@ -154,13 +154,7 @@ func (t *transaction) batch() (*store.Batch, error) {
 		}
 		b.Jobs = append(b.Jobs, row)
 	}
-	for id := range t.departed.changed {
-		if d, remembered := t.departed.Get(id); remembered {
-			b.Departed = append(b.Departed, store.Departure{RequestID: id, Until: d.until.UTC(), Removed: d.removed})
-		} else {
-			b.Forgotten = append(b.Forgotten, id)
-		}
-	}
+	t.departed.addTo(b)
 	for second := range t.requests.changed {
 		n, _ := t.requests.Get(second) // 0: deleted
 		b.Requests = append(b.Requests, store.Requests{Second: second, Count: n})

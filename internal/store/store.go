@@ -4,6 +4,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"reflect"
 	"strings"
@@ -57,11 +59,30 @@ type Job struct {
 	Statistics      jsontext.Value
 }
 
-// A Departure is a job that is no longer tracked but whose ID is remembered.
-type Departure struct {
-	RequestID string
-	Until     time.Time
-	Removed   bool // by a user
+// A Departure is what is remembered of a job that is no longer tracked: the first 8
+// bytes of the SHA-256 of its request ID, with the lowest bit set if a user removed it.
+type Departure uint64
+
+// DepartureOf returns the departure of a job.
+func DepartureOf(requestID string, removed bool) Departure {
+	sum := sha256.Sum256([]byte(requestID))
+	d := Departure(binary.BigEndian.Uint64(sum[:])) &^ 1
+	if removed {
+		d |= 1
+	}
+	return d
+}
+
+// Opposite returns the departure of the same job that differs in whether a user removed it.
+func (d Departure) Opposite() Departure { return d ^ 1 }
+
+// DeparturesPerBlock is how many departures a full block has.
+const DeparturesPerBlock = 512
+
+// A DepartedBlock is some departures, oldest first. A later one of the same job counts.
+type DepartedBlock struct {
+	Number     uint64 // in order of departure
+	Departures []Departure
 }
 
 // A Total is one series of a counter or histogram over all jobs of the account.
@@ -96,9 +117,9 @@ type StateChange struct {
 type Batch struct {
 	Jobs         []Job // new or changed
 	RemovedJobs  []string
-	Departed     []Departure // new or changed
-	Forgotten    []string    // departures to delete
-	Totals       []Total     // new or changed
+	Departed     []DepartedBlock // new or changed
+	Forgotten    []uint64        // blocks of departures to delete, by number
+	Totals       []Total         // new or changed
 	Requests     []Requests
 	Learnt       jsontext.Value // nil: unchanged
 	Timings      []Timings
@@ -112,8 +133,8 @@ func (b *Batch) Empty() bool { return reflect.ValueOf(b).Elem().IsZero() }
 
 // Contents is everything that is stored of one account.
 type Contents struct {
-	Jobs         []Job // by sequence
-	Departed     []Departure
+	Jobs         []Job           // by sequence
+	Departed     []DepartedBlock // by number
 	Totals       []Total
 	Requests     []Requests
 	Learnt       jsontext.Value // nil: nothing

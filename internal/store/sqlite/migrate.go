@@ -12,9 +12,14 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 )
 
-// This file converts schemas 1 and 2. What it knows of them does not change any more.
+// This file converts schemas 1 to 3. What it knows of them does not change any more.
+//
+// In schema 3 there were no sums, and a departed job was a row with the time until
+// which it was remembered.
 //
 // In schema 2 the documents were Go structs: unknown was null for a measure and -1
 // for a count, anomalies were in the order of anomalies2, and histograms had no
@@ -24,6 +29,44 @@ import (
 
 // unchecked is the seed of tables whose rows have no checksum.
 const unchecked = "-"
+
+var schema3 = &schema{3, newTable("3 meta ", "meta", 1, "name TEXT NOT NULL", "value TEXT NOT NULL"), []*table{
+	old3(jobs, "jobs", 2, "request_id TEXT NOT NULL", "sequence INTEGER NOT NULL", "api TEXT", "source TEXT",
+		"state TEXT", "error_code TEXT", "labels TEXT", "audio_seconds REAL", "priority REAL", "first_seen TEXT",
+		"submitted_at TEXT", "last_observed TEXT", "finished_at TEXT", "detection_window_seconds REAL", "statistics TEXT"),
+	old3(departed, "departed", 2, "request_id TEXT NOT NULL", "until TEXT", "removed INTEGER NOT NULL"),
+	old3(totals, "totals", 3, "name TEXT NOT NULL", "labels TEXT NOT NULL", "value TEXT NOT NULL"),
+	old3(requests, "requests", 2, "unix_second INTEGER NOT NULL", "requests INTEGER NOT NULL"),
+	old3(learnt, "learnt", 1, "value TEXT NOT NULL"),
+	old3(timings, "timings", 2, "request_id TEXT NOT NULL", "packed BLOB NOT NULL"),
+	old3(stateChanges, "state_changes", 2, "number INTEGER NOT NULL", "request_id TEXT", "state TEXT",
+		"at TEXT", "job TEXT"),
+}, nil}
+
+func old3(into *table, name string, key int, definitions ...string) *table {
+	t := old(into, nil, name, key, definitions...)
+	t.seed = "3 " + name + " "
+	return t
+}
+
+// departed3 puts the departed jobs of an account into blocks. A row replaces the one
+// before as long as its block grows.
+func departed3() func([]any) ([][]any, error) {
+	last := make(map[string]*store.DepartedBlock)
+	return func(row []any) ([][]any, error) {
+		account := textOf(row[0])
+		block := last[account]
+		switch {
+		case block == nil:
+			block = &store.DepartedBlock{}
+		case len(block.Departures) == store.DeparturesPerBlock:
+			block = &store.DepartedBlock{Number: block.Number + 1}
+		}
+		last[account] = block
+		block.Departures = append(block.Departures, store.DepartureOf(textOf(row[1]), row[3] == int64(1)))
+		return [][]any{{account, int64(block.Number), packed(block.Departures)}}, nil
+	}
+}
 
 var schema2 = &schema{2, newTable("meta", "meta", 1, "name TEXT NOT NULL", "value TEXT NOT NULL"), []*table{
 	old(jobs, jobs2, "jobs", 2, "request_id TEXT NOT NULL", "sequence INTEGER NOT NULL",
@@ -38,7 +81,7 @@ var schema2 = &schema{2, newTable("meta", "meta", 1, "name TEXT NOT NULL", "valu
 	old(timings, nil, "timings", 2, "request_id TEXT NOT NULL", "marks BLOB NOT NULL"),
 	old(stateChanges, changes2, "changes", 2, "number INTEGER NOT NULL", "request_id TEXT NOT NULL",
 		"state TEXT NOT NULL", "at TEXT NOT NULL", "job TEXT NOT NULL"),
-}}
+}, nil}
 
 var schema1 = func() *schema {
 	s := &schema{version: 1}
@@ -52,7 +95,13 @@ var schema1 = func() *schema {
 
 func old(into *table, convert func([]any) ([][]any, error), name string, key int, definitions ...string) *table {
 	t := newTable(name, name, key, append([]string{"account TEXT NOT NULL"}, definitions...)...)
-	t.into, t.convert = into, convert
+	t.into = into
+	switch {
+	case convert != nil:
+		t.convert = func() func([]any) ([][]any, error) { return convert }
+	case into == departed:
+		t.convert = departed3
+	}
 	return t
 }
 

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"os"
@@ -26,7 +27,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/storetest"
 )
 
-var update = flag.Bool("update", false, "write testdata/v3.db.gz and testdata/v3.sql")
+var update = flag.Bool("update", false, "write testdata/v4.db.gz and testdata/v4.sql")
 
 // The databases of schema 2 in testdata are of the last version that wrote it: a
 // demo of eleven minutes that was killed, and a Telegraf plugin with state changes
@@ -103,8 +104,10 @@ func list(t *testing.T, account string, c *store.Contents) (lines []string) {
 		}
 		add("jobs", row)
 	}
-	for _, d := range c.Departed {
-		add("departed", map[string]any{"request_id": d.RequestID, "until": d.Until, "removed": d.Removed})
+	for _, block := range c.Departed {
+		for _, d := range block.Departures {
+			add("departed", map[string]any{"departure": fmt.Sprintf("%016x", uint64(d))})
+		}
 	}
 	for _, total := range c.Totals {
 		add("totals", map[string]any{"name": total.Name, "labels": total.Labels, "value": total.Value})
@@ -130,6 +133,28 @@ func list(t *testing.T, account string, c *store.Contents) (lines []string) {
 
 func listed(t *testing.T, name string) []string {
 	lines := strings.Split(strings.TrimSpace(string(gunzip(t, name))), "\n")
+	for i, line := range lines {
+		text, departed := strings.CutPrefix(line, "departed ")
+		if !departed {
+			continue
+		}
+		var old struct {
+			Account   string `json:"account"`
+			RequestID string `json:"request_id"`
+			Removed   bool   `json:"removed"`
+		}
+		if err := json.Unmarshal([]byte(text), &old); err != nil {
+			t.Fatal(err)
+		}
+		now := map[string]any{
+			"account": old.Account, "departure": fmt.Sprintf("%016x", uint64(store.DepartureOf(old.RequestID, old.Removed))),
+		}
+		text2, err := json.Marshal(now, json.Deterministic(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines[i] = "departed " + string(text2)
+	}
 	slices.Sort(lines)
 	return lines
 }
@@ -340,7 +365,7 @@ func TestSchema1(t *testing.T) {
 					DetectionWindow: 90e9, Statistics: jsontext.Value(`{"words":3}`)},
 				{RequestID: "two", Sequence: 2, Source: "file", State: "pending", Priority: 1, FirstSeen: start},
 			},
-			Departed: []store.Departure{{RequestID: "left", Until: start, Removed: true}},
+			Departed: []store.DepartedBlock{{Departures: []store.Departure{store.DepartureOf("left", true)}}},
 			Totals:   []store.Total{{Name: "words_total", Labels: "{}", Value: jsontext.Value("2")}},
 			Requests: []store.Requests{{Second: 200, Count: 5}},
 		}
@@ -378,9 +403,72 @@ func run(t *testing.T, path, statements string) {
 	}
 }
 
-// The database of schema 3 in testdata opens with all that is in it, and what is
-// written today is the same text. Later versions keep the first half of this test.
+// A database of schema 3 opens with all that was in it.
 func TestSchema3(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "register.db"), gunzip(t, "v3.db.gz"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := whole(storetest.Full())
+	want.Departed = []store.DepartedBlock{{
+		Departures: []store.Departure{store.DepartureOf("gone", false), store.DepartureOf("removed", true)},
+	}}
+	for range 2 {
+		db := open(t, dir)
+		if diff := storetest.Diff(want, load(t, db, "a")); diff != "" {
+			t.Errorf("(-want +converted):\n%s", diff)
+		}
+		closed(t, db)
+	}
+}
+
+// A departed job of schema 3 was a row. They fit into as few blocks as there can be.
+func TestManyDepartedOfSchema3(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "register.db")
+	if err := os.WriteFile(path, gunzip(t, "v3.db.gz"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	castagnoli, want := crc32.MakeTable(crc32.Castagnoli), make(map[store.Departure]bool)
+	var statements strings.Builder
+	for _, account := range []string{"a", "b"} {
+		for i := range 1500 {
+			id := fmt.Sprintf("%s-%04d", account, i)
+			row := "3 departed s\x01" + account + "s\x06" + id + "ni\x00\x00\x00\x00\x00\x00\x00\x00"
+			fmt.Fprintf(&statements, "INSERT INTO departed VALUES ('%s', '%s', NULL, 0, %d);",
+				account, id, crc32.Checksum([]byte(row), castagnoli))
+			want[store.DepartureOf(id, false)] = true
+		}
+	}
+	run(t, path, statements.String())
+	db := open(t, dir)
+	for _, account := range []string{"a", "b"} {
+		c := load(t, db, account)
+		if len(c.Departed) != 3 || c.Lost != 0 {
+			t.Errorf("account %s has %d blocks, %d rows were lost", account, len(c.Departed), c.Lost)
+		}
+		for _, block := range c.Departed {
+			for _, d := range block.Departures {
+				delete(want, d)
+			}
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("%d departed jobs are missing", len(want))
+	}
+}
+
+// whole returns what a batch leaves in an account that was empty.
+func whole(b *store.Batch) *store.Contents {
+	return &store.Contents{
+		Jobs: b.Jobs, Departed: b.Departed, Totals: b.Totals, Requests: b.Requests, Learnt: b.Learnt,
+		Timings: b.Timings, StateChanges: b.StateChanges,
+	}
+}
+
+// The database of schema 4 in testdata opens with all that is in it, and what is
+// written today is the same text. Later versions keep the first half of this test.
+func TestSchema4(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "register.db")
 	if *update {
@@ -395,27 +483,24 @@ func TestSchema3(t *testing.T) {
 		z := gzip.NewWriter(&zipped)
 		_, _ = z.Write(content)
 		_ = z.Close()
-		for name, content := range map[string][]byte{"v3.db.gz": zipped.Bytes(), "v3.sql": []byte(dump(t, path))} {
+		for name, content := range map[string][]byte{"v4.db.gz": zipped.Bytes(), "v4.sql": []byte(dump(t, path))} {
 			if err := os.WriteFile(filepath.Join("testdata", name), content, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	want, err := os.ReadFile("testdata/v3.sql")
+	want, err := os.ReadFile("testdata/v4.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	dir = t.TempDir()
 	path = filepath.Join(dir, "register.db")
-	if err := os.WriteFile(path, gunzip(t, "v3.db.gz"), 0o600); err != nil {
+	if err := os.WriteFile(path, gunzip(t, "v4.db.gz"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	full := storetest.Full()
-	if diff := storetest.Diff(&store.Contents{
-		Jobs: full.Jobs, Departed: full.Departed, Totals: full.Totals, Requests: full.Requests, Learnt: full.Learnt,
-		Timings: full.Timings, StateChanges: full.StateChanges,
-	}, load(t, open(t, dir), "a")); diff != "" {
+	if diff := storetest.Diff(whole(full), load(t, open(t, dir), "a")); diff != "" {
 		t.Errorf("(-want +loaded):\n%s", diff)
 	}
 
@@ -424,7 +509,7 @@ func TestSchema3(t *testing.T) {
 	commit(t, db, "a", full)
 	closed(t, db)
 	if diff := cmp.Diff(string(want), dump(t, filepath.Join(dir, "register.db"))); diff != "" {
-		t.Errorf("the format has changed (-testdata/v3.sql +written):\n%s", diff)
+		t.Errorf("the format has changed (-testdata/v4.sql +written):\n%s", diff)
 	}
 }
 

@@ -27,13 +27,14 @@ const (
 type schema struct {
 	version int
 	meta    *table
-	tables  []*table // without meta
+	tables  []*table // without meta and sums
+	sums    *table   // nil before version 4
 }
 
 var (
-	current = &schema{schemaVersion, meta, tables[1:]}
+	current = &schema{schemaVersion, meta, tables[1 : len(tables)-1], sums}
 	// schemas are those whose rows have checksums, the newest first.
-	schemas = []*schema{current, schema2}
+	schemas = []*schema{current, schema3, schema2}
 )
 
 // olderSchema is the error of a database that has to be converted.
@@ -45,8 +46,10 @@ func (s olderSchema) Error() string { return fmt.Sprintf("the schema is of versi
 func (s *schema) make(db *sql.DB) error {
 	var script strings.Builder
 	script.WriteString("BEGIN IMMEDIATE; ")
-	for _, t := range slices.Concat([]*table{s.meta}, s.tables) {
-		script.WriteString(t.create + "; ")
+	for _, t := range slices.Concat([]*table{s.meta}, s.tables, []*table{s.sums}) {
+		if t != nil {
+			script.WriteString(t.create + "; ")
+		}
 	}
 	version := strconv.Itoa(s.version)
 	fmt.Fprintf(&script, "INSERT INTO meta VALUES ('schema', '%s', %d); PRAGMA user_version = %s; COMMIT",
@@ -84,8 +87,12 @@ func (db *DB) rebuild(from []*schema, word string) error {
 		}
 	}
 	db.lost = c.losses
+	missing := 0
+	for _, rows := range c.missing {
+		missing += rows
+	}
 	db.log.Error("The store was damaged; its readable rows were kept and the damaged file put aside",
-		"put_aside", aside, "rows_kept", c.kept, "rows_lost", len(c.lost), "unreadable_places", c.places,
+		"put_aside", aside, "rows_kept", c.kept, "rows_lost", max(len(c.lost), missing), "unreadable_places", c.places,
 		"lost", c.lost[:min(len(c.lost), 20)])
 	return db.open()
 }
@@ -131,14 +138,16 @@ func removeDatabase(path string) {
 type copier struct {
 	*writer
 	*losses
-	lost []string // rows of the file that was read last
-	kept int      // rows
+	lost   []string // rows of the file that was read last
+	kept   int      // rows
+	stored allSums  // nil: the schema has none
 }
 
 // losses are what a damaged database has lost, until it is reported to the accounts.
 type losses struct {
 	places   int             // that could not be read
 	rows     map[string]int  // that are not valid, by account
+	missing  map[string]int  // rows that the accounts have too few
 	accounts map[string]bool // of valid rows
 	reported map[string]bool // to these accounts
 }
@@ -159,7 +168,7 @@ func (l *losses) report(account string) int {
 	if len(l.rows) == 0 {
 		n = max(n, 1)
 	}
-	return n
+	return max(n, l.missing[account])
 }
 
 // copyRows copies the valid rows of a database that is of one of these schemas into a
@@ -178,15 +187,17 @@ func copyRows(from []*schema, path string) (c *copier, err error) {
 		return nil, err
 	}
 	err = c.fromAny(from, path)
+	kept := c.sumUp()
 	if err = errors.Join(err, c.err, c.tx.Commit()); err != nil {
 		return nil, err
 	}
-	for _, t := range current.tables {
-		var rows int
-		if err := fresh.QueryRow("SELECT count(*) FROM " + t.name).Scan(&rows); err != nil {
-			return nil, err
+	for _, of := range kept {
+		for _, s := range of {
+			c.kept += int(s.rows)
 		}
-		c.kept += rows
+	}
+	if c.stored != nil {
+		c.missing = kept.differences(c.stored)
 	}
 	return c, nil
 }
@@ -214,7 +225,7 @@ func (c *copier) fromAny(schemas []*schema, path string) error {
 // from copies the valid rows of a file. errDamaged means that it has places that
 // could not be read.
 func (c *copier) from(s *schema, path string) error {
-	c.lost, c.rows, c.places = nil, make(map[string]int), 0
+	c.lost, c.rows, c.places, c.stored = nil, make(map[string]int), 0, nil
 	old, err := connect(path)
 	if err != nil {
 		c.places++
@@ -234,6 +245,21 @@ func (c *copier) from(s *schema, path string) error {
 			return err
 		}
 	}
+	if s.sums != nil && there[s.sums.name] == s.sums.create {
+		c.stored = make(allSums)
+		err := scan(context.Background(), old, s.sums.read, func(row []any) error {
+			if s.sums.valid(row) {
+				c.stored.set(row)
+			}
+			return nil
+		})
+		switch {
+		case isDamage(err):
+			c.places++
+		case err != nil:
+			return err
+		}
+	}
 	if c.places > 0 {
 		return errDamaged
 	}
@@ -244,10 +270,15 @@ func (c *copier) from(s *schema, path string) error {
 func (c *copier) copy(old *sql.DB, t *table) error {
 	key := t.columns[:t.key]
 	query := t.read + " ORDER BY "
+	convert := func(row []any) ([][]any, error) { return [][]any{row}, nil }
+	if t.convert != nil {
+		convert = t.convert()
+	}
+	take := func(row []any) error { return c.take(t, convert, row) }
 	var last []any
 	err := scan(context.Background(), old, query+strings.Join(key, ", "), func(row []any) error {
 		last = row[:t.key]
-		return c.take(t, row)
+		return take(row)
 	})
 	if !isDamage(err) {
 		return err
@@ -257,7 +288,7 @@ func (c *copier) copy(old *sql.DB, t *table) error {
 		if slices.Equal(row[:t.key], last) {
 			return io.EOF // that was read from the beginning
 		}
-		return c.take(t, row)
+		return take(row)
 	})
 	if err == io.EOF || isDamage(err) {
 		return nil
@@ -266,12 +297,10 @@ func (c *copier) copy(old *sql.DB, t *table) error {
 }
 
 // take copies a row if it is valid.
-func (c *copier) take(t *table, row []any) (err error) {
-	account, rows := textOf(row[0]), [][]any{row}
-	if t.seed != unchecked && !t.valid(row) {
-		err = errDamaged
-	} else if t.convert != nil {
-		rows, err = t.convert(row)
+func (c *copier) take(t *table, convert func([]any) ([][]any, error), row []any) error {
+	account, rows, err := textOf(row[0]), [][]any{row}, errDamaged
+	if t.seed == unchecked || t.valid(row) {
+		rows, err = convert(row)
 	}
 	if err != nil {
 		c.rows[account]++

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"time"
@@ -13,9 +14,13 @@ import (
 
 // The tables, in the order in which they are made: their root pages follow from it,
 // which is what graft relies on.
-var tables = []*table{meta, jobs, departed, totals, requests, learnt, timings, stateChanges}
+var tables = []*table{meta, jobs, departed, totals, requests, learnt, timings, stateChanges, sums}
 
 var meta = newTable(fmt.Sprintf("%d meta ", schemaVersion), "meta", 1, "name TEXT NOT NULL", "value TEXT NOT NULL")
+
+// sums has for each account and table what its rows add up to.
+var sums = newTable(fmt.Sprintf("%d sums ", schemaVersion), "sums", 2,
+	"account TEXT NOT NULL", "table_name TEXT NOT NULL", "row_count INTEGER NOT NULL", "checksum_sum INTEGER NOT NULL")
 
 var jobs = declare("jobs", 1, []column[store.Job]{
 	id("request_id", func(j *store.Job) *string { return &j.RequestID }),
@@ -42,17 +47,20 @@ var jobs = declare("jobs", 1, []column[store.Job]{
 	}
 }, func(c *store.Contents, j store.Job) { c.Jobs = append(c.Jobs, j) })
 
-var departed = declare("departed", 1, []column[store.Departure]{
-	id("request_id", func(d *store.Departure) *string { return &d.RequestID }),
-	moment("until", func(d *store.Departure) *time.Time { return &d.Until }),
-	{"removed", "INTEGER NOT NULL", func(d *store.Departure) any { return map[bool]int64{true: 1}[d.Removed] },
-		func(d *store.Departure, v any) { d.Removed = v == int64(1) }},
-}, func(b *store.Batch, put, remove func(...store.Departure)) {
+var departed = declare("departed", 1, []column[store.DepartedBlock]{
+	whole("number", func(d *store.DepartedBlock) *uint64 { return &d.Number }),
+	{"packed", "BLOB NOT NULL", func(d *store.DepartedBlock) any { return packed(d.Departures) },
+		func(d *store.DepartedBlock, v any) {
+			for b, _ := v.([]byte); len(b) >= 8; b = b[8:] {
+				d.Departures = append(d.Departures, store.Departure(binary.BigEndian.Uint64(b)))
+			}
+		}},
+}, func(b *store.Batch, put, remove func(...store.DepartedBlock)) {
 	put(b.Departed...)
-	for _, id := range b.Forgotten {
-		remove(store.Departure{RequestID: id})
+	for _, number := range b.Forgotten {
+		remove(store.DepartedBlock{Number: number})
 	}
-}, func(c *store.Contents, d store.Departure) { c.Departed = append(c.Departed, d) })
+}, func(c *store.Contents, d store.DepartedBlock) { c.Departed = append(c.Departed, d) })
 
 var totals = declare("totals", 2, []column[store.Total]{
 	id("name", func(t *store.Total) *string { return &t.Name }),
@@ -155,6 +163,14 @@ func moment[T any](name string, field func(*T) *time.Time) column[T] {
 	return column[T]{name, "TEXT",
 		func(row *T) any { t := field(row).UTC(); return known(!t.IsZero(), t.Format(time.RFC3339Nano)) },
 		func(row *T, v any) { *field(row) = timeOf(v) }}
+}
+
+func packed(departures []store.Departure) []byte {
+	b := make([]byte, 0, 8*len(departures))
+	for _, d := range departures {
+		b = binary.BigEndian.AppendUint64(b, uint64(d))
+	}
+	return b
 }
 
 func labels(j *store.Job) any {

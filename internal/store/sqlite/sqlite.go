@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ type DB struct {
 	mu      sync.Mutex // guards the fields below and each use of the connection
 	sql     *sql.DB
 	read    map[string]*store.Contents // by Open, of accounts that have not loaded; nil after the first Commit
+	sums    allSums                    // of accounts that were read, as of the last commit
 	unknown bool                       // a commit had an unknown outcome, and the file was not opened again since
 	lost    *losses
 }
@@ -226,12 +228,20 @@ func begin(db *sql.DB) (*writer, error) {
 	return &writer{tx: tx, prepared: make(map[string]*sql.Stmt)}, err
 }
 
-func (w *writer) exec(statement string, values []any) {
-	if w.err == nil && w.prepared[statement] == nil {
-		w.prepared[statement], w.err = w.tx.Prepare(statement)
+// statement returns a prepared statement; nil after an error.
+func (w *writer) statement(text string) *sql.Stmt {
+	if w.err == nil && w.prepared[text] == nil {
+		w.prepared[text], w.err = w.tx.Prepare(text)
 	}
-	if w.err == nil {
-		_, w.err = w.prepared[statement].Exec(values...)
+	if w.err != nil {
+		return nil
+	}
+	return w.prepared[text]
+}
+
+func (w *writer) exec(text string, values []any) {
+	if s := w.statement(text); s != nil {
+		_, w.err = s.Exec(values...)
 	}
 }
 
@@ -247,7 +257,7 @@ func (db *DB) Close() error {
 }
 
 // Account returns the account of that name; it need not exist yet.
-func (db *DB) Account(name string) store.Account { return &account{db, name} }
+func (db *DB) Account(name string) store.Account { return &account{db, store.Clean(name)} }
 
 type account struct {
 	*DB
@@ -275,9 +285,8 @@ func (a *account) Commit(b *store.Batch) error {
 	if err != nil {
 		return fmt.Errorf("storing: %w", err)
 	}
-	for _, t := range current.tables {
-		t.write(a.name, b, w.exec)
-	}
+	changed := maps.Clone(a.sums.of(a.name))
+	w.batch(a.name, b, changed)
 	if w.err != nil {
 		_ = w.tx.Rollback()
 		return fmt.Errorf("storing: %w", w.err)
@@ -290,6 +299,7 @@ func (a *account) Commit(b *store.Batch) error {
 		a.unknown = true
 		return fmt.Errorf("storing: %w: %w", store.ErrUnknown, err)
 	}
+	a.sums[a.name] = changed
 	if b.Compact {
 		// It is no loss if that fails: free pages are used again.
 		_, _ = a.sql.Exec("PRAGMA incremental_vacuum")
@@ -301,16 +311,16 @@ func (a *account) Commit(b *store.Batch) error {
 func (a *account) Load(ctx context.Context) (*store.Contents, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	name, err := store.Clean(a.name), ctx.Err()
-	c := a.read[name]
-	delete(a.read, name)
+	err := ctx.Err()
+	c := a.read[a.name]
+	delete(a.read, a.name)
 	if c == nil && err == nil {
 		if a.unknown {
 			err = a.settle()
 		}
 		var all map[string]*store.Contents
-		all, err = a.readOrRebuild(ctx, name, err)
-		c = cmp.Or(all[name], &store.Contents{})
+		all, err = a.readOrRebuild(ctx, a.name, err)
+		c = cmp.Or(all[a.name], &store.Contents{})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("loading account %q: %w", a.name, err)
@@ -347,28 +357,46 @@ func (db *DB) readOrRebuild(ctx context.Context, account string, err error) (all
 }
 
 // readRows reads the rows of one account, or of all: also of those that are not
-// configured, as the name of an account is damaged as easily as anything else.
+// configured, as the name of an account is damaged as easily as anything else. It finds
+// what SQLite does not see: rows that have changed, and pages that are copies of others
+// or as they were some time ago.
 func (db *DB) readRows(ctx context.Context, account string) (map[string]*store.Contents, error) {
 	all := make(map[string]*store.Contents)
-	for _, t := range current.tables {
+	added, stored := make(allSums), make(allSums)
+	for _, t := range slices.Concat(current.tables, []*table{current.sums}) {
 		query, args := t.read, []any{}
 		if account != "" {
 			query, args = query+" WHERE account = ?", append(args, account)
 		}
+		var last []any
 		err := scan(ctx, db.sql, query, func(row []any) error {
-			if !t.valid(row) {
+			if !t.valid(row) || !inOrder(last, row[:t.key]) {
 				return errDamaged
+			}
+			last = row[:t.key]
+			if t == sums {
+				stored.set(row)
+				return nil
 			}
 			of := textOf(row[0])
 			if all[of] == nil {
 				all[of] = &store.Contents{}
 			}
 			t.take(all[of], row)
+			added.of(of).add(t, row)
 			return nil
 		}, args...)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", db.path, err)
 		}
+	}
+	if len(added.differences(stored)) > 0 {
+		return nil, fmt.Errorf("reading %s: %w", db.path, errDamaged)
+	}
+	if account == "" {
+		db.sums = added
+	} else {
+		db.sums[account] = added.of(account)
 	}
 	for _, c := range all {
 		slices.SortFunc(c.Jobs, func(a, b store.Job) int { return cmp.Compare(a.Sequence, b.Sequence) })

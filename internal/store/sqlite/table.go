@@ -12,7 +12,7 @@ import (
 
 // schemaVersion is in SQLite's user_version and in the table meta. A database of an
 // older version is converted when it is opened (see migrate.go).
-const schemaVersion = 3
+const schemaVersion = 4
 
 // A table of the database. Each row ends with a checksum, since SQLite does not see
 // all damage.
@@ -22,15 +22,15 @@ type table struct {
 	key     int      // the primary key is this many columns, from the first on
 	columns []string // without the checksum; the first is the account, except in meta
 
-	create, put, remove, read string // SQL
+	create, put, remove, find, read string // SQL
 
-	write func(account string, b *store.Batch, exec func(statement string, values []any))
+	write func(account string, b *store.Batch, put, remove func(values []any))
 	take  func(*store.Contents, []any)
 	// renew returns a row with the values and the checksum that write would give it.
 	renew func(row []any) []any
 	// convert returns what a row of an older schema is in the table into, without
-	// checksums; nil: the same.
-	convert func(row []any) ([][]any, error)
+	// checksums; nil: the same. Rows are converted in the order of their keys.
+	convert func() func(row []any) ([][]any, error)
 	into    *table
 }
 
@@ -57,14 +57,14 @@ func declare[T any](name string, key int, columns []column[T],
 		}
 		return row
 	}
-	t.write = func(account string, b *store.Batch, exec func(string, []any)) {
+	t.write = func(account string, b *store.Batch, put, remove func([]any)) {
 		changes(b, func(rows ...T) {
 			for i := range rows {
-				exec(t.put, t.sealed(values(account, &rows[i], columns)))
+				put(t.sealed(values(account, &rows[i], columns)))
 			}
 		}, func(rows ...T) {
 			for i := range rows {
-				exec(t.remove, values(account, &rows[i], columns[:key]))
+				remove(values(account, &rows[i], columns[:key]))
 			}
 		})
 	}
@@ -89,6 +89,7 @@ func newTable(seed, name string, key int, definitions ...string) *table {
 	t.put = fmt.Sprintf("INSERT OR REPLACE INTO %s (%s, checksum) VALUES (%s?)",
 		name, all, strings.Repeat("?, ", len(t.columns)))
 	t.remove = fmt.Sprintf("DELETE FROM %s WHERE (%s) = (%s?)", name, keys, strings.Repeat("?, ", key-1))
+	t.find = fmt.Sprintf("SELECT checksum FROM %s WHERE (%s) = (%s?)", name, keys, strings.Repeat("?, ", key-1))
 	t.read = fmt.Sprintf("SELECT %s, checksum FROM %s", all, name)
 	return t
 }

@@ -31,7 +31,10 @@ func Full() *store.Batch {
 			FinishedAt: Start.Add(2 * time.Hour), DetectionWindow: 12_119_107_264,
 			Statistics: jsontext.Value(`{"words":3,"anomalies":{"out_of_order":1}}`),
 		}, {RequestID: "bare", Sequence: 2}},
-		Departed: []store.Departure{{RequestID: "removed", Until: Start, Removed: true}, {RequestID: "gone"}},
+		Departed: []store.DepartedBlock{
+			{Number: 7, Departures: []store.Departure{store.DepartureOf("removed", true), 1 << 63}},
+			{Number: 8, Departures: []store.Departure{store.DepartureOf("gone", false)}}, {Number: 9},
+		},
 		Totals: []store.Total{
 			{Name: "created", Labels: "{}", Value: jsontext.Value(`"2026-11-23T18:00:00Z"`)},
 			{Name: "jobs_finished_total", Labels: `{"result":"completed"}`, Value: jsontext.Value("1")},
@@ -62,15 +65,14 @@ func stored(b *store.Batch) *store.Contents {
 	}
 }
 
-// Diff compares contents; the order of jobs and state changes counts, that of others
-// does not.
+// Diff compares contents; the order of jobs, departures and state changes counts, that
+// of others does not.
 func Diff(want, got *store.Contents) string {
 	if reflect.DeepEqual(want, got) { // cmp takes half a minute for a large batch
 		return ""
 	}
 	byKey := func(less any) cmp.Option { return cmpopts.SortSlices(less) }
 	return cmp.Diff(want, got, cmpopts.EquateEmpty(),
-		byKey(func(a, b store.Departure) bool { return a.RequestID < b.RequestID }),
 		byKey(func(a, b store.Total) bool { return a.Name+a.Labels < b.Name+b.Labels }),
 		byKey(func(a, b store.Requests) bool { return a.Second < b.Second }),
 		byKey(func(a, b store.Timings) bool { return a.RequestID < b.RequestID }))
@@ -151,8 +153,8 @@ func replaceAndDelete(t *testing.T, o *opener) {
 	replaced := Full()
 	replaced.Jobs = []store.Job{{RequestID: "full", Sequence: 7, State: "lost"}}
 	replaced.RemovedJobs = []string{"bare", "never there"}
-	replaced.Departed = []store.Departure{{RequestID: "removed", Until: Start.Add(time.Hour)}}
-	replaced.Forgotten = []string{"gone", "never there"}
+	replaced.Departed = []store.DepartedBlock{{Number: 7, Departures: []store.Departure{1, 2, 3}}}
+	replaced.Forgotten = []uint64{8, 9, 99}
 	replaced.Totals = []store.Total{
 		{Name: "jobs_finished_total", Labels: `{"result":"failed"}`, Value: jsontext.Value("3")},
 	}
@@ -198,7 +200,7 @@ func accountsApart(t *testing.T, o *opener) {
 	o.commit(t, "a", Full())
 	o.commit(t, "b", Full())
 	o.commit(t, "b", &store.Batch{
-		RemovedJobs: []string{"full", "bare"}, Forgotten: []string{"removed", "gone"}, Learnt: jsontext.Value(`2`),
+		RemovedJobs: []string{"full", "bare"}, Forgotten: []uint64{7, 8, 9}, Learnt: jsontext.Value(`2`),
 		Requests: []store.Requests{{Second: 1_795_456_800}, {Second: 1_795_456_801}},
 		Timings:  []store.Timings{{RequestID: "full"}, {RequestID: "empty"}}, Delivered: []uint64{1, 2, 3},
 	})
@@ -308,8 +310,10 @@ func order(t *testing.T, o *opener) {
 		shuffled := uint64(i*7919) % 300
 		b.Jobs = append(b.Jobs, store.Job{RequestID: fmt.Sprint(shuffled), Sequence: shuffled})
 		b.StateChanges = append(b.StateChanges, store.StateChange{Number: shuffled})
+		b.Departed = append(b.Departed, store.DepartedBlock{Number: shuffled, Departures: []store.Departure{1}})
 		want.Jobs = append(want.Jobs, store.Job{RequestID: fmt.Sprint(i), Sequence: uint64(i)})
 		want.StateChanges = append(want.StateChanges, store.StateChange{Number: uint64(i)})
+		want.Departed = append(want.Departed, store.DepartedBlock{Number: uint64(i), Departures: []store.Departure{1}})
 	}
 	o.commit(t, "a", b)
 	o.check(t, "a", want)
