@@ -69,9 +69,9 @@ siege: build ## Attack the exporter for a minute with gzip bombs, slow connectio
 	SIEGE=60 go test -tags e2e -count=1 -timeout 0 -run TestSiege -v ./e2e
 
 .PHONY: telegraf-test
-telegraf-test: telegraf ## Kill Telegraf with the plugin with -9, 30 times compiled in and 30 times through execd
+telegraf-test: telegraf ## Telegraf, compiled in and through execd: killed with -9 30 times, with an output that is down beside one that is up, and the rate at which a backlog is written
 	e2e/telegraf.sh
-	KILLS=30 go test -tags e2e -count=1 -timeout 0 -run TestTelegrafKilled -v ./e2e
+	KILLS=30 go test -tags e2e -count=1 -timeout 0 -run 'TestTelegraf(Killed|OutputDown|Backlog)' -v ./e2e
 
 .PHONY: damage-test
 damage-test: ## Flip a bit of every byte of a small store, and truncate it at every length

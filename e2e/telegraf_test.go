@@ -171,15 +171,20 @@ var changed = regexp.MustCompile(`Job finished .*request_id=(\S+) state=(\w+)`)
 func (f *face) wantEachChangeOnce(t *testing.T, logs string) (repeated int) {
 	t.Helper()
 	times := make(map[string]string) // time of each state change
-	seen := make(map[point]bool)
+	type series struct{ name, tags, time string }
+	seen := make(map[series]string) // fields
 	for _, p := range f.points(t) {
 		if p.name == "deepaffects" {
 			continue
 		}
-		if seen[p] {
+		key := series{p.name, p.tags, p.time}
+		if before, found := seen[key]; found {
 			repeated++
+			if before != p.fields {
+				t.Errorf("%s: %v has fields %s, and then %s", f.name(), key, before, p.fields)
+			}
 		}
-		seen[p] = true
+		seen[key] = p.fields
 		if p.name != "deepaffects_job" {
 			continue
 		}
@@ -215,8 +220,8 @@ func both(t *testing.T, test func(*testing.T, bool)) {
 }
 
 // After any number of kills with -9 and restarts, Telegraf's output has each state change.
-// Repeated lines are identical: they are points that were written and not acknowledged
-// before the kill.
+// Repeated lines are the same bytes: they are points that were written and not
+// acknowledged before the kill.
 func TestTelegrafKilled(t *testing.T) {
 	t.Setenv("DEEPAFFECTS_API_KEY", "key")
 	kills := number(t, "KILLS", 5)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/influxdata/telegraf"
@@ -29,13 +31,21 @@ const program = "telegraf-deepaffects"
 
 func main() {
 	logger.RedirectLogging(forTelegraf{os.Stderr}) // the default keeps every line in memory
-	if err := run(os.Args[1:]); err != nil {
+	err := run(os.Args[1:])
+	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintln(os.Stderr, "E! "+strings.TrimSpace(line))
 		}
+	}
+	linger(os.Stderr)
+	if err != nil {
 		os.Exit(1)
 	}
 }
+
+// endWithin is the time in which the plugin ends in order. Telegraf sends SIGTERM 5 seconds
+// after it has closed standard input, and kills the plugin another 5 seconds later.
+const endWithin = 3500 * time.Millisecond
 
 // run runs the plugin until standard input ends or a signal arrives. The error has a line
 // for each mistake in the configuration.
@@ -74,6 +84,11 @@ func run(args []string) error {
 		return err
 	}
 	p := &asked{DeepAffects: plugin}
+	stdin, ended, err := watch(os.Stdin)
+	if err != nil {
+		return err
+	}
+	os.Stdin = stdin // the shim reads this one
 	s := shim.New()
 	if err := s.AddInput(p); err != nil {
 		return err
@@ -89,7 +104,38 @@ func run(args []string) error {
 		}
 	}()
 	p.expect(*pollInterval)
-	return s.Run(*pollInterval)
+	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) // as the shim
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- s.Run(*pollInterval) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ended:
+	case <-signaled.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(endWithin): // the shim waits for ever if nobody reads its output
+		p.Log.Warnf("Telegraf has not read all points within %s of the end; it gets them after the next start", endWithin)
+		return nil
+	}
+}
+
+// watch returns a copy of standard input, and a channel that is closed at its end.
+func watch(stdin io.Reader) (copied *os.File, ended <-chan struct{}, err error) {
+	copied, writer, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	end := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(writer, stdin) // an error is an end
+		_ = writer.Close()
+		close(end)
+	}()
+	return copied, end, nil
 }
 
 // asked is the plugin. It warns of a mistake in the settings of inputs.execd that would
