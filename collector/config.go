@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -165,6 +166,10 @@ func (c *Config) Validate() (mistakes []error) {
 		"webhook_token", "must be letters, digits, - or _ (it is part of a URL); make one with: openssl rand -hex 16")
 	return mistakes
 }
+
+// Unmatched returns an error for each pattern of request_id_files that matches no file now.
+// That is valid, but may be a mistake.
+func (c *Config) Unmatched() []error { return source.Unmatched(c.RequestIDFiles) }
 
 // isAddress reports whether an address has a port, which may be the name of a service.
 func isAddress(address string) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,7 +42,8 @@ type sources struct {
 	read    map[submission.Source]bool // as configured; nothing is kept of others
 	success map[submission.Source]time.Time
 	problem map[submission.Source]SourceProblem
-	looking map[submission.Source]chan struct{} // sources at start until they were read once; then it is closed
+	logged  map[submission.Source]map[string]int // problems of the last report, with their entries when logged
+	looking map[submission.Source]chan struct{}  // sources at start until they were read once; then it is closed
 }
 
 // A SourceProblem is what was wrong with a source of request IDs.
@@ -54,7 +56,7 @@ func newSources(r registrar, log *slog.Logger, now func() time.Time) *sources {
 	return &sources{
 		jobs: r, log: log, now: now,
 		success: make(map[submission.Source]time.Time), problem: make(map[submission.Source]SourceProblem),
-		looking: make(map[submission.Source]chan struct{}),
+		looking: make(map[submission.Source]chan struct{}), logged: make(map[submission.Source]map[string]int),
 	}
 }
 
@@ -86,6 +88,7 @@ func (s *sources) configure(with *settings) {
 	}
 	maps.DeleteFunc(s.success, func(from submission.Source, _ time.Time) bool { return !s.read[from] })
 	maps.DeleteFunc(s.problem, func(from submission.Source, _ SourceProblem) bool { return !s.read[from] })
+	maps.DeleteFunc(s.logged, func(from submission.Source, _ map[string]int) bool { return !s.read[from] })
 }
 
 func (s *sources) startOthers(with *settings) {
@@ -139,12 +142,64 @@ func (s *sources) handler() source.Handler {
 		Track: func(_ context.Context, from submission.Source, jobs []submission.Job) error {
 			return s.register(from, jobs)
 		},
-		Problem: func(from submission.Source, n int, err error) {
-			s.note(from, n, err)
-			s.log.Warn("Request ID source has errors", "source", string(from), "err", err)
+		Looked: func(from submission.Source, problems []source.Problem, ok bool) {
+			s.report(from, problems)
+			s.markLooked(from, ok)
 		},
-		Looked: s.markLooked,
 	}
+}
+
+// report counts, keeps and logs what is wrong with a source: in one line what has begun
+// since its last report, and in another what has gone.
+func (s *sources) report(from submission.Source, problems []source.Problem) {
+	fresh, gone := s.compare(from, problems)
+	failures := 0
+	for _, p := range problems {
+		failures += p.New
+	}
+	if failures > 0 {
+		s.jobs.CountSourceErrors(from, failures)
+	}
+	if i := slices.IndexFunc(problems, func(p source.Problem) bool { return p.New > 0 }); i >= 0 {
+		s.note(from, problems[i].Err)
+	}
+	log := s.log.With("source", string(from))
+	if len(fresh) > 0 {
+		entries := 0
+		for _, p := range fresh {
+			entries += p.Count
+		}
+		log.Warn("Request ID source has errors", "problems", len(fresh), "entries", entries, "err", fresh[0].Err)
+	}
+	if gone > 0 {
+		log.Info("Request ID source has fewer errors", "gone", gone, "left", len(problems))
+	}
+}
+
+// compare returns which problems of a source were not logged, and how many of the logged
+// ones have gone. Bad entries are logged again when there are ten times as many.
+func (s *sources) compare(from submission.Source, problems []source.Problem) (fresh []source.Problem, gone int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.read[from] {
+		return nil, 0
+	}
+	logged := make(map[string]int, len(problems))
+	for _, p := range problems {
+		count, known := s.logged[from][p.Key]
+		if !known || p.Count >= 10*count {
+			fresh = append(fresh, p)
+			count = p.Count
+		}
+		logged[p.Key] = count
+	}
+	for key := range s.logged[from] {
+		if _, still := logged[key]; !still {
+			gone++
+		}
+	}
+	s.logged[from] = logged
+	return fresh, gone
 }
 
 // register registers jobs. It does not log an error: the housekeeping logs once that
@@ -152,14 +207,14 @@ func (s *sources) handler() source.Handler {
 func (s *sources) register(from submission.Source, jobs []submission.Job) error {
 	_, _, err := s.jobs.Register(from, jobs, s.ageUnknown(from), s.now())
 	if err != nil {
-		s.note(from, 1, fmt.Errorf("registering jobs: %w", err))
+		s.jobs.CountSourceErrors(from, 1)
+		s.note(from, fmt.Errorf("registering jobs: %w", err))
 	}
 	return err
 }
 
-// note counts and keeps what is wrong with a source.
-func (s *sources) note(from submission.Source, n int, err error) {
-	s.jobs.CountSourceErrors(from, n)
+// note keeps what was wrong with a source last.
+func (s *sources) note(from submission.Source, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.read[from] {

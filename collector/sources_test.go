@@ -225,6 +225,126 @@ func TestSourceProblems(t *testing.T) {
 	})
 }
 
+// logged returns the messages about sources since the last call, without their times.
+func logged(log *bytes.Buffer) (lines []string) {
+	for line := range strings.Lines(log.String()) {
+		_, line, _ = strings.Cut(strings.TrimSpace(line), " ")
+		lines = append(lines, line)
+	}
+	log.Reset()
+	return lines
+}
+
+// A URL that fails is logged when it begins to, when the reason changes and when it works
+// again, and counted each time.
+func TestURLThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, log := newTestSources()
+		code := 503
+		with := sourceSettings(func(c *Config) { c.RequestIDURLs = []string{"http://a.invalid/", "http://b.invalid/"} })
+		with.web.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			answer := &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`["x"]`)), Request: r}
+			if r.URL.Host == "b.invalid" {
+				answer.StatusCode = code
+			}
+			return answer, nil
+		})
+		want := func(lines ...string) {
+			t.Helper()
+			if got := logged(log); !slices.Equal(got, lines) {
+				t.Errorf("logged %q, want %q", got, lines)
+			}
+		}
+		s.start(with)
+		pass(30 * time.Minute)
+		const failed = `level=WARN msg="Request ID source has errors" source=url problems=1 entries=1 ` +
+			`err="http://b.invalid/: answered %s instead of 200 OK"`
+		want(fmt.Sprintf(failed, "503 Service Unavailable"))
+		if n := r.errors[submission.URL]; n < 30 {
+			t.Errorf("%d errors counted", n)
+		}
+		code = 404
+		pass(30 * time.Minute)
+		const gone = `level=INFO msg="Request ID source has fewer errors" source=url gone=1 left=`
+		want(fmt.Sprintf(failed, "404 Not Found"), gone+"1")
+		code = 200
+		pass(30 * time.Minute)
+		want(gone + "0")
+		code = 404
+		pass(30 * time.Minute)
+		want(fmt.Sprintf(failed, "404 Not Found"))
+		s.stop()
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A directory of bad files is logged in one line, and bad lines that keep coming seldom.
+func TestBadFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, log := newTestSources()
+		dir := t.TempDir()
+		add := func(name, text string) {
+			file, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := file.WriteString(text); err != nil {
+				t.Fatal(err)
+			}
+			file.Close()
+		}
+		for i := range 50 {
+			add(fmt.Sprintf("%02d", i), strings.Repeat("no ID\n", 20))
+		}
+		s.start(sourceSettings(func(c *Config) { c.RequestIDFiles = []string{dir + "/*"} }))
+		pass(time.Minute)
+		lines := logged(log)
+		if len(lines) != 1 || !strings.Contains(lines[0], "problems=50 entries=1000 err=\""+dir+"/00:1: not a request ID") {
+			t.Errorf("logged %q", lines)
+		}
+		for range 1_000 {
+			add("00", "no ID\n")
+			pass(5 * time.Second)
+		}
+		if lines := logged(log); len(lines) != 1 || !strings.Contains(lines[0], "problems=1 entries=200") {
+			t.Errorf("logged %q", lines)
+		}
+		if n := r.errors[submission.File]; n != 2_000 {
+			t.Errorf("%d errors counted, want 2000", n)
+		}
+		s.stop()
+	})
+}
+
+// A pattern that matches nothing is logged once; only a directory that does not exist is an
+// error.
+func TestUnmatchedFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, log := newTestSources()
+		dir := t.TempDir()
+		s.start(sourceSettings(func(c *Config) { c.RequestIDFiles = []string{dir + "/*.ids", dir + "/calls/*.ids"} }))
+		pass(time.Minute)
+		lines := logged(log)
+		if len(lines) != 1 || !strings.Contains(lines[0], "problems=2") || r.errors[submission.File] != 1 {
+			t.Errorf("%d errors, logged %q", r.errors[submission.File], lines)
+		}
+		if success, problems := s.state(); !success[submission.File].IsZero() || problems[submission.File].Err == nil {
+			t.Errorf("success %v, problems %v", success, problems)
+		}
+		if err := os.Mkdir(filepath.Join(dir, "calls"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if success, _ := s.state(); success[submission.File].IsZero() {
+			t.Error("no success with an empty directory")
+		}
+		s.stop()
+	})
+}
+
 // wait ends with its context, also if a source hangs.
 func TestWaitForSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

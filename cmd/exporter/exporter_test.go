@@ -122,6 +122,26 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// A pattern that matches nothing is valid, and most likely a mistake.
+func TestConfigCheckWarns(t *testing.T) {
+	dir := t.TempDir()
+	config := writeFile(t, "config.toml", fmt.Sprintf("[[inputs.deepaffects]]\napi_key = \"key\"\nrequest_id_files = "+
+		"[%q, %q, %q]\n", dir+"/calls/*.ids", dir+"/*.ids", dir+"/config.toml"))
+	if err := os.WriteFile(dir+"/config.toml", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, log bytes.Buffer
+	err := run(parse(t, "--config.check", "--config.file="+config), &out, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil || out.String() != "configuration is valid\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	nowhere, nothing := "/calls/*.ids: there is no directory "+dir+"/calls", "/*.ids: matches nothing now"
+	text := log.String()
+	if strings.Count(text, "\n") != 2 || !strings.Contains(text, dir+nowhere) || !strings.Contains(text, dir+nothing) {
+		t.Errorf("warnings: %s", text)
+	}
+}
+
 // An answering transport is an API in memory.
 type answering func(*http.Request) *http.Response
 

@@ -108,6 +108,11 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return fmt.Errorf("--web.config.file: %w", err)
 	}
 	if f.check {
+		for _, c := range accounts {
+			for _, err := range c.Unmatched() {
+				log.Warn("Option has no effect yet", "account", c.Account, "option", "request_id_files", "reason", err)
+			}
+		}
 		_, err := fmt.Fprintln(stdout, "configuration is valid")
 		return err
 	}

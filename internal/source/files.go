@@ -3,9 +3,6 @@ package source
 import (
 	"bufio"
 	"context"
-	"errors"
-	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -33,15 +30,15 @@ type Files struct {
 	// Only the goroutine of Run uses the following fields.
 	followers []*follower     // in the order in which they were found
 	opened    []*follower     // with an open file, least recently read first
-	appeared  map[string]bool // paths of patterns without wildcard that have existed
-	problems  map[string]bool // errors of files in the current look,
-	reported  map[string]bool // and in the last
+	matched   map[string]bool // patterns that have matched a file
+	problems  []Problem       // of the current look,
+	reported  []Problem       // and of the last
 	buffer    *bufio.Reader   // shared by all files, as long as the longest line
 	ok        bool            // no problem so far in the current look
 }
 
-// NewFiles returns a source for the files that match the patterns, as filepath.Glob has
-// them. The error names a malformed pattern.
+// NewFiles returns a source for the files that match the patterns, which are those of
+// Telegraf's inputs. The error names a malformed pattern.
 func NewFiles(patterns []string, h Handler) (*Files, error) {
 	f := &Files{
 		handler:  h,
@@ -56,11 +53,8 @@ func NewFiles(patterns []string, h Handler) (*Files, error) {
 // malformed pattern and changes nothing. One goroutine at a time may call it.
 func (f *Files) SetPatterns(patterns []string) error {
 	for _, pattern := range patterns {
-		if pattern == "" {
-			return errors.New("an empty file pattern: give the path of a file, or a glob such as /var/spool/ids/*.txt")
-		}
-		if _, err := filepath.Match(pattern, ""); err != nil {
-			return fmt.Errorf(`malformed file pattern %q: close the bracket, or escape it as \[`, pattern)
+		if err := checkPattern(pattern); err != nil {
+			return err
 		}
 	}
 	select {
@@ -83,7 +77,7 @@ func (f *Files) Run(ctx context.Context) {
 		select {
 		case patterns = <-f.patterns: // the first time, too
 			reloaded = true
-			f.appeared = make(map[string]bool)
+			f.matched = make(map[string]bool)
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
@@ -95,7 +89,7 @@ func (f *Files) Run(ctx context.Context) {
 // look reads what is new in all files; reloaded means that the patterns have changed.
 func (f *Files) look(ctx context.Context, patterns []string, reloaded bool) {
 	f.ok = true
-	f.problems, f.reported = make(map[string]bool), f.problems
+	f.problems, f.reported = nil, f.problems
 	f.assign(f.find(patterns), reloaded)
 	for _, gone := range []bool{true, false} { // those first: opening others may close them
 		for _, fl := range f.followers {
@@ -106,17 +100,23 @@ func (f *Files) look(ctx context.Context, patterns []string, reloaded bool) {
 	}
 	f.drop((*follower).ended)
 	if len(patterns) > 0 && ctx.Err() == nil {
-		f.handler.Looked(submission.File, f.ok)
+		f.handler.Looked(submission.File, f.problems, f.ok)
 	}
 }
 
-// problem reports an error of a file, unless the last look had it too.
+// problem notes an error that concerns a file or a pattern as a whole. It is counted when
+// it begins.
 func (f *Files) problem(err error) {
 	f.ok = false
-	f.problems[err.Error()] = true
-	if !f.reported[err.Error()] {
-		f.handler.Problem(submission.File, 1, err)
+	f.note(Problem{Key: err.Error(), Err: err, Count: 1, New: 1})
+}
+
+// note adds a problem to the report, and nothing to its count if the last report had it.
+func (f *Files) note(p Problem) {
+	if slices.ContainsFunc(f.reported, func(r Problem) bool { return r.Key == p.Key }) {
+		p.New = 0
 	}
+	f.problems = append(f.problems, p)
 }
 
 // drop closes and forgets followers.

@@ -5,7 +5,9 @@ package source_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf16"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
@@ -136,7 +139,6 @@ func (d *fixture) held() []string {
 func TestFilesLines(t *testing.T) {
 	long := strings.Repeat("x", submission.MaxEntryBytes+1)
 	object := `{"request_id": "o", "labels": {"x": "` + strings.Repeat("y", 200) + `"}}`
-	const notAnID = `not a request ID; if it is one, write {"request_id": "…"}`
 	for name, test := range map[string]struct {
 		content  string
 		ids      []string
@@ -149,8 +151,8 @@ func TestFilesLines(t *testing.T) {
 		"CRLF":            {content: "a\r\nb\r\n", ids: ids("a", "b")},
 		"byte order mark": {content: "\ufeffa\nb\n", ids: ids("a", "b")},
 		"bad line": {
-			content: "a\n\x00secret\n\nb\n{}\n", ids: ids("a", "b"),
-			problems: ids("f:2: the request ID contains a non-printable character", "f:5: the request ID is empty"),
+			content: "a\n\x01secret\n\nb\n{}\n", ids: ids("a", "b"),
+			problems: ids("f:2: the request ID contains a non-printable character (the first of 2 bad entries)"),
 		},
 		"bad JSON": {
 			content: `{"request_id": "secret` + "\na\n", ids: ids("a"),
@@ -160,8 +162,8 @@ func TestFilesLines(t *testing.T) {
 			content: "a\n" + long + "\nb\n", ids: ids("a", "b"), problems: ids("f:2: longer than 65536 bytes"),
 		},
 		"far too long": {
-			content: strings.Repeat(long, 5) + "\nb\n\x00\n", ids: ids("b"),
-			problems: ids("f:1: longer than 65536 bytes", "f:3: the request ID contains a non-printable character"),
+			content: strings.Repeat(long, 5) + "\nb\n\x01\n", ids: ids("b"),
+			problems: ids("f:1: longer than 65536 bytes (the first of 2 bad entries)"),
 		},
 		"longest": {
 			content: "\ufeff" + object + strings.Repeat(" ", submission.MaxEntryBytes-len(object)) + "\r\nb\n",
@@ -181,6 +183,197 @@ func TestFilesLines(t *testing.T) {
 			}, "f")
 		})
 	}
+}
+
+// utf16 returns a text as UTF-16 without a byte order mark.
+func utf16Text(order binary.AppendByteOrder, text string) string {
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		b = order.AppendUint16(b, unit)
+	}
+	return string(b)
+}
+
+func gzipText(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// What programs, editors and crashes leave in files: what is meant is read, and nothing
+// else becomes a job.
+func TestFilesContent(t *testing.T) {
+	const object = "{\n  \"request_id\": \"o\",\n  \"api\": \"asr\",\n  \"labels\": {\n    \"x\": \"}\"\n  }\n}\n"
+	nuls := strings.Repeat("\x00", 300_000)
+	lines := "run-1\nrun-2\n"
+	for name, test := range map[string]struct {
+		content string
+		ids     []string
+		bad     int    // number of bad entries
+		first   string // what is wrong with the first
+	}{
+		"object over lines":    {content: object, ids: ids("o")},
+		"objects over lines":   {content: object + object + "a\n" + object, ids: ids("o", "o", "a", "o")},
+		"with CRLF":            {content: strings.ReplaceAll("a\n"+object+"b\n", "\n", "\r\n"), ids: ids("a", "o", "b")},
+		"with byte order mark": {content: "\ufeff" + object, ids: ids("o")},
+		"indented":             {content: "  " + strings.ReplaceAll(object, "\n", "\n  ") + "\nb\n", ids: ids("o", "b")},
+		"empty lines within":   {content: strings.ReplaceAll(object, "\n", "\n\n") + "b\n", ids: ids("o", "b")},
+		"without last newline": {content: "a\n" + strings.TrimSpace(object), ids: ids("a", "o")},
+		"other members":        {content: "{\n\"request_id\": \"o\",\n\"message\": [\n{}\n]\n}\nb\n", ids: ids("o", "b")},
+		"a line of objects":    {content: `{"request_id":"o"}` + "\n" + `{"request_id":"p"}` + "\n", ids: ids("o", "p")},
+		"text behind it": {
+			content: strings.TrimSpace(object) + " x\nb\n", ids: ids("b"), bad: 1, first: ":1: invalid JSON at byte 72",
+		},
+		"no ID in it": {
+			content: "{\n\"api\": \"asr\"\n}\nb\n", ids: ids("b"), bad: 1, first: ":1: the request ID is empty",
+		},
+		"name twice": {
+			content: "{\n\"request_id\": \"a\",\n\"request_id\": \"b\"\n}\nb\n", ids: ids("b"), bad: 1,
+			first: ":1: invalid JSON at byte 21",
+		},
+		"comma too many": {
+			content: "{\n\"request_id\": \"a\",\n}\nb\n", ids: ids("b"), bad: 3, first: ":1: invalid JSON at byte 1",
+		},
+		"never finished": {
+			content: "{\n\"request_id\": \"a\",\nb\n", ids: ids("b"), bad: 2, first: ":1: invalid JSON at byte 1",
+		},
+		"cut off at the end": {
+			content: "b\n{\n\"request_id\": \"a\",\n", ids: ids("b"), bad: 2, first: ":2: invalid JSON at byte 1",
+		},
+		"too long": {
+			content: "{\n" + strings.Repeat("\n", 1<<16) + "}\nb\n", ids: ids("b"), bad: 1,
+			first: ":1: longer than 65536 bytes",
+		},
+		"object without a name": {
+			content: "{\n  \"run-1\"\n}\nb\n", ids: ids("run-1", "b"), bad: 2, first: ":1: invalid JSON at byte 1",
+		},
+
+		"block of NULs":         {content: "a\n" + nuls[:8] + "b\nc\n", ids: ids("a", "b", "c")},
+		"large block of NULs":   {content: "a\n" + nuls + "b\nc\n", ids: ids("a", "b", "c")},
+		"NULs at the start":     {content: nuls + "a\nb\n", ids: ids("a", "b")},
+		"one NUL at the start":  {content: "\x00a\nb\n", ids: ids("a", "b")},
+		"NULs before an object": {content: nuls + object + "b\n", ids: ids("o", "b")},
+		"NULs before a comment": {content: nuls + "# x\nb\n", ids: ids("b")},
+		"NULs before a newline": {content: "a\n" + nuls + "\nb\n", ids: ids("a", "b")},
+		"NULs at the end":       {content: "a\n" + nuls, ids: ids("a")},
+		"only NULs":             {content: nuls},
+		"NULs twice":            {content: nuls + "a\n" + nuls + "b\n", ids: ids("a", "b")},
+		"NULs within a line": {
+			content: "run\x00-1\nb\n", ids: ids("b"), bad: 1,
+			first: ":1: the request ID contains a non-printable character",
+		},
+		"NULs behind a line": {
+			content: "run-1" + nuls[:8] + "\nb\n", ids: ids("b"), bad: 1,
+			first: ":1: the request ID contains a non-printable character",
+		},
+		"NULs before a bad line": {content: nuls + "a b\nb\n", ids: ids("b"), bad: 1, first: ":1: " + notAnID},
+
+		"UTF-16 LE":         {content: utf16Text(binary.LittleEndian, "\ufeff"+lines), bad: 1, first: utf16Problem},
+		"UTF-16 BE":         {content: utf16Text(binary.BigEndian, "\ufeff"+lines), bad: 1, first: utf16Problem},
+		"UTF-16 LE, no BOM": {content: utf16Text(binary.LittleEndian, lines), bad: 1, first: utf16Problem},
+		"UTF-16 BE, no BOM": {content: utf16Text(binary.BigEndian, lines), bad: 1, first: utf16Problem},
+		"UTF-16 of JSON":    {content: utf16Text(binary.LittleEndian, "\ufeff[\"a\"]"), bad: 1, first: utf16Problem},
+		"UTF-16, long": {
+			content: utf16Text(binary.LittleEndian, strings.Repeat(lines, 999)), bad: 1, first: utf16Problem,
+		},
+		"compressed": {
+			content: gzipText(t, strings.Repeat(lines, 999)), bad: 1,
+			first: ": it is binary data; write a request ID per line as UTF-8 text",
+		},
+		"Latin-1 in a comment": {content: "# caf\xe9\na\n", ids: ids("a")},
+		"Latin-1 in a line": {
+			content: "caf\xe9\na\n", ids: ids("a"), bad: 1, first: ":1: the request ID is not valid UTF-8",
+		},
+		"looks like an image": {
+			content: "BM-1\nGIF89a\nID3-1\n\x01\n", ids: ids("BM-1", "GIF89a", "ID3-1"), bad: 1,
+			first: ":4: the request ID contains a non-printable character",
+		},
+
+		"no IDs": {
+			content: "request_id,api\nrun-csv1,asr\nrun-c1 # trailing\n; comment\nTraceback (most recent call last):\n" +
+				"<html><body>502</body></html>\nroot:x:0:0:root:/root:/bin/bash\n",
+			bad: 7, first: ":1: " + notAnID,
+		},
+		"bad entry in lines": {
+			content: "a\n{\"request_id\": null}\nb\n", ids: ids("a", "b"), bad: 1, first: ":2: the request ID is empty",
+		},
+		"bad entry in an array": {
+			content: "[\n \"a\",\n {\"request_id\": null},\n \"b\"\n]\n", ids: ids("a", "b"), bad: 1,
+			first: ": entry 2: the request ID is empty",
+		},
+		"bad entries in an array": {
+			content: `[true, "a", "", {"request_id": "b", "audio_seconds": -1}, null, "c"]`, ids: ids("a", "c"), bad: 4,
+			first: ": entry 1: neither an object nor a string",
+		},
+		"array cut off": {
+			content: `["a", "b", "c`, ids: ids("a", "b"), bad: 1, first: ": entry 3: invalid JSON at byte 13",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, func(d *fixture) { d.write("f", test.content) }, func(d *fixture) {
+				d.pass(3 * every) // so that the last line counts
+				var problems []string
+				if test.bad > 0 {
+					problems = ids(d.path("f") + test.first)
+				}
+				if test.bad > 1 {
+					problems[0] += fmt.Sprintf(" (the first of %d bad entries)", test.bad)
+				}
+				d.lasting(problems...)
+				if !slices.Equal(d.ids, test.ids) || d.count != test.bad {
+					t.Errorf("tracked %q, %d bad entries; want %q, %d", d.ids, d.count, test.ids, test.bad)
+				}
+				d.forget()
+				d.add("f", "")
+				d.pass(5 * every)
+				if len(d.ids) > 0 || d.count > 0 {
+					t.Errorf("tracked %q again, %d bad entries", d.ids, d.count)
+				}
+			}, "f")
+		})
+	}
+}
+
+const (
+	notAnID      = `not a request ID; if it is one, write {"request_id": "…"}`
+	utf16Problem = ": it is UTF-16 text; write a request ID per line as UTF-8 text"
+)
+
+// An object may be written slowly.
+func TestFilesObjectGrows(t *testing.T) {
+	follow(t, func(d *fixture) { d.write("f", "a\n{\n") }, func(d *fixture) {
+		d.expect(ids("a"), nil, true)
+		for _, part := range []string{"  \"request", "_id\": \"b\",\n", "  \"api\": \"asr\"\n", "}"} {
+			d.add("f", part)
+			d.pass(every)
+			d.expect(nil, nil, true)
+		}
+		d.add("f", "\nc\n")
+		d.pass(every)
+		d.expect(ids("b", "c"), nil, true)
+	}, "f")
+}
+
+// A writer that goes on at its old offset after its file was truncated leaves a hole.
+func TestFilesHole(t *testing.T) {
+	follow(t, func(d *fixture) { d.write("f", strings.Repeat("a\n", 100_000)) }, func(d *fixture) {
+		d.forget()
+		d.must(os.Truncate(d.path("f"), 0))
+		d.must(os.Truncate(d.path("f"), 200_000))
+		d.add("f", "b\n")
+		d.pass(every)
+		d.expect(ids("b"), nil, true)
+		d.add("f", "c\n")
+		d.pass(every)
+		d.expect(ids("c"), nil, true)
+	}, "f")
 }
 
 func TestFilesGrow(t *testing.T) {
@@ -237,7 +430,7 @@ func TestFilesUnfinishedLineThatIsTooLong(t *testing.T) {
 		d.expect(nil, nil, true)
 		d.add("f", "end\na\n\x01\n")
 		d.pass(every)
-		d.expect(ids("a"), ids(d.path("f")+":3: the request ID contains a non-printable character"), false)
+		d.expect(ids("a"), ids(d.path("f")+":1: longer than 65536 bytes (the first of 2 bad entries)"), false)
 	}, "f")
 }
 
@@ -377,7 +570,7 @@ func TestFilesAppearAndDisappear(t *testing.T) {
 		d.write("f", "a\n")
 		d.pass(every)
 		d.expect(ids("a"), nil, true)
-	}, "f", "*.txt", "no/such/directory/*")
+	}, "f", "*.txt")
 }
 
 func TestFilesDocument(t *testing.T) {
@@ -401,7 +594,7 @@ func TestFilesDocument(t *testing.T) {
 				d.expect(nil, nil, false)
 				d.write("f", `["a", `)
 				d.pass(every)
-				d.expect(nil, ids(d.path("f")+": entry 2: invalid JSON at byte 6"), false)
+				d.expect(ids("a"), ids(d.path("f")+": entry 2: invalid JSON at byte 6"), false)
 				d.write("f", `[]`)
 				d.pass(every)
 				d.expect(nil, nil, true)
@@ -427,17 +620,26 @@ func TestFilesDocumentTooLarge(t *testing.T) {
 
 func TestFilesFloodOfBadLines(t *testing.T) {
 	follow(t, func(d *fixture) {
-		d.write("f", "a\n"+strings.Repeat("\x00\n", 5_000)+strings.Repeat("b\n", 2_000)+"\x00\n")
+		d.write("f", "a\n"+strings.Repeat("\x01\n", 5_000)+strings.Repeat("b\n", 2_000)+"\x01\n")
 	}, func(d *fixture) {
-		if len(d.ids) != 2_001 || len(d.problems) != 11 || d.count != 5_001 {
-			t.Errorf("%d jobs, %d problems for %d lines; want 2001, 11 for 5001", len(d.ids), len(d.problems), d.count)
+		first := d.path("f") + ":2: the request ID contains a non-printable character (the first of %d bad entries)"
+		if len(d.ids) != 2_001 || d.count != 5_001 {
+			t.Errorf("%d jobs, %d bad lines; want 2001, 5001", len(d.ids), d.count)
 		}
-		if last, want := d.problems[10], d.path("f")+": 4991 more bad lines"; last != want {
-			t.Errorf("the last problem is %q, want %q", last, want)
-		}
-		d.forget()
+		d.expect(d.ids, ids(fmt.Sprintf(first, 5_001)), false)
 		d.pass(every)
 		d.expect(nil, nil, true)
+		d.lasting(fmt.Sprintf(first, 5_001))
+		d.add("f", "\x01\n")
+		d.pass(every)
+		if d.count != 1 {
+			t.Errorf("%d bad lines, want 1", d.count)
+		}
+		d.expect(nil, ids(fmt.Sprintf(first, 5_002)), false)
+		d.write("f", "a\n")
+		d.pass(every)
+		d.expect(ids("a"), nil, true)
+		d.lasting()
 	}, "f")
 }
 
@@ -476,7 +678,7 @@ func TestFilesTrackRefuses(t *testing.T) {
 	}
 	all := strings.Fields(lines.String())
 	document := `["` + strings.Join(all, `","`) + `"]`
-	for name, content := range map[string]string{"lines": lines.String() + "\x00\n", "document": document} {
+	for name, content := range map[string]string{"lines": lines.String() + "\x01\n", "document": document} {
 		t.Run(name, func(t *testing.T) {
 			follow(t, func(d *fixture) {
 				d.write("f", content)
@@ -505,7 +707,7 @@ func TestFilesTrackRefuses(t *testing.T) {
 }
 
 func TestFilesTrackRefusesLaterBatch(t *testing.T) {
-	first := strings.Repeat("a\n", 999) + "\x00\na\n" // a batch with a bad line in it
+	first := strings.Repeat("a\n", 999) + "\x01\na\n" // a batch with a bad line in it
 	document := "[" + strings.Repeat(`"a",`, 1_000) + `"b"]`
 	for name, test := range map[string]struct {
 		content string
@@ -605,7 +807,7 @@ func TestFilesPermissions(t *testing.T) {
 		d.expect(ids("a", "b"), nil, true)
 		d.must(os.Chmod(d.path("dir"), 0o744)) // it can be listed only
 		d.pass(every)
-		d.expect(nil, ids("stat "+d.path("dir/g")+": permission denied"), false)
+		d.expect(nil, ids("lstat "+d.path("dir/g")+": permission denied"), false)
 	}, "f", "dir/*")
 }
 
@@ -642,7 +844,7 @@ func TestNewFilesErrors(t *testing.T) {
 	for name, test := range map[string]struct{ pattern, want string }{
 		"malformed": {
 			"/ids/[a",
-			`malformed file pattern "/ids/[a": close the bracket, or escape it as \[`,
+			`malformed file pattern "/ids/[a": close the bracket or brace, or escape it with \`,
 		},
 		"empty": {"", "an empty file pattern: give the path of a file, or a glob such as /var/spool/ids/*.txt"},
 	} {

@@ -9,25 +9,20 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-const (
-	// quietLooks is the number of consecutive looks that must find a file unchanged before
-	// its last line counts without a newline, and before a rotated file is closed: its
-	// writer may not have switched to the new file yet.
-	quietLooks = 2
-	// maxShown is the maximum number of bad lines of one file reported one by one per look.
-	maxShown = 10
-)
+// quietLooks is the number of consecutive looks that must find a file unchanged before its
+// last line counts without a newline, and before a rotated file is closed: its writer may
+// not have switched to the new file yet.
+const quietLooks = 2
 
 // state is what is left to do for a file. Every change of the file makes it unread.
 //
 //	unread ─┬─► read        everything was accepted
 //	        ├─► unfinished  the same, but the last line has no newline: unread after quietLooks
-//	        ├─► invalid     it is a JSON array that cannot be read
+//	        ├─► invalid     it is not a list that can be read
 //	        └─► unread      it cannot be opened, or Track refused jobs: the next look tries again
 type state int
 
@@ -49,6 +44,40 @@ type follower struct {
 	quiet    int         // consecutive looks that found it unchanged
 	at       position    // in a file of lines; zero in a JSON array
 	accepted int         // number of entries of a JSON array that were accepted since it changed
+	bad      badEntries  // in what was read of it
+}
+
+// badEntries are the invalid entries of a file or URL.
+type badEntries struct {
+	first error // with its place
+	count int
+	fresh int // how many of them are not reported yet
+}
+
+// add adds entries.
+func (b *badEntries) add(n int, first error) {
+	if b.count == 0 {
+		b.first = first
+	}
+	b.count += n
+	b.fresh += n
+}
+
+// replace replaces the entries of a list by those of its new version, which most likely
+// are the same ones.
+func (b *badEntries) replace(with badEntries) {
+	with.fresh = max(0, with.count-b.count)
+	*b = with
+}
+
+// report returns the problem of a place that has bad entries.
+func (b *badEntries) report() Problem {
+	p := Problem{Key: b.first.Error(), Err: b.first, Count: b.count, New: b.fresh}
+	if b.count > 1 {
+		p.Err = fmt.Errorf("%w (the first of %d bad entries)", b.first, b.count)
+	}
+	b.fresh = 0
+	return p
 }
 
 // ended reports whether the file is gone and nothing more is expected from it.
@@ -69,6 +98,10 @@ func (fl *follower) observe(info fs.FileInfo) (changed bool) {
 // follow reads what is new in a file, and closes it if that fails.
 func (f *Files) follow(ctx context.Context, fl *follower) {
 	err := f.update(ctx, fl)
+	if fl.bad.count > 0 {
+		f.ok = f.ok && fl.bad.fresh == 0
+		f.problems = append(f.problems, fl.bad.report())
+	}
 	switch {
 	case err == nil:
 		f.ok = f.ok && fl.state != unread && fl.state != invalid
@@ -119,18 +152,31 @@ func (f *Files) read(ctx context.Context, fl *follower) error {
 	if !same {
 		fl.at = position{}
 	}
-	if fl.at.offset == 0 {
-		switch first, err := f.firstByte(fl); {
-		case err == io.EOF: // only space so far
-			fl.state = read
-			return nil
-		case err != nil:
-			return err
-		case first == '[':
-			return f.readArray(ctx, fl)
-		}
+	if fl.at.offset > 0 {
+		return f.readLines(ctx, fl)
 	}
+	if format := formatOf(f.from(fl, 0)); format != "" {
+		fl.invalid(fmt.Errorf("it is %s; write a request ID per line as UTF-8 text", format))
+		return nil
+	}
+	switch first, err := f.firstByte(fl); {
+	case err == io.EOF: // only space so far
+		fl.state = read
+		return nil
+	case err != nil:
+		return err
+	case first == '[':
+		return f.readArray(ctx, fl)
+	}
+	fl.bad = badEntries{}
 	return f.readLines(ctx, fl)
+}
+
+// invalid notes that a file is not a list that can be read.
+func (fl *follower) invalid(err error) {
+	fl.state = invalid
+	fl.bad = badEntries{}
+	fl.bad.add(1, fmt.Errorf("%s: %w", fl.path, err))
 }
 
 // from returns a reader from the offset to the end of the file as fl.info has it. What is
@@ -163,27 +209,27 @@ func (f *Files) firstByte(fl *follower) (byte, error) {
 // readArray reads a file that is a JSON array. It is read as a whole each time it changes,
 // because a writer changes its end.
 func (f *Files) readArray(ctx context.Context, fl *follower) error {
-	reject := func(err error) {
-		fl.state = invalid
-		f.handler.Problem(submission.File, 1, fmt.Errorf("%s: %w", fl.path, err))
-	}
 	if size := fl.info.Size(); size > maxDocument {
-		reject(fmt.Errorf("a JSON array of %d bytes, the maximum is %d; write one entry per line instead",
+		fl.invalid(fmt.Errorf("a JSON array of %d bytes, the maximum is %d; write one entry per line instead",
 			size, maxDocument))
 		return nil
 	}
-	jobs, err := submission.ParseJSON(f.content(fl), maxEntries)
-	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+	var bad badEntries
+	jobs, invalid := submission.ParseList(f.content(fl), maxEntries, func(err error) {
+		bad.add(1, fmt.Errorf("%s: %w", fl.path, err))
+	})
+	if failed, ok := errors.AsType[*fs.PathError](invalid); ok {
 		return failed
-	}
-	if err != nil {
-		reject(err)
-		return nil
 	}
 	accepted, err := f.handler.offer(ctx, submission.File, jobs[min(fl.accepted, len(jobs)):])
 	fl.accepted += accepted
-	if err == nil {
-		fl.state = read
+	if err != nil {
+		return nil
+	}
+	fl.state = read
+	fl.bad.replace(bad)
+	if invalid != nil {
+		fl.invalid(invalid)
 	}
 	return nil
 }
@@ -192,11 +238,6 @@ func (f *Files) readArray(ctx context.Context, fl *follower) error {
 func (f *Files) readLines(ctx context.Context, fl *follower) error {
 	lines := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks}
 	b := batch{path: fl.path}
-	defer func() {
-		if n := b.reported - maxShown; n > 0 {
-			f.handler.Problem(submission.File, n, fmt.Errorf("%s: %d more bad lines", b.path, n))
-		}
-	}()
 	for ctx.Err() == nil {
 		text, number, err := lines.next()
 		switch err {
@@ -215,19 +256,19 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 		default:
 			return err
 		}
-		if max(len(b.jobs), len(b.bad)) == batchSize && !f.commit(ctx, fl, &b, lines.at) {
+		if max(len(b.jobs), b.bad) == batchSize && !f.commit(ctx, fl, &b, lines.at) {
 			return nil
 		}
 	}
 	return nil
 }
 
-// A batch is what was read from a file in one look and is not yet accepted.
+// A batch is what was read from a file and is not yet accepted.
 type batch struct {
 	path     string
 	jobs     []submission.Job
-	bad      []error // one per bad line
-	reported int     // bad lines of earlier batches of this look
+	bad      int // lines
+	firstBad error
 }
 
 func (b *batch) add(line []byte, number int) {
@@ -241,27 +282,21 @@ func (b *batch) add(line []byte, number int) {
 }
 
 func (b *batch) reject(err error, number int) {
-	b.bad = append(b.bad, fmt.Errorf("%s:%d: %w", b.path, number, err))
+	if b.bad++; b.bad == 1 {
+		b.firstBad = fmt.Errorf("%s:%d: %w", b.path, number, err)
+	}
 }
 
-// commit offers a batch, and reports whether it was accepted. If so, it reports the bad
-// lines and moves the file's position; if not, the next look reads the same lines again.
+// commit offers a batch, and reports whether it was accepted. If so, it notes the bad lines
+// and moves the file's position; if not, the next look reads the same lines again.
 func (f *Files) commit(ctx context.Context, fl *follower, b *batch, at position) bool {
 	if len(b.jobs) > 0 && f.handler.Track(ctx, submission.File, b.jobs) != nil {
 		return false
 	}
-	for _, err := range b.bad {
-		f.ok = false
-		if b.reported++; b.reported <= maxShown {
-			f.handler.Problem(submission.File, 1, err)
-		}
+	if b.bad > 0 {
+		fl.bad.add(b.bad, b.firstBad)
 	}
-	b.jobs, b.bad = nil, nil
+	*b = batch{path: b.path}
 	fl.at = at
 	return true
-}
-
-// open opens a file for reading. Unlike os.Open it does not block if path is a pipe by now.
-func open(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -55,36 +57,142 @@ var (
 	errUnfinished = errors.New("the last line has no newline yet")
 )
 
-// A lineReader reads the lines of a file that follow a position.
+// A lineReader reads the lines of a file that follow a position. A JSON object may extend
+// over several lines.
 type lineReader struct {
 	buffer *bufio.Reader // of lineBuffer bytes, reads from at.offset on
 	at     position      // behind the last line that next returned
 	quiet  bool          // the file stopped growing: its last line counts without a newline
+	single int64         // before this offset each line stands for itself: no object is there
 }
 
-// next returns the next line without surrounding space, and its number.
+// next returns the next line, or object, without surrounding space, and its number.
 func (r *lineReader) next() (text []byte, number int, err error) {
 	for {
-		chunk, err := r.buffer.ReadSlice('\n')
+		if err := r.skipNULs(); err != nil && err != io.EOF {
+			return nil, 0, err
+		}
+		number := r.at.line + 1
+		chunk, err := r.read()
 		switch err {
 		case nil:
 			if text, isNew := r.finished(chunk); isNew {
-				return text, r.at.line, nil
+				return text, number, nil
 			}
 		case bufio.ErrBufferFull:
 			reported := r.at.tooLong
 			r.at.advance(chunk)
 			r.at.tooLong, r.at.partial = true, nil
 			if !reported {
-				return nil, r.at.line + 1, errTooLong
+				return nil, number, errTooLong
 			}
 		case io.EOF:
 			text, err := r.unfinished(chunk)
-			return text, r.at.line + 1, err
+			return text, number, err
 		default:
 			return nil, 0, err
 		}
 	}
+}
+
+// skipNULs passes NULs at the start of a line: a crash, or a writer that goes on after its
+// file was truncated, leaves a block of them before the line.
+func (r *lineReader) skipNULs() error {
+	for !r.at.tooLong {
+		if _, err := r.buffer.Peek(1); err != nil {
+			return err
+		}
+		buffered, _ := r.buffer.Peek(r.buffer.Buffered()) // cannot fail
+		nuls := buffered[:len(buffered)-len(bytes.TrimLeft(buffered, "\x00"))]
+		r.at.advance(nuls)
+		_, _ = r.buffer.Discard(len(nuls)) // cannot fail after Peek
+		if len(nuls) < len(buffered) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// read reads a line with its newline, or the lines of an object. At the end of the file,
+// and if it does not fit into the buffer, it returns what there is, with an error.
+func (r *lineReader) read() ([]byte, error) {
+	n, err := r.object()
+	if n == 0 {
+		if err != nil {
+			return nil, err
+		}
+		return r.buffer.ReadSlice('\n')
+	}
+	chunk, _ := r.buffer.Peek(n) // object has read it
+	_, _ = r.buffer.Discard(n)
+	return chunk, err
+}
+
+// object returns the length of the lines that hold one JSON object from here on; 0 if there
+// is none. The error is io.EOF if the file ends before the object and its last line do.
+func (r *lineReader) object() (n int, err error) {
+	if r.at.tooLong || r.at.offset < r.single {
+		return 0, nil
+	}
+	text, _ := r.buffer.Peek(r.buffer.Buffered()) // skipNULs has filled it
+	space := len(text) - len(r.trimStart(text))
+	if space == len(text) || text[space] != '{' {
+		return 0, nil
+	}
+	n, state := objectLines(text[space:])
+	if state == cutOff || state == unended {
+		text, err = r.buffer.Peek(lineBuffer)
+		if err != nil && err != io.EOF {
+			return 0, err
+		}
+		n, state = objectLines(text[space:])
+	}
+	n += space
+	switch {
+	case state == ended:
+		return n, nil
+	case state == unended && err == io.EOF, state == cutOff && err == io.EOF && !r.quiet: // more may come
+		return n, io.EOF
+	}
+	r.single = r.at.offset + int64(n)
+	return 0, nil
+}
+
+// objectState is what objectLines finds at the start of a text.
+type objectState int
+
+const (
+	none    objectState = iota // no object, or an invalid one
+	ended                      // an object, and its last line
+	unended                    // an object; the text ends within its last line
+	cutOff                     // a part of an object
+)
+
+// objectLines returns the length of the lines that hold the JSON object at the start of a
+// text. If it is invalid, it returns the length of its valid part.
+func objectLines(text []byte) (n int, state objectState) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	err := dec.SkipValue()
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return len(text), cutOff
+	}
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return int(syntax.ByteOffset), none
+	}
+	n = int(dec.InputOffset())
+	end := bytes.IndexByte(text[n:], '\n')
+	if end < 0 {
+		return len(text), unended
+	}
+	return n + end + 1, ended
+}
+
+// trimStart returns a text without the space, and the byte order mark, before it.
+func (r *lineReader) trimStart(text []byte) []byte {
+	if r.at.offset == 0 {
+		text = bytes.TrimPrefix(text, []byte(bom))
+	}
+	return bytes.TrimLeft(text, " \t\r")
 }
 
 // finished passes a chunk that ends a line, and returns the line unless it was returned,
@@ -93,7 +201,7 @@ func (r *lineReader) finished(chunk []byte) (text []byte, isNew bool) {
 	text = r.trim(chunk)
 	isNew = !r.at.tooLong && !bytes.Equal(text, r.at.partial)
 	r.at.advance(chunk)
-	r.at.line++
+	r.at.line += bytes.Count(chunk, []byte("\n"))
 	r.at.tooLong, r.at.partial = false, nil
 	return text, isNew
 }

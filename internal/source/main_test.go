@@ -31,8 +31,9 @@ type recorder struct {
 	refused   []string
 	ids       []string
 	batches   []int
-	problems  []string
-	count     int // sum of the problems' n
+	problems  []string // that are new,
+	count     int      // and their number
+	present   []string // all problems of the last look
 	successes int
 }
 
@@ -61,21 +62,21 @@ func (j *recorder) handler() source.Handler {
 			j.batches = append(j.batches, len(jobs))
 			return nil
 		},
-		Problem: func(from submission.Source, n int, err error) {
+		Looked: func(from submission.Source, problems []source.Problem, ok bool) {
 			check(from)
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			j.problems = append(j.problems, err.Error())
-			j.count += n
-		},
-		Looked: func(from submission.Source, ok bool) {
-			check(from)
-			if !ok {
-				return
+			j.present = nil
+			for _, p := range problems {
+				j.present = append(j.present, p.Err.Error())
+				if p.New > 0 {
+					j.problems = append(j.problems, p.Err.Error())
+					j.count += p.New
+				}
 			}
-			j.mu.Lock()
-			defer j.mu.Unlock()
-			j.successes++
+			if ok {
+				j.successes++
+			}
 		},
 	}
 }
@@ -101,6 +102,16 @@ func (j *recorder) expect(ids, problems []string, success bool) {
 		j.t.Errorf("success %v, want %v", got, success)
 	}
 	j.reset()
+}
+
+// lasting checks the problems of the last look, new or not.
+func (j *recorder) lasting(problems ...string) {
+	j.t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !slices.Equal(j.present, problems) {
+		j.t.Errorf("lasting problems %q, want %q", j.present, problems)
+	}
 }
 
 func (j *recorder) forget() {

@@ -3,11 +3,11 @@ package source
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // A match is a regular file that matches a pattern.
@@ -23,21 +23,20 @@ func (f *Files) find(patterns []string) []match {
 	var matches []match
 	seen := make(map[string]bool)
 	for _, pattern := range patterns {
-		paths, literal := f.expand(pattern)
+		paths, literal := expand(pattern)
 		for _, path := range paths {
+			info, err := os.Stat(path)
+			regular := err == nil && info.Mode().IsRegular()
+			f.matched[pattern] = f.matched[pattern] || regular
 			if seen[path] {
 				continue
 			}
 			seen[path] = true
-			info, err := os.Stat(path)
 			switch {
-			case err == nil && info.Mode().IsRegular():
+			case regular:
 				matches = append(matches, match{path, info})
-				if literal {
-					f.appeared[path] = true
-				}
 			case errors.Is(err, fs.ErrNotExist):
-				if literal && !f.appeared[path] {
+				if literal && !f.matched[pattern] {
 					f.problem(fmt.Errorf("%s: no such file; it is read as soon as it appears", path))
 				}
 			case err != nil:
@@ -48,28 +47,68 @@ func (f *Files) find(patterns []string) []match {
 				f.problem(fmt.Errorf("%s: not a regular file", path))
 			}
 		}
+		if len(paths) == 0 {
+			f.unmatched(pattern)
+		}
 	}
 	return matches
 }
 
-// expand returns the paths that match a pattern, and whether it is a path itself.
-func (f *Files) expand(pattern string) (paths []string, literal bool) {
-	i := strings.IndexAny(pattern, wildcards)
-	if i < 0 {
-		return []string{filepath.Clean(pattern)}, true
-	}
-	paths, _ = filepath.Glob(pattern) // SetPatterns has checked it
-	if len(paths) > 0 {
-		return paths, false
-	}
-	// Glob does not report a directory that it may not read.
-	dir, err := open(filepath.Dir(pattern[:i]))
-	if err == nil {
-		dir.Close()
-	} else if !errors.Is(err, fs.ErrNotExist) {
+// unmatched notes why a pattern matches nothing. An empty directory is no error, but may
+// be a mistake in the pattern.
+func (f *Files) unmatched(pattern string) {
+	dir := root(pattern)
+	file, err := open(dir)
+	switch {
+	case err == nil:
+		names, err := file.Readdirnames(1)
+		file.Close()        // it was only read
+		if len(names) > 0 { // a directory may be readable, and its files not
+			_, err = os.Lstat(filepath.Join(dir, names[0]))
+		}
+		if err != nil && err != io.EOF && !errors.Is(err, fs.ErrNotExist) {
+			f.problem(err)
+		} else if !f.matched[pattern] {
+			err := errUnmatched(pattern)
+			f.note(Problem{Key: err.Error(), Err: err, Count: 1})
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		f.problem(errNoDirectory(pattern, dir))
+	default:
 		f.problem(err)
 	}
-	return nil, false
+}
+
+func errUnmatched(pattern string) error {
+	return fmt.Errorf("%s: matches nothing now; files are read as soon as they appear", pattern)
+}
+
+func errNoDirectory(pattern, dir string) error {
+	return fmt.Errorf("%s: there is no directory %s; create it, or correct the pattern", pattern, dir)
+}
+
+// Unmatched returns, for each pattern that matches no file now, an error that says so.
+func Unmatched(patterns []string) (errs []error) {
+	for _, pattern := range patterns {
+		paths, _ := expand(pattern)
+		if slices.ContainsFunc(paths, func(path string) bool {
+			_, err := os.Stat(path)
+			return err == nil
+		}) {
+			continue
+		}
+		err := errUnmatched(pattern)
+		if dir := root(pattern); !exists(dir) {
+			err = errNoDirectory(pattern, dir)
+		}
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // assign gives each file to the follower that followed it before, under this or another
@@ -108,7 +147,3 @@ func (f *Files) assign(matches []match, reloaded bool) {
 		return fl.found == nil && (fl.file == nil || reloaded && !matches())
 	})
 }
-
-// wildcards are the characters that make a path a pattern for filepath.Match: a backslash
-// is a separator on Windows.
-var wildcards = strings.ReplaceAll(`*?[\`, string(filepath.Separator), "")

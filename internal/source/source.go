@@ -13,19 +13,25 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// Handler receives what a source finds. All three functions are required. They are called
-// from the goroutine of Run, one at a time.
+// Handler receives what a source finds. Both functions are required. They are called from
+// the goroutine of Run, one at a time.
 type Handler struct {
 	// Track receives at most 1,000 jobs, which it may keep. An error means that none of
-	// them was accepted: the source offers the same jobs again. The source does not report
-	// that error to Problem.
+	// them was accepted: the source offers the same jobs again. It is not a Problem.
 	Track func(ctx context.Context, from submission.Source, jobs []submission.Job) error
-	// Problem reports an error that stands for n problems. A problem of a file that
-	// persists is reported once.
-	Problem func(from submission.Source, n int, err error)
-	// Looked reports that everything was read once, and whether all of it was valid and
-	// every job accepted. It is not called when there is nothing to read.
-	Looked func(from submission.Source, ok bool)
+	// Looked reports that everything was read once: what is wrong at present, and whether
+	// all that was read this time was valid and every job was accepted. It is not called
+	// when there is nothing to read.
+	Looked func(from submission.Source, problems []Problem, ok bool)
+}
+
+// A Problem is what is wrong at present with one file, pattern or URL. It stays in the
+// reports until it has gone.
+type Problem struct {
+	Key   string // the same in all reports of the problem
+	Err   error  // names the place, without secrets
+	Count int    // of bad entries; otherwise 1
+	New   int    // of them since the last report; for a URL, failed requests
 }
 
 const (

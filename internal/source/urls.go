@@ -48,6 +48,11 @@ type endpoint struct {
 	offered time.Time         // when the whole list was last offered; zero: never
 	sum     [sha256.Size]byte // of the body it came from
 	version validators        // of that body
+	bad     badEntries        // in that body
+	broken  error             // why that body is not a whole list
+
+	failed   error // why the last fetch failed
+	failures int   // that are not reported yet
 }
 
 // NewURLs returns a source for the URLs. Each is fetched at the interval, which must be
@@ -193,32 +198,38 @@ func (u *URLs) handle(ctx context.Context, r result) {
 	if ctx.Err() != nil {
 		return // most likely the reason for an error
 	}
-	if r.err != nil {
-		u.problem(e, r.err)
+	u.process(ctx, r)
+	if e.failed != nil {
+		e.failures++
+	}
+}
+
+func (u *URLs) process(ctx context.Context, r result) {
+	e := r.endpoint
+	if e.failed = r.err; r.err != nil {
 		return
 	}
 	sum := sha256.Sum256(r.body)
 	if r.unchanged || sum == e.sum && !u.mustOffer(e) {
-		e.healthy, e.version = true, r.version
+		e.healthy, e.version, e.failed = e.broken == nil, r.version, e.broken
 		return
 	}
-	jobs, err := parse(r.body)
-	if err != nil {
-		u.problem(e, err)
-		return
-	}
+	var bad badEntries
+	jobs, broken := parse(r.body, func(err error) { bad.add(1, fmt.Errorf("%s: %w", e.name, err)) })
+	e.bad.replace(bad)
 	e.pending, e.offered, e.sum, e.version = jobs, time.Now(), sum, r.version
-	e.healthy = u.offer(ctx, e)
+	e.broken, e.failed = broken, broken
+	e.healthy = u.offer(ctx, e) && broken == nil && e.bad.fresh == 0
 }
 
 // parse reads the jobs of a body, which must be an array: another document is most likely
-// an error message.
-func parse(body []byte) ([]submission.Job, error) {
+// an error message. The jobs before an error are valid.
+func parse(body []byte, skip func(error)) ([]submission.Job, error) {
 	body = bytes.TrimPrefix(body, []byte(bom))
 	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
 		return nil, errors.New("the answer is not a JSON array")
 	}
-	return submission.ParseJSON(bytes.NewReader(body), maxEntries)
+	return submission.ParseList(bytes.NewReader(body), maxEntries, skip)
 }
 
 // offer offers the pending jobs and reports whether all were accepted. The others stay
@@ -239,10 +250,26 @@ func (u *URLs) reschedule(ctx context.Context, e *endpoint) {
 	unfetched := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return e.due.IsZero() })
 	unhealthy := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return !e.healthy })
 	if !unfetched && ctx.Err() == nil {
-		u.handler.Looked(submission.URL, !unhealthy)
+		u.handler.Looked(submission.URL, u.problems(), !unhealthy)
 	}
 }
 
-func (u *URLs) problem(e *endpoint, err error) {
-	u.handler.Problem(submission.URL, 1, fmt.Errorf("%s: %w", e.name, err))
+// problems returns what is wrong with the endpoints at present.
+func (u *URLs) problems() (problems []Problem) {
+	for i, e := range u.endpoints {
+		var p Problem
+		switch {
+		case e.failed != nil:
+			err := fmt.Errorf("%s: %w", e.name, e.failed)
+			p = Problem{Key: err.Error(), Err: err, Count: 1, New: e.failures}
+			e.failures = 0
+		case e.bad.count > 0:
+			p = e.bad.report()
+		default:
+			continue
+		}
+		p.Key = fmt.Sprint(i, " ", p.Key) // two URLs may differ in what is not shown
+		problems = append(problems, p)
+	}
+	return problems
 }

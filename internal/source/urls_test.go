@@ -132,8 +132,9 @@ func TestURLsOfferHourly(t *testing.T) {
 	}
 }
 
-// The validators of an invalid response are not used.
-func TestURLsBadAnswerIsNotRemembered(t *testing.T) {
+// What a broken list has before the break is tracked once; a list that is as broken as
+// before is an error again.
+func TestURLsBrokenList(t *testing.T) {
 	var sent []string
 	bodies := []string{`["a"]`, `["a"`, `["a"`, `["a"]`, `["b"]`}
 	problem := "https://example.com/ids: entry 2: invalid JSON at byte 4"
@@ -144,14 +145,14 @@ func TestURLsBadAnswerIsNotRemembered(t *testing.T) {
 	}, func(j *recorder) {
 		j.expect(ids("a"), nil, true)
 		j.pass(time.Minute)
-		j.expect(nil, ids(problem), false)
+		j.expect(ids("a"), ids(problem), false)
 		j.pass(time.Minute)
 		j.expect(nil, ids(problem), false)
 		j.pass(time.Minute)
-		j.expect(nil, nil, true)
+		j.expect(ids("a"), nil, true)
 		j.pass(time.Minute)
 		j.expect(ids("b"), nil, true)
-		if want := ids("", "1", "1", "1", "4"); !slices.Equal(sent[:5], want) {
+		if want := ids("", "1", "2", "3", "4"); !slices.Equal(sent[:5], want) {
 			t.Errorf("If-None-Match %q, want %q", sent, want)
 		}
 	}, address)
@@ -170,6 +171,7 @@ func TestURLsProblems(t *testing.T) {
 	answering := func(code int, body string, headers ...string) server {
 		return func(*http.Request) (*http.Response, error) { return reply(code, body, headers...), nil }
 	}
+	tracked := map[string]int{"bad entry": 2, "too many entries": 1_000_000}
 	const redirects = "; redirects are not followed, since the URL may hold a token: configure the URL that it leads to"
 	for name, test := range map[string]struct {
 		server server
@@ -189,7 +191,7 @@ func TestURLsProblems(t *testing.T) {
 		"a page":   {answering(200, "<html>secret"), "the answer is not a JSON array"},
 		"a string": {answering(200, `"secret"`), "the answer is not a JSON array"},
 		"bad entry": {
-			answering(200, `["a", {"request_id": true, "secret": 1}]`),
+			answering(200, `["a", {"request_id": true, "secret": 1}, "b"]`),
 			"entry 2: request_id has a value of the wrong type",
 		},
 		"too many entries": {
@@ -225,7 +227,10 @@ func TestURLsProblems(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fetch(t, test.server, func(j *recorder) {
-				j.expect(nil, ids("https://example.com/ids: "+test.want), false)
+				if len(j.ids) != tracked[name] {
+					t.Errorf("%d jobs, want %d", len(j.ids), tracked[name])
+				}
+				j.expect(j.ids, ids("https://example.com/ids: "+test.want), false)
 			}, address)
 		})
 	}
@@ -388,14 +393,14 @@ func TestURLsKeepSecrets(t *testing.T) {
 					t.Error("jobs were offered")
 					return nil
 				},
-				Problem: func(_ submission.Source, _ int, err error) {
-					problems <- err.Error()
-					cancel()
-				},
-				Looked: func(_ submission.Source, ok bool) {
+				Looked: func(_ submission.Source, reported []source.Problem, ok bool) {
 					if ok {
 						t.Error("success")
 					}
+					for _, p := range reported {
+						problems <- p.Err.Error()
+					}
+					cancel()
 				},
 			})
 			if err != nil {
