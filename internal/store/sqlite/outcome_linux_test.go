@@ -167,3 +167,33 @@ func TestLoadTriesAgain(t *testing.T) {
 }
 
 var _ store.Engine = (*sqlite.DB)(nil)
+
+// If the file cannot be opened again after a commit of unknown outcome, the other accounts can be written once it can
+// be, also if the account of that commit does not come back.
+func TestOtherAccountsAfterUnknownOutcome(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	commit(t, db, "b", one("before"))
+	mend := broken(t, dir, os.DevNull, os.O_RDWR)
+	if err := db.Account("a").Commit(one("unknown")); !errors.Is(err, store.ErrUnknown) {
+		t.Fatalf("the commit: %v", err)
+	}
+	mend()
+	path, away := filepath.Join(dir, "register.db"), filepath.Join(dir, "away")
+	if err := errors.Join(os.Rename(path, away), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Account("a").Load(t.Context()); err == nil {
+		t.Fatal("a directory was opened")
+	}
+	if err := db.Account("b").Commit(one("meanwhile")); err == nil || errors.Is(err, store.ErrUnknown) {
+		t.Errorf("while it cannot be opened: %v", err)
+	}
+	if err := errors.Join(os.Remove(path), os.Rename(away, path)); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, db, "b", one("after"))
+	if jobs := load(t, db, "b").Jobs; len(jobs) != 2 {
+		t.Errorf("account b has %+v", jobs)
+	}
+}

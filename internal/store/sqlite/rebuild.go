@@ -64,6 +64,7 @@ func (s *schema) make(db *sql.DB) error {
 func (db *DB) rebuild(from []*schema, word string) error {
 	if db.sql != nil {
 		_ = db.sql.Close()
+		db.sql = nil
 	}
 	removeDatabase(db.path + unfinished)
 	defer removeDatabase(db.path + unfinished)

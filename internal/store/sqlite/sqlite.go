@@ -38,8 +38,8 @@ type DB struct {
 	path string
 	log  *slog.Logger
 
-	mu      sync.Mutex // guards the fields below and each use of the connection
-	sql     *sql.DB
+	mu      sync.Mutex                 // guards the fields below and each use of the connection
+	sql     *sql.DB                    // nil: it could not be opened
 	read    map[string]*store.Contents // by Open, of accounts that have not loaded; nil after the first Commit
 	sums    allSums                    // of accounts that were read, as of the last commit
 	unknown bool                       // a commit had an unknown outcome, and the file was not opened again since
@@ -281,6 +281,11 @@ func (a *account) Commit(b *store.Batch) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.read = nil
+	if a.sql == nil { // it could not be opened again after the commit of another account
+		if err := a.settle(); err != nil {
+			return fmt.Errorf("storing: %w", err)
+		}
+	}
 	w, err := begin(a.sql)
 	if err != nil {
 		return fmt.Errorf("storing: %w", err)
@@ -332,9 +337,13 @@ func (a *account) Load(ctx context.Context) (*store.Contents, error) {
 
 // settle makes the outcome of a failed COMMIT certain. Its connection does not see
 // the transaction, but a process that opens the file after a crash may. Without a
-// connection there is one truth, which is then written into the database.
+// connection there is one truth, which is then written into the database. On an error
+// there may be no connection.
 func (db *DB) settle() error {
-	_ = db.sql.Close()
+	if db.sql != nil {
+		_ = db.sql.Close()
+		db.sql = nil
+	}
 	err := db.open()
 	if err == nil {
 		_, err = db.sql.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
