@@ -58,8 +58,8 @@ const (
 	kindSummary   kind = "summary"
 )
 
-// A family is one row of the catalogue: a metric and the function that sends or writes its series. Exactly one of account, job,
-// reload and build is set, for the series of one account, of one job, or of the process.
+// A family is one row of the catalogue: a metric and the function that sends or writes its series. Exactly one of
+// account, job, reload and build is set, for the series of one account, of one job, or of the process.
 type family struct {
 	name      string // without the prefix
 	kind      kind

@@ -12,8 +12,8 @@ import (
 )
 
 // The native buckets are those of the native histogram's specification: bucket i of schema s holds values in
-// (2^((i-1)·2^-s), 2^(i·2^-s)]. At the initial schema their bounds grow by a factor of 2^(2^-3) ≈ 1.09, the coarsest
-// standard resolution within a growth of 1.1.
+// (2^((i-1)·2^-s), 2^(i·2^-s)]. At the initial schema their bounds grow by a factor of 2^(2^-3) ≈ 1.09, the
+// coarsest standard resolution within a growth of 1.1.
 const (
 	initialSchema = 3
 	lowestSchema  = -4

@@ -73,7 +73,8 @@ func (p *Poller) await(ctx context.Context, id string, left int) (*request, erro
 		}
 		if !at.IsZero() && wait >= minLoggedWait && !at.Equal(logged) { // else another request ended meanwhile
 			logged = at
-			p.log.Info("Waiting for the quota of the minute", "wait", wait.Round(time.Second).String(), "jobs_left", left)
+			p.log.Info("Waiting for the quota of the minute",
+				"wait", wait.Round(time.Second).String(), "jobs_left", left)
 		}
 		select {
 		case <-ctx.Done():

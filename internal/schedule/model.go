@@ -6,8 +6,8 @@ import (
 )
 
 // model is the duration model of one kind of job: the jobs of one API, with or without the length of their audio.
-// docs/scheduling.md describes its location, shape and table. With z = ln(age/median) and σ(u) = 1/(1+e⁻ᵘ), σ(kz) of
-// the jobs have ended, and the hazard of the logarithm of the age is kσ(kz). What was seen before the last 200 ends
+// docs/scheduling.md describes its location, shape and table. With z = ln(age/median) and σ(u) = 1/(1+e⁻ᵘ), σ(kz)
+// of the jobs have ended, and the hazard of the logarithm of the age is kσ(kz). What was seen before the last 200 ends
 // counts less and less.
 type model struct {
 	hinted bool   // the length of the audio is known
@@ -241,7 +241,8 @@ func (m *model) at(position float64) float64 {
 func (m *model) hazard(position float64) float64 { return m.hazards[min(int(position), bins-1)] }
 
 // tabulate computes the hazards: the table, smoothed, with the shape as the Gamma prior of each bin. The less certain
-// the median, the wider the shape: the variance of a log-logistic distribution, π²/3k², and that of the median add up.
+// the median, the wider the shape: the variance of a log-logistic distribution, π²/3k², and that of the median add
+// up.
 func (m *model) tabulate() {
 	k := 1 / math.Sqrt(1/(m.k*m.k)+3/(math.Pi*math.Pi)*(m.varA+m.drift.Variance))
 	kernel := [...]float64{0.1, 0.2, 0.4, 0.2, 0.1}

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// price is what a request must be worth to be sent, in seconds of expected delay: the multiplier λ of the quota. Under
-// the day's quota, λ is the expected length of the time in which no request is left: λ = shortage(λ), whose right side
-// falls. The day will soften the high ones of the seven scenarios' prices, so their power mean has an exponent below 1,
-// which was found by simulation. Under the minute's quota alone, it is a part of what the last requests were worth, in
-// proportion to how much of the minute is used. docs/scheduling.md gives the reasons.
+// price is what a request must be worth to be sent, in seconds of expected delay: the multiplier λ of the quota.
+// Under the day's quota, λ is the expected length of the time in which no request is left: λ = shortage(λ), whose
+// right side falls. The day will soften the high ones of the seven scenarios' prices, so their power mean has an
+// exponent below 1, which was found by simulation. Under the minute's quota alone, it is a part of what the last
+// requests were worth, in proportion to how much of the minute is used. docs/scheduling.md gives the reasons.
 type price struct {
 	perDay  float64   // λ under the day's quota
 	at      time.Time // when it was computed

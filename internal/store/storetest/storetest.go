@@ -40,9 +40,10 @@ func Full() *store.Batch {
 			{Name: "jobs_finished_total", Labels: `{"result":"completed"}`, Value: jsontext.Value("1")},
 			{Name: "jobs_finished_total", Labels: `{"result":"failed"}`, Value: jsontext.Value("2")},
 			{Name: "speech_seconds_total", Labels: "{}", Value: jsontext.Value("1.25")},
-			{Name: "transcript_speakers", Labels: "{}", Value: jsontext.Value(`{"sum":2,"bounds":[1,2],"counts":[0,1,0],` +
-				`"native":{"schema":3,"zero_count":0,"offset":8,"counts":[1]},` +
-				`"exemplars":[{"bound":2,"value":2,"request_id":"full","at":"2026-11-23T20:00:00Z"}]}`)},
+			{Name: "transcript_speakers", Labels: "{}", Value: jsontext.Value(
+				`{"sum":2,"bounds":[1,2],"counts":[0,1,0],` +
+					`"native":{"schema":3,"zero_count":0,"offset":8,"counts":[1]},` +
+					`"exemplars":[{"bound":2,"value":2,"request_id":"full","at":"2026-11-23T20:00:00Z"}]}`)},
 		},
 		Requests: []store.Requests{{Second: 1_795_456_800, Count: 1}, {Second: 1_795_456_801, Count: 30}},
 		Learnt:   jsontext.Value(`{"version":1}`),
@@ -268,10 +269,14 @@ func oddText(t *testing.T, o *opener) {
 		object := func(s string) jsontext.Value {
 			return jsontext.Value(`{"text":"` + strings.ReplaceAll(s, `"`, `\"`) + `"}`)
 		}
-		b.Jobs = append(b.Jobs, store.Job{RequestID: "job " + s, Sequence: uint64(i), API: s, ErrorCode: s,
-			Labels: map[string]string{s: s}, Statistics: object(s)})
-		want.Jobs = append(want.Jobs, store.Job{RequestID: "job " + clean, Sequence: uint64(i), API: clean, ErrorCode: clean,
-			Labels: map[string]string{clean: clean}, Statistics: object(clean)})
+		job := func(s string) store.Job {
+			return store.Job{
+				RequestID: "job " + s, Sequence: uint64(i), API: s, ErrorCode: s,
+				Labels: map[string]string{s: s}, Statistics: object(s),
+			}
+		}
+		b.Jobs = append(b.Jobs, job(s))
+		want.Jobs = append(want.Jobs, job(clean))
 		b.Timings = append(b.Timings, store.Timings{RequestID: s, Packed: []byte(s)})
 		want.Timings = append(want.Timings, store.Timings{RequestID: clean, Packed: []byte(s)})
 		b.StateChanges = append(b.StateChanges, store.StateChange{Number: uint64(i), RequestID: s, Job: object(s)})
