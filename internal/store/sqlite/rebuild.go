@@ -62,10 +62,7 @@ func (s *schema) make(db *sql.DB) error {
 // into a new one of the current schema, puts that in its place and opens it. The old
 // one is kept under a name with that word in it.
 func (db *DB) rebuild(from []*schema, word string) error {
-	if db.sql != nil {
-		_ = db.sql.Close()
-		db.sql = nil
-	}
+	db.disconnect()
 	removeDatabase(db.path + unfinished)
 	defer removeDatabase(db.path + unfinished)
 	defer removeDatabase(db.path + grafted)
@@ -76,6 +73,10 @@ func (db *DB) rebuild(from []*schema, word string) error {
 	if err != nil {
 		return fmt.Errorf("rebuilding %s: %w", db.path, err)
 	}
+	damaged := len(from) > 1 || len(c.lost)+c.places > 0
+	if damaged {
+		db.lost = c.losses
+	}
 	aside, err := db.swap(word)
 	if err != nil {
 		return err
@@ -83,11 +84,10 @@ func (db *DB) rebuild(from []*schema, word string) error {
 	if len(from) == 1 {
 		db.log.Info("The store was converted to a new schema and the old file put aside",
 			"schema", schemaVersion, "put_aside", aside)
-		if len(c.lost)+c.places == 0 {
-			return db.open()
-		}
 	}
-	db.lost = c.losses
+	if !damaged {
+		return db.open()
+	}
 	missing := 0
 	for _, rows := range c.missing {
 		missing += rows
@@ -153,10 +153,13 @@ type losses struct {
 	reported map[string]bool // to these accounts
 }
 
+// unreported says whether an account has not loaded since the rows were lost.
+func (l *losses) unreported(account string) bool { return l != nil && !l.reported[account] }
+
 // report returns how much an account has lost, once: at least one if something was
 // not as it should be.
 func (l *losses) report(account string) int {
-	if l == nil || l.reported[account] {
+	if !l.unreported(account) {
 		return 0
 	}
 	l.reported[account] = true

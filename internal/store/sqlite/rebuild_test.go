@@ -2,6 +2,8 @@ package sqlite_test
 
 import (
 	"bytes"
+	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -267,6 +269,87 @@ func TestSalvage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// After a rebuild that failed while the database was in use, the other accounts go on, and the
+// rebuild is tried again. Every account loads what it has left before it stores more.
+func TestRebuildWhileRunning(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "register.db")
+	db := open(t, dir)
+	for _, account := range accounts {
+		load(t, db, account)
+		commit(t, db, account, storetest.Full())
+	}
+	wantUnknown := func(account string) {
+		t.Helper()
+		if err := db.Account(account).Commit(one("new")); !errors.Is(err, store.ErrUnknown) {
+			t.Errorf("the commit of account %s: %v", account, err)
+		}
+	}
+	wantNotLoaded := func(account string) {
+		t.Helper()
+		if _, err := db.Account(account).Load(ctx); err == nil {
+			t.Errorf("account %s was loaded although the database cannot be rebuilt", account)
+		}
+	}
+	damageRow := func(account string) {
+		t.Helper()
+		other, err := sql.Open("sqlite", path) // beside the connection of the engine
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = other.Exec("UPDATE jobs SET api = 'changed' WHERE request_id = 'full' AND account = ?", account)
+		if err := errors.Join(err, other.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inTheWay := func() (remove func()) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(path+".new", "in the way"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := os.RemoveAll(path + ".new"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+
+	damageRow("a")
+	remove := inTheWay()
+	wantNotLoaded("a")
+	commit(t, db, "b", one("other"))
+	wantNotLoaded("a")
+	remove()
+	if c := load(t, db, "a"); len(c.Jobs) != 1 || c.Lost != 1 {
+		t.Errorf("account a has %d jobs, and has lost %d rows", len(c.Jobs), c.Lost)
+	}
+	commit(t, db, "a", one("new"))
+	wantUnknown("b")
+	if c := load(t, db, "b"); len(c.Jobs) != 3 || c.Lost != 0 {
+		t.Errorf("account b has %d jobs, and has lost %d rows", len(c.Jobs), c.Lost)
+	}
+	commit(t, db, "b", one("new"))
+
+	// When the file is not opened again either, its next commit leads to the rebuild.
+	damageRow("b")
+	remove = inTheWay()
+	wantNotLoaded("b")
+	if err := os.WriteFile(path, make([]byte, 8192), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		wantUnknown("a")
+		wantNotLoaded("a")
+	}
+	remove()
+	wantUnknown("a")
+	if c := load(t, db, "a"); len(c.Jobs) != 0 || c.Lost == 0 {
+		t.Errorf("account a has %d jobs, and has lost %d rows", len(c.Jobs), c.Lost)
+	}
+	commit(t, db, "a", one("new"))
+	wantUnknown("b")
 }
 
 // The next process completes a rebuild that was killed at any step.

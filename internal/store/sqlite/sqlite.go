@@ -64,10 +64,7 @@ func Open(dir string, log *slog.Logger) (*DB, error) {
 	case !locked:
 		return nil, fmt.Errorf("%w %s; stop it, or choose another directory", ErrInUse, dir)
 	}
-	_, err := db.swap("replaced") // if a process was killed while it rebuilt
-	if err == nil {
-		err = db.open()
-	}
+	err := db.reopen()
 	if old, ok := errors.AsType[olderSchema](err); ok {
 		err = db.rebuild([]*schema{old.schema}, "schema-"+strconv.Itoa(old.version))
 	}
@@ -127,6 +124,23 @@ func connect(path string) (*sql.DB, error) {
 		db.SetMaxOpenConns(1)
 	}
 	return db, err
+}
+
+// reopen opens the file again. If its rebuild was not completed, also by a process that was
+// killed, it completes that first.
+func (db *DB) reopen() error {
+	db.disconnect()
+	if _, err := db.swap("replaced"); err != nil {
+		return err
+	}
+	return db.open()
+}
+
+func (db *DB) disconnect() {
+	if db.sql != nil {
+		_ = db.sql.Close()
+		db.sql = nil
+	}
 }
 
 // open opens the file if it is not damaged and of this version.
@@ -250,7 +264,7 @@ func (db *DB) Close() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	var err error
-	if db.sql != nil { // which Open did not open, if it fails
+	if db.sql != nil {
 		err = db.sql.Close()
 	}
 	return errors.Join(err, db.lock.Unlock())
@@ -276,15 +290,21 @@ func (a *account) Size() (bytes int64) {
 
 // Commit writes a batch in one transaction. The outcome is known unless COMMIT
 // itself fails, with another error than a full disk or a lock: the log may then have
-// the whole transaction, although SQLite could not make sure of it.
+// the whole transaction, although SQLite could not make sure of it. It is
+// unknown, too, if the database is damaged, or was rebuilt since the account loaded.
 func (a *account) Commit(b *store.Batch) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.read = nil
-	if a.sql == nil { // it could not be opened again after the commit of another account
-		if err := a.settle(); err != nil {
+	if a.sql == nil {
+		if err := a.settle(); isDamage(err) { // Load rebuilds it
+			return fmt.Errorf("storing: %w: %w", store.ErrUnknown, err)
+		} else if err != nil {
 			return fmt.Errorf("storing: %w", err)
 		}
+	}
+	if a.lost.unreported(a.name) {
+		return fmt.Errorf("storing: %w: the database was rebuilt", store.ErrUnknown)
 	}
 	w, err := begin(a.sql)
 	if err != nil {
@@ -320,7 +340,7 @@ func (a *account) Load(ctx context.Context) (*store.Contents, error) {
 	c := a.read[a.name]
 	delete(a.read, a.name)
 	if c == nil && err == nil {
-		if a.unknown {
+		if a.unknown || a.sql == nil {
 			err = a.settle()
 		}
 		var all map[string]*store.Contents
@@ -340,11 +360,7 @@ func (a *account) Load(ctx context.Context) (*store.Contents, error) {
 // connection there is one truth, which is then written into the database. On an error
 // there may be no connection.
 func (db *DB) settle() error {
-	if db.sql != nil {
-		_ = db.sql.Close()
-		db.sql = nil
-	}
-	err := db.open()
+	err := db.reopen()
 	if err == nil {
 		_, err = db.sql.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	}
