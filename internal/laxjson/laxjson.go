@@ -1,0 +1,340 @@
+// Package laxjson reads one JSON document as a stream, in a fixed amount of memory. It checks the grammar of what its
+// caller reads. Of what the caller skips it only follows strings and brackets: text that nobody needs may hold bytes
+// that are not UTF-8, control characters, invalid escapes, repeated names, or NaN, which some encoders write.
+package laxjson
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+const (
+	// MaxText is the maximum size in bytes of a string or number that is read, before its escapes are decoded. Skipped
+	// ones may have any size.
+	MaxText = 4 << 10
+	// MaxDepth is the maximum depth of a value that is skipped.
+	MaxDepth = 10000
+
+	maxName    = 64 // bytes; a longer name is read as an empty one
+	bufferSize = 32 << 10
+)
+
+// A SyntaxError is a place where a document is not JSON, or where it ends too early. It does not quote the document.
+type SyntaxError struct{ Offset int64 }
+
+func (e *SyntaxError) Error() string { return fmt.Sprintf("invalid JSON at byte %d", e.Offset) }
+
+// A ReadError is an error of the reader: the document may be valid.
+type ReadError struct{ Err error }
+
+func (e *ReadError) Error() string { return "reading: " + e.Err.Error() }
+
+// Unwrap returns the error of the reader.
+func (e *ReadError) Unwrap() error { return e.Err }
+
+// ErrTrailingData is the error of End if something follows the document.
+var ErrTrailingData = errors.New("trailing data after the document")
+
+// A Scanner reads a document. Call Reset before its first use. After an error it must be Reset.
+type Scanner struct {
+	r        io.Reader
+	err      error // of the reader
+	buf      [bufferSize]byte
+	pos, end int   // what was read and not used yet
+	offset   int64 // of buf[0] in the document
+	begun    bool  // a byte order mark was looked for
+	started  bool  // a container was begun: there is a document
+	first    bool  // the container that was begun last has no element yet
+	name     [maxName]byte
+	brackets [MaxDepth / 8]byte // a bit for each container that Skip is in: 1 for an object
+}
+
+// Reset begins another document.
+func (s *Scanner) Reset(r io.Reader) {
+	s.r, s.err, s.pos, s.end, s.offset, s.begun, s.started, s.first = r, nil, 0, 0, 0, false, false, false
+}
+
+// Offset returns the position in the document, in bytes.
+func (s *Scanner) Offset() int64 { return s.offset + int64(s.pos) }
+
+// Peek returns the first byte of the next token, and io.EOF if the document is empty.
+func (s *Scanner) Peek() (byte, error) {
+	c, err := s.peek()
+	if err == io.EOF && s.started {
+		err = s.invalid()
+	}
+	return c, err
+}
+
+// peek returns io.EOF at the end.
+func (s *Scanner) peek() (byte, error) {
+	if !s.begun {
+		s.begun = true
+		mark := "\uFEFF"
+		for s.end < len(mark) && s.more() {
+		}
+		if bytes.HasPrefix(s.buf[:s.end], []byte(mark)) {
+			s.pos = len(mark)
+		}
+	}
+	for {
+		for ; s.pos < s.end; s.pos++ {
+			switch c := s.buf[s.pos]; c {
+			case ' ', '\t', '\r', '\n':
+			default:
+				return c, nil
+			}
+		}
+		if !s.more() {
+			if s.err == io.EOF {
+				return 0, io.EOF
+			}
+			return 0, &ReadError{s.err}
+		}
+	}
+}
+
+// more reads on, and keeps what was not used. It reports whether there is more.
+func (s *Scanner) more() bool {
+	if s.err != nil {
+		return false
+	}
+	copy(s.buf[:], s.buf[s.pos:s.end])
+	s.offset, s.end, s.pos = s.offset+int64(s.pos), s.end-s.pos, 0
+	for range 100 {
+		n, err := s.r.Read(s.buf[s.end:])
+		s.end, s.err = s.end+n, err
+		if n > 0 || err != nil {
+			return n > 0
+		}
+	}
+	s.err = io.ErrNoProgress
+	return false
+}
+
+func (s *Scanner) invalid() error { return &SyntaxError{s.Offset()} }
+
+// ended returns the error for a token that is not complete.
+func (s *Scanner) ended() error {
+	if s.err == io.EOF {
+		s.pos = s.end
+		return s.invalid()
+	}
+	return &ReadError{s.err}
+}
+
+// End returns nil if the document has ended and nothing follows it.
+func (s *Scanner) End() error {
+	switch _, err := s.peek(); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return ErrTrailingData
+	default:
+		return err
+	}
+}
+
+// BeginObject reads the start of an object.
+func (s *Scanner) BeginObject() error { return s.begin('{') }
+
+// BeginArray reads the start of an array.
+func (s *Scanner) BeginArray() error { return s.begin('[') }
+
+func (s *Scanner) begin(bracket byte) error {
+	switch c, err := s.Peek(); {
+	case err != nil:
+		return err
+	case c != bracket:
+		return s.invalid()
+	}
+	s.pos++
+	s.started, s.first = true, true
+	return nil
+}
+
+// NextName reads the next name of an object, or the object's end: then ok is false. The value must be read or skipped
+// next. The name is valid until the next call; it is empty if it is too long to be one that anybody knows.
+func (s *Scanner) NextName() (name []byte, ok bool, err error) {
+	if ok, err = s.next('}'); !ok {
+		return nil, false, err
+	}
+	if c, err := s.Peek(); err != nil {
+		return nil, false, err
+	} else if c != '"' {
+		return nil, false, s.invalid()
+	}
+	v, err := s.string(true)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(v.Text) <= maxName {
+		name = s.name[:copy(s.name[:], v.Text)] // the buffer may be filled before the name is used
+	}
+	if c, err := s.Peek(); err != nil {
+		return nil, false, err
+	} else if c != ':' {
+		return nil, false, s.invalid()
+	}
+	s.pos++
+	return name, true, nil
+}
+
+// NextElement reports whether an array has another element, which must be read or skipped next. It reads the array's
+// end.
+func (s *Scanner) NextElement() (ok bool, err error) { return s.next(']') }
+
+// next reads what is before an element, or the end of a container.
+func (s *Scanner) next(end byte) (ok bool, err error) {
+	c, err := s.Peek()
+	first := s.first
+	s.first = false
+	switch {
+	case err != nil:
+		return false, err
+	case c == end:
+		s.pos++
+		return false, nil
+	case first:
+		return true, nil
+	case c != ',':
+		return false, s.invalid()
+	}
+	s.pos++
+	if c, err = s.Peek(); err == nil && c == end {
+		err = s.invalid()
+	}
+	return err == nil, err
+}
+
+// Skip reads a value of any kind.
+func (s *Scanner) Skip() error {
+	for depth := 0; ; {
+		c, err := s.Peek()
+		if err != nil {
+			return err
+		}
+		switch c {
+		case '{', '[':
+			if depth == MaxDepth {
+				return s.invalid()
+			}
+			s.brackets[depth/8] &^= 1 << (depth % 8)
+			if c == '{' {
+				s.brackets[depth/8] |= 1 << (depth % 8)
+			}
+			depth++
+			s.pos++
+			continue
+		case '}', ']':
+			depth--
+			if depth < 0 || (s.brackets[depth/8]>>(depth%8)&1 == 1) != (c == '}') {
+				return s.invalid()
+			}
+			s.pos++
+		case ',', ':':
+			if depth == 0 {
+				return s.invalid()
+			}
+			s.pos++
+			continue
+		case '"':
+			_, err = s.string(false)
+		default:
+			_, err = s.word(false)
+		}
+		if err != nil {
+			return err
+		}
+		if depth == 0 {
+			s.first = false
+			return nil
+		}
+	}
+}
+
+// Value reads a value of any kind. Its text is valid until the next call.
+func (s *Scanner) Value() (Value, error) {
+	switch c, err := s.Peek(); {
+	case err != nil:
+		return Value{}, err
+	case c == '{', c == '[':
+		return Value{}, s.Skip()
+	case c == '"':
+		return s.string(true)
+	default:
+		return s.word(true)
+	}
+}
+
+// string reads a string, whose opening quote is next.
+func (s *Scanner) string(keep bool) (Value, error) {
+	s.pos++
+	escaped, tooLong := false, false // a string that is too long is not kept
+	for i := s.pos; ; {
+		for ; i < s.end; i++ {
+			switch s.buf[i] {
+			case '\\':
+				escaped = true
+				i++
+			case '"':
+				v := Value{Kind: String, Text: s.buf[s.pos:i]}
+				s.pos = i + 1
+				switch {
+				case tooLong || !keep || len(v.Text) > MaxText:
+					v.Text, v.broken = nil, true
+				case escaped:
+					v.Text, v.broken = unescape(v.Text)
+				}
+				return v, nil
+			}
+		}
+		tooLong = tooLong || !keep || i-s.pos > MaxText
+		if tooLong {
+			s.pos = s.end
+		}
+		used := i - s.pos // 1 after a backslash that is the last byte
+		if !s.more() {
+			return Value{}, s.ended()
+		}
+		i = s.pos + used
+	}
+}
+
+// word reads a number or a literal, or what stands in the place of one.
+func (s *Scanner) word(keep bool) (Value, error) {
+	tooLong := false
+	for i := s.pos; ; {
+		for ; i < s.end; i++ {
+			if c := s.buf[i]; !inWord[c] {
+				if i == s.pos && !tooLong {
+					return Value{}, s.invalid()
+				}
+				v := Value{Kind: Word, Text: s.buf[s.pos:i]}
+				s.pos = i
+				if tooLong || len(v.Text) > MaxText {
+					v.Text, v.broken = nil, true
+				}
+				return v, nil
+			}
+		}
+		tooLong = tooLong || i-s.pos > MaxText || i > s.pos && !keep
+		if tooLong {
+			s.pos = i
+		}
+		used := i - s.pos
+		if !s.more() {
+			return Value{}, s.ended()
+		}
+		i = s.pos + used
+	}
+}
+
+var inWord = func() (in [256]bool) {
+	for _, c := range "0123456789+-._#abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+		in[c] = true
+	}
+	return in
+}()

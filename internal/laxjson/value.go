@@ -1,0 +1,167 @@
+package laxjson
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// A Kind is the kind of a value.
+type Kind int
+
+// The kinds.
+const (
+	Composite Kind = iota // an object or an array, which was skipped
+	String
+	Word // a number, true, false, null, or another word without quotes
+)
+
+// A Value is a value that was read.
+type Value struct {
+	Kind   Kind
+	Text   []byte // of a string, without escapes; or a word. Empty if it is longer than MaxText
+	broken bool
+}
+
+// IsNull reports whether the value is null.
+func (v Value) IsNull() bool { return v.Kind == Word && string(v.Text) == "null" }
+
+// Sound reports whether the text is complete, and UTF-8 without control characters.
+func (v Value) Sound() bool {
+	return !v.broken && utf8.Valid(v.Text) && !bytes.ContainsFunc(v.Text, func(r rune) bool { return r < ' ' })
+}
+
+// IsNumber reports whether the value is written as a number, without quotes.
+func (v Value) IsNumber() bool {
+	return v.Kind == Word && len(v.Text) > 0 && (v.Text[0] == '-' || '0' <= v.Text[0] && v.Text[0] <= '9')
+}
+
+// Float returns the number that a value means, also in quotes. It is NaN if none is given, as by null, NaN, Infinity or
+// an empty string. ok is false if something else is given, which is not a number. A number
+// out of the range of float64 is infinite.
+func (v Value) Float() (number float64, ok bool) {
+	if v.Kind == Composite || v.broken {
+		return math.NaN(), false
+	}
+	text := v.Text
+	if v.Kind == String {
+		text = bytes.TrimSpace(text)
+	}
+	if f, ok := decimal(text); ok {
+		return f, true
+	}
+	if len(text) == 0 {
+		return math.NaN(), true
+	}
+	switch strings.ToLower(strings.TrimLeft(string(text), "+-")) {
+	case "null", "none", "undefined", "nan", "inf", "infinity":
+		return math.NaN(), true
+	}
+	f, err := strconv.ParseFloat(string(text), 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return math.NaN(), false
+	}
+	return f + 0, true // turns -0 into 0
+}
+
+var powersOf10 = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
+
+// decimal parses a number of at most 15 digits without an exponent, which almost all are. The result is exact, since
+// both the digits and the power of ten are exact as float64.
+func decimal(text []byte) (float64, bool) {
+	negative := len(text) > 0 && text[0] == '-'
+	if negative {
+		text = text[1:]
+	}
+	digits, fraction, point := uint64(0), 0, false
+	for _, c := range text {
+		switch {
+		case '0' <= c && c <= '9':
+			digits = digits*10 + uint64(c-'0')
+			if point {
+				fraction++
+			}
+		case c == '.' && !point:
+			point = true
+		default:
+			return 0, false
+		}
+	}
+	if n := len(text); n == 0 || n > 15 || point && n == 1 {
+		return 0, false
+	}
+	f := float64(digits) / powersOf10[fraction]
+	if negative {
+		f = 0 - f // not -0
+	}
+	return f, true
+}
+
+// unescape decodes the escapes of a string in place. broken says that some were invalid.
+func unescape(text []byte) (decoded []byte, broken bool) {
+	decoded = text[:0]
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c != '\\' {
+			decoded = append(decoded, c)
+			continue
+		}
+		i++ // the string does not end with a backslash
+		switch c = text[i]; c {
+		case '"', '\\', '/':
+		case 'b':
+			c = '\b'
+		case 'f':
+			c = '\f'
+		case 'n':
+			c = '\n'
+		case 'r':
+			c = '\r'
+		case 't':
+			c = '\t'
+		case 'u':
+			r := hex4(text[i+1:])
+			if r >= 0 {
+				i += 4
+			}
+			if utf16.IsSurrogate(r) && bytes.HasPrefix(text[i+1:], []byte(`\u`)) {
+				if pair := utf16.DecodeRune(r, hex4(text[i+3:])); pair != utf8.RuneError {
+					r = pair
+					i += 6
+				}
+			}
+			broken = broken || r < 0 || utf16.IsSurrogate(r)
+			decoded = utf8.AppendRune(decoded, r)
+			continue
+		default:
+			broken = true
+		}
+		decoded = append(decoded, c)
+	}
+	return decoded, broken
+}
+
+// hex4 returns the value of four hexadecimal digits, and -1 without them.
+func hex4(text []byte) (r rune) {
+	if len(text) < 4 {
+		return -1
+	}
+	for _, c := range text[:4] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		case 'A' <= c && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return -1
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}
