@@ -65,7 +65,7 @@ var contract = []struct {
 	{"words_total", "COUNTER", "", 1},
 	{"speech_seconds_total", "COUNTER", "", 1},
 	{"word_overlaps_total", "COUNTER", "", 1},
-	{"word_anomalies_total", "COUNTER", "reason", 4},
+	{"word_anomalies_total", "COUNTER", "reason", 5},
 	{"up", "GAUGE", "", 1},
 	{"api_requests_total", "COUNTER", "outcome", 11},
 	{"api_request_duration_seconds", "HISTOGRAM", "", 1},
@@ -241,6 +241,7 @@ func TestFirstScrape(t *testing.T) {
 		deepaffects_webhook_requests_total{account="default",outcome="unknown_job"} 0
 		# TYPE deepaffects_word_anomalies_total counter
 		deepaffects_word_anomalies_total{account="default",reason="confidence_out_of_range"} 0
+		deepaffects_word_anomalies_total{account="default",reason="implausible_time"} 0
 		deepaffects_word_anomalies_total{account="default",reason="missing_time"} 0
 		deepaffects_word_anomalies_total{account="default",reason="negative_duration"} 0
 		deepaffects_word_anomalies_total{account="default",reason="out_of_order"} 0

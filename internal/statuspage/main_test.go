@@ -16,7 +16,7 @@ const (
 	completed = `{"status":"Completed","response":{"response":{
 		"confidence":0.756,"num_speakers":2,"transcript":"spoken","words":[
 		{"word":"spoken","start":0,"end":0.5,"confidence":1,"speaker_id":"0"},
-		{"word":"spoken","start":1,"end":90.5,"confidence":0.5,"speaker_id":"1"}]}}}`
+		{"word":"spoken","start":1,"end":60.5,"confidence":0.5,"speaker_id":"1"}]}}}`
 	empty  = `{"status":"Completed"}`
 	failed = `{"status":"Failed","response":{"response":{"fault":{
 		"fault_string":"spoken","detail":{"error_code":"com.deepaffects.BadRequest"}}}}}`

@@ -150,7 +150,7 @@ func TestShowsAccounts(t *testing.T) {
 			"Job | API | Time | Reason | p | – | due | not polled yet | r | – | in ",
 			"r | – | running | 1 min 45 s | 30 s ago | in ",
 			"p | – | pending | 1 min 45 s | none yet | due | not polled yet |",
-			"c1 team= t | asr | 30 s ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 31 s |",
+			"c1 team= t | asr | 30 s ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 1 s |",
 			"c2 | – | 30 s ago | 1 min 15 s | – | – | – | – |",
 		} {
 			if !strings.Contains(text(alpha), want) {
@@ -615,14 +615,14 @@ func TestJob(t *testing.T) {
 				"Job c completed", "API asr Registered by http Audio length 1 min 30 s team x",
 				"Submitted 1999-12-31 23:00:00 UTC 1 h 2 min ago", "Registered 2000-01-01 00:00:00 UTC 2 min ago, 1 h later",
 				"Last seen unfinished 2000-01-01 00:01:00 UTC", "Completion observed 2000-01-01 00:02:00 UTC now",
-				"Result Confidence 75.6 % Speakers 2 Words 2 Speech 1 min 30 s Recording 1 min 31 s",
-				"Words per second 0.02 Dominant speaker 99.4 % Overlapping words 0",
-				"2 speakers over 1 min 31 s. No pause of a second or more.",
-				"Speaker 0 | 1 min 30 s | 1 | 1 | 50.0 % |", "Duration: 1 h 2 min, or up to 1 min less.",
-				"Confidence, and its share of the speech: 50 to 70 %: 99.4 % 95 % and more: 0.6 %",
+				"Result Confidence 75.6 % Speakers 2 Words 2 Speech 1 min Recording 1 min 1 s",
+				"Words per second 0.03 Dominant speaker 99.2 % Overlapping words 0",
+				"2 speakers over 1 min 1 s. No pause of a second or more.",
+				"Speaker 0 | 1 min | 1 | 1 | 50.0 % |", "Duration: 1 h 2 min, or up to 1 min less.",
+				"Confidence, and its share of the speech: 50 to 70 %: 99.2 % 95 % and more: 0.8 %",
 				"Of the words | Min | Median | 90th percentile | 99th percentile | Max | Mean |",
 				"Confidence | 50.0 % | 50.0 % | 100.0 % | 100.0 % | 100.0 % | 75.0 % |",
-				"Length | 0.5 s | 0.5 s | 89.5 s | 89.5 s | 89.5 s | 45 s |",
+				"Length | 0.5 s | 0.5 s | 59.5 s | 59.5 s | 59.5 s | 30 s |",
 			},
 			"f": {
 				"Job f failed : com.deepaffects.BadRequest – jobs with the same error – what to do", "Failure observed",
@@ -647,8 +647,8 @@ func TestJob(t *testing.T) {
 		svg := regexp.MustCompile(`(?s)<svg role="img".*?</svg>`).FindString(get(c, "GET", "/job?request_id=c").Body.String())
 		for _, want := range []string{
 			`viewBox="0 0 1000 60"`,
-			`<path class="c2" d="M11.0 10.5h989.0v10.5H11.0z"/>`, // speaker 0, who talks most: 1 to 90.5 s
-			`<path class="c5" d="M0.0 27h5.5v18H0.0z"/>`,         // speaker 1: 0 to 0.5 s
+			`<path class="c2" d="M16.5 10.5h983.5v10.5H16.5z"/>`, // speaker 0, who talks most: 1 to 60.5 s
+			`<path class="c5" d="M0.0 27h8.3v18H0.0z"/>`,         // speaker 1: 0 to 0.5 s
 		} {
 			if !strings.Contains(svg, want) {
 				t.Errorf("the drawing lacks %s: %s", want, svg)

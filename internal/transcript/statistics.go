@@ -26,7 +26,8 @@ type Statistics struct {
 	SpeechSeconds float64
 	// DurationSeconds is the last end of a word, else of a segment.
 	DurationSeconds float64
-	// SpeechRate is Words / DurationSeconds, in words per second, pauses included; unknown below minSeconds.
+	// SpeechRate is the number of words with valid times per second of DurationSeconds, pauses included: punctuation may
+	// be listed as words without times. Unknown below minSeconds.
 	SpeechRate float64
 	// DominantSpeakerRatio is the talk time of the speaker who talks most, as a share of all speakers'; 0 to 1.
 	DominantSpeakerRatio float64
@@ -81,12 +82,15 @@ type Anomaly int
 const (
 	NegativeDuration     Anomaly = iota // it ends before it starts
 	OutOfOrder                          // it starts before the one listed before it
-	MissingTime                         // start or end is missing or out of range
-	ConfidenceOutOfRange                // not from 0 to 1
+	MissingTime                         // start or end is missing, no number, or negative
+	ConfidenceOutOfRange                // not from 0 to 1, or no number
+	ImplausibleTime                     // a word of more than a minute, or in a transcript of more than a day
 )
 
 // Anomalies are the names of the anomalies, as in the label `reason`.
-var Anomalies = [...]string{"negative_duration", "out_of_order", "missing_time", "confidence_out_of_range"}
+var Anomalies = [...]string{
+	"negative_duration", "out_of_order", "missing_time", "confidence_out_of_range", "implausible_time",
+}
 
 // A Distribution summarises the values of one kind in a transcript.
 type Distribution struct {
@@ -113,15 +117,30 @@ type Result struct {
 	Timings []Timing
 }
 
-// A Piece is one word or segment. Start and end are in seconds; a missing time or confidence is NaN.
+// A Piece is one word or segment. Start and end are in seconds. A missing time or confidence is NaN, and one that is no
+// number is NotANumber.
 type Piece struct {
 	Start, End, Confidence float64
 	// Speaker is the speaker's ID; empty if missing. The caller may reuse its memory.
 	Speaker []byte
 }
 
-// maxSeconds is the largest valid time (115 days), so that no sum of times overflows.
-const maxSeconds = 1e7
+// NotANumber stands for a value that was given and is no number. It is out of every range.
+var NotANumber = math.Inf(-1)
+
+// Times beyond these are not plausible: they may be in milliseconds, and would spoil the totals. A word that is too long
+// is left out. Of a transcript that is too long, or in which most words are, all times are.
+const (
+	maxSeconds     = 24 * 60 * 60 // of a transcript
+	maxWordSeconds = 60
+)
+
+// Limits of what an accumulator holds. They are beyond what people say in a day.
+const (
+	maxPieces       = 1 << 19 // a transcript with more words or segments counts as too long
+	maxSpeakers     = 4096    // further speakers count as missing
+	maxSpeakerBytes = 256     // a longer ID counts as missing
+)
 
 // minSeconds is the duration of the shortest transcript that has a speech rate: near zero the rate would be absurd, up
 // to infinite, and spoil the sums that contain it.
@@ -147,6 +166,7 @@ type pieces struct {
 	speakerIDs  map[string]int
 	speakers    []tally
 	anomalies   [len(Anomalies)]int
+	tooLong     bool // a piece or a pause of plausible length ends after maxSeconds, or there are more than maxPieces
 }
 
 // A tally is the contribution of one speaker so far.
@@ -187,37 +207,55 @@ func (a *Accumulator) Speakers(n float64) {
 	}
 }
 
-// WordList notes that the result has a list of words, even if empty.
-func (a *Accumulator) WordList() { a.words.listed = true }
+// WordList begins the result's list of words. It drops the words of a list before it.
+func (a *Accumulator) WordList() {
+	a.words.reset()
+	a.words.listed = true
+}
 
-// SegmentList notes that the result has a list of segments, even if empty.
-func (a *Accumulator) SegmentList() { a.segments.listed = true }
+// SegmentList begins the result's list of segments. It drops the segments of a list before it.
+func (a *Accumulator) SegmentList() {
+	a.segments.reset()
+	a.segments.listed = true
+}
 
 // Word takes one word.
-func (a *Accumulator) Word(w Piece) { a.words.add(w) }
+func (a *Accumulator) Word(w Piece) { a.words.add(w, maxWordSeconds) }
 
 // Segment takes one stretch of speech.
-func (a *Accumulator) Segment(s Piece) { a.segments.add(s) }
+func (a *Accumulator) Segment(s Piece) { a.segments.add(s, maxSeconds) }
 
 // Pause takes a segment without speech (music, noise): it only extends the recording.
 func (a *Accumulator) Pause(s Piece) {
-	if isTime(s.End) {
-		a.segments.pausesEnd = max(a.segments.pausesEnd, s.End)
+	p := &a.segments
+	switch {
+	case s.End > maxSeconds:
+		p.anomalies[ImplausibleTime]++
+		p.tooLong = p.tooLong || !(s.End-s.Start > maxSeconds)
+	case s.End >= 0:
+		p.pausesEnd = max(p.pausesEnd, s.End)
 	}
 }
+
+// Pieces returns the number of words and segments that the accumulator holds.
+func (a *Accumulator) Pieces() int { return len(a.words.timed) + len(a.segments.timed) }
 
 // between is the time from one time to another, to the microsecond. Times are decimal, and the error of a
 // floating-point difference would put values on bucket bounds into the wrong bucket: 1.6 - 1.5 is above 0.1.
 func between(from, to float64) float64 { return math.Round((to-from)*1e6) / 1e6 }
 
-func isTime(t float64) bool  { return t >= 0 && t <= maxSeconds }
 func isRatio(r float64) bool { return r >= 0 && r <= 1 }
 
-func (p *pieces) add(w Piece) {
+// add takes a piece, which is not plausible if it lasts longer than maxLength in seconds.
+func (p *pieces) add(w Piece, maxLength float64) {
 	p.count++
-	speaker := -1
-	if len(w.Speaker) > 0 {
-		speaker = p.speaker(w.Speaker)
+	if p.count > maxPieces {
+		p.anomalies[ImplausibleTime]++
+		p.tooLong = true
+		return
+	}
+	speaker := p.speaker(w.Speaker)
+	if speaker >= 0 {
 		p.speakers[speaker].words++
 	}
 	switch {
@@ -233,10 +271,15 @@ func (p *pieces) add(w Piece) {
 		}
 	}
 	switch {
-	case !isTime(w.Start) || !isTime(w.End):
+	case !(w.Start >= 0) || !(w.End >= 0):
 		p.anomalies[MissingTime]++
 	case w.End < w.Start:
 		p.anomalies[NegativeDuration]++
+	case w.End-w.Start > maxLength:
+		p.anomalies[ImplausibleTime]++
+	case w.End > maxSeconds:
+		p.anomalies[ImplausibleTime]++
+		p.tooLong = true
 	default:
 		if n := len(p.timed); n > 0 && w.Start < p.timed[n-1].start {
 			p.anomalies[OutOfOrder]++
@@ -245,8 +288,15 @@ func (p *pieces) add(w Piece) {
 	}
 }
 
+// speaker returns a speaker's index in order of appearance; -1 if it is missing.
 func (p *pieces) speaker(id []byte) int {
+	if len(id) == 0 || len(id) > maxSpeakerBytes {
+		return -1
+	}
 	i, known := p.speakerIDs[string(id)]
+	if !known && len(p.speakers) == maxSpeakers {
+		return -1
+	}
 	if !known {
 		if p.speakerIDs == nil {
 			p.speakerIDs = make(map[string]int)
@@ -268,6 +318,7 @@ func (a *Accumulator) Result() *Result {
 	if !p.listed && a.confidence == nil && a.speakers == nil {
 		return nil
 	}
+	p.dropImplausible()
 	r := &Result{Statistics: Unknown()}
 	r.Anomalies = p.anomalies
 	if p.anomalies[OutOfOrder] > 0 {
@@ -283,6 +334,14 @@ func (a *Accumulator) Result() *Result {
 		r.Timings = p.timings()
 	}
 	return r
+}
+
+// dropImplausible drops all times if the transcript is too long, or most of its words are.
+func (p *pieces) dropImplausible() {
+	if p.tooLong || p.anomalies[ImplausibleTime] > len(p.timed) {
+		p.anomalies[ImplausibleTime] += len(p.timed)
+		p.timed, p.pausesEnd = p.timed[:0], 0
+	}
 }
 
 // talk sets how long the speech and the recording are, and adds up the speakers' talk.
@@ -382,7 +441,7 @@ func (a *Accumulator) ofWords(r *Result) {
 	p := &a.words
 	r.Words, r.Overlaps = float64(p.count), 0
 	if r.DurationSeconds >= minSeconds {
-		r.SpeechRate = r.Words / r.DurationSeconds
+		r.SpeechRate = float64(len(p.timed)) / r.DurationSeconds
 	}
 	r.WordConfidence, r.WordConfidences = summarise(p.confidences, RatioBounds)
 	a.values = a.values[:0]

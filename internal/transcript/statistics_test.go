@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -133,14 +134,14 @@ func TestStatistics(t *testing.T) {
 				piece("a", nan, 9, .9),       // no start
 				piece("b", 9, nan, nan),      // no end, no confidence
 				piece("b", -1, 3, 1),         // no time
-				piece("b", 3, 1e9, 0),        // no time
+				piece("b", 3, 1e9, 0),        // not plausible
 				piece("b", 3, 4, 1.5),        // out of order, and no confidence
 				piece("b", 10, 10.5, -.0001), // no confidence
 				piece("b", math.Inf(-1), math.Inf(1), math.Inf(1)),
 			}},
 			with(func(s *transcript.Statistics) {
 				s.Confidence, s.Speakers, s.Words, s.Overlaps = 3.1/5, 2, 9, 0
-				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 2.5, 10.5, 9/10.5, .6
+				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 2.5, 10.5, 3/10.5, .6
 				s.WordConfidence = transcript.Distribution{Count: 5, Sum: 3.1, Min: 0, Max: 1, P50: .7, P90: 1, P99: 1}
 				s.WordDuration = transcript.Distribution{Count: 3, Sum: 2.5, Min: .5, Max: 1, P50: 1, P90: 1, P99: 1}
 				s.WordGap = transcript.Distribution{Count: 2, Sum: 5, Min: 1, Max: 4, P50: 1, P90: 4, P99: 4}
@@ -149,8 +150,8 @@ func TestStatistics(t *testing.T) {
 					{TalkSeconds: 1, Words: 3, Turns: 1, ConfidenceMean: .7},
 				}
 				s.Anomalies = anomalies(map[transcript.Anomaly]int{
-					transcript.NegativeDuration: 1, transcript.MissingTime: 5, transcript.OutOfOrder: 1,
-					transcript.ConfidenceOutOfRange: 3,
+					transcript.NegativeDuration: 1, transcript.MissingTime: 4, transcript.OutOfOrder: 1,
+					transcript.ConfidenceOutOfRange: 3, transcript.ImplausibleTime: 1,
 				})
 			}),
 		},
@@ -262,6 +263,81 @@ func TestStatistics(t *testing.T) {
 				}
 			}),
 		},
+		"punctuation without times does not count in the rate": {
+			document{words: []transcript.Piece{
+				piece("", 0, 1, nan), piece("", nan, nan, nan), piece("", 1, 2, nan), piece("", nan, nan, nan),
+			}},
+			with(func(s *transcript.Statistics) {
+				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 4, 0, 2, 2, 1
+				s.WordDuration = transcript.Distribution{Count: 2, Sum: 2, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordGap = transcript.Distribution{Count: 1}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.MissingTime: 2})
+			}),
+		},
+		"values that are no numbers": {
+			document{confidence: &transcript.NotANumber, words: []transcript.Piece{
+				piece("", 0, 1, transcript.NotANumber), piece("", transcript.NotANumber, 1, nan),
+				piece("", 0, transcript.NotANumber, nan),
+			}},
+			with(func(s *transcript.Statistics) {
+				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 3, 0, 1, 1, 1
+				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{
+					transcript.ConfidenceOutOfRange: 2, transcript.MissingTime: 2,
+				})
+			}),
+		},
+		"a word of more than a minute": {
+			document{words: []transcript.Piece{piece("", 0, 60, .5), piece("", 60, 120.5, .7), piece("", 121, 122, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Words, s.Overlaps = .6, 3, 0
+				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 61, 122, 2/122.
+				s.WordConfidence = transcript.Distribution{Count: 2, Sum: 1.2, Min: .5, Max: .7, P50: .5, P90: .7, P99: .7}
+				s.WordDuration = transcript.Distribution{Count: 2, Sum: 61, Min: 1, Max: 60, P50: 1, P90: 60, P99: 60}
+				s.WordGap = transcript.Distribution{Count: 1, Sum: 61, Min: 61, Max: 61, P50: 61, P90: 61, P99: 61}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.ImplausibleTime: 1})
+			}),
+		},
+		"a short call in milliseconds, with one word that is plausible": {
+			document{words: []transcript.Piece{piece("a", 0, 40, nan), piece("a", 100, 500, nan), piece("a", 600, 900, .5)}},
+			with(func(s *transcript.Statistics) {
+				s.Confidence, s.Speakers, s.Words, s.Overlaps = .5, 1, 3, 0
+				s.WordConfidence = transcript.Distribution{Count: 1, Sum: .5, Min: .5, Max: .5, P50: .5, P90: .5, P99: .5}
+				s.BySpeaker = []transcript.Speaker{{Words: 3, ConfidenceMean: .5}}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.ImplausibleTime: 3})
+			}),
+		},
+		"a transcript of more than a day": {
+			document{words: []transcript.Piece{piece("", 0, 1, nan), piece("", 1, 2, nan), piece("", 86400, 86400.5, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Words, s.Overlaps = 3, 0
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.ImplausibleTime: 3})
+			}),
+		},
+		"a transcript of a day": {
+			document{segments: []transcript.Piece{piece("", 0, 86400, nan)}},
+			with(func(s *transcript.Statistics) { s.SpeechSeconds, s.DurationSeconds = 86400, 86400 }),
+		},
+		"segments in milliseconds": {
+			document{
+				segments: []transcript.Piece{piece("a", 0, 50000, nan), piece("a", 60000, 100000, nan)},
+				pauses:   []transcript.Piece{piece("", 50000, 60000, nan)},
+			},
+			with(func(s *transcript.Statistics) {
+				s.Speakers = 1
+				s.BySpeaker = []transcript.Speaker{{ConfidenceMean: nan}}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.ImplausibleTime: 2})
+			}),
+		},
+		"a pause after more than a day": {
+			document{
+				segments: []transcript.Piece{piece("", 0, 50000, nan)},
+				pauses:   []transcript.Piece{piece("", 50000, 90000, nan)},
+			},
+			with(func(s *transcript.Statistics) {
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.ImplausibleTime: 2})
+			}),
+		},
 		"own confidence out of range": {
 			document{confidence: number(97), segments: []transcript.Piece{piece("", 0, 1, .25), piece("", 1, 2, .75)}},
 			with(func(s *transcript.Statistics) {
@@ -284,6 +360,38 @@ func TestStatistics(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A list that is given twice counts once.
+func TestRepeatedLists(t *testing.T) {
+	var a transcript.Accumulator
+	for range 2 {
+		a.WordList()
+		a.Word(piece("a", 0, 1, .5))
+		a.SegmentList()
+		a.Segment(piece("b", 0, 1, .5))
+	}
+	if r := a.Result(); r.Words != 1 || r.SpeechSeconds != 1 || r.Speakers != 1 {
+		t.Errorf("%+v", r.Statistics)
+	}
+}
+
+// What no transcript of a day has is not held.
+func TestLimits(t *testing.T) {
+	var a transcript.Accumulator
+	a.WordList()
+	for i := range 1 << 20 {
+		a.Word(transcript.Piece{Start: 0, End: 1, Confidence: .5, Speaker: fmt.Appendf(nil, "speaker %d", i)})
+	}
+	a.Word(piece(strings.Repeat("x", 1e6), 0, 1, .5))
+	if n := a.Pieces(); n > 1<<19 {
+		t.Errorf("%d pieces are held", n)
+	}
+	r := a.Result()
+	if r.Words != 1<<20+1 || r.Speakers > 5000 || !math.IsNaN(r.SpeechSeconds) || r.WordConfidence.Count > 1<<19 ||
+		r.Anomalies[transcript.ImplausibleTime] != 1<<20+1 {
+		t.Errorf("%+v", r.Statistics)
 	}
 }
 

@@ -60,7 +60,7 @@ const (
 	confidenceSteps   = 100
 	unknownConfidence = confidenceSteps + 1
 	maxPackedTiming   = 2*binary.MaxVarintLen32 + 2 // bytes
-	maxUnits          = maxSeconds / resolution
+	maxUnits          = 1e7 / resolution            // older versions took times up to 115 days
 )
 
 // PackTimings packs timings, which are in order of start, into about five bytes each. Index and Gap are not kept.
