@@ -2,6 +2,7 @@
 package jobstatus
 
 import (
+	"cmp"
 	"compress/flate"
 	"compress/gzip"
 	"context"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/laxjson"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -56,11 +58,13 @@ func (c *Client) Close() { (&http.Client{Transport: c.config.Transport}).CloseId
 // An Answer is the result of one request.
 type Answer struct {
 	Outcome    Outcome
-	State      State              // with outcome OK
+	State      State              // with outcome OK; and if Unreadable, as far as it could be read
+	Word       string             // of state Unknown, if it looks like a state word
 	ErrorCode  string             // of a failed job, with state Failed; or of a refusal
 	Result     *transcript.Result // with state Completed; nil if there is nothing to measure
 	HTTPStatus int                // of a refusal; else 0
 	RetryAfter time.Duration      // the wait that the API asks for, at most a day; 0: none
+	Unreadable bool               // with outcome Malformed or TooLarge: it is a status of this job
 	Err        error              // the reason for another outcome than OK, without key, query and content
 }
 
@@ -120,7 +124,7 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 	_, _ = io.CopyN(io.Discard, content, maxRefusalSize)
 
 	retryAfter := retryAfter(resp.Header)
-	var readErr *readError
+	var readErr *laxjson.ReadError
 	refused := func(code string) Answer {
 		err := fmt.Errorf("the API answered HTTP %d", resp.StatusCode)
 		if isStatus {
@@ -132,30 +136,51 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 		}
 	}
 	switch {
-	case !b.hasStatus && b.errorCode == "queued": // with any HTTP status; the API knows the job
+	case err == nil && !b.hasStatus && b.errorCode == "queued": // with any HTTP status; the API knows the job
 		return Answer{Outcome: OK, State: Running, RetryAfter: max(retryAfter, queuedDelay)}
 	case !isStatus:
 		return refused(b.errorCode)
 	case errors.As(err, &readErr):
-		return failure(readErr)
+		return b.unreadable(failure(readErr), requestID)
 	case err == io.EOF && resp.StatusCode == http.StatusAccepted: // empty
 		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
 	case err != nil:
-		return Answer{Outcome: Malformed, Err: malformed(err)}
+		return b.unreadable(Answer{Outcome: Malformed, Err: malformed(err)}, requestID)
 	case !b.hasStatus && b.errorCode != "":
 		return refused(b.errorCode)
 	case !b.hasStatus && resp.StatusCode == http.StatusAccepted:
 		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
 	case !b.hasStatus:
-		return Answer{Outcome: Malformed, Err: malformed(errShape)}
-	case b.requestID != "" && b.requestID != requestID:
+		return b.unreadable(Answer{Outcome: Malformed, Err: malformed(atByte(errNoStatus, b.size))}, requestID)
+	case !b.isOf(requestID):
 		return Answer{Outcome: Malformed, Err: errors.New("the API answered about another request ID")}
 	}
-	answer := Answer{Outcome: OK, State: b.state, Result: b.result, RetryAfter: retryAfter}
+	answer := Answer{Outcome: OK, State: b.state, Word: b.word, Result: b.result, RetryAfter: retryAfter}
 	if b.state == Failed {
 		answer.ErrorCode = b.errorCode
 	}
 	return answer
+}
+
+// isOf reports whether a body can be about a job: it names its request ID, perhaps in another case, or none. An ID that
+// was asked for is safe to recognize; one that arrives in a webhook could be another job's.
+func (b *body) isOf(requestID string) bool {
+	return b.requestID == "" || strings.EqualFold(b.requestID, requestID)
+}
+
+// unreadable returns the answer for a body that cannot be read to its end, with the state if that was read.
+func (b *body) unreadable(a Answer, requestID string) Answer {
+	if a.Outcome != Malformed && a.Outcome != TooLarge || !b.isStatus || !b.isOf(requestID) {
+		return a
+	}
+	a.Unreadable, a.State = true, b.state
+	if b.errorCode != "" && b.state == Completed {
+		a.State = Failed
+	}
+	if a.State == Failed {
+		a.ErrorCode = cmp.Or(b.errorCode, UnknownErrorCode)
+	}
+	return a
 }
 
 // failure returns the Answer for a request that got no complete response.

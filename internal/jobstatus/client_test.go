@@ -141,6 +141,10 @@ func TestOutcomes(t *testing.T) {
 		return jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Failed, ErrorCode: code}
 	}
 	refused := func(o jobstatus.Outcome) jobstatus.Answer { return jobstatus.Answer{Outcome: o} }
+	unreadable := func(state jobstatus.State) jobstatus.Answer {
+		return jobstatus.Answer{Outcome: jobstatus.Malformed, Unreadable: true, State: state}
+	}
+	tooLarge := jobstatus.Answer{Outcome: jobstatus.TooLarge, Unreadable: true, State: jobstatus.Running}
 	tests := []struct {
 		status int
 		body   string
@@ -156,7 +160,7 @@ func TestOutcomes(t *testing.T) {
 		},
 		{200, `{"status": "Completed", "fault": {}}`, failed("unknown")},
 		{200, `{"status": "Completed"}`, jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Completed}},
-		{200, `{"status": "Strange"}`, jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Unknown}},
+		{200, `{"status": "Strange"}`, jobstatus.Answer{Outcome: jobstatus.OK, Word: "Strange"}},
 		{200, `{"status": "Running", "fault": {"error_code": "x"}}`, running},
 
 		// Too early.
@@ -210,16 +214,35 @@ func TestOutcomes(t *testing.T) {
 		{200, html, refused(jobstatus.Malformed)},
 		{200, `{}`, refused(jobstatus.Malformed)},
 		{200, `[]`, refused(jobstatus.Malformed)},
-		{200, `{"status": "Completed"`, refused(jobstatus.Malformed)},
-		{200, `{"status": null}`, refused(jobstatus.Malformed)},
+
+		// About the job, and unreadable.
+		{200, `{"status": "Completed"`, unreadable(jobstatus.Completed)},
+		{200, `{"status": "Completed", "response": {"response": {"words": [{"start": <`, unreadable(jobstatus.Completed)},
+		{200, `{"status": "Running", "response"`, unreadable(jobstatus.Running)},
+		{200, `{"status": "Odd"`, unreadable(jobstatus.Unknown)},
+		{200, `{"response": {"request_id": "job 1/ü", "response": {"words": [`, unreadable(jobstatus.Unknown)},
+		{200, `{"status": null}`, unreadable(jobstatus.Unknown)},
+		{200, `{"status": 5}`, unreadable(jobstatus.Unknown)},
+		{200, `{"status": "Completed", "status": "Failed"}`, unreadable(jobstatus.Unknown)},
+		{200, `{"response": {"request_id": "job 1/ü", "response": {"words": []}}}`, unreadable(jobstatus.Unknown)},
+		{200, `{"status": "Failed", "response": {"response": {"fault": {"error_code": "x.y"}`, jobstatus.Answer{
+			Outcome: jobstatus.Malformed, Unreadable: true, State: jobstatus.Failed, ErrorCode: "x.y",
+		}},
+		{200, `{"status": "Completed", "response": {"response": {"fault": {}, `, jobstatus.Answer{
+			Outcome: jobstatus.Malformed, Unreadable: true, State: jobstatus.Failed, ErrorCode: "unknown",
+		}},
+		{200, `{"response": {"request_id": "job 2"}, "status": "Completed", "x": `, refused(jobstatus.Malformed)},
+
+		// The request ID in another spelling.
+		{200, `{"status": "Running", "response": {"request_id": " JOB 1/Ü\n"}}`, running},
 		{200, `{"status": "Completed", "response": {"request_id": "job 2"}}`, refused(jobstatus.Malformed)},
 		{200, `{"response": {"request_id": "job 2"}, "status": "Running"}`, refused(jobstatus.Malformed)},
 
 		// Too large, by as little as one byte.
-		{200, `{"status": "Running", "x": "` + strings.Repeat("x", limit) + `"}`, refused(jobstatus.TooLarge)},
-		{200, `{"status": "Running"}` + strings.Repeat(" ", limit), refused(jobstatus.TooLarge)},
+		{200, `{"status": "Running", "x": "` + strings.Repeat("x", limit) + `"}`, tooLarge},
+		{200, `{"status": "Running"}` + strings.Repeat(" ", limit), tooLarge},
 		{200, `{"status": "Running"}` + strings.Repeat(" ", limit-21), running},
-		{200, `{"status": "Running"}` + strings.Repeat(" ", limit-20), refused(jobstatus.TooLarge)},
+		{200, `{"status": "Running"}` + strings.Repeat(" ", limit-20), tooLarge},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%d %.60s", test.status, test.body), func(t *testing.T) {
@@ -235,7 +258,7 @@ func TestOutcomes(t *testing.T) {
 // withoutRefusal leaves out what TestWhatARefusalSays checks.
 func withoutRefusal(a jobstatus.Answer) jobstatus.Answer {
 	a.Err = nil
-	if a.Outcome != jobstatus.OK {
+	if a.HTTPStatus != 0 {
 		a.ErrorCode, a.HTTPStatus = "", 0
 	}
 	return a
@@ -255,7 +278,8 @@ func TestWhatARefusalSays(t *testing.T) {
 	}{
 		{200, fault("x"), "the API answered HTTP 200 with a fault in place of a status", "x"},
 		{202, fault("x"), "the API answered HTTP 202 with a fault in place of a status", "x"},
-		{200, `{}`, "malformed: not a status", ""},
+		{200, `{}`, "malformed: not a status, at byte 2", ""},
+		{200, `{"status": "Completed", "response": {"response": {"confidence": <`, "malformed: invalid JSON at byte 64", ""},
 		{401, fault("oauth.v2.InvalidApiKey"), "the API answered HTTP 401", "oauth.v2.InvalidApiKey"},
 		{429, fault("a sentence that tells of a call"), "the API answered HTTP 429", jobstatus.OtherErrorCode},
 		{429, fault("x." + key), "the API answered HTTP 429", jobstatus.OtherErrorCode},
@@ -284,7 +308,7 @@ func TestPayloadsAsAnswers(t *testing.T) {
 	for name, body := range bodies() {
 		t.Run(name, func(t *testing.T) {
 			got := serve(t, say(200, string(payload(t, name)))).Status(t.Context(), key, body.RequestID)
-			want := jobstatus.Answer{Outcome: outcomes[name]}
+			want := jobstatus.Answer{Outcome: outcomes[name], Unreadable: name == "webhook_asr.json"}
 			if want.Outcome == jobstatus.OK {
 				want.State, want.ErrorCode, want.Result = body.State, body.FaultCode, body.Result
 			}

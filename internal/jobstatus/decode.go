@@ -1,16 +1,17 @@
 package jobstatus
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/laxjson"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -41,13 +42,16 @@ func stateOf(word string) State {
 	return Unknown
 }
 
-// A body is the content of a status response, or of a fault in its place.
+// A body is the content of a status response, or of a fault in its place. With an error it has what was read before it.
 type body struct {
 	hasStatus bool
 	state     State
+	word      string // the state word if nobody knows it, and it looks like one
 	requestID string
 	errorCode string             // of a fault; empty: there is none
 	result    *transcript.Result // only with state Completed
+	isStatus  bool               // the document is meant as a status, whether it could be read or not
+	size      int64              // bytes that were read
 }
 
 // Error codes for a fault without a code, and for a code that cannot be a label.
@@ -73,83 +77,62 @@ func errorCode(code string) string {
 	return code
 }
 
-// A decoder reads bodies as a stream of tokens. It never holds a document, and skips the
-// text of transcripts.
+// A decoder reads bodies as a stream, and skips the text of transcripts. It holds 32 KiB of the document, and the times,
+// confidences and speakers that an accumulator holds at most.
 type decoder struct {
-	json    *jsontext.Decoder
+	laxjson.Scanner
 	acc     transcript.Accumulator
 	speaker []byte // of the current word or segment
-	tag     []byte // of the current segment
+	large   bool   // it has the turn of large results
 }
 
-var decoders = sync.Pool{New: func() any { return &decoder{json: new(jsontext.Decoder)} }}
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
-// maxToken is the maximum size of a string or number in bytes. The JSON decoder buffers
-// even those that it skips. The transcript of 24 hours of speech is shorter.
-const maxToken = 8 << 20
+// Memory is bounded: of results with more than largeResult words or segments, which is some hours of speech, one is
+// decoded at a time. Others take their turn.
+const largeResult = 1 << 15
 
-// A tokenLimit is a reader that fails when the decoder buffers more than maxToken bytes.
-type tokenLimit struct {
-	r       io.Reader
-	decoder *jsontext.Decoder
-	n       int64 // bytes read
-	large   bool  // a token has made the buffer of the decoder grow
-}
+var largeTurn = make(chan struct{}, 1)
 
-func (l *tokenLimit) Read(p []byte) (int, error) {
-	held := l.n - l.decoder.InputOffset()
-	l.large = l.large || held > 1<<20
-	if held > maxToken {
-		return 0, fmt.Errorf("a string or number is longer than %d bytes", maxToken)
-	}
-	n, err := l.r.Read(p[:min(int64(len(p)), maxToken-held+1)])
-	l.n += int64(n)
-	if err != nil && err != io.EOF {
-		err = &readError{err}
-	}
-	return n, err
-}
+// These mean that a document is JSON and not what it should be.
+var (
+	errNoStatus  = errors.New("not a status")
+	errNoWebhook = errors.New("not a webhook")
+	errNoObject  = errors.New("not a JSON object")
+)
 
-// A readError is an error of the reader. Without it, the decoder's error does not tell a
-// broken connection from a malformed document.
-type readError struct{ error }
-
-func (e *readError) Unwrap() error { return e.error }
-
-// errShape means that a document is valid JSON but not a status.
-var errShape = errors.New("not a status")
-
-// decodeStatus decodes a status body. All of it must be valid JSON (RFC 8259, UTF-8, no
-// repeated name in an object). Names may come in any order; unknown ones are skipped.
+// decodeStatus decodes a status body. Names may come in any order; unknown ones are skipped. What is read must be JSON,
+// but for what laxjson tolerates. Of a name that is repeated, the last value counts; what decides something, the state
+// and the request ID, must not be repeated with another value.
 func decodeStatus(r io.Reader, timings bool) (body, error) {
 	return decode(r, timings, func(d *decoder, b *body) error {
-		return d.object(func(name string) error {
-			switch name {
+		return d.object(func(name []byte) error {
+			switch string(name) {
 			case "status":
+				b.isStatus = true
 				return d.status(b)
 			case "response":
+				b.isStatus = true
 				return d.response(b)
 			case "fault":
 				return d.fault(b)
 			}
-			return d.json.SkipValue()
+			return d.Skip()
 		})
 	})
 }
 
-// decodeWebhook decodes the body of a webhook as strictly: a request ID and beside it a
-// result as in a status body. The webhook of is_depressed has the field `depressed` in
-// place of `response`. The status body of an ended job, which has its ID in `response`, is
-// accepted too.
+// decodeWebhook decodes the body of a webhook in the same way: a request ID and beside it a result as in a status body.
+// The webhook of is_depressed has the field `depressed` in place of `response`. The status body of an ended job, which
+// has its ID in `response`, is accepted too.
 func decodeWebhook(r io.Reader, timings bool) (body, error) {
 	return decode(r, timings, func(d *decoder, b *body) error {
-		var within string // the ID in the response
-		ended, endedWithin, word := false, false, Unknown
-		response := func(name string) (err error) {
-			switch name {
+		var within body // its ID and end are those in the response
+		ended, endedWithin := false, false
+		response := func(name []byte) error {
+			switch string(name) {
 			case "request_id":
-				within, err = d.text()
-				return err
+				return d.requestID(&within)
 			case "response":
 				endedWithin = true
 				return d.result(b)
@@ -158,18 +141,18 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 			}
 			return d.resultMember(name, b)
 		}
-		err := d.object(func(name string) (err error) {
-			switch name {
+		err := d.object(func(name []byte) error {
+			switch string(name) {
 			case "request_id":
-				b.requestID, err = d.text()
-				return err
+				return d.requestID(b)
 			case "status":
-				text, err := d.text()
-				word = stateOf(text)
-				return err
+				if d.is('"') {
+					return d.status(b)
+				}
 			case "response":
 				ended = true
-				if d.json.PeekKind() == '{' {
+				if c, err := d.Peek(); err != nil || c == '{' {
+					d.acc.Reset()
 					return d.object(response)
 				}
 			case "depressed":
@@ -178,22 +161,23 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 				ended = true
 				return d.fault(b)
 			}
-			return d.json.SkipValue()
+			return d.Skip()
 		})
+		if err != nil {
+			return err
+		}
 		if b.requestID == "" {
-			b.requestID, ended = within, endedWithin || word != Unknown
+			b.requestID, ended = within.requestID, endedWithin || b.state != Unknown
 		}
-		b.state = Completed
 		switch {
-		case err == errShape, err == nil && (!ended || b.requestID == ""):
-			err = errors.New("not a webhook")
-		case err != nil:
-		case word == Running:
-			err = errors.New("the job has not ended")
-		case word == Failed:
-			b.state = Failed
+		case !ended || b.requestID == "":
+			return errNoWebhook
+		case b.state == Running:
+			return errors.New("the job has not ended")
+		case b.state == Unknown:
+			b.state = Completed
 		}
-		return err
+		return nil
 	})
 }
 
@@ -201,23 +185,24 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 // what a fault in it means for the state.
 func decode(r io.Reader, timings bool, read func(*decoder, *body) error) (body, error) {
 	d := decoders.Get().(*decoder)
-	limited := &tokenLimit{r: r, decoder: d.json}
-	defer func() {
-		if !limited.large {
-			decoders.Put(d)
-		}
-	}()
-	d.json.Reset(limited)
+	defer d.release()
+	d.Reset(r)
 	d.acc.Reset()
 	d.acc.KeepTimings = timings
 	var b body
+	switch c, err := d.Peek(); {
+	case err != nil:
+		return b, err
+	case c != '{':
+		return b, errNoObject
+	}
 	err := read(d, &b)
 	if err == nil {
-		err = d.end()
+		err = d.End()
 	}
-	d.json.Reset(http.NoBody) // the pool must not keep the document alive
+	b.size = d.Offset()
 	if err != nil {
-		return body{}, err
+		return b, d.at(err)
 	}
 	switch {
 	case b.state == Completed && b.errorCode != "":
@@ -230,36 +215,41 @@ func decode(r io.Reader, timings bool, read func(*decoder, *body) error) (body, 
 	return b, nil
 }
 
-// end checks that nothing follows the document.
-func (d *decoder) end() error {
-	switch _, err := d.json.ReadToken(); err {
-	case io.EOF:
-		return nil
-	case nil:
-		return errors.New("trailing data after the document")
-	default:
+// at adds the place in the document to an error that does not name it.
+func (d *decoder) at(err error) error {
+	_, syntax := errors.AsType[*laxjson.SyntaxError](err)
+	_, read := errors.AsType[*laxjson.ReadError](err)
+	if syntax || read {
 		return err
 	}
+	return atByte(err, d.Offset())
+}
+
+func atByte(err error, offset int64) error { return fmt.Errorf("%w, at byte %d", err, offset) }
+
+// release gives the decoder back, without the document. One that has grown is left to the garbage collector.
+func (d *decoder) release() {
+	if d.large {
+		d.large = false
+		<-largeTurn
+		return
+	}
+	d.Reset(http.NoBody)
+	decoders.Put(d)
 }
 
 // object reads an object and calls member for each name. member must read the value; the
 // name is valid until it does.
-func (d *decoder) object(member func(name string) error) error {
-	switch tok, err := d.json.ReadToken(); {
-	case err != nil:
+func (d *decoder) object(member func(name []byte) error) error {
+	if err := d.BeginObject(); err != nil {
 		return err
-	case tok.Kind() != '{':
-		return errShape
 	}
 	for {
-		tok, err := d.json.ReadToken()
-		if err != nil {
+		name, ok, err := d.NextName()
+		if !ok {
 			return err
 		}
-		if tok.Kind() == '}' {
-			return nil
-		}
-		if err := member(tok.String()); err != nil {
+		if err := member(name); err != nil {
 			return err
 		}
 	}
@@ -267,78 +257,126 @@ func (d *decoder) object(member func(name string) error) error {
 
 // array reads an array and calls element for each of its elements.
 func (d *decoder) array(element func() error) error {
-	if _, err := d.json.ReadToken(); err != nil {
+	if err := d.BeginArray(); err != nil {
 		return err
 	}
-	for d.json.PeekKind() != ']' {
+	for {
+		if ok, err := d.NextElement(); !ok {
+			return err
+		}
 		if err := element(); err != nil {
 			return err
 		}
+		if !d.large && d.acc.Pieces() > largeResult {
+			largeTurn <- struct{}{}
+			d.large = true
+		}
 	}
-	_, err := d.json.ReadToken()
-	return err
+}
+
+// is reports whether the next value begins with a byte.
+func (d *decoder) is(begin byte) bool {
+	c, err := d.Peek()
+	return err == nil && c == begin
 }
 
 func (d *decoder) status(b *body) error {
-	tok, err := d.json.ReadToken()
+	v, err := d.Value()
 	switch {
-	case err != nil || tok.Kind() == 'n':
+	case err != nil || v.IsNull():
 		return err
-	case tok.Kind() != '"':
-		return errShape
+	case v.Kind != laxjson.String:
+		return errNoStatus
 	}
-	b.hasStatus, b.state = true, stateOf(tok.String())
+	v.Text = bytes.TrimSpace(v.Text)
+	text := string(v.Text)
+	state := stateOf(text)
+	word := ""
+	switch {
+	case state != Unknown && !v.Sound():
+		return errNoStatus
+	case state == Unknown && wordPattern.MatchString(text):
+		word = text
+	}
+	if b.hasStatus && (state != b.state || word != b.word) {
+		b.hasStatus, b.state = false, Unknown
+		return errors.New("the status is given twice, with different words")
+	}
+	b.hasStatus, b.state, b.word = true, state, word
+	return nil
+}
+
+// wordPattern is what a state word looks like. Other text may be anything, and is not shown.
+var wordPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z _-]{0,30}[A-Za-z]$`)
+
+// requestID reads a request ID, which may be a number.
+func (d *decoder) requestID(b *body) error {
+	v, err := d.Value()
+	switch {
+	case err != nil:
+		return err
+	case v.Kind != laxjson.String && !v.IsNumber():
+		return nil
+	}
+	v.Text = bytes.TrimSpace(v.Text) // no request ID begins or ends with a space
+	switch {
+	case !v.Sound():
+		return errors.New("the request ID is not text")
+	case b.requestID != "" && b.requestID != string(v.Text):
+		return errors.New("the request ID is given twice, with different values")
+	}
+	b.requestID = string(v.Text)
 	return nil
 }
 
 // response reads the outer response: the request ID and the result of the API called.
 func (d *decoder) response(b *body) error {
-	if d.json.PeekKind() != '{' {
-		return d.json.SkipValue()
+	if !d.is('{') {
+		return d.Skip()
 	}
-	return d.object(func(name string) (err error) {
-		switch name {
+	return d.object(func(name []byte) error {
+		switch string(name) {
 		case "request_id":
-			b.requestID, err = d.text()
-			return err
+			return d.requestID(b)
 		case "response":
 			return d.result(b)
 		case "fault":
 			return d.fault(b)
 		}
-		return d.json.SkipValue()
+		return d.Skip()
 	})
 }
 
 // result reads the result of the API called: words or segments with their times, or a
 // fault. It skips anything else (texts, emotions, URLs, health data, arrays of numbers).
 func (d *decoder) result(b *body) error {
-	if d.json.PeekKind() != '{' {
-		return d.json.SkipValue()
+	if !d.is('{') {
+		return d.Skip()
 	}
-	return d.object(func(name string) error { return d.resultMember(name, b) })
+	d.acc.Reset() // what was read before is repeated
+	return d.object(func(name []byte) error { return d.resultMember(name, b) })
 }
 
-func (d *decoder) resultMember(name string, b *body) error {
-	switch name {
+func (d *decoder) resultMember(name []byte, b *body) error {
+	switch string(name) {
 	case "confidence":
 		return d.number(d.acc.Confidence)
 	case "num_speakers":
 		return d.number(d.acc.Speakers)
 	case "words":
-		if d.json.PeekKind() == '[' {
+		if d.is('[') {
 			d.acc.WordList()
 			return d.array(d.word)
 		}
 	case "segments":
-		if d.json.PeekKind() == '[' {
+		if d.is('[') {
 			d.acc.SegmentList()
 			return d.array(d.segment)
 		}
 	case "fault":
 		return d.fault(b)
 	}
-	return d.json.SkipValue()
+	return d.Skip()
 }
 
 func (d *decoder) word() error {
@@ -365,41 +403,37 @@ func (d *decoder) segment() error {
 // the innermost loop: it reads tokens without closures.
 func (d *decoder) piece() (p transcript.Piece, notSpeech bool, err error) {
 	p = transcript.Piece{Start: math.NaN(), End: math.NaN(), Confidence: math.NaN()}
-	if d.json.PeekKind() != '{' {
-		return p, false, d.json.SkipValue()
+	if !d.is('{') {
+		return p, false, d.Skip()
 	}
-	if _, err := d.json.ReadToken(); err != nil {
+	if err := d.BeginObject(); err != nil {
 		return p, false, err
 	}
 	d.speaker = d.speaker[:0]
 	for {
-		tok, err := d.json.ReadToken()
-		if err != nil {
-			return p, false, err
-		}
-		if tok.Kind() == '}' {
+		name, ok, err := d.NextName()
+		if !ok {
 			p.Speaker = d.speaker
-			return p, notSpeech, nil
+			return p, notSpeech, err
 		}
-		var into *float64
-		switch tok.String() {
+		switch string(name) {
 		case "start":
-			into = &p.Start
+			p.Start, err = d.float()
 		case "end":
-			into = &p.End
+			p.End, err = d.float()
 		case "confidence":
-			into = &p.Confidence
+			p.Confidence, err = d.float()
 		case "speaker_id":
-			d.speaker, err = d.appendText(d.speaker)
+			var v laxjson.Value
+			if v, err = d.Value(); v.Kind == laxjson.String || v.IsNumber() {
+				d.speaker = append(d.speaker[:0], v.Text...)
+			}
 		case "tag": // `speech` or another sound
-			isText := d.json.PeekKind() == '"'
-			d.tag, err = d.appendText(d.tag[:0])
-			notSpeech = isText && string(d.tag) != "speech"
+			var v laxjson.Value
+			v, err = d.Value()
+			notSpeech = v.Kind == laxjson.String && string(v.Text) != "speech"
 		default:
-			err = d.json.SkipValue()
-		}
-		if into != nil {
-			*into, err = d.float()
+			err = d.Skip()
 		}
 		if err != nil {
 			return p, false, err
@@ -407,24 +441,17 @@ func (d *decoder) piece() (p transcript.Piece, notSpeech bool, err error) {
 	}
 }
 
-// float reads a number; any other value is NaN. A number out of range of float64 is an
-// error, because it would be wrong rather than unknown.
+// float reads a number. It is NaN if none is given.
 func (d *decoder) float() (float64, error) {
-	if d.json.PeekKind() != '0' {
-		return math.NaN(), d.json.SkipValue()
+	v, err := d.Value()
+	f, ok := v.Float()
+	if !ok {
+		f = transcript.NotANumber
 	}
-	tok, err := d.json.ReadToken()
-	if err != nil {
-		return 0, err
-	}
-	v, err := tok.Float()
-	if err != nil {
-		return 0, errors.New("a number is out of range")
-	}
-	return v + 0, nil // turns -0 into 0
+	return f, err
 }
 
-// number reads a number and passes it to set; it skips any other value.
+// number reads a number and passes it to set, unless none is given.
 func (d *decoder) number(set func(float64)) error {
 	v, err := d.float()
 	if err == nil && !math.IsNaN(v) {
@@ -433,66 +460,47 @@ func (d *decoder) number(set func(float64)) error {
 	return err
 }
 
-// appendText appends a string or a number as text; any other value is empty.
-func (d *decoder) appendText(dst []byte) ([]byte, error) {
-	switch d.json.PeekKind() {
-	case '"', '0':
-		tok, err := d.json.ReadToken()
-		if err != nil {
-			return dst, err
-		}
-		return append(dst, tok.String()...), nil
-	}
-	return dst, d.json.SkipValue()
-}
-
-func (d *decoder) text() (string, error) {
-	text, err := d.appendText(nil)
-	return string(text), err
-}
-
 // fault reads a fault in either spelling: the gateway's (`faultstring`,
 // `errorcode`) or the API's (`fault_string`, `error_code`). null is no fault.
 // Its text is dropped, because it may quote the request.
 func (d *decoder) fault(b *body) error {
-	switch d.json.PeekKind() {
-	case 'n':
-		return d.json.SkipValue()
-	case '{':
-	default:
-		b.errorCode = UnknownErrorCode
-		return d.json.SkipValue()
+	if !d.is('{') {
+		v, err := d.Value()
+		if !v.IsNull() {
+			b.errorCode = UnknownErrorCode
+		}
+		return err
 	}
-	var code string
-	err := d.object(func(name string) (err error) {
+	code := ""
+	readCode := func() error {
+		v, err := d.Value()
+		if v.Kind == laxjson.String || v.IsNumber() {
+			code = string(v.Text)
+		}
+		return err
+	}
+	err := d.object(func(name []byte) error {
 		switch {
 		case isCodeName(name):
-			code, err = d.text()
-			return err
-		case name == "detail" && d.json.PeekKind() == '{':
-			return d.object(func(name string) (err error) {
+			return readCode()
+		case string(name) == "detail" && d.is('{'):
+			return d.object(func(name []byte) error {
 				if isCodeName(name) {
-					code, err = d.text()
-					return err
+					return readCode()
 				}
-				return d.json.SkipValue()
+				return d.Skip()
 			})
 		}
-		return d.json.SkipValue()
+		return d.Skip()
 	})
 	b.errorCode = errorCode(code)
 	return err
 }
 
-func isCodeName(name string) bool { return name == "error_code" || name == "errorcode" }
+func isCodeName(name []byte) bool { return string(name) == "error_code" || string(name) == "errorcode" }
 
-// malformed returns an error that names the place of a mistake without quoting the
-// document, as errors of the JSON library do.
+// malformed returns the error for a document that cannot be read, which names the place and does not quote it.
 func malformed(err error) error {
-	var syntax *jsontext.SyntacticError
-	if errors.As(err, &syntax) {
-		return fmt.Errorf("malformed: invalid JSON at byte %d", syntax.ByteOffset)
-	}
 	if err == io.EOF {
 		return errors.New("malformed: empty")
 	}

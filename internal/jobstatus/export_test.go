@@ -11,6 +11,7 @@ type Body struct {
 	HasStatus bool
 	State     State
 	RequestID string
+	Word      string // of an unknown state
 	FaultCode string // empty: no fault
 	Result    *transcript.Result
 }
@@ -18,7 +19,7 @@ type Body struct {
 // DecodeStatus is decodeStatus.
 func DecodeStatus(r io.Reader) (Body, error) {
 	b, err := decodeStatus(r, false)
-	return Body{b.hasStatus, b.state, b.requestID, b.errorCode, b.result}, err
+	return Body{b.hasStatus, b.state, b.requestID, b.word, b.errorCode, b.result}, err
 }
 
 // MaxErrorCode is the maximum length of an error code.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/laxjson"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -16,13 +17,13 @@ type Webhook struct {
 	Result    *transcript.Result // of a completed job; nil if there is nothing to measure
 }
 
-// ReadWebhook decodes the body of a webhook as strictly as a status, with the timings of
+// ReadWebhook decodes the body of a webhook as tolerantly as a status, with the timings of
 // words if they are wanted. It returns an error of the reader as it is; other errors do not
 // quote the document.
 func ReadWebhook(r io.Reader, timings bool) (Webhook, error) {
 	b, err := decodeWebhook(r, timings)
-	if e, ok := errors.AsType[*readError](err); ok {
-		return Webhook{}, e.error
+	if e, ok := errors.AsType[*laxjson.ReadError](err); ok {
+		return Webhook{}, e.Err
 	}
 	if err != nil {
 		return Webhook{}, malformed(err)

@@ -35,6 +35,7 @@ func TestWebhooks(t *testing.T) {
 		string(payload(t, "webhook_depressed.json")):                                        completed("h1"),
 		`{"response": null, "request_id": "a"}`:                                             completed("a"),
 		`{"request_id": "a", "response": [{"emotion": "neutral", "start": 0, "end": 3}]}`:   completed("a"),
+		`{"request_id": "a", "status": 200, "response": {}}`:                                completed("a"),
 		`{"request_id": 7, "response": {}}`:                                                 completed("7"),
 		`{"request_id": "a", "response": {"words": [{"start": 0, "end": 1}], "fault": {}}}`: failed("unknown"),
 		`{"request_id": "a", "fault": {"detail": {"errorcode": "x.y"}}}`:                    failed("x.y"),
@@ -49,13 +50,15 @@ func TestWebhooks(t *testing.T) {
 func TestWhatIsNoWebhook(t *testing.T) {
 	for doc, want := range map[string]string{
 		``:                                     "malformed: empty",
-		`[]`:                                   "malformed: not a webhook",
-		`{"request_id": "a"}`:                  "malformed: not a webhook",
-		`{"response": {}}`:                     "malformed: not a webhook",
-		`{"request_id": null, "response": {}}`: "malformed: not a webhook",
-		`{"request_id": "a", "response": {"words": [}}`:     "malformed: invalid JSON at byte 43",
-		`{"request_id": "a", "response": {}} {}`:            "malformed: trailing data after the document",
-		`{"request_id": "a", "response": {}, "response":1}`: "malformed: invalid JSON at byte 36",
+		`[]`:                                   "malformed: not a JSON object",
+		`{"request_id": "a"}`:                  "malformed: not a webhook, at byte 19",
+		`{"response": {}}`:                     "malformed: not a webhook, at byte 16",
+		`{"request_id": null, "response": {}}`: "malformed: not a webhook, at byte 36",
+		`{"request_id": "a", "response": {"words": [}}`: "malformed: invalid JSON at byte 43",
+		`{"request_id": "a", "response": {}} {}`:        "malformed: trailing data after the document, at byte 36",
+		`{"request_id": "a", "request_id": "b", "response": {}}`: "malformed: " +
+			"the request ID is given twice, with different values, at byte 37",
+		`{"request_id": "a", "response": {}, "status": "Running"}`: "malformed: the job has not ended, at byte 56",
 	} {
 		got, err := jobstatus.ReadWebhook(strings.NewReader(doc), false)
 		if diff := cmp.Diff(jobstatus.Webhook{}, got, equal); diff != "" || err == nil || err.Error() != want {
