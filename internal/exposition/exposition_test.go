@@ -55,6 +55,7 @@ var contract = []struct {
 	{"jobs_evicted_total", "COUNTER", "reason", 2},
 	{"job_duration_seconds", "HISTOGRAM", "result", 3},
 	{"job_detection_window_seconds", "HISTOGRAM", "", 1},
+	{"unreadable_results_total", "COUNTER", "", 1},
 	{"transcript_confidence_ratio", "HISTOGRAM", "", 1},
 	{"word_confidence_ratio", "HISTOGRAM", "", 1},
 	{"word_duration_seconds", "HISTOGRAM", "", 1},

@@ -140,6 +140,7 @@ var allJobs = []*family{
 
 // transcripts are the metrics over the results of finished jobs.
 var transcripts = []*family{
+	total(jobs.UnreadableResults),
 	total(jobs.TranscriptConfidence),
 	total(jobs.WordConfidence),
 	total(jobs.WordDuration),

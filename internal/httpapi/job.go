@@ -20,6 +20,7 @@ type job struct {
 	SubmittedAt  moment            `json:"submitted_at,omitzero"`
 	LastObserved moment            `json:"last_observed,omitzero"`
 	FinishedAt   moment            `json:"finished_at,omitzero"`
+	LastPoll     *lastPoll         `json:"last_poll,omitzero"`
 	NextPoll     moment            `json:"next_poll,omitzero"`
 	NextPollWhy  string            `json:"next_poll_why,omitzero"`
 
@@ -29,6 +30,14 @@ type job struct {
 	AudioSeconds           float64  `json:"audio_seconds,omitzero"`
 
 	Statistics *transcript.Statistics `json:"statistics,omitzero"`
+}
+
+// lastPoll is the JSON of the last request about a job.
+type lastPoll struct {
+	At        moment `json:"at"`
+	Outcome   string `json:"outcome"`
+	StateWord string `json:"state_word,omitzero"` // one that is not known
+	Error     string `json:"error,omitzero"`
 }
 
 // jobOf returns a job's JSON, with its age at the time now.
@@ -50,6 +59,9 @@ func jobOf(account string, j *jobs.Job, next, now time.Time) job {
 		AgeSeconds:   age,
 		AudioSeconds: j.AudioSeconds,
 		Statistics:   j.Statistics,
+	}
+	if p := j.LastPoll; p != nil {
+		shown.LastPoll = &lastPoll{momentOf(p.At), p.Outcome.String(), p.StateWord, p.Detail}
 	}
 	if j.State.Ended() && j.Started() {
 		window := j.DetectionWindow.Seconds()

@@ -57,7 +57,8 @@ func statistics(fill func(*transcript.Accumulator)) string {
 }
 
 func TestShow(t *testing.T) {
-	const before = `"account":"a","source":"http","first_seen":"2000-01-01T00:00:00.000Z",`
+	const before = `"account":"a","source":"http","first_seen":"2000-01-01T00:00:00.000Z",
+		"last_poll":{"at":"?","outcome":"ok"},`
 	const ended = `"last_observed":"2000-01-01T00:00:20.000Z","finished_at":"2000-01-01T00:00:20.000Z",
 		"age_seconds":20,"duration_seconds":20,"detection_window_seconds":20,`
 	for name, test := range map[string]struct{ entry, answer, want string }{
@@ -104,6 +105,25 @@ func TestShow(t *testing.T) {
 				check(t, undecided(m.do("GET", "/api/v1/jobs/x", "")), 200, explained)
 				check(t, undecided(m.do("GET", "/api/v1/jobs", "")), 200, `{"jobs":[`+test.want+`]}`)
 			})
+		})
+	}
+}
+
+// The last request about a job is shown, with the state that nobody knows or the reason why it brought nothing.
+func TestShowLastPoll(t *testing.T) {
+	for answer, want := range map[string]string{
+		`{"status":"Failure","response":null}`:  `{"at":"?","outcome":"ok","state_word":"Failure"}`,
+		`{"status":"call 4711"}`:                `{"at":"?","outcome":"ok"}`,
+		`{"status":"Completed","response":{"a"`: `{"at":"?","outcome":"malformed","error":"malformed: invalid JSON at byte 37"}`,
+		`<html>`:                                `{"at":"?","outcome":"malformed","error":"malformed: not a JSON object"}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := watch(t, vendor{"x": answer}, "a")
+			m.do("POST", "/api/v1/jobs", `"x"`)
+			_ = m.Once(t.Context())
+			if page := undecided(m.do("GET", "/api/v1/jobs/x", "")).Body.String(); !strings.Contains(page, `"last_poll":`+want) {
+				t.Errorf("%s lacks %s: %s", answer, want, page)
+			}
 		})
 	}
 }

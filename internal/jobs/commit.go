@@ -232,9 +232,6 @@ func (j *Jobs) takeCounts() (counts increments, learnt []byte) {
 	return counts, learnt
 }
 
-// CountRequest counts a request to the API that brought no observation.
-func (j *Jobs) CountRequest(r Request) { j.countNow(r.addTo) }
-
 // CountWebhook counts a webhook that brought no observation.
 func (j *Jobs) CountWebhook(o WebhookOutcome) {
 	j.countNow(func(c increments) { c.add(WebhookRequests, 1, o.String()) })

@@ -3,6 +3,7 @@ package jobs
 import (
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -22,8 +23,10 @@ const (
 
 // What an observation can report beside a state.
 const (
-	Unchanged State = -1 // the API answered with a state word that is not known
-	Missing   State = -2 // the API does not know the request ID
+	Unchanged  State = -1 // the API answered with a state word that is not known
+	Missing    State = -2 // the API does not know the request ID
+	Unanswered State = -3 // a request brought nothing about the job
+	Unreadable State = -4 // the answer cannot be read
 )
 
 // States are the names of the states, as labels and tags show them.
@@ -38,6 +41,8 @@ func (s State) Ended() bool { return s >= Completed }
 const (
 	CodeNotFound  = "not_found"   // the API did not know it for longer than Options.NotFoundGrace
 	CodeMaxJobAge = "max_job_age" // it was unfinished for longer than Options.MaxJobAge
+	// CodeUnreadable: what the API answers about it stayed unreadable.
+	CodeUnreadable = "unreadable"
 )
 
 // A Job is what is known of one job. Published jobs are immutable.
@@ -61,9 +66,27 @@ type Job struct {
 	DetectionWindow time.Duration
 	// Statistics of the result; nil without a result.
 	Statistics *transcript.Statistics
+	// LastPoll is the last request about it; nil without one. Not stored.
+	LastPoll *Poll
 
 	sequence     uint64    // order of registration
 	missingSince time.Time // since when the API has not known it; zero: it does. Not stored
+	unreadable   *looks    // at an answer that stays unreadable. Not stored
+}
+
+// A Poll is a request to the API about a job.
+type Poll struct {
+	At           time.Time // of the response
+	Outcome      jobstatus.Outcome
+	UnknownState bool   // the response has a state word that is not known
+	StateWord    string // that word, if it looks like one
+	Detail       string // why the outcome is not ok; contains neither the key nor the response
+}
+
+// looks are polls that found an answer unreadable, without a readable one in between. They do not change once published.
+type looks struct {
+	n           int
+	first, last time.Time
 }
 
 // Start returns when the job began: SubmittedAt if that is known and before

@@ -51,18 +51,25 @@ type Observation struct {
 	RequestID string
 	At        time.Time
 	By        Observer
-	State     State              // Running, Completed, Failed, Unchanged or Missing
+	State     State              // Running, Completed, Failed, Unchanged, Missing, Unanswered or Unreadable
 	ErrorCode string             // with Failed
 	Result    *transcript.Result // with Completed; nil without anything to measure
 	Adopt     bool               // with an end: track the job if it is not registered
 	Request   *Request           // of a poll: is counted in the same commit
+	// Readable, of Unreadable, is the end that could be read: Completed or Failed; else Lost.
+	Readable State
+	// Sound, of Unreadable, is when the API last answered as it should, or At if the answer was certainly about the
+	// job. A look counts against the job if that is later than the look before: else the API may be at fault.
+	Sound time.Time
 }
 
 // A Request is one request to the API.
 type Request struct {
 	Outcome      jobstatus.Outcome
 	Duration     time.Duration
-	UnknownState bool // the response has a state word that is not known
+	UnknownState bool   // the response has a state word that is not known
+	StateWord    string // that word, if it looks like one
+	Detail       string // why the outcome is not ok; contains neither the key nor the response
 }
 
 func (r *Request) addTo(c increments) {
@@ -80,6 +87,7 @@ type Effect struct {
 	Adopted    bool          // it was not tracked before
 	Job        *Job          // after the observation; nil: it is not tracked
 	MissingFor time.Duration // of Missing: for how long without interruption
+	Unreadable bool          // it ended because what the API answers about it stayed unreadable
 }
 
 // Webhook returns the outcome of the webhook that brought the observation.
@@ -131,6 +139,7 @@ func (t *transaction) observe(o Observation) Effect {
 	if e.Changed {
 		t.changed(after, o)
 	}
+	e.Unreadable = e.Changed && o.State == Unreadable
 	if o.State == Missing && !after.missingSince.IsZero() {
 		e.MissingFor = o.At.Sub(after.missingSince)
 	}
@@ -140,7 +149,12 @@ func (t *transaction) observe(o Observation) Effect {
 // advance applies an observation to a job that can still change, and returns its next version.
 func (t *transaction) advance(before *Job, o Observation) *Job {
 	next := *before
-	if o.State == Missing {
+	if r := o.Request; r != nil {
+		next.LastPoll = &Poll{o.At, r.Outcome, r.UnknownState, r.StateWord, r.Detail}
+	}
+	switch o.State {
+	case Missing:
+		next.unreadable = nil
 		if next.missingSince.IsZero() {
 			next.missingSince = o.At
 		}
@@ -149,8 +163,17 @@ func (t *transaction) advance(before *Job, o Observation) *Job {
 		}
 		t.put(&next, false)
 		return &next
+	case Unreadable:
+		if next.unreadable = next.unreadable.add(o); next.unreadable.suffice() {
+			t.counts.add(UnreadableResults, 1)
+			return t.endUnreadable(before, &next, o)
+		}
+		fallthrough
+	case Unanswered:
+		t.put(&next, false)
+		return &next
 	}
-	next.LastObserved, next.missingSince = o.At, time.Time{}
+	next.LastObserved, next.missingSince, next.unreadable = o.At, time.Time{}, nil
 	if o.State.Ended() {
 		return t.end(before, &next, o)
 	}
@@ -160,6 +183,36 @@ func (t *transaction) advance(before *Job, o Observation) *Job {
 	t.put(&next, next.State != before.State)
 	t.emit(StillRunning, &next, o.At, o.By)
 	return &next
+}
+
+// An answer that stays unreadable at so many looks over so long a time ends its job.
+const (
+	unreadableLooks = 3
+	unreadableFor   = 10 * time.Minute
+)
+
+// add returns the looks with one more, if it counts. It changes nothing.
+func (l *looks) add(o Observation) *looks {
+	switch {
+	case l == nil:
+		return &looks{1, o.At, o.At}
+	case !o.Sound.After(l.last):
+		return l
+	}
+	return &looks{l.n + 1, l.first, o.At}
+}
+
+func (l *looks) suffice() bool { return l.n >= unreadableLooks && l.last.Sub(l.first) >= unreadableFor }
+
+// endUnreadable ends a job by what could be read.
+func (t *transaction) endUnreadable(before, next *Job, o Observation) *Job {
+	end := Observation{At: o.At, By: o.By, State: o.Readable, ErrorCode: o.ErrorCode}
+	if end.State == Lost {
+		end.ErrorCode = CodeUnreadable
+	} else {
+		next.LastObserved = o.At
+	}
+	return t.end(before, next, end)
 }
 
 // giveUp makes an unfinished job lost: nothing was observed.

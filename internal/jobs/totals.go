@@ -99,6 +99,8 @@ var (
 		"Time from the last poll that found a job unfinished until its end was observed, in seconds: "+
 			"the upper bound of the error of job_duration_seconds.", jobDurationBounds)
 
+	UnreadableResults = counter("unreadable_results_total",
+		"Number of jobs that ended without statistics because what the API answers about them stayed unreadable.")
 	TranscriptConfidence = histogramOf("transcript_confidence_ratio",
 		"Confidence of a result, from 0 to 1.", transcript.RatioBounds).withExemplars()
 	WordConfidence = histogramOf("word_confidence_ratio",

@@ -75,8 +75,14 @@ const queuedDelay = 3 * time.Minute
 func (c *Client) Status(ctx context.Context, key, requestID string) Answer {
 	answer := c.poll(ctx, key, requestID)
 	// A gateway may echo the key.
-	if key != "" && strings.Contains(strings.ToLower(answer.ErrorCode), strings.ToLower(key)) {
+	echoed := func(text string) bool {
+		return key != "" && strings.Contains(strings.ToLower(text), strings.ToLower(key))
+	}
+	if echoed(answer.ErrorCode) {
 		answer.ErrorCode = OtherErrorCode
+	}
+	if echoed(answer.Word) {
+		answer.Word = ""
 	}
 	return answer
 }

@@ -38,9 +38,13 @@ var consequences = [len(jobstatus.Outcomes)]consequence{
 	jobstatus.Timeout:     {pause: 10 * time.Second, maxPause: 15 * time.Minute},
 	jobstatus.Network:     {pause: 10 * time.Second, maxPause: 15 * time.Minute},
 	// A single bad result affects its job. Several in a row come from a gateway.
-	jobstatus.Malformed: {job: 10 * time.Minute, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
-	jobstatus.TooLarge:  {job: time.Hour, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
+	jobstatus.Malformed: {job: unreadableWait, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
+	jobstatus.TooLarge:  {job: unreadableWait, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
 }
+
+// unreadableWait is the minimum time before a job is polled again whose answer cannot be read: some unreadable answers,
+// over a few minutes, end the job.
+const unreadableWait = 5 * time.Minute
 
 // recoveryRequests is the number of requests that must succeed after a pause, one at a time, before several are
 // in flight again: if the API is still down, they would all fail and all count against the quota.
@@ -117,6 +121,9 @@ type verdict struct {
 func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Time) verdict {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if a.Unreadable { // a status, but for one job's result: it says nothing about the API
+		return verdict{wait: max(unreadableWait, min(a.RetryAfter, maxAsked))}
+	}
 	before, changed := b.last.Outcome, !b.polled || a.Outcome != b.last.Outcome
 	if changed {
 		b.inARow = 0

@@ -13,6 +13,7 @@ type step struct {
 	at         time.Duration // since the step before
 	outcome    jobstatus.Outcome
 	retryAfter time.Duration
+	unreadable bool          // only its result
 	quota      time.Duration // pause that the scheduler asks for
 
 	pause    time.Duration // polling is paused for that long after the response
@@ -79,11 +80,11 @@ func TestBreaker(t *testing.T) {
 			{at: time.Hour, outcome: malformed, retryAfter: 24 * time.Hour, wait: 15 * time.Minute, logs: "unusable"},
 		},
 		"unusable responses affect their jobs, until there are several in a row": {
-			{outcome: malformed, wait: 10 * time.Minute, together: true, logs: "unusable"},
-			{outcome: malformed, wait: 10 * time.Minute, together: true, logs: "unusable"},
-			{outcome: malformed, wait: 10 * time.Minute, together: true, logs: "unusable"},
-			{outcome: malformed, wait: 10 * time.Minute, pause: time.Minute, logs: "paused"},
-			{at: time.Minute, outcome: malformed, wait: 10 * time.Minute, pause: 2 * time.Minute},
+			{outcome: malformed, wait: 5 * time.Minute, together: true, logs: "unusable"},
+			{outcome: malformed, wait: 5 * time.Minute, together: true, logs: "unusable"},
+			{outcome: malformed, wait: 5 * time.Minute, together: true, logs: "unusable"},
+			{outcome: malformed, wait: 5 * time.Minute, pause: time.Minute, logs: "paused"},
+			{at: time.Minute, outcome: malformed, wait: 5 * time.Minute, pause: 2 * time.Minute},
 		},
 		"a success in between": {
 			{outcome: clientError, wait: 5 * time.Minute, together: true, logs: "unusable"},
@@ -93,7 +94,12 @@ func TestBreaker(t *testing.T) {
 			{outcome: clientError, wait: 5 * time.Minute, together: true, logs: "unusable"},
 		},
 		"a response that is too large": {
-			{outcome: jobstatus.TooLarge, wait: time.Hour, together: true, logs: "unusable"},
+			{outcome: jobstatus.TooLarge, wait: 5 * time.Minute, together: true, logs: "unusable"},
+		},
+		"what one job's result is says nothing about the API": {
+			down(0, 10*time.Second, "paused"),
+			{at: 10 * time.Second, outcome: malformed, unreadable: true, wait: 5 * time.Minute},
+			down(0, 20*time.Second, ""),
 		},
 		"the scheduler sets the pause after a refusal for quota": {
 			{outcome: jobstatus.RateLimited, quota: 15 * time.Second, pause: 15 * time.Second, logs: "paused"},
@@ -114,7 +120,7 @@ func TestBreaker(t *testing.T) {
 			b, now := new(breaker), time.Now()
 			for i, s := range steps {
 				now = now.Add(s.at)
-				answer := jobstatus.Answer{Outcome: s.outcome, RetryAfter: s.retryAfter}
+				answer := jobstatus.Answer{Outcome: s.outcome, RetryAfter: s.retryAfter, Unreadable: s.unreadable}
 				v := b.judge(answer, "key", now, now.Add(s.quota))
 				until, alone := b.allow(now, "key")
 				var pause time.Duration

@@ -37,7 +37,6 @@ type Client interface {
 type Results interface {
 	Reserve(at time.Time, requests int) error
 	Observe(jobs.Observation) (jobs.Effect, error)
-	CountRequest(jobs.Request)
 	Writable() error // nil: the last commit succeeded
 }
 
@@ -64,6 +63,7 @@ type Poller struct {
 	wake     chan struct{}
 	breaker  breaker  // has a lock of its own
 	logged   problems // has a lock of its own
+	unknown  words    // has a lock of its own
 
 	// Only Run and Round add to it, and they wait for it.
 	inFlight sync.WaitGroup
@@ -197,15 +197,19 @@ func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 		r.turn.Unanswered(now, 0) // canceled by us: it says nothing about the API
 		return true, false
 	}
-	counted := jobs.Request{
-		Outcome: answer.Outcome, Duration: max(now.Sub(begin), 0),
-		UnknownState: answer.Outcome == jobstatus.OK && answer.State == jobstatus.Unknown,
+	o := jobs.Observation{
+		RequestID: r.turn.RequestID, At: now, By: jobs.ByPoll, State: jobs.Unanswered,
+		Request: &jobs.Request{Outcome: answer.Outcome, Duration: max(now.Sub(begin), 0), Detail: detail(answer)},
 	}
-	if succeeded(answer.Outcome) {
-		p.observe(r, answer, counted, now)
+	switch answer.Outcome {
+	case jobstatus.OK, jobstatus.NotFound:
+		p.observe(r, answer, o)
 		return true, true
+	case jobstatus.Malformed, jobstatus.TooLarge:
+		p.observeUnreadable(r, answer, o)
+		return true, false
 	}
-	p.results.CountRequest(counted)
+	_, _ = p.results.Observe(o) // a failure of the store is logged by it, and nothing is lost
 	switch {
 	case !consequences[answer.Outcome].quota:
 		r.turn.Unanswered(now, p.judge(r, answer, now, time.Time{}))
@@ -217,21 +221,28 @@ func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 	return true, false
 }
 
+// detail returns why an answer is not as it should be.
+func detail(a jobstatus.Answer) string {
+	if a.Err == nil {
+		return ""
+	}
+	return a.Err.Error()
+}
+
 // observe hands on what a response says about its job, and ends the turn.
-func (p *Poller) observe(r *request, answer jobstatus.Answer, counted jobs.Request, now time.Time) {
-	wait := p.judge(r, answer, now, time.Time{})
-	id := r.turn.RequestID
-	switch {
-	case !counted.UnknownState:
-		p.logged.solved(id)
-	case p.logged.news(id, answer.Outcome):
-		p.log.Warn("API reported an unknown state; the job keeps its state", "request_id", id)
-	}
-	o := jobs.Observation{
-		RequestID: id, At: now, By: jobs.ByPoll, State: stateOf(answer), Result: answer.Result, Request: &counted,
-	}
+func (p *Poller) observe(r *request, answer jobstatus.Answer, o jobs.Observation) {
+	now, wait := o.At, p.judge(r, answer, o.At, time.Time{})
+	p.logged.solved(o.RequestID)
+	o.State, o.Result = stateOf(answer), answer.Result
 	if o.State == jobs.Failed {
 		o.ErrorCode = answer.ErrorCode
+	}
+	if o.State == jobs.Unchanged {
+		o.Request.UnknownState, o.Request.StateWord = true, answer.Word
+		if n, news := p.unknown.count(answer.Word); news {
+			p.log.Warn("API reported an unknown state; its jobs keep their state",
+				"state", answer.Word, "request_id", o.RequestID, "count", n)
+		}
 	}
 	effect, err := p.results.Observe(o)
 	switch {
@@ -242,6 +253,28 @@ func (p *Poller) observe(r *request, answer jobstatus.Answer, counted jobs.Reque
 	default:
 		r.turn.Answered(now, wait)
 	}
+}
+
+// observeUnreadable hands on that a response cannot be read, and ends the turn. If it stays so, that ends the job.
+func (p *Poller) observeUnreadable(r *request, answer jobstatus.Answer, o jobs.Observation) {
+	sound := p.breaker.state().LastSuccess
+	wait := p.judge(r, answer, o.At, time.Time{})
+	o.State, o.Readable, o.Sound = jobs.Unreadable, jobs.Lost, sound
+	if answer.Unreadable {
+		o.Sound = o.At
+		switch answer.State {
+		case jobstatus.Running:
+			o.State = jobs.Running
+		case jobstatus.Completed, jobstatus.Failed:
+			o.Readable, o.ErrorCode = states[answer.State], answer.ErrorCode
+		}
+	}
+	effect, err := p.results.Observe(o)
+	if err == nil && effect.Unreadable {
+		p.log.Warn("API response for job stayed unreadable; the job ended without a result", "request_id", o.RequestID,
+			"state", effect.Job.State.String(), "err", answer.Err)
+	}
+	r.turn.Unanswered(o.At, wait)
 }
 
 // states are what the states of the API mean for a job.
@@ -277,6 +310,34 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 			"err", a.Err, "pause", v.pause.String())
 	}
 	return v.wait
+}
+
+// words counts the state words that nobody knows.
+type words struct {
+	mu     sync.Mutex // guards counts
+	counts map[string]int
+}
+
+// maxWords bounds words. Further ones count as one.
+const maxWords = 100
+
+// count counts a word; an empty one is text that does not look like a word. It reports whether the number is news: the
+// first, the tenth, the hundredth and so on.
+func (w *words) count(word string) (n int, news bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.counts == nil {
+		w.counts = make(map[string]int)
+	}
+	if _, known := w.counts[word]; !known && len(w.counts) >= maxWords {
+		word = ""
+	}
+	w.counts[word]++
+	n = w.counts[word]
+	for power := 1; power < n; power *= 10 {
+		news = power*10 == n
+	}
+	return n, news || n == 1
 }
 
 // problems remembers which problems of single jobs were logged.

@@ -56,9 +56,13 @@ func (s *store) Observe(o jobs.Observation) (jobs.Effect, error) {
 	if s.fails != nil {
 		return jobs.Effect{}, s.fails
 	}
+	s.counted = append(s.counted, *o.Request)
+	if o.State == jobs.Unanswered {
+		s.log = append(s.log, "count")
+		return jobs.Effect{Known: true}, nil
+	}
 	s.log = append(s.log, "observe")
 	s.observations = append(s.observations, o)
-	s.counted = append(s.counted, *o.Request)
 	switch o.State {
 	case jobs.Completed, jobs.Failed:
 		s.schedule.Ended(o.RequestID, o.At, false)
@@ -66,13 +70,6 @@ func (s *store) Observe(o jobs.Observation) (jobs.Effect, error) {
 		s.schedule.StillRunning(o.RequestID, o.At)
 	}
 	return jobs.Effect{Known: true, MissingFor: s.missing}, nil
-}
-
-func (s *store) CountRequest(r jobs.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.log = append(s.log, "count")
-	s.counted = append(s.counted, r)
 }
 
 func (s *store) Writable() error {
@@ -252,7 +249,8 @@ func TestOutcomes(t *testing.T) {
 					t.Errorf("counted %+v", f.store.counted)
 				}
 				up := outcome == jobstatus.OK || outcome == jobstatus.NotFound
-				if len(f.store.observations) != map[bool]int{true: 1}[up] || f.State().Up != up {
+				observed := up || outcome == jobstatus.Malformed || outcome == jobstatus.TooLarge
+				if len(f.store.observations) != map[bool]int{true: 1}[observed] || f.State().Up != up {
 					t.Errorf("%d observations, up %v", len(f.store.observations), f.State().Up)
 				}
 			})
@@ -287,6 +285,93 @@ func TestStates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// However many results are unreadable in a row, the account is not paused and the API counts as it did before.
+func TestUnreadableResultsPauseNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := func(id string) jobstatus.Answer {
+			if id == "job-0" {
+				return jobstatus.Answer{State: jobstatus.Running}
+			}
+			return jobstatus.Answer{
+				Outcome: jobstatus.Malformed, Unreadable: true, State: jobstatus.Completed, Err: errors.New("at byte 7"),
+			}
+		}
+		f := newFixture(&api{answer: answer}, schedule.Limits{}, 0)
+		begin := time.Now()
+		if n, _ := f.Round(t.Context(), f.add(20)); n != 1 || time.Since(begin) > 0 {
+			t.Errorf("%d answers after %s", n, time.Since(begin))
+		}
+		if s := f.State(); !s.Up || s.Trouble != nil || f.logs.count("WARN") != 0 {
+			t.Errorf("%+v, logged %s", s, &f.logs.buf)
+		}
+		for _, o := range f.store.observations {
+			want := jobs.Request{Outcome: jobstatus.Malformed, Detail: "at byte 7"}
+			if o.RequestID == "job-0" {
+				continue
+			}
+			if o.State != jobs.Unreadable || o.Readable != jobs.Completed || o.Sound != o.At || *o.Request != want {
+				t.Errorf("observed %+v", o)
+			}
+		}
+	})
+}
+
+// What an unreadable answer says about its job.
+func TestUnreadableAnswers(t *testing.T) {
+	malformed := func(unreadable bool, state jobstatus.State, code string) jobstatus.Answer {
+		return jobstatus.Answer{Outcome: jobstatus.Malformed, Unreadable: unreadable, State: state, ErrorCode: code}
+	}
+	for _, tt := range []struct {
+		answer          jobstatus.Answer
+		state, readable jobs.State
+		code            string
+		about           bool
+	}{
+		{malformed(true, jobstatus.Running, ""), jobs.Running, jobs.Lost, "", true},
+		{malformed(true, jobstatus.Completed, ""), jobs.Unreadable, jobs.Completed, "", true},
+		{malformed(true, jobstatus.Failed, "x"), jobs.Unreadable, jobs.Failed, "x", true},
+		{malformed(true, jobstatus.Unknown, ""), jobs.Unreadable, jobs.Lost, "", true},
+		{malformed(false, jobstatus.Unknown, ""), jobs.Unreadable, jobs.Lost, "", false},
+		{jobstatus.Answer{Outcome: jobstatus.TooLarge, Unreadable: true}, jobs.Unreadable, jobs.Lost, "", true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(&api{answer: func(string) jobstatus.Answer { return tt.answer }}, schedule.Limits{}, 0)
+			f.Round(t.Context(), f.add(1))
+			o := f.store.observations[0]
+			if o.State != tt.state || o.Readable != tt.readable || o.ErrorCode != tt.code || o.Sound.Equal(o.At) != tt.about {
+				t.Errorf("%+v is observed as %+v", tt.answer, o)
+			}
+		})
+	}
+}
+
+// A word that nobody knows is logged when it comes first, tenth, hundredth …, with its count.
+func TestUnknownWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		word := "Archived"
+		f := newFixture(&api{answer: func(string) jobstatus.Answer { return jobstatus.Answer{Word: word} }}, schedule.Limits{}, 0)
+		ids := f.add(5)
+		for range 25 {
+			f.Round(t.Context(), ids)
+		}
+		for _, count := range []string{"1\n", "10\n", "100\n"} {
+			if n := f.logs.count(" count=" + count); n != 1 {
+				t.Errorf("%d lines with count %s", n, count)
+			}
+		}
+		if n := f.logs.count("state=Archived"); n != 3 {
+			t.Errorf("%d lines", n)
+		}
+		for i := range 1000 {
+			word = fmt.Sprint("word", i)
+			f.Round(t.Context(), ids[:1])
+		}
+		if n := f.logs.count("WARN"); n > 120 {
+			t.Errorf("%d lines about 1000 words", n)
+		}
+	})
 }
 
 // A problem of one job is logged once, and again if it comes back.

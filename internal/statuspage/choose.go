@@ -36,6 +36,7 @@ func choose(a *collector.Account, now time.Time) (failed, unfinished, completed 
 			sum.add(j, now)
 			shortlist(&failed, j, later)
 		case !j.State.Ended():
+			sum.addUnfinished(j)
 			shortlist(&unfinished, j, older)
 		default:
 			shortlist(&completed, j, later)
@@ -53,10 +54,19 @@ func shortlist(list *[]*jobs.Job, j *jobs.Job, before func(x, y *jobs.Job) bool)
 	}
 }
 
-// failures count the failed and lost jobs that are tracked.
+// failures count the failed and lost jobs that are tracked, and the unfinished ones with a state that is not known.
 type failures struct {
 	Failed, Lost recent
 	codes        map[string]int // failed jobs by error code
+	UnknownState int
+	StateWord    string // one of those states, if it looks like one
+}
+
+func (f *failures) addUnfinished(j *jobs.Job) {
+	if j.LastPoll != nil && j.LastPoll.UnknownState {
+		f.UnknownState++
+		f.StateWord = cmp.Or(f.StateWord, j.LastPoll.StateWord)
+	}
 }
 
 // recent counts jobs of the last hour, and has the time of the last one of all.

@@ -120,12 +120,23 @@ func (s *site) job(r *http.Request) (any, int) {
 		page.Alike, page.Alert = to.failed(j.ErrorCode), "DeepAffectsJobFailed"
 	case jobs.Lost:
 		page.Alert = "DeepAffectsJobLost"
+	case jobs.Pending, jobs.Running:
+		if j.LastPoll != nil && j.LastPoll.UnknownState {
+			page.Alert = "DeepAffectsUnknownState"
+		}
 	}
 	page.Conversation = draw(a.Timings(id))
 	if j.Statistics != nil {
 		page.setResult(j.Statistics)
 	}
 	return page, http.StatusOK
+}
+
+// lost are the reasons why jobs are given up, by error code.
+var lost = map[string]string{
+	jobs.CodeNotFound:   "the API does not know the request ID",
+	jobs.CodeMaxJobAge:  "it was unfinished for longer than max_job_age",
+	jobs.CodeUnreadable: "the API's response about it cannot be read",
 }
 
 // stepsOf returns what has happened to a job and what is to come.
@@ -147,8 +158,9 @@ func stepsOf(j *jobs.Job, next time.Time) (steps []step) {
 		add("Next poll", next, "coming")
 		return steps
 	}
-	if j.DetectionWindow > 0 {
-		add("Last seen unfinished", j.FinishedAt.Add(-j.DetectionWindow), "before-end")
+	// Without an answer before the end, the window begins with the job: the API never said that it was unfinished.
+	if seen := j.FinishedAt.Add(-j.DetectionWindow); j.DetectionWindow > 0 && seen.After(j.Start()) {
+		add("Last seen unfinished", seen, "before-end")
 	}
 	switch j.State {
 	case jobs.Completed:
@@ -156,7 +168,11 @@ func stepsOf(j *jobs.Job, next time.Time) (steps []step) {
 	case jobs.Failed:
 		add("Failure observed", j.FinishedAt, "bad")
 	case jobs.Lost:
-		add("Given up", j.FinishedAt, "bad")
+		what := "Given up"
+		if why := lost[j.ErrorCode]; why != "" {
+			what += ": " + why
+		}
+		add(what, j.FinishedAt, "bad")
 	}
 	return steps
 }

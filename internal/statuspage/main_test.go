@@ -52,7 +52,15 @@ func unlimited(account string) collector.Config {
 
 func watch(tb testing.TB, api http.RoundTripper, configs ...collector.Config) *collector.Collector {
 	tb.Helper()
-	c, err := collector.New(configs, collector.Options{Transport: api})
+	return watchIn(tb, "", api, configs...)
+}
+
+// watchIn opens a collector on the state in a directory. One that has polled once is closed: open another to poll again.
+func watchIn(
+	tb testing.TB, directory string, api http.RoundTripper, configs ...collector.Config,
+) *collector.Collector {
+	tb.Helper()
+	c, err := collector.New(configs, collector.Options{Transport: api, StateDirectory: directory})
 	if err != nil {
 		tb.Fatal(err)
 	}

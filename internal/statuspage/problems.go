@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
@@ -60,6 +61,13 @@ func problemsOf(s *collector.Snapshot, sources []sourceView, f failures) (proble
 			Text:  "The daily quota is used up, and " + count(s.Due, "job is due", "jobs are due"),
 			Until: s.Day.Resets, Alert: "DeepAffectsDayQuotaRunsOut",
 		})
+	}
+	if n := f.UnknownState; n > 0 {
+		text := "The API reports a state that this version does not know"
+		if f.StateWord != "" {
+			text += ", " + strconv.Quote(f.StateWord) + ","
+		}
+		add(problem{Text: text + " about " + count(n, "job", "jobs"), Alert: "DeepAffectsUnknownState"})
 	}
 	for _, v := range sources {
 		if v.Failing {

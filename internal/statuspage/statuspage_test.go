@@ -280,7 +280,11 @@ func TestProblems(t *testing.T) {
 		},
 		"a lost job": {
 			api: vendor{}, passes: 20 * time.Minute, alert: "DeepAffectsJobLost",
-			want: `1 job lost in the last hour \. Last: now`,
+			want: `1 job lost in the last hour \. Last: 44 s ago`,
+		},
+		"states that nobody knows": {
+			api: vendor{"x": `{"status":"Failure"}`}, alert: "DeepAffectsUnknownState",
+			want: `The API reports a state that this version does not know, "Failure", about 1 job`,
 		},
 		"a job that failed long ago": {api: vendor{"x": failed}, passes: 2 * time.Hour, want: `None\.`},
 	} {
@@ -292,10 +296,14 @@ func TestProblems(t *testing.T) {
 				}
 				m := watch(t, tt.api, c)
 				track(t, m, "a", jobs("x")...)
-				_ = m.Once(t.Context()) // polling may be impossible
-				if tt.passes > 0 {
+				if tt.alert == "DeepAffectsJobLost" {
+					m.Start()
 					<-time.After(tt.passes)
-					_ = m.Once(t.Context())
+					m.Stop(t.Context())
+				} else {
+					_ = m.Once(t.Context()) // polling may be impossible
+					<-time.After(tt.passes)
+					_ = m.Once(t.Context()) // looks at the quota again
 				}
 				page := get(m, "GET", "/").Body.String()
 				_, section, _ := strings.Cut(page, `<h2 id="problems">`)
@@ -427,7 +435,8 @@ func rows(page string) (failed, unfinished, completed []string) {
 func TestShowsTheJobsThatMatter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := vendor{}
-		c := watch(t, api, unlimited("a"))
+		directory := t.TempDir()
+		c := watchIn(t, directory, api, unlimited("a"))
 		runs, ends := numbered("runs", 25), numbered("ends", 50)
 		for _, id := range append(runs, ends...) {
 			api[id] = running
@@ -439,6 +448,7 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 			if err := c.Once(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			c = watchIn(t, directory, api, unlimited("a"))
 		}
 		// What was registered last ends first: the tables go by the end.
 		var wantFailed, wantCompleted []string
@@ -454,9 +464,9 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 		}
 		// One that the API does not know is lost after a while.
 		track(t, c, "a", jobs("unknown")...)
-		for range 17 {
-			once()
-		}
+		c.Start()
+		<-time.After(40 * time.Minute)
+		c.Stop(t.Context())
 		wantFailed = slices.Insert(wantFailed, 0, "unknown")
 
 		page := get(c, "GET", "/").Body.String()
@@ -597,18 +607,23 @@ func TestList(t *testing.T) {
 func TestJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := vendor{"c": running, "f": failed, "r": running}
-		c := watch(t, api, unlimited("a"))
+		directory := t.TempDir()
+		c := watchIn(t, directory, api, unlimited("a"))
 		track(t, c, "a", submission.Job{
 			RequestID: "c", API: "asr", AudioSeconds: 90, SubmittedAt: time.Now().Add(-time.Hour),
 			Labels: map[string]string{"team": "x"},
 		})
 		track(t, c, "a", jobs("f", "r")...)
-		for range 2 {
+		for {
 			<-time.After(time.Minute)
 			if err := c.Once(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			if api["c"] == completed {
+				break
+			}
 			api["c"] = completed
+			c = watchIn(t, directory, api, unlimited("a"))
 		}
 		for id, wants := range map[string][]string{
 			"c": {
@@ -658,6 +673,63 @@ func TestJob(t *testing.T) {
 			t.Error("a failed job has a drawing")
 		}
 	})
+}
+
+// A lost job says why, and what the last request about it brought. It was not seen unfinished if the API never said so.
+func TestWhyJobsAreLost(t *testing.T) {
+	const seen = "Last seen unfinished"
+	for name, tt := range map[string]struct {
+		answer, runbook string
+		passes          time.Duration
+		want            []string
+		seen            bool
+	}{
+		"not found": {
+			passes: time.Hour, runbook: "DeepAffectsJobLost",
+			want: []string{"lost : not_found", "Given up: the API does not know the request ID", ": the API answered HTTP 404 ."},
+		},
+		"unreadable": {
+			answer: `{"response":{"request_id":"x","response":{"words":[<`, passes: time.Hour, runbook: "DeepAffectsJobLost",
+			want: []string{
+				"lost : unreadable", "Given up: the API's response about it cannot be read",
+				": malformed: invalid JSON at byte 51 .",
+			},
+		},
+		"too old": {
+			answer: running, passes: 50 * time.Hour, runbook: "DeepAffectsJobLost", seen: true,
+			want: []string{"lost : max_job_age", "Given up: it was unfinished for longer than max_job_age", ": ok."},
+		},
+		"an unknown state": {
+			answer: `{"status":"Failure"}`, passes: time.Hour, runbook: "DeepAffectsUnknownState",
+			want: []string{": ok, with a state that this version does not know: Failure ."},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := vendor{}
+				if tt.answer != "" {
+					api["x"] = tt.answer
+				}
+				o := unlimited("a")
+				o.Retention = 100 * time.Hour
+				c := watch(t, api, o)
+				track(t, c, "a", jobs("x")...)
+				c.Start()
+				<-time.After(tt.passes)
+				c.Stop(t.Context())
+				html := get(c, "GET", "/job?request_id=x").Body.String()
+				page := text(html)
+				for _, want := range tt.want {
+					if !strings.Contains(page, want) {
+						t.Errorf("the page lacks %q: %s", want, page)
+					}
+				}
+				if strings.Contains(page, seen) != tt.seen || !strings.Contains(html, strings.ToLower(tt.runbook)) {
+					t.Errorf("%q, or the runbook: %s", seen, page)
+				}
+			})
+		})
+	}
 }
 
 // Every element is closed, every ID is unique, and every reference to an ID resolves.
