@@ -93,8 +93,7 @@ func (j *Jobs) commit(group []*operation) error {
 	default:
 		j.putBack(&a)
 	}
-	j.failure.Store(&err)
-	j.count(func(c increments) { c.add(StoreErrors, 1) })
+	j.failed(err)
 	return err
 }
 
@@ -262,6 +261,24 @@ func (j *Jobs) Writable() error {
 		return *err
 	}
 	return nil
+}
+
+// verify makes sure that what was committed is still stored.
+func (j *Jobs) verify() error {
+	if j.store == nil {
+		return nil
+	}
+	err := j.store.Verify()
+	if err != nil {
+		j.failed(err)
+	}
+	return err
+}
+
+// failed notes that the store failed.
+func (j *Jobs) failed(err error) {
+	j.failure.Store(&err)
+	j.count(func(c increments) { c.add(StoreErrors, 1) })
 }
 
 // Flush commits what was counted and learnt, if anything. After a failed commit it

@@ -22,6 +22,7 @@ type memory struct {
 	// onCommit is called before a batch is stored, without a lock. It returns whether the
 	// batch is stored and what Commit returns. nil: it is stored.
 	onCommit func(*store.Batch) (stored bool, err error)
+	verify   error        // of Verify
 	onLoad   func() error // nil: loading succeeds
 
 	mu       sync.Mutex // guards everything below
@@ -51,6 +52,8 @@ func (m *memory) commits() int {
 	defer m.mu.Unlock()
 	return len(m.batches)
 }
+
+func (m *memory) Verify() error { return m.verify }
 
 func (m *memory) Size() int64 { return 4096 }
 

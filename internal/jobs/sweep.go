@@ -12,9 +12,13 @@ const (
 	compactEvery = time.Hour
 )
 
-// Sweep is the housekeeping: it commits what was counted, gives up the jobs that are too old, and evicts those
-// out of retention. It stops at the first error; the next sweep goes on. One goroutine may sweep at a time.
+// Sweep is the housekeeping: it looks whether the store still has what was committed, commits what was counted,
+// gives up the jobs that are too old, and evicts those out of retention. It stops at the first error; the next
+// sweep goes on. One goroutine may sweep at a time.
 func (j *Jobs) Sweep(now time.Time) error {
+	if err := j.verify(); err != nil {
+		return err
+	}
 	if err := j.Flush(); err != nil {
 		return err
 	}

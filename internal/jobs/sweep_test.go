@@ -289,6 +289,24 @@ func TestSweepThatFails(t *testing.T) {
 	}
 }
 
+// A sweep finds that the store has lost what was committed, although nothing is to be written.
+func TestSweepVerifiesTheStore(t *testing.T) {
+	m := newMemory(t)
+	j := open(t, m, options())
+	register(t, j, start, "a")
+	m.verify = errFull
+	for range 2 {
+		if err := j.Sweep(start); err != errFull || j.Writable() != errFull {
+			t.Errorf("a sweep: %v; writable: %v", err, j.Writable())
+		}
+	}
+	m.verify = nil
+	sweep(t, j, start)
+	if n := j.Snapshot(start).Totals.Counter(jobs.StoreErrors); n != 2 || j.Writable() != nil {
+		t.Errorf("%v store errors, writable: %v", n, j.Writable())
+	}
+}
+
 // A sweep every few seconds writes nothing as long as nothing is to be done.
 func TestIdleSweep(t *testing.T) {
 	m := newMemory(t)

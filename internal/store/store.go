@@ -35,6 +35,10 @@ type Account interface {
 	// list that stores and the list that removes such rows. Text is stored as Clean
 	// returns it, and NaN as unknown: a bad value does not fail the others of its batch.
 	Commit(*Batch) error
+	// Verify returns an error if what was committed would not be found after a restart,
+	// for example because a file was removed. If the engine could restore it, the next call
+	// succeeds.
+	Verify() error
 	// Size returns the bytes on disk of the whole database.
 	Size() int64
 }

@@ -24,16 +24,22 @@ func Copy(from, to string) error {
 		return err
 	}
 	defer db.Close()
-	// SQLite fills an empty file, and would leave it to the umask who can read its own.
-	file, err := os.OpenFile(copied, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err == nil {
-		err = file.Close()
-	}
-	if err == nil {
-		_, err = db.Exec("VACUUM INTO ?", uri(copied, nil))
-	}
-	if err != nil {
+	if err := vacuumInto(db, copied); err != nil {
 		return fmt.Errorf("copying %s: %w", path, err)
 	}
 	return nil
+}
+
+// vacuumInto writes what a database has into a new file, and on the disk.
+func vacuumInto(db *sql.DB, path string) error {
+	// SQLite fills an empty file, and would leave it to the umask who can read its own.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec("VACUUM INTO ?", uri(path, nil))
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
 }

@@ -146,7 +146,7 @@ func TestLoadTriesAgain(t *testing.T) {
 		t.Fatalf("the commit: %v", err)
 	}
 	mend()
-	if err := os.Rename(dir, dir+" elsewhere"); err != nil {
+	if err := errors.Join(os.Rename(dir, dir+" elsewhere"), os.WriteFile(dir, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -157,7 +157,7 @@ func TestLoadTriesAgain(t *testing.T) {
 			t.Errorf("the commit of another account: %v", err)
 		}
 	}
-	if err := os.Rename(dir+" elsewhere", dir); err != nil {
+	if err := errors.Join(os.Remove(dir), os.Rename(dir+" elsewhere", dir)); err != nil {
 		t.Fatal(err)
 	}
 	if jobs := load(t, db, "a").Jobs; len(jobs) == 0 || jobs[0].RequestID != "before" {
@@ -171,7 +171,7 @@ var _ store.Engine = (*sqlite.DB)(nil)
 // If the file cannot be opened again after a commit of unknown outcome, the other accounts can be written once it can
 // be, also if the account of that commit does not come back.
 func TestOtherAccountsAfterUnknownOutcome(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "data")
 	db := open(t, dir)
 	commit(t, db, "b", one("before"))
 	mend := broken(t, dir, os.DevNull, os.O_RDWR)
@@ -179,17 +179,17 @@ func TestOtherAccountsAfterUnknownOutcome(t *testing.T) {
 		t.Fatalf("the commit: %v", err)
 	}
 	mend()
-	path, away := filepath.Join(dir, "register.db"), filepath.Join(dir, "away")
-	if err := errors.Join(os.Rename(path, away), os.Mkdir(path, 0o700)); err != nil {
+	away := dir + " elsewhere"
+	if err := errors.Join(os.Rename(dir, away), os.WriteFile(dir, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.Account("a").Load(t.Context()); err == nil {
-		t.Fatal("a directory was opened")
+		t.Fatal("loaded without a directory")
 	}
 	if err := db.Account("b").Commit(one("meanwhile")); err == nil || errors.Is(err, store.ErrUnknown) {
 		t.Errorf("while it cannot be opened: %v", err)
 	}
-	if err := errors.Join(os.Remove(path), os.Rename(away, path)); err != nil {
+	if err := errors.Join(os.Remove(dir), os.Rename(away, dir)); err != nil {
 		t.Fatal(err)
 	}
 	commit(t, db, "b", one("after"))

@@ -116,6 +116,7 @@ func (db *DB) swap(word string) (aside string, err error) {
 	if err := os.Rename(db.path+rebuilt, db.path); err != nil {
 		return "", fmt.Errorf("putting the rebuilt database in its place: %w", err)
 	}
+	db.files = nil
 	dir, err := os.Open(filepath.Dir(db.path))
 	if err != nil {
 		return "", err

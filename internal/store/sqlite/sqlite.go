@@ -34,7 +34,6 @@ const (
 // A DB is the database in one directory, an engine. It is safe for use by several
 // goroutines.
 type DB struct {
-	lock *flock.Flock
 	path string
 	log  *slog.Logger
 
@@ -44,6 +43,9 @@ type DB struct {
 	sums    allSums                    // of accounts that were read, as of the last commit
 	unknown bool                       // a commit had an unknown outcome, and the file was not opened again since
 	lost    *losses
+	files   map[string]os.FileInfo // that are open, by suffix
+	locks   []*flock.Flock
+	locked  os.FileInfo // the file of the first lock
 }
 
 // ErrInUse is wrapped by the error of Open if another process uses the directory.
@@ -57,12 +59,9 @@ func Open(dir string, log *slog.Logger) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making the directory: %w", err)
 	}
-	db := &DB{lock: flock.New(filepath.Join(dir, "lock")), path: filepath.Join(dir, fileName), log: log}
-	switch locked, err := db.lock.TryLock(); {
-	case err != nil:
-		return nil, fmt.Errorf("locking the directory: %w", err)
-	case !locked:
-		return nil, fmt.Errorf("%w %s; stop it, or choose another directory", ErrInUse, dir)
+	db := &DB{path: filepath.Join(dir, fileName), log: log}
+	if err := db.lockDirectory(); err != nil {
+		return nil, err
 	}
 	err := db.reopen()
 	if old, ok := errors.AsType[olderSchema](err); ok {
@@ -140,6 +139,8 @@ func (db *DB) disconnect() {
 	if db.sql != nil {
 		_ = db.sql.Close()
 		db.sql = nil
+		delete(db.files, "-wal") // which SQLite removes
+		delete(db.files, "-shm")
 	}
 }
 
@@ -155,6 +156,7 @@ func (db *DB) open() error {
 		return fmt.Errorf("opening %s: %w", db.path, err)
 	}
 	db.sql = opened
+	db.remember()
 	return nil
 }
 
@@ -267,7 +269,10 @@ func (db *DB) Close() error {
 	if db.sql != nil {
 		err = db.sql.Close()
 	}
-	return errors.Join(err, db.lock.Unlock())
+	for _, lock := range db.locks {
+		err = errors.Join(err, lock.Unlock())
+	}
+	return err
 }
 
 // Account returns the account of that name; it need not exist yet.
@@ -288,6 +293,16 @@ func (a *account) Size() (bytes int64) {
 	return bytes
 }
 
+// Verify looks whether the files of the database are still those that are open.
+func (a *account) Verify() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.present(); err != nil {
+		return fmt.Errorf("looking at the store: %w", err)
+	}
+	return nil
+}
+
 // Commit writes a batch in one transaction. The outcome is known unless COMMIT
 // itself fails, with another error than a full disk or a lock: the log may then have
 // the whole transaction, although SQLite could not make sure of it. It is
@@ -305,6 +320,9 @@ func (a *account) Commit(b *store.Batch) error {
 	}
 	if a.lost.unreported(a.name) {
 		return fmt.Errorf("storing: %w: the database was rebuilt", store.ErrUnknown)
+	}
+	if err := a.present(); err != nil {
+		return fmt.Errorf("storing: %w", err)
 	}
 	w, err := begin(a.sql)
 	if err != nil {
@@ -325,6 +343,9 @@ func (a *account) Commit(b *store.Batch) error {
 		return fmt.Errorf("storing: %w: %w", store.ErrUnknown, err)
 	}
 	a.sums[a.name] = changed
+	if err := a.present(); err != nil {
+		return fmt.Errorf("storing: %w: %w", store.ErrUnknown, err)
+	}
 	if b.Compact {
 		// It is no loss if that fails: free pages are used again.
 		_, _ = a.sql.Exec("PRAGMA incremental_vacuum")
@@ -339,6 +360,9 @@ func (a *account) Load(ctx context.Context) (*store.Contents, error) {
 	err := ctx.Err()
 	c := a.read[a.name]
 	delete(a.read, a.name)
+	if c == nil && err == nil && a.sql != nil && a.moved() != nil {
+		err = a.rescue()
+	}
 	if c == nil && err == nil {
 		if a.unknown || a.sql == nil {
 			err = a.settle()
@@ -360,7 +384,10 @@ func (a *account) Load(ctx context.Context) (*store.Contents, error) {
 // connection there is one truth, which is then written into the database. On an error
 // there may be no connection.
 func (db *DB) settle() error {
-	err := db.reopen()
+	err := db.moved()
+	if err == nil {
+		err = db.reopen()
+	}
 	if err == nil {
 		_, err = db.sql.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	}
