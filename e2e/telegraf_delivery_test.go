@@ -55,9 +55,10 @@ func (r *receiver) len() int {
 }
 
 // An output that is down does not keep points from one that is up, and gets all of them
-// when it is up again. Compiled in, the plugin logs once that state changes wait.
+// when it is up again. Compiled in, that includes those that its buffer had no room for,
+// and the plugin logs once that state changes wait.
 func TestTelegrafOutputDown(t *testing.T) {
-	const n = 2600
+	const n, room = 2600, 1500
 	both(t, func(t *testing.T, isCompiled bool) {
 		t.Parallel()
 		sim := simulator.New(simulator.Options{Seed: 4, Key: "key"})
@@ -70,7 +71,10 @@ func TestTelegrafOutputDown(t *testing.T) {
 		if err := os.WriteFile(ids, []byte(lines.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		address := freeAddress(t)
+		address, limit := freeAddress(t), 10_000
+		if isCompiled {
+			limit = room
+		}
 		f := newFace(t, isCompiled, "1s", fmt.Sprintf(`
   url = %q
   api_key = "key"
@@ -84,7 +88,8 @@ func TestTelegrafOutputDown(t *testing.T) {
   skip_database_creation = true
   content_encoding = "identity"
   namepass = ["deepaffects_*"]
-`, address))
+  metric_buffer_limit = %d
+`, address, limit))
 		p := f.start(t)
 		eventually(t, "every end in the output that is up", func() (string, bool) {
 			ends := len(f.ends(t))
@@ -92,7 +97,7 @@ func TestTelegrafOutputDown(t *testing.T) {
 		})
 		warning := regexp.MustCompile(`W! \[inputs\.deepaffects\] \d+ state changes wait for the outputs`)
 		if isCompiled {
-			<-time.After(time.Minute)
+			<-time.After(time.Minute) // the time after which it is logged
 			eventually(t, "a warning", func() (string, bool) { return p.output(), warning.MatchString(p.output()) })
 		}
 		influx := &receiver{jobs: make(map[string]bool)}
@@ -114,8 +119,12 @@ func TestTelegrafOutputDown(t *testing.T) {
 			}
 		}
 		stop(t, p)
-		if repeated := f.wantEachChangeOnce(t, p.output()); repeated > 0 {
-			t.Errorf("%d lines repeated", repeated)
+		repeated, want := f.wantEachChangeOnce(t, p.output()), 0
+		if isCompiled {
+			want = n - room // emitted again, to all outputs
+		}
+		if repeated > want {
+			t.Errorf("%d lines repeated, want at most %d", repeated, want)
 		}
 	})
 }
@@ -184,6 +193,34 @@ func TestTelegrafBacklog(t *testing.T) {
 		}
 		p := f.start(t)
 		t.Logf("from a file: %.0f state changes a second", rate(t, f))
+		stop(t, p)
+	})
+}
+
+// Telegraf is killed with -9 while it writes a backlog. After the next start, all of it is
+// in the output.
+func TestTelegrafKilledInBacklog(t *testing.T) {
+	const n = 10_000
+	both(t, func(t *testing.T, isCompiled bool) {
+		state := filepath.Join(t.TempDir(), "state")
+		backlog(t, state, n)
+		f := newFace(t, isCompiled, "1s", fmt.Sprintf(
+			"  url = \"http://127.0.0.1:1\"\n  api_key = \"key\"\n  state_directory = %q\n", state))
+		for range 2 {
+			before := len(f.ends(t))
+			p := f.start(t)
+			eventually(t, "points", func() (string, bool) { return p.output(), len(f.ends(t)) > before })
+			if err := p.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			<-p.done
+			t.Logf("%s: killed after %d ends", f.name(), len(f.ends(t)))
+		}
+		p := f.start(t)
+		eventually(t, "all ends", func() (string, bool) {
+			ends := len(f.ends(t))
+			return fmt.Sprint(ends), ends == n
+		})
 		stop(t, p)
 	})
 }
