@@ -20,6 +20,7 @@ import (
 	"github.com/influxdata/telegraf"
 	"github.com/influxdata/telegraf/config"
 	"github.com/influxdata/telegraf/logger"
+	"github.com/influxdata/telegraf/models"
 	"github.com/influxdata/telegraf/plugins/serializers/influx"
 )
 
@@ -214,6 +215,30 @@ func TestDelivery(t *testing.T) {
 			p = begin(t, options, nil)
 			defer p.stop()
 			wantNone(t, "after a restart", p.gathered(t)) // what nobody wants is delivered
+		})
+	})
+	t.Run("accepted from a buffer on disk", func(t *testing.T) {
+		in(t, func(t *testing.T, options string) {
+			buffer, err := models.NewBuffer("file", "id", "", 10, "disk_write_through", t.TempDir(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer buffer.Close()
+			p := begin(t, options, nil)
+			defer p.stop()
+			pass(time.Minute)
+			first := p.gathered(t)
+			buffer.Add(first...)
+			transaction := buffer.BeginTransaction(10)
+			if diff := cmp.Diff(texts(first), texts(transaction.Batch)); diff != "" {
+				t.Errorf("(-emitted +written):\n%s", diff)
+			}
+			transaction.AcceptAll()
+			buffer.EndTransaction(transaction)
+			synctest.Wait()
+			if waiting := p.plugin.account.StateChanges(10); len(waiting) > 0 {
+				t.Errorf("%d state changes are not delivered", len(waiting))
+			}
 		})
 	})
 	t.Run("without acknowledgements", func(t *testing.T) {
