@@ -61,12 +61,13 @@ func TestUnreadableResults(t *testing.T) {
 				j.LastPoll.Outcome != jobstatus.Malformed || j.LastPoll.Detail == "" {
 				t.Errorf("%s is %s %q after %d polls, last %+v", id, j.State, j.ErrorCode, asked[id], j.LastPoll)
 			}
-			lines := strings.Count(m.logs.String(), `stayed unreadable; the job ended without a result" account=default request_id=`+id)
+			lines := strings.Count(m.logs.String(), `ended without a result" account=default request_id=`+id)
 			if lines != 1 {
 				t.Errorf("%s: %d lines", id, lines)
 			}
 		}
-		if log := m.logs.String(); !strings.Contains(log, "request_id=unread-2 state=completed err=\"malformed: invalid JSON at byte ") {
+		const place = `request_id=unread-2 state=completed err="malformed: invalid JSON at byte `
+		if log := m.logs.String(); !strings.Contains(log, place) {
 			t.Errorf("the log does not name the place: %s", log)
 		}
 		s := m.account.Snapshot()

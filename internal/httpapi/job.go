@@ -73,11 +73,9 @@ func jobOf(account string, j *jobs.Job, next, now time.Time) job {
 // A moment is a time in RFC 3339, to the millisecond; empty if unknown.
 type moment string
 
-// momentOf returns an empty moment for a year that RFC 3339 cannot express; a client can
-// cause one with an offset.
 func momentOf(t time.Time) moment {
 	t = t.UTC()
-	if t.IsZero() || t.Year() < 0 || t.Year() > 9999 {
+	if t.IsZero() {
 		return ""
 	}
 	return moment(t.Format("2006-01-02T15:04:05.000Z07:00"))

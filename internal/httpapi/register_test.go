@@ -78,6 +78,10 @@ func TestRegister(t *testing.T) {
 			body: `{"request_id":"…"}`, status: 400,
 			want: `{"error":"entry 1: the request ID is a placeholder of the documentation; put the ID of a job in its place"}`,
 		},
+		"submitted long ago": {
+			body: `["x",{"request_id":"y","submitted_at":"1900-01-01T00:00:00Z"}]`, status: 400,
+			want: `{"error":"entry 2: submitted_at is more than a year ago, or more than a day in the future"}`,
+		},
 		"not JSON": {body: "x", status: 400, want: `{"error":"entry 1: invalid JSON at byte 0"}`},
 		"empty": {
 			status: 400,

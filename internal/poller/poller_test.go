@@ -351,7 +351,8 @@ func TestUnreadableAnswers(t *testing.T) {
 func TestUnknownWords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		word := "Archived"
-		f := newFixture(&api{answer: func(string) jobstatus.Answer { return jobstatus.Answer{Word: word} }}, schedule.Limits{}, 0)
+		answer := func(string) jobstatus.Answer { return jobstatus.Answer{Word: word} }
+		f := newFixture(&api{answer: answer}, schedule.Limits{}, 0)
 		ids := f.add(5)
 		for range 25 {
 			f.Round(t.Context(), ids)

@@ -87,6 +87,9 @@ func (e *entry) job() (Job, error) {
 		if err != nil {
 			return Job{}, errors.New(`submitted_at is not a time like "2026-11-23T18:00:00Z"`)
 		}
+		if age := time.Since(at); age > maxSubmittedAge || age < -maxSubmittedAhead {
+			return Job{}, errors.New("submitted_at is more than a year ago, or more than a day in the future")
+		}
 		j.SubmittedAt = at
 	}
 	if len(j.Labels) == 0 {

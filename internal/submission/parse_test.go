@@ -35,6 +35,13 @@ func entries(t *testing.T) map[string]struct {
 		wrong = " has a value of the wrong type"
 		known = "; the fields are request_id, api, audio_seconds, priority, submitted_at, labels, account"
 	)
+	const implausible = "submitted_at is more than a year ago, or more than a day in the future"
+	const day = 24 * time.Hour
+	now := time.Now().Truncate(time.Second)
+	at := func(after time.Duration) string {
+		return now.Add(after).In(time.FixedZone("", 3600)).Format(time.RFC3339)
+	}
+	submittedAt := func(after time.Duration) string { return `{"request_id":"a","submitted_at":"` + at(after) + `"}` }
 	return map[string]struct {
 		json string
 		job  job
@@ -45,10 +52,9 @@ func entries(t *testing.T) map[string]struct {
 		},
 		"all": {
 			json: `{"request_id":"a","api":"ASR","audio_seconds":1.5,
-				"submitted_at":"2026-11-23T19:00:00+01:00","labels":{"team":"x"},"account":"b"}`,
-			job: job{RequestID: "a", API: "asr", AudioSeconds: 1.5,
-				SubmittedAt: time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC),
-				Labels:      map[string]string{"team": "x"}, Account: "b"},
+				"submitted_at":"` + at(-time.Hour) + `","labels":{"team":"x"},"account":"b"}`,
+			job: job{RequestID: "a", API: "asr", AudioSeconds: 1.5, SubmittedAt: now.Add(-time.Hour),
+				Labels: map[string]string{"team": "x"}, Account: "b"},
 		},
 		"the vendor's":  {json: `{"request_id":"a","message":{"labels":1},"status":[7]}`, job: job{RequestID: "a"}},
 		"unknown field": {json: `{"request_id":"a","audio_secs":7}`, err: `unknown field "audio_secs"` + known},
@@ -70,8 +76,18 @@ func entries(t *testing.T) map[string]struct {
 			json: `{"request_id":"a","submitted_at":"secret"}`,
 			err:  `submitted_at is not a time like "2026-11-23T18:00:00Z"`,
 		},
-		"priority":         {json: `{"request_id":"a","priority":2}`, job: job{RequestID: "a", Priority: 2}},
-		"priority below 0": {json: `{"request_id":"a","priority":-1}`, err: "priority is not between 0.01 and 100"},
+		"submitted almost a year ago": {
+			json: submittedAt(-365 * day), job: job{RequestID: "a", SubmittedAt: now.Add(-365 * day)},
+		},
+		"submitted by a fast clock": {json: submittedAt(day / 2), job: job{RequestID: "a", SubmittedAt: now.Add(day / 2)}},
+		"submitted over a year ago": {json: submittedAt(-367 * day), err: implausible},
+		"submitted in two days":     {json: submittedAt(2 * day), err: implausible},
+		"submitted in 1900":         {json: `{"request_id":"a","submitted_at":"1900-01-01T00:00:00Z"}`, err: implausible},
+		"submitted in 1970":         {json: `{"request_id":"a","submitted_at":"1970-01-01T00:00:00Z"}`, err: implausible},
+		"submitted in year 1":       {json: `{"request_id":"a","submitted_at":"0001-01-01T00:00:00Z"}`, err: implausible},
+		"submitted in 9999":         {json: `{"request_id":"a","submitted_at":"9999-12-31T23:00:00-23:00"}`, err: implausible},
+		"priority":                  {json: `{"request_id":"a","priority":2}`, job: job{RequestID: "a", Priority: 2}},
+		"priority below 0":          {json: `{"request_id":"a","priority":-1}`, err: "priority is not between 0.01 and 100"},
 		"priority too high": {
 			json: `{"request_id":"a","priority":1000}`, err: "priority is not between 0.01 and 100",
 		},

@@ -39,7 +39,7 @@ type Job struct {
 	AudioSeconds float64 `json:"audio_seconds"`
 	// Priority is the weight of a second of delay in detecting the end; 0 means 1.
 	Priority float64 `json:"priority"`
-	// SubmittedAt is when the job was submitted.
+	// SubmittedAt is when the job was submitted: at most a year ago, and a day in the future.
 	SubmittedAt time.Time `json:"-"`
 	// Labels are set by the user to find the job.
 	Labels map[string]string `json:"labels"`
@@ -55,12 +55,15 @@ const (
 	MaxLabelLength     = 256      // bytes of a name or of a value
 	MaxEntryBytes      = 64 << 10 // of a line
 	maxAudioSeconds    = 1e7      // 115 days
-	minPriority        = 0.01
-	maxPriority        = 100
-	maxAccountLength   = 128     // bytes
-	maxAPINameLength   = 64      // bytes
-	otherAPI           = "other" // for a name that cannot be a label
-	maxAPIInputBytes   = 1024
+	// The duration of a job begins at submitted_at, and a mistake in it would stay in the totals. Clocks may differ.
+	maxSubmittedAge   = 366 * 24 * time.Hour
+	maxSubmittedAhead = 24 * time.Hour
+	minPriority       = 0.01
+	maxPriority       = 100
+	maxAccountLength  = 128     // bytes
+	maxAPINameLength  = 64      // bytes
+	otherAPI          = "other" // for a name that cannot be a label
+	maxAPIInputBytes  = 1024
 )
 
 var apiNamePattern = regexp.MustCompile(`^[a-z0-9_]+$`)
