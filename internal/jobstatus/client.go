@@ -48,8 +48,25 @@ func New(c Config) (*Client, error) {
 	case base.RawQuery != "" || base.User != nil || base.Fragment != "":
 		return nil, errors.New(
 			"url: contains a query, a fragment or a user; give the base URL alone and the key as api_key")
+	case hasEndpoint(base.Path):
+		return nil, errors.New(
+			`url: contains the path of an endpoint, which is added to it; give the base URL alone, such as "https://api.example"`)
 	}
 	return &Client{url: *base.JoinPath(Path), config: c}, nil
+}
+
+// hasEndpoint reports whether a path contains the path of an endpoint of the vendor, or ends with its beginning.
+func hasEndpoint(path string) bool {
+	path = strings.ToLower(strings.TrimRight(path, "/")) + "/"
+	if strings.Contains(path, "/generic/api/") {
+		return true
+	}
+	for beginning := Path; beginning != ""; beginning = beginning[:strings.LastIndexByte(beginning, '/')] {
+		if strings.HasSuffix(path, beginning+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // Close closes idle connections.

@@ -854,6 +854,29 @@ func TestWrongURL(t *testing.T) {
 	}
 }
 
+// The path of an endpoint is a mistake: each request would be answered 404. A path of a proxy is not.
+func TestURLWithPath(t *testing.T) {
+	for u, valid := range map[string]bool{
+		"https://api.example": true, "https://api.example/": true, "https://proxy.example/deepaffects/": true,
+		"https://proxy.example/transactions": true, "https://proxy.example/v1/status": true,
+		"https://api.example" + jobstatus.Path:                                 false,
+		"https://api.example" + jobstatus.Path + "/":                           false,
+		"https://api.example" + strings.ToUpper(jobstatus.Path):                false,
+		"https://proxy.example/deepaffects" + jobstatus.Path:                   false,
+		"https://api.example/transaction/generic/api/v1/async":                 false,
+		"https://api.example/transaction/generic/api/v1/":                      false,
+		"https://api.example/transaction":                                      false,
+		"https://api.example/audio/generic/api/v1/async/asr":                   false,
+		"https://api.example/audio/generic/api/v2/async/analytics/interaction": false,
+		"https://api.example/transaction%2Fgeneric/api/v1/async/status":        false,
+	} {
+		_, err := jobstatus.New(jobstatus.Config{URL: u, Transport: roundTrip(nil)})
+		if (err == nil) != valid || err != nil && !strings.HasPrefix(err.Error(), "url: contains the path of an endpoint") {
+			t.Errorf("%s: error %v", u, err)
+		}
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	c := serve(t, say(200, sample))
 	var wg sync.WaitGroup
