@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
@@ -23,29 +24,38 @@ type housekeeper struct {
 	log      *slog.Logger
 	now      func() time.Time
 
-	// Only run uses these.
-	storedLearnt time.Time
-	unwritable   bool // and that was logged
+	storedLearnt time.Time // only sweep uses it
+	unwritable   bool      // and that was logged; only reportStore uses it
 }
 
 func (h *housekeeper) run(ctx context.Context) {
 	h.storedLearnt = h.now()
-	ticker := time.NewTicker(sweepInterval)
+	var sweeps sync.WaitGroup
+	sweeps.Go(func() { every(ctx, sweepInterval, h.sweep) })
+	every(ctx, sweepInterval, h.reportStore) // also while a sweep waits for a disk that hangs
+	sweeps.Wait()
+}
+
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			do()
 		}
-		now := h.now()
-		if now.Sub(h.storedLearnt) >= learntInterval {
-			h.storedLearnt = now
-			h.storeLearnt()
-		}
-		_ = h.jobs.Sweep(now) // the next sweep tries again
-		h.reportStore()
 	}
+}
+
+func (h *housekeeper) sweep() {
+	now := h.now()
+	if now.Sub(h.storedLearnt) >= learntInterval {
+		h.storedLearnt = now
+		h.storeLearnt()
+	}
+	_ = h.jobs.Sweep(now) // the next sweep tries again
 }
 
 // reportStore logs when the store can no longer be written, and when it can again.

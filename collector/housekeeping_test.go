@@ -23,6 +23,7 @@ type memory struct {
 	fails   error
 	tries   int
 	batches []*store.Batch
+	hangs   chan struct{} // commits wait until it is closed; nil: they do not
 }
 
 func (m *memory) Load(context.Context) (*store.Contents, error) { return new(store.Contents), nil }
@@ -30,6 +31,9 @@ func (m *memory) Verify() error                                 { return nil }
 func (m *memory) Size() int64                                   { return 0 }
 
 func (m *memory) Commit(b *store.Batch) error {
+	if m.hangs != nil {
+		<-m.hangs
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tries++
@@ -86,7 +90,7 @@ func TestStoreProblemsAreLogged(t *testing.T) {
 				t.Errorf("the store was tried %d times in a minute", m.tries)
 			}
 			m.fail(nil)
-			keep(t, h, 6*time.Second)
+			keep(t, h, 11*time.Second)
 		}
 		if n := strings.Count(log.String(), `level=ERROR msg="Store cannot be written`); n != 2 {
 			t.Errorf("%d lines about errors:\n%s", n, log)
@@ -94,6 +98,46 @@ func TestStoreProblemsAreLogged(t *testing.T) {
 		if n := strings.Count(log.String(), "Store can be written again"); n != 2 || strings.Count(log.String(), "\n") != 4 {
 			t.Errorf("the log:\n%s", log)
 		}
+	})
+}
+
+// messages receives the messages of a log.
+type messages chan string
+
+func (m messages) Enabled(context.Context, slog.Level) bool      { return true }
+func (m messages) Handle(_ context.Context, r slog.Record) error { m <- r.Message; return nil }
+func (m messages) WithAttrs([]slog.Attr) slog.Handler            { return m }
+func (m messages) WithGroup(string) slog.Handler                 { return m }
+
+// A disk that does not answer is a store that cannot be written, although no commit has failed. That is logged while
+// the sweep waits for it, too.
+func TestStoreThatHangsIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{hangs: make(chan struct{})}
+		h, _ := newKeeper(t, m)
+		logged := make(messages, 10)
+		h.log = slog.New(logged)
+		want := func(when, want string, writable bool) {
+			t.Helper()
+			got := ""
+			for len(logged) > 0 {
+				got += <-logged
+			}
+			if err := h.jobs.Writable(); !strings.HasPrefix(got, want) || (want == "") != (got == "") || (err == nil) != writable {
+				t.Errorf("%s: %v, logged %q", when, err, got)
+			}
+		}
+		go h.jobs.CountSourceErrors(submission.File, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		go h.run(ctx)
+		pass(20 * time.Second)
+		want("a slow commit", "", true)
+		pass(time.Hour)
+		want("a commit that hangs", "Store cannot be written", false)
+		close(m.hangs)
+		pass(time.Minute)
+		want("after it", "Store can be written again", true)
+		cancel()
 	})
 }
 

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -149,7 +150,7 @@ func (j *Jobs) write(b *store.Batch, totals *Totals, incremented increments) err
 	if err := totals.addTo(b, incremented); err != nil || b.Empty() {
 		return err
 	}
-	if err := j.store.Commit(b); err != nil {
+	if err := j.access(func() error { return j.store.Commit(b) }); err != nil {
 		return err
 	}
 	totals.stored = totals.stored || len(b.Totals) > 0
@@ -174,7 +175,8 @@ func (j *Jobs) putBack(a *attempt) {
 // unfinished jobs differ. What the commit counted is counted again only if it is not stored.
 func (j *Jobs) reload() error {
 	before := j.committed.Load()
-	contents, err := j.store.Load(context.Background())
+	var contents *store.Contents
+	err := j.access(func() (err error) { contents, err = j.store.Load(context.Background()); return err })
 	if err != nil {
 		return err
 	}
@@ -255,10 +257,25 @@ func (j *Jobs) SetLearnt(learnt []byte) {
 	j.queue.learnt = learnt
 }
 
-// Writable returns why the last commit failed; nil if it succeeded.
+// hangsAfter is how long the store may take before it counts as unwritable. That is longer than it waits for the lock
+// of another process.
+const hangsAfter = 30 * time.Second
+
+// access calls the store, and lets Writable know since when.
+func (j *Jobs) access(call func() error) error {
+	now := time.Now()
+	j.accessed.Store(&now)
+	defer j.accessed.Store(nil)
+	return call()
+}
+
+// Writable returns why the last commit failed, or that the present one hangs; nil if neither is so.
 func (j *Jobs) Writable() error {
 	if err := j.failure.Load(); err != nil {
 		return *err
+	}
+	if since := j.accessed.Load(); since != nil && time.Since(*since) > hangsAfter {
+		return fmt.Errorf("a commit has been waiting for the disk for more than %s", hangsAfter)
 	}
 	return nil
 }

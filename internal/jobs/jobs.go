@@ -41,7 +41,9 @@ type Jobs struct {
 	publish func([]Event)
 	opened  time.Time
 	failure atomic.Pointer[error] // of the last commit; nil: it succeeded
-	queue   queue
+	// accessed is since when the store has been busy with a commit; nil: it is not.
+	accessed atomic.Pointer[time.Time]
+	queue    queue
 
 	committed atomic.Pointer[state] // only the committing goroutine replaces it
 	// uncertain is the last commit if its outcome is unknown, else nil. The next one loads
