@@ -71,9 +71,17 @@ type monitor struct {
 // start starts a monitor in virtual time. Stop it with stop.
 func start(t *testing.T, api simulator.Options, c collector.Config, o collector.Options) *monitor {
 	t.Helper()
-	m := &monitor{api: simulator.New(api), logs: new(logs)}
+	m := monitorOf(t, simulator.New(api), c, o)
+	m.Start()
+	return m
+}
+
+// monitorOf returns a monitor that is not started.
+func monitorOf(t *testing.T, api *simulator.Simulator, c collector.Config, o collector.Options) *monitor {
+	t.Helper()
+	m := &monitor{api: api, logs: new(logs)}
 	o.Logger = slog.New(slog.NewTextHandler(m.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	o.Transport = m.api.Transport()
+	o.Transport = api.Transport()
 	var err error
 	if m.Collector, err = collector.New([]collector.Config{c}, o); err != nil {
 		t.Fatal(err)
@@ -81,7 +89,6 @@ func start(t *testing.T, api simulator.Options, c collector.Config, o collector.
 	if m.account, err = m.Account(""); err != nil {
 		t.Fatal(err)
 	}
-	m.Start()
 	return m
 }
 
@@ -210,16 +217,9 @@ func TestRestarts(t *testing.T) {
 		var before collector.Snapshot
 		ids := 0
 		for range longtest.Size(15, 60) {
-			var logged logs
-			c, err := collector.New([]collector.Config{config(func(c *collector.Config) {
+			m := monitorOf(t, vendor, config(func(c *collector.Config) {
 				c.RequestsPerMinute, c.RequestsPerDay, c.Retention = 5, 100, 1000*time.Hour
-			})}, collector.Options{
-				Transport: vendor.Transport(), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			m := &monitor{Collector: c, account: c.Accounts()[0], api: vendor, logs: &logged}
+			}), collector.Options{StateDirectory: dir})
 			if s := m.account.Snapshot(); s.Counts != before.Counts || finished(&s) != finished(&before) {
 				t.Fatalf("after the restart %v, %+v; before %v, %+v",
 					s.Counts, finished(&s), before.Counts, finished(&before))
@@ -234,8 +234,8 @@ func TestRestarts(t *testing.T) {
 			m.Stop(ctx)
 			cancel()
 			before = m.account.Snapshot()
-			if strings.Contains(logged.String(), "level=ERROR") {
-				t.Errorf("log:\n%s", &logged)
+			if strings.Contains(m.logs.String(), "level=ERROR") {
+				t.Errorf("log:\n%s", m.logs)
 			}
 		}
 		seen := vendor.Log()

@@ -3,7 +3,6 @@ package collector_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -30,29 +29,28 @@ func TestFreePlanForDays(t *testing.T) {
 		})
 		defer vendor.Close()
 		r := rand.New(rand.NewPCG(1, 1))
-		var logged logs
 		var m *monitor
 		begin := time.Now()
 		open := func() {
-			c, err := collector.New([]collector.Config{config(func(c *collector.Config) {
+			m = monitorOf(t, vendor, config(func(c *collector.Config) {
 				c.RequestsPerMinute, c.RequestsPerDay, c.Retention = 5, 100, 2000*time.Hour
-			})}, collector.Options{
-				Transport: vendor.Transport(), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			m = &monitor{Collector: c, account: c.Accounts()[0], api: vendor, logs: &logged}
+			}), collector.Options{StateDirectory: dir})
 			m.Start()
+		}
+		stop := func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // nearly a kill
+			defer cancel()
+			m.Stop(ctx)
+			if log := m.logs.String(); strings.Contains(log, "cannot be used") || strings.Contains(log, "level=ERROR") {
+				t.Errorf("log:\n%s", log)
+			}
 		}
 		open()
 		ends := make(map[string]time.Time)
 		stuck := make(map[string]time.Time)
 		for hour := range longtest.Size(4, 14) * 24 {
 			if hour%11 == 4 {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // nearly a kill
-				m.Stop(ctx)
-				cancel()
+				stop()
 				pass(time.Minute)
 				open()
 			}
@@ -124,9 +122,6 @@ func TestFreePlanForDays(t *testing.T) {
 		if why, ok := m.account.Explain("last"); !ok || why.Expected < 2*time.Minute || why.Expected > 8*time.Minute {
 			t.Errorf("a job is expected to take %s", why.Expected)
 		}
-		if strings.Contains(logged.String(), "cannot be used") || strings.Contains(logged.String(), "level=ERROR") {
-			t.Errorf("log:\n%s", &logged)
-		}
-		m.Stop(t.Context())
+		stop()
 	})
 }

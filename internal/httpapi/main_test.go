@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,22 +13,13 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
 const key = "the-key"
 
 // vendor is an API that knows the status of some jobs.
-type vendor map[string]string
-
-func (v vendor) RoundTrip(r *http.Request) (*http.Response, error) {
-	recorder := httptest.NewRecorder()
-	if body, known := v[r.URL.Query().Get("request_id")]; known {
-		_, _ = io.WriteString(recorder, body)
-	} else {
-		recorder.WriteHeader(http.StatusNotFound)
-	}
-	return recorder.Result(), nil
-}
+type vendor = simulator.Bodies
 
 // monitor is the API over a collector that is not running.
 type monitor struct {

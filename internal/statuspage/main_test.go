@@ -2,12 +2,12 @@ package statuspage_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
@@ -24,17 +24,7 @@ const (
 )
 
 // vendor is an API with the response for each job that it knows.
-type vendor map[string]string
-
-func (v vendor) RoundTrip(r *http.Request) (*http.Response, error) {
-	recorder := httptest.NewRecorder()
-	if body, known := v[r.URL.Query().Get("request_id")]; known {
-		_, _ = io.WriteString(recorder, body)
-	} else {
-		recorder.WriteHeader(http.StatusNotFound)
-	}
-	return recorder.Result(), nil
-}
+type vendor = simulator.Bodies
 
 // config is an account with its defaults, its key and a job label.
 func config(account string) collector.Config {
