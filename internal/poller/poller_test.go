@@ -129,23 +129,10 @@ func answers(outcome jobstatus.Outcome) func(string) jobstatus.Answer {
 	}
 }
 
-// logs can be read while they are written.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
+// logs are read when all goroutines wait.
+type logs struct{ bytes.Buffer }
 
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) count(line string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), line)
-}
+func (l *logs) count(line string) int { return strings.Count(l.String(), line) }
 
 // A fixture is a poller with what it works with.
 type fixture struct {
@@ -304,7 +291,7 @@ func TestUnreadableResultsPauseNothing(t *testing.T) {
 			t.Errorf("%d answers after %s", n, time.Since(begin))
 		}
 		if s := f.State(); !s.Up || s.Trouble != nil || f.logs.count("WARN") != 0 {
-			t.Errorf("%+v, logged %s", s, &f.logs.buf)
+			t.Errorf("%+v, logged %s", s, &f.logs.Buffer)
 		}
 		for _, o := range f.store.observations {
 			want := jobs.Request{Outcome: jobstatus.Malformed, Detail: "at byte 7"}
@@ -572,7 +559,7 @@ func TestRefusedForTheMinute(t *testing.T) {
 		answered := len(f.store.observations)
 		if answered < 60 || !paused || f.logs.count("error_code="+code) == 0 {
 			t.Errorf("%d of %d requests were answered in an hour; the state had the code: %v; log:\n%s",
-				answered, f.api.sent(), paused, f.logs.buf.String())
+				answered, f.api.sent(), paused, f.logs.String())
 		}
 	})
 }
@@ -685,7 +672,7 @@ func TestRound(t *testing.T) {
 					t.Errorf("error %v, want %s", err, tt.err)
 				}
 				if waits := f.logs.count("Waiting for the quota"); waits != tt.waits {
-					t.Errorf("%d lines about waiting, want %d:\n%s", waits, tt.waits, f.logs.buf.String())
+					t.Errorf("%d lines about waiting, want %d:\n%s", waits, tt.waits, f.logs.String())
 				}
 				if f.schedule.InFlight() != 0 {
 					t.Errorf("%d requests in flight", f.schedule.InFlight())
@@ -693,7 +680,7 @@ func TestRound(t *testing.T) {
 				left := fmt.Sprintf("jobs_left=%d", 20-tt.sent)
 				if warned := f.logs.count("Not all jobs were polled"); warned != map[bool]int{true: 1}[tt.warn != ""] ||
 					warned > 0 && (f.logs.count(left) != 1 || f.logs.count(tt.warn) == 0) {
-					t.Errorf("log, which should say %q and %q:\n%s", tt.warn, left, f.logs.buf.String())
+					t.Errorf("log, which should say %q and %q:\n%s", tt.warn, left, f.logs.String())
 				}
 			})
 		})
