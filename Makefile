@@ -74,8 +74,8 @@ telegraf-test: telegraf ## Telegraf, compiled in and through execd: killed with 
 	KILLS=30 go test -tags e2e -count=1 -timeout 0 -run 'TestTelegraf(Killed|OutputDown|Backlog)' -v ./e2e
 
 .PHONY: damage-test
-damage-test: ## Flip a bit of every byte of a small store, and truncate it at every length
-	TMPDIR=/dev/shm EVERY=1 go test -count=1 -timeout 0 -run 'TestFlippedBits|TestTruncation' -v ./internal/store/sqlite
+damage-test: ## Damage a store and its log in 500 places of each kind, flip a bit of every byte, and truncate it at every length
+	TMPDIR=/dev/shm DAMAGES=500 EVERY=1 go test -count=1 -timeout 0 -run 'TestDamages|TestFlippedBits|TestTruncation' -v ./internal/store/sqlite
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, for FUZZTIME each

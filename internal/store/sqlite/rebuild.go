@@ -16,11 +16,13 @@ import (
 )
 
 // Suffixes of files: a new database while it is filled, and once it only has to be
-// put in the place of the old one; a copy of the old one with a valid first page.
+// put in the place of the old one; a copy of the old one with a valid first page; a
+// copy of a damaged log.
 const (
 	unfinished = ".new"
 	rebuilt    = ".rebuilt"
 	grafted    = ".grafted"
+	keptLog    = ".log"
 )
 
 // A schema is a version of the format, with its tables in the order of their pages.
@@ -60,9 +62,14 @@ func (s *schema) make(db *sql.DB) error {
 
 // rebuild copies the valid rows of the database, which is of one of these schemas,
 // into a new one of the current schema, puts that in its place and opens it. The old
-// one is kept under a name with that word in it.
-func (db *DB) rebuild(from []*schema, word string) error {
+// one is kept under a name with that word in it. cause is the damage, if there is any.
+func (db *DB) rebuild(from []*schema, word string, cause error) error {
 	db.disconnect()
+	if errors.Is(cause, errLog) && exists(db.path+"-wal") { // SQLite removes it when it closes the file
+		if err := copyFile(db.path+"-wal", db.path+keptLog, nil); err != nil {
+			return fmt.Errorf("rebuilding %s: %w", db.path, err)
+		}
+	}
 	removeDatabase(db.path + unfinished)
 	defer removeDatabase(db.path + unfinished)
 	defer removeDatabase(db.path + grafted)
@@ -73,6 +80,9 @@ func (db *DB) rebuild(from []*schema, word string) error {
 	if err != nil {
 		return fmt.Errorf("rebuilding %s: %w", db.path, err)
 	}
+	if errors.Is(cause, errLog) {
+		c.places++
+	}
 	damaged := len(from) > 1 || len(c.lost)+c.places > 0
 	if damaged {
 		db.lost = c.losses
@@ -80,6 +90,11 @@ func (db *DB) rebuild(from []*schema, word string) error {
 	aside, err := db.swap(word)
 	if err != nil {
 		return err
+	}
+	if errors.Is(cause, errLog) && exists(db.path+keptLog) {
+		if err := os.Rename(db.path+keptLog, aside+"-wal"); err != nil {
+			return fmt.Errorf("putting a log aside: %w", err)
+		}
 	}
 	if len(from) == 1 {
 		db.log.Info("The store was converted to a new schema and the old file put aside",
@@ -93,7 +108,7 @@ func (db *DB) rebuild(from []*schema, word string) error {
 		missing += rows
 	}
 	db.log.Error("The store was damaged; its readable rows were kept and the damaged file put aside",
-		"put_aside", aside, "rows_kept", c.kept, "rows_lost", max(len(c.lost), missing), "unreadable_places", c.places,
+		"err", cause, "put_aside", aside, "rows_kept", c.kept, "rows_lost", max(len(c.lost), missing), "unreadable_places", c.places,
 		"lost", c.lost[:min(len(c.lost), 20)])
 	return db.open()
 }

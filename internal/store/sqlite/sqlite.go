@@ -63,9 +63,12 @@ func Open(dir string, log *slog.Logger) (*DB, error) {
 	if err := db.lockDirectory(); err != nil {
 		return nil, err
 	}
-	err := db.reopen()
+	_, err := db.swap("replaced") // if a process was killed while it rebuilt
+	if err == nil {
+		err = db.openChecked()
+	}
 	if old, ok := errors.AsType[olderSchema](err); ok {
-		err = db.rebuild([]*schema{old.schema}, "schema-"+strconv.Itoa(old.version))
+		err = db.rebuild([]*schema{old.schema}, "schema-"+strconv.Itoa(old.version), nil)
 	}
 	if db.read, err = db.readOrRebuild(context.Background(), "", err); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -131,6 +134,25 @@ func (db *DB) reopen() error {
 	db.disconnect()
 	if _, err := db.swap("replaced"); err != nil {
 		return err
+	}
+	return db.open()
+}
+
+// openChecked opens the file that another process may have left, if its log is not damaged.
+func (db *DB) openChecked() error {
+	superseded, err := checkLog(db.path)
+	if superseded {
+		moved := os.Rename(db.path+"-wal", db.path+keptLog)
+		if moved = errors.Join(moved, os.Remove(db.path+"-shm")); moved != nil {
+			return fmt.Errorf("moving a damaged log away: %w", moved)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if superseded {
+		db.log.Warn("The store's log is damaged, but the database has all of it; nothing is lost",
+			"put_aside", db.path+keptLog)
 	}
 	return db.open()
 }
@@ -401,7 +423,7 @@ func (db *DB) readOrRebuild(ctx context.Context, account string, err error) (all
 		all, err = db.readRows(ctx, account)
 	}
 	if isDamage(err) {
-		if err = db.rebuild(schemas, "damaged"); err == nil {
+		if err = db.rebuild(schemas, "damaged", err); err == nil {
 			all, err = db.readRows(ctx, account)
 		}
 	}
