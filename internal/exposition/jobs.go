@@ -17,7 +17,7 @@ var (
 	sourceLabel    = closed("source", submission.Sources...)
 	speakerLabel   = closed("speaker", speakerNames()...)
 	apiLabel       = open("api", "that the job was submitted to, or `unknown`")
-	errorCodeLabel = open("error_code", "of a failed job, else empty")
+	errorCodeLabel = open("error_code", "of a failed or lost job, else empty")
 )
 
 func speakerNames() (names []string) {
