@@ -23,6 +23,7 @@ type Account struct {
 	name string
 	log  *slog.Logger
 	now  func() time.Time
+	keys *keys // of all accounts
 
 	settings    atomic.Pointer[settings] // replaced by reload
 	webhookSeen atomic.Int64             // when the last readable webhook came, Unix nanoseconds; 0: never
@@ -41,15 +42,15 @@ type Account struct {
 	workers sync.WaitGroup
 }
 
-func newAccount(s *settings, options Options, j *jobs.Jobs) *Account {
+func newAccount(s *settings, options Options, j *jobs.Jobs, k *keys) *Account {
 	now := options.Now()
 	a := &Account{
-		name: s.config.Account, log: options.Logger.With("account", s.config.Account), now: options.Now,
+		name: s.config.Account, log: options.Logger.With("account", s.config.Account), now: options.Now, keys: k,
 		jobs: j, schedule: schedule.New(s.limits, now),
 	}
 	a.settings.Store(s)
 	a.poller = poller.New(a.schedule, j, s.forPoller(), a.log, a.now)
-	a.sources = newSources(j, a.log, a.now)
+	a.sources = newSources(j, k, a.log, a.now)
 	a.keeper = housekeeper{jobs: j, schedule: a.schedule, log: a.log, now: a.now}
 	if learnt := j.Learnt(); learnt != nil {
 		if err := a.schedule.Recall(learnt); err != nil {
@@ -120,6 +121,9 @@ func (a *Account) reload(s *settings) {
 	a.poller.SetSettings(s.forPoller())
 	old.close()
 }
+
+// HoldsKey reports whether one of the jobs contains an API key, which must not be registered.
+func (a *Account) HoldsKey(s []submission.Job) bool { return len(a.keys.without(s)) < len(s) }
 
 // Register starts tracking jobs, and returns how many were new and how many were
 // known. It is idempotent. They are stored when it returns.

@@ -35,6 +35,7 @@ type Options struct {
 // A Collector monitors the jobs of one or several accounts. It may be used by several goroutines at once.
 type Collector struct {
 	options Options // do not change
+	keys    keys
 
 	changing sync.Mutex // serializes Start, Reload and Stop, and guards what follows
 	running  bool
@@ -63,6 +64,7 @@ func New(configs []Config, options Options) (*Collector, error) {
 		return nil, err
 	}
 	c := &Collector{options: options}
+	c.keys.set(settings)
 	if options.StateDirectory != "" {
 		if c.engine, err = sqlite.Open(options.StateDirectory, options.Logger); err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)
@@ -89,7 +91,7 @@ func (c *Collector) open(s *settings) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newAccount(s, c.options, j), nil
+	return newAccount(s, c.options, j, &c.keys), nil
 }
 
 // close closes the database.
@@ -173,6 +175,7 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 			}
 		}
 	}
+	c.keys.set(prepared)
 	accounts := make([]*Account, len(prepared))
 	for i, s := range prepared {
 		name := s.config.Account

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -31,6 +32,7 @@ type registrar interface {
 type sources struct {
 	// These do not change.
 	jobs registrar
+	keys *keys
 	log  *slog.Logger
 	now  func() time.Time
 
@@ -43,7 +45,9 @@ type sources struct {
 	success map[submission.Source]time.Time
 	problem map[submission.Source]SourceProblem
 	logged  map[submission.Source]map[string]int // problems of the last report, with their entries when logged
-	looking map[submission.Source]chan struct{}  // sources at start until they were read once; then it is closed
+	// keyListed are the sources that have listed an API key, which is logged once.
+	keyListed map[submission.Source]bool
+	looking   map[submission.Source]chan struct{} // sources at start until they were read once; then it is closed
 }
 
 // A SourceProblem is what was wrong with a source of request IDs.
@@ -52,11 +56,12 @@ type SourceProblem struct {
 	Err error
 }
 
-func newSources(r registrar, log *slog.Logger, now func() time.Time) *sources {
+func newSources(r registrar, k *keys, log *slog.Logger, now func() time.Time) *sources {
 	return &sources{
-		jobs: r, log: log, now: now,
+		jobs: r, keys: k, log: log, now: now,
 		success: make(map[submission.Source]time.Time), problem: make(map[submission.Source]SourceProblem),
 		looking: make(map[submission.Source]chan struct{}), logged: make(map[submission.Source]map[string]int),
+		keyListed: make(map[submission.Source]bool),
 	}
 }
 
@@ -205,12 +210,31 @@ func (s *sources) compare(from submission.Source, problems []source.Problem) (fr
 // register registers jobs. It does not log an error: the housekeeping logs once that
 // the store cannot be written.
 func (s *sources) register(from submission.Source, jobs []submission.Job) error {
+	allowed := s.keys.without(jobs)
+	if n := len(jobs) - len(allowed); n > 0 {
+		s.refuseKeys(from, n)
+	}
+	jobs = allowed
 	_, _, err := s.jobs.Register(from, jobs, s.ageUnknown(from), s.now())
 	if err != nil {
 		s.jobs.CountSourceErrors(from, 1)
 		s.note(from, fmt.Errorf("registering jobs: %w", err))
 	}
 	return err
+}
+
+// refuseKeys reports jobs that contain an API key, most likely since a pattern matches the key file.
+func (s *sources) refuseKeys(from submission.Source, n int) {
+	s.jobs.CountSourceErrors(from, n)
+	s.note(from, errors.New("an API key is listed in the place of a request ID; remove it from the list, "+
+		"or exclude its file from the patterns"))
+	s.mu.Lock()
+	known := s.keyListed[from]
+	s.keyListed[from] = true
+	s.mu.Unlock()
+	if !known {
+		s.log.Warn("An API key is listed in the place of a request ID, and not registered", "source", string(from))
+	}
 }
 
 // note keeps what was wrong with a source last.

@@ -82,7 +82,7 @@ func sourceSettings(change func(*Config)) *settings {
 
 func newTestSources() (*sources, *registry, *bytes.Buffer) {
 	r, log := &registry{errors: make(map[submission.Source]int)}, new(bytes.Buffer)
-	return newSources(r, slog.New(slog.NewTextHandler(log, nil)), time.Now), r, log
+	return newSources(r, new(keys), slog.New(slog.NewTextHandler(log, nil)), time.Now), r, log
 }
 
 func pass(d time.Duration) {

@@ -60,6 +60,14 @@ func (a *Account) Webhook(body io.ReadCloser, gzipped bool) (WebhookOutcome, err
 		a.RefuseWebhook(outcome)
 		return outcome, err
 	}
+	isKey := a.keys.finder()
+	if isKey(hook.RequestID) {
+		a.RefuseWebhook(jobs.WebhookMalformed)
+		return jobs.WebhookMalformed, errors.New("the request ID contains an API key")
+	}
+	if isKey(hook.ErrorCode) {
+		hook.ErrorCode = jobstatus.OtherErrorCode
+	}
 	state := Completed
 	if hook.State == jobstatus.Failed {
 		state = Failed

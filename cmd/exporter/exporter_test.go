@@ -72,10 +72,14 @@ func TestHealthCheck(t *testing.T) {
 		{healthy.URL + "/-/healthy", ""},
 		{stuck.URL + "/-/healthy", "not healthy: 503 Service Unavailable: the poller has not moved"},
 		{gone.URL + "/-/healthy", "connection refused"},
-		{"localhost:9891", "unsupported protocol scheme"},
+		{"localhost:9891", "--web.health-check: not an http or https URL"},
+		{"http://user:secret@localhost:port/-/healthy", "--web.health-check: not an http or https URL"},
+		{"http://user:secret%zz@localhost/", "--web.health-check: not an http or https URL"},
+		{strings.Replace(gone.URL, "http://", "http://user:secret@", 1), "connection refused"},
 	} {
 		err := run(parse(t, "--web.health-check="+tt.url), io.Discard, discard)
-		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fmt.Sprint(err), tt.want) {
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fmt.Sprint(err), tt.want) ||
+			strings.Contains(fmt.Sprint(err), "secret") {
 			t.Errorf("%s: %v, want %q", tt.url, err, tt.want)
 		}
 	}

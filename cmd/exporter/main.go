@@ -23,6 +23,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
 )
 
@@ -136,10 +137,13 @@ const healthTimeout = 5 * time.Second
 
 // checkHealth requests the health endpoint of a running exporter.
 func checkHealth(url string) error {
+	if _, err := outbound.ParseURL(url); err != nil {
+		return errors.New("--web.health-check: not an http or https URL such as http://localhost:9891/-/healthy")
+	}
 	client := http.Client{Timeout: healthTimeout}
 	response, err := client.Get(url)
 	if err != nil {
-		return fmt.Errorf("--web.health-check: %w", err)
+		return fmt.Errorf("--web.health-check: %w", outbound.Cause(err)) // the URL may have a password
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

@@ -44,6 +44,11 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) (int, any, error)
 	if err != nil {
 		return 0, nil, err
 	}
+	for account, jobs := range groups {
+		if account.HoldsKey(jobs) {
+			return 0, nil, refuse(http.StatusBadRequest, "an entry contains an API key; send the request ID of the job")
+		}
+	}
 	var sum registered
 	for account, jobs := range groups {
 		tracked, known, err := account.Register(submission.HTTP, jobs)

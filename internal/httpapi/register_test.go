@@ -16,6 +16,8 @@ import (
 
 func TestRegister(t *testing.T) {
 	const several = "several accounts are configured; say which with account"
+	const holdsKey = `{"error":"an entry contains an API key; send the request ID of the job"}`
+	x := map[string][]string{"a": {"x"}}
 	for name, test := range map[string]struct {
 		accounts []string // default: one
 		query    string
@@ -69,6 +71,10 @@ func TestRegister(t *testing.T) {
 			body: `["x","y",{"request_id":"z\n"}]`, status: 400,
 			want: `{"error":"entry 3: the request ID contains a non-printable character"}`,
 		},
+		"key as ID":    {body: `["x","the-key"]`, status: 400, want: holdsKey},
+		"key as API":   {body: `{"request_id":"x","api":"The-Key"}`, want: `{"tracked":1,"known":0}`, tracked: x},
+		"key as label": {body: `{"request_id":"x","labels":{"team":"the-key"}}`, status: 400, want: holdsKey},
+		"key in name":  {body: `{"request_id":"x","labels":{"the-key":""}}`, status: 400, want: holdsKey},
 		"unknown field": {
 			body: `["x",{"request_id":"y","audio_secs":7}]`, status: 400,
 			want: `{"error":"entry 2: unknown field \"audio_secs\"; ` +

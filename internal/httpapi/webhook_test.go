@@ -29,7 +29,7 @@ type hooks struct {
 func newHooks(t *testing.T, change func(*collector.Config)) *hooks {
 	t.Helper()
 	config := collector.DefaultConfig()
-	config.APIKey, config.WebhookToken = "key", webhookToken
+	config.APIKey, config.WebhookToken = "canary-key-1", webhookToken
 	if change != nil {
 		change(&config)
 	}
@@ -159,6 +159,15 @@ func TestWebhooks(t *testing.T) {
 			want: unknown,
 		},
 		{name: "wrong token", path: "/webhook/canary-tokem", body: completed, want: unauthorized},
+		{
+			name: "a key as error code", want: failed("other", jobs.WebhookAccepted),
+			body: `{"request_id":"a","response":null,"fault":{"error_code":"Canary-Key-1"}}`,
+		},
+		{
+			name: "a key within an error code", want: failed("other", jobs.WebhookAccepted),
+			body: `{"request_id":"a","response":null,"fault":{"error_code":"apikey:canary-key-1"}}`,
+		},
+		{name: "a key as ID", body: `{"request_id":"canary-key-1","response":null}`, want: malformed},
 		{name: "only an ID", body: `{"request_id":"a"}`, want: malformed},
 		{name: "no ID", body: `{"response":{}}`, want: malformed},
 		{name: "invalid ID", body: `{"request_id":"a\ncanary","response":{}}`, want: malformed},
