@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
@@ -15,19 +16,25 @@ import (
 )
 
 // WebhookAccount finds the account whose webhooks are received at a service address (empty: the face's own)
-// with this token; nil if there is none. A wrong token is counted for every account that receives webhooks
-// there, since it may be meant for any of them.
+// with this token; nil if there is none.
 func (c *Collector) WebhookAccount(serviceAddress, token string) *Account {
-	found := c.byToken(serviceAddress, token, func(c *Config) string { return c.WebhookToken })
-	if found != nil {
-		return found
+	return c.byToken(serviceAddress, token, func(c *Config) string { return c.WebhookToken })
+}
+
+// RefuseWebhook counts a request that was most likely meant as a webhook for every account that receives webhooks at
+// the service address, since it may be meant for any of them; if there is none, for every account that receives
+// webhooks elsewhere. It returns the service addresses of those accounts.
+func (c *Collector) RefuseWebhook(serviceAddress string) (addresses []string) {
+	here := func(a *Account) bool { return a.settings.Load().config.ServiceAddress == serviceAddress }
+	accounts := slices.DeleteFunc(c.Accounts(), func(a *Account) bool { return a.settings.Load().config.WebhookToken == "" })
+	if slices.ContainsFunc(accounts, here) {
+		accounts = slices.DeleteFunc(accounts, func(a *Account) bool { return !here(a) })
 	}
-	for _, a := range c.Accounts() {
-		if config := &a.settings.Load().config; config.WebhookToken != "" && config.ServiceAddress == serviceAddress {
-			a.RefuseWebhook(jobs.WebhookUnauthorized)
-		}
+	for _, a := range accounts {
+		a.RefuseWebhook(jobs.WebhookUnauthorized)
+		addresses = append(addresses, a.settings.Load().config.ServiceAddress)
 	}
-	return nil
+	return addresses
 }
 
 // JobsAccount finds the account whose jobs are registered at a service address with

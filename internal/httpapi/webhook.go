@@ -2,18 +2,17 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
-
-// WebhookPattern is the pattern of webhooks for an [http.ServeMux].
-const WebhookPattern = "/webhook/{token}"
 
 // webhookStatus is the HTTP status for each outcome. The vendor tries again up to five
 // times on anything but 200, so other outcomes get 200 where another try cannot help.
@@ -28,54 +27,109 @@ var webhookStatus = [len(jobs.WebhookOutcomes)]int{
 	jobs.WebhookStoreError:   http.StatusServiceUnavailable,
 }
 
-// NewWebhooks returns the handler of WebhookPattern for the accounts with a service address
-// (empty: those without one). A wrong token gets the same response as an unknown path.
+// webhooks receives webhooks at one address.
+type webhooks struct {
+	collector      *collector.Collector
+	limits         *Limits
+	log            *slog.Logger
+	serviceAddress string
+	refused        sometimes
+}
+
+// NewWebhooks returns the handler of the paths that IsWebhook reports, for the accounts with
+// a service address (empty: those without one). A webhook is a POST to /webhook/TOKEN. What
+// comes near to it is counted and logged, and gets the same response as an unknown path.
 func NewWebhooks(
 	c *collector.Collector, limits *Limits, log *slog.Logger, serviceAddress string,
 ) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		account := c.WebhookAccount(serviceAddress, r.PathValue("token"))
-		if account == nil || r.Method != http.MethodPost {
-			http.NotFound(w, r)
-			return
-		}
-		log := log.With("account", account.Name())
-		refuse := func(status int, outcome jobs.WebhookOutcome, why string) {
-			account.RefuseWebhook(outcome)
-			log.Warn("Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", why)
-			http.Error(w, why, status)
-		}
-		encoding := encodingOf(r)
-		if encoding != "" && encoding != "gzip" {
-			refuse(http.StatusUnsupportedMediaType, jobs.WebhookMalformed,
-				"Unsupported Content-Encoding: use gzip or none.")
-			return
-		}
-		body, release, err := limits.receive(r, limits.webhooks)
-		switch {
-		case errors.Is(err, errTooMany):
-			w.Header().Set("Retry-After", "60")
-			refuse(http.StatusServiceUnavailable, jobs.WebhookStoreError, "Too many webhooks at once; try again.")
-			return
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			refuse(http.StatusRequestTimeout, jobs.WebhookMalformed, "The body came too slowly; try again.")
-			return
-		case err != nil:
-			refuse(http.StatusBadRequest, jobs.WebhookMalformed, "The body is incomplete.")
-			return
-		}
-		defer release()
-		outcome, err := account.Webhook(body, encoding == "gzip")
-		if err != nil {
-			level := slog.LevelWarn
-			if outcome == jobs.WebhookStoreError {
-				level = slog.LevelDebug // the collector has logged it once for all requests
-			}
-			log.Log(r.Context(), level, "Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", err)
-		}
-		w.WriteHeader(webhookStatus[outcome])
-		_, _ = io.WriteString(w, jobs.WebhookOutcomes[outcome]+"\n")
+	return &webhooks{collector: c, limits: limits, log: log, serviceAddress: serviceAddress}
+}
+
+// IsWebhook reports whether a path is that of a webhook, or so near to one that the request
+// is most likely meant as a webhook.
+func IsWebhook(path string) bool {
+	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
+	return strings.EqualFold(first, "webhook") || strings.EqualFold(first, "webhooks")
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	token, ok := strings.CutPrefix(r.URL.Path, "/webhook/")
+	token = strings.TrimSuffix(token, "/")
+	account := h.collector.WebhookAccount(h.serviceAddress, token)
+	if !ok || account == nil || r.Method != http.MethodPost {
+		h.refuse(r, account != nil)
+		http.NotFound(w, r)
+		return
+	}
+	h.receive(w, r, account)
+}
+
+// refuse counts a request that is no webhook, and logs it with a limit, because anyone can
+// send many.
+func (h *webhooks) refuse(r *http.Request, tokenIsValid bool) {
+	addresses := h.collector.RefuseWebhook(h.serviceAddress)
+	if len(addresses) == 0 {
+		return
+	}
+	method := slices.Contains([]string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"}, r.Method)
+	why := "the token is wrong"
+	switch {
+	case !slices.Contains(addresses, h.serviceAddress):
+		why = fmt.Sprintf("webhooks are received at the service_address %s, not at this port", addresses[0])
+	case tokenIsValid && method:
+		why = fmt.Sprintf("the method is %s; webhooks are sent with POST", r.Method)
+	case tokenIsValid:
+		why = "the method is unknown; webhooks are sent with POST"
+	case r.URL.Path != clean(r.URL.Path):
+		why = "the path has two slashes in a row"
+	case strings.Count(strings.Trim(r.URL.Path, "/"), "/") != 1 || !strings.HasPrefix(r.URL.Path, "/webhook/"):
+		why = "the path is not /webhook/TOKEN"
+	}
+	h.refused.do(func(more int) {
+		h.log.Warn("Webhook not accepted", "outcome", jobs.WebhookOutcomes[jobs.WebhookUnauthorized],
+			"err", why, "client", r.RemoteAddr, "not_logged", more)
 	})
+}
+
+// receive receives a webhook.
+func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *collector.Account) {
+	log := h.log.With("account", account.Name())
+	refuse := func(status int, outcome jobs.WebhookOutcome, why string) {
+		account.RefuseWebhook(outcome)
+		log.Warn("Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", why)
+		http.Error(w, why, status)
+	}
+	encoding := encodingOf(r)
+	if encoding != "" && encoding != "gzip" {
+		refuse(http.StatusUnsupportedMediaType, jobs.WebhookMalformed,
+			"Unsupported Content-Encoding: use gzip or none.")
+		return
+	}
+	body, release, err := h.limits.receive(r, h.limits.webhooks)
+	switch {
+	case errors.Is(err, errTooMany):
+		w.Header().Set("Retry-After", "60")
+		refuse(http.StatusServiceUnavailable, jobs.WebhookStoreError, "Too many webhooks at once; try again.")
+		return
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		refuse(http.StatusRequestTimeout, jobs.WebhookMalformed, "The body came too slowly; try again.")
+		return
+	case err != nil:
+		refuse(http.StatusBadRequest, jobs.WebhookMalformed, "The body is incomplete.")
+		return
+	}
+	defer release()
+	outcome, err := account.Webhook(body, encoding == "gzip")
+	if err != nil {
+		level := slog.LevelWarn
+		if outcome == jobs.WebhookStoreError {
+			level = slog.LevelDebug // the collector has logged it once for all requests
+		}
+		log.Log(r.Context(), level, "Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", err)
+	}
+	w.WriteHeader(webhookStatus[outcome])
+	_, _ = io.WriteString(w, jobs.WebhookOutcomes[outcome]+"\n")
 }
 
 // encodingOf returns the Content-Encoding of a body in lower case; empty for none.

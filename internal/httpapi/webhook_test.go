@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
@@ -23,7 +25,8 @@ const webhookToken = "canary-token"
 type hooks struct {
 	*collector.Account
 	http.Handler
-	log bytes.Buffer
+	handler http.Handler // of webhooks alone
+	log     bytes.Buffer
 }
 
 func newHooks(t *testing.T, change func(*collector.Config)) *hooks {
@@ -42,8 +45,9 @@ func newHooks(t *testing.T, change func(*collector.Config)) *hooks {
 	if h.Account, err = c.Account(""); err != nil {
 		t.Fatal(err)
 	}
+	h.handler = httpapi.NewWebhooks(c, httpapi.NewLimits(), log, "")
 	mux := http.NewServeMux()
-	mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(c, httpapi.NewLimits(), log, ""))
+	mux.Handle("/webhook/", h.handler)
 	h.Handler = mux
 	return h
 }
@@ -111,6 +115,7 @@ func TestWebhooks(t *testing.T) {
 		{name: "gzip in capitals", encoding: "GZIP", body: packed(t, completed), want: accepted},
 		{name: "x-gzip", encoding: "x-gzip", body: packed(t, completed), want: accepted},
 		{name: "identity", encoding: "identity", body: completed, want: accepted},
+		{name: "a slash behind", path: "/webhook/canary-token/", body: completed, want: accepted},
 		{name: "any query", path: "/webhook/canary-token?mine=1", body: completed, want: accepted},
 		{
 			name: "the vendor's asr", body: payload(t, "webhook_asr.json"),
@@ -307,4 +312,55 @@ func FuzzWebhook(f *testing.F) {
 			t.Errorf("HTTP %d, %v ended, %d jobs", w.Code, ended, len(s.Jobs))
 		}
 	})
+}
+
+// What comes near to a webhook is counted and logged, with a limit and without the token.
+func TestWebhookNearMisses(t *testing.T) {
+	const path, slashes = "the path is not /webhook/TOKEN", "the path has two slashes in a row"
+	for _, tt := range []struct{ method, path, address, why string }{
+		{"PUT", "/webhook/" + webhookToken, "", "the method is PUT; webhooks are sent with POST"},
+		{"GET", "/webhook/" + webhookToken, "", "the method is GET; webhooks are sent with POST"},
+		{"canary", "/webhook/" + webhookToken, "", "the method is unknown; webhooks are sent with POST"},
+		{"POST", "//webhook/" + webhookToken, "", slashes},
+		{"POST", "/webhook//" + webhookToken, "", slashes},
+		{"POST", "/webhook/" + webhookToken + "//", "", slashes},
+		{"POST", "/webhook/" + webhookToken + "/x", "", path},
+		{"POST", "/webhooks/" + webhookToken, "", path},
+		{"POST", "/Webhook/" + webhookToken, "", path},
+		{"POST", "/webhook", "", path},
+		{"POST", "/webhook/canary", "", "the token is wrong"},
+		{"POST", "/webhook/" + webhookToken, "localhost:8095",
+			"webhooks are received at the service_address localhost:8095, not at this port"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHooks(t, func(c *collector.Config) { c.ServiceAddress = tt.address })
+			if !httpapi.IsWebhook(tt.path) {
+				t.Errorf("%s is not recognized", tt.path)
+			}
+			for range 100 {
+				r := httptest.NewRequest(tt.method, "/", strings.NewReader(`{"request_id":"a","response":null}`))
+				r.URL.Path = tt.path
+				w := httptest.NewRecorder()
+				h.handler.ServeHTTP(w, r)
+				if w.Code != http.StatusNotFound || w.Body.String() != "404 page not found\n" {
+					t.Errorf("%s %s: HTTP %d, %q", tt.method, tt.path, w.Code, w.Body)
+				}
+				time.Sleep(time.Second)
+			}
+			s := h.Snapshot()
+			if n := webhooks(s, jobs.WebhookUnauthorized); n != 100 || len(s.Jobs) != 0 {
+				t.Errorf("%s %s: %v of 100 counted, %d jobs", tt.method, tt.path, n, len(s.Jobs))
+			}
+			log := h.log.String()
+			if strings.Count(log, "level=WARN") != 2 || strings.Count(log, tt.why) != 2 ||
+				!strings.Contains(log, "not_logged=59") || strings.Contains(log, "canary") {
+				t.Errorf("%s %s: logged:\n%s", tt.method, tt.path, log)
+			}
+		})
+	}
+	for _, path := range []string{"/", "/metrics", "/webhookx", "/api/v1/jobs/webhook", "/x/webhook/y"} {
+		if httpapi.IsWebhook(path) {
+			t.Errorf("%s is taken for a webhook", path)
+		}
+	}
 }
