@@ -22,7 +22,7 @@ type api struct {
 	log      *slog.Logger
 	version  string
 	mux      *http.ServeMux
-	origins  *http.CrossOriginProtection
+	origins  *Origins
 }
 
 // New returns the handler of everything below /api/v1/, for a program of this version. It
@@ -30,16 +30,16 @@ type api struct {
 //
 // Where it is one of several handlers, it must see requests before an [http.ServeMux] does:
 // a mux redirects an unescaped request ID with two slashes in a row to another job.
-func New(c *collector.Collector, limits *Limits, log *slog.Logger, version string) http.Handler {
-	return newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, limits, log, version)
+func New(c *collector.Collector, limits *Limits, origins *Origins, log *slog.Logger, version string) http.Handler {
+	return newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, limits, origins, log, version)
 }
 
 func newAPI(
-	accounts func(*http.Request) []*collector.Account, limits *Limits, log *slog.Logger, version string,
+	accounts func(*http.Request) []*collector.Account, limits *Limits, origins *Origins, log *slog.Logger,
+	version string,
 ) *api {
 	a := &api{
-		accounts: accounts, limits: limits, log: log, version: version, mux: http.NewServeMux(),
-		origins: http.NewCrossOriginProtection(),
+		accounts: accounts, limits: limits, log: log, version: version, mux: http.NewServeMux(), origins: origins,
 	}
 	get := func(answer route) http.Handler { return limits.Responses(a.handle(answer)) }
 	a.mux.Handle("POST /api/v1/jobs", a.handle(a.register))
@@ -58,7 +58,7 @@ func newAPI(
 // ServeHTTP implements [http.Handler].
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := a.origins.Check(r); err != nil {
-		a.refuse(w, r, refuse(http.StatusForbidden, "cross-site requests of browsers are refused"))
+		a.refuse(w, r, refuse(http.StatusForbidden, err.Error()))
 		return
 	}
 	if p := r.URL.EscapedPath(); clean(p) != p {

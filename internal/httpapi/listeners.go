@@ -116,16 +116,19 @@ func (s *server) shutDown(ctx context.Context) {
 // handler returns the handler of an address. Paths that it does not serve all get the same
 // response.
 func (l *Listeners) handler(address string) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle(WebhookPattern, NewWebhooks(l.collector, l.limits, l.log, address))
+	webhooks := NewWebhooks(l.collector, l.limits, l.log, address)
 	// The token names the account, and the request may use no other.
 	type key struct{}
 	jobs := newAPI(func(r *http.Request) []*collector.Account {
 		return []*collector.Account{r.Context().Value(key{}).(*collector.Account)}
-	}, l.limits, l.log, "")
+	}, l.limits, NewOrigins(nil), l.log, "")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if IsWebhook(r.URL.Path) {
+			webhooks.ServeHTTP(w, r)
+			return
+		}
 		if r.URL.Path != "/api/v1/jobs" && !strings.HasPrefix(r.URL.Path, "/api/v1/jobs/") {
-			mux.ServeHTTP(w, r)
+			http.NotFound(w, r)
 			return
 		}
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
