@@ -23,7 +23,8 @@ func webhookURL(f *flags, token string) string {
 	if err != nil || *f.web.WebConfigFile != "" {
 		return ""
 	}
-	return "http://" + net.JoinHostPort(cmp.Or(host, "localhost"), port) + "/webhook/" + token
+	l, _ := f.location() // validate reports its error
+	return "http://" + net.JoinHostPort(cmp.Or(host, "localhost"), port) + l.prefix + "/webhook/" + token
 }
 
 // demo monitors a simulated API inside this process until it is stopped.

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +27,7 @@ import (
 // An exporter exposes a collector over HTTP.
 type exporter struct {
 	flags     *flags
+	location  location
 	collector *collector.Collector
 	log       *slog.Logger
 	ready     atomic.Bool
@@ -35,8 +39,9 @@ type exporter struct {
 
 func newExporter(f *flags, c *collector.Collector, log *slog.Logger) *exporter {
 	limits := httpapi.NewLimits()
+	location, _ := f.location() // validate reports its error
 	return &exporter{
-		flags: f, collector: c, log: log, reloaded: exposition.NewReload(time.Now()),
+		flags: f, location: location, collector: c, log: log, reloaded: exposition.NewReload(time.Now()),
 		limits: limits, listeners: httpapi.NewListeners(c, limits, log),
 	}
 }
@@ -45,15 +50,15 @@ func newExporter(f *flags, c *collector.Collector, log *slog.Logger) *exporter {
 func (e *exporter) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+e.flags.telemetryPath, e.metrics())
-	pages := statuspage.New(e.collector, e.flags.telemetryPath, version.Version)
+	pages := statuspage.New(e.collector, e.location.base, e.flags.telemetryPath, version.Version)
 	for _, path := range statuspage.Paths {
 		mux.Handle("GET "+path, e.limits.Responses(pages))
 	}
-	mux.Handle(httpapi.WebhookPattern, httpapi.NewWebhooks(e.collector, e.limits, e.log, ""))
-	mux.HandleFunc("GET /-/healthy", e.serveHealthy)
-	mux.HandleFunc("GET /-/ready", e.serveReady)
+	mux.HandleFunc("GET "+healthyPath, e.serveHealthy)
+	mux.HandleFunc("GET "+readyPath, e.serveReady)
+	origins := httpapi.NewOrigins(e.location.external)
 	if e.flags.enableLifecycle {
-		mux.Handle("/-/reload", http.NewCrossOriginProtection().Handler(http.HandlerFunc(e.serveReload)))
+		mux.Handle("/-/reload", origins.Handler(http.HandlerFunc(e.serveReload)))
 	}
 	if e.flags.enablePprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -61,16 +66,62 @@ func (e *exporter) handler() http.Handler {
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		mux.Handle("/debug/pprof", http.RedirectHandler(e.location.base+"/debug/pprof/", http.StatusMovedPermanently))
 	}
-	// Not part of the mux, which redirects a path with an unescaped request ID to another job.
-	api := httpapi.New(e.collector, e.limits, e.log, version.Version)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/api/v1/") {
+	webhooks := httpapi.NewWebhooks(e.collector, e.limits, e.log, "")
+	api := httpapi.New(e.collector, e.limits, origins, e.log, version.Version)
+	return e.location.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch p := r.URL.Path; {
+		case httpapi.IsWebhook(p):
+			webhooks.ServeHTTP(w, r)
+		case strings.HasPrefix(p, "/api/v1/"):
 			api.ServeHTTP(w, r)
-			return
+		case p != path.Clean(p) && p != path.Clean(p)+"/":
+			http.NotFound(w, r) // the mux would redirect it, and knows no prefix
+		default:
+			mux.ServeHTTP(w, r)
 		}
-		mux.ServeHTTP(w, r)
-	})
+	}))
+}
+
+const (
+	healthyPath = "/-/healthy"
+	readyPath   = "/-/ready"
+)
+
+// isOpen reports whether a request needs no password: those of probes, which have none, and
+// webhooks, whose token is one.
+func (e *exporter) isOpen(r *http.Request) bool {
+	p, ok := strings.CutPrefix(r.URL.Path, e.location.prefix)
+	return ok && (p == healthyPath || p == readyPath || httpapi.IsWebhook(p))
+}
+
+// newServer returns the server of the main port, for exporter-toolkit. It calls listening
+// when a port is open.
+func (e *exporter) newServer(listening func()) *http.Server {
+	server := e.limits.NewServer(e.handler(), e.log)
+	server.WriteTimeout = 2 * time.Minute // a profile takes 30 s by default
+	server.MaxHeaderBytes = 64 << 10      // browsers send cookies
+	own := server.Handler
+	var mu sync.Mutex // guards server.Handler, where there are several ports
+	server.BaseContext = func(net.Listener) context.Context {
+		// exporter-toolkit has no paths without authentication. By now, before the port is
+		// served, it has put its handler in front of ours.
+		mu.Lock()
+		defer mu.Unlock()
+		if authenticated := server.Handler; *e.flags.web.WebConfigFile != "" {
+			server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if e.isOpen(r) {
+					own.ServeHTTP(w, r)
+					return
+				}
+				authenticated.ServeHTTP(w, r)
+			})
+		}
+		listening()
+		return context.Background()
+	}
+	return server
 }
 
 func (e *exporter) metrics() http.Handler {

@@ -41,6 +41,8 @@ type flags struct {
 	plan            bool
 	storagePath     string
 	telemetryPath   string
+	externalURL     string
+	routePrefix     string
 	enableLifecycle bool
 	enablePprof     bool
 	healthCheck     string
@@ -66,6 +68,12 @@ func newApp(f *flags) *kingpin.Application {
 		PlaceHolder("DIR").StringVar(&f.storagePath)
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").
 		Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("web.external-url", "The URL under which the exporter is externally reachable, such as "+
+		"https://example.com/deepaffects behind a reverse proxy. Used for links and redirects, and as the origin of "+
+		"web pages that may write. If it has a path, all endpoints are below that path.").
+		PlaceHolder("URL").StringVar(&f.externalURL)
+	app.Flag("web.route-prefix", "Prefix of the paths of all endpoints. (default: the path of --web.external-url)").
+		PlaceHolder("PATH").StringVar(&f.routePrefix)
 	app.Flag("web.enable-lifecycle", "Enable reload via HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.enable-pprof", "Serve Go profiles under /debug/pprof/.").BoolVar(&f.enablePprof)
 	app.Flag("web.health-check", "Check the health of the exporter at URL, such as http://localhost:9891/-/healthy, "+
@@ -162,6 +170,9 @@ func (f *flags) validate() error {
 		return errors.New("--plan: cannot be combined with --once")
 	case !f.demo && f.configFile == "":
 		return errors.New("--config.file: required; to try the exporter without a configuration, use --demo")
+	}
+	if _, err := f.location(); err != nil {
+		return err
 	}
 	if err := checkTelemetryPath(f.telemetryPath); err != nil {
 		return fmt.Errorf("--web.telemetry-path: %w", err)

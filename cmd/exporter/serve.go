@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -34,15 +33,8 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	e := newExporter(f, c, log)
-	server := e.limits.NewServer(e.handler(), log)
-	server.WriteTimeout = 2 * time.Minute // a profile takes 30 s by default
-	server.MaxHeaderBytes = 64 << 10      // browsers send cookies
 	listening := make(chan struct{})
-	listen := sync.OnceFunc(func() { close(listening) })
-	server.BaseContext = func(net.Listener) context.Context {
-		listen()
-		return context.Background()
-	}
+	server := e.newServer(sync.OnceFunc(func() { close(listening) }))
 	failed := make(chan error, 1)
 	go func() { failed <- web.ListenAndServe(server, f.web, log) }()
 

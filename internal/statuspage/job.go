@@ -103,7 +103,7 @@ func (s *site) job(r *http.Request) (any, int) {
 	if !known {
 		return page, http.StatusNotFound
 	}
-	to := linksOf(accounts, a)
+	to := s.linksOf(accounts, a)
 	page.Frame.Title = id + " – DeepAffects jobs"
 	page.Account, page.Job = a.Name(), &to.rows(a, page.Frame.At, j)[0]
 	page.JSON = to.link("/api/v1/jobs/" + url.PathEscape(id))

@@ -44,7 +44,7 @@ func (s *site) jobs(r *http.Request) (any, int) {
 		if q.Account != "" && a.Name() != q.Account {
 			continue
 		}
-		to := linksOf(accounts, a)
+		to := s.linksOf(accounts, a)
 		found, _, ok := a.Jobs(match, values.Get("after"), listed+1)
 		if !ok { // it was removed meanwhile, or is of another account: start at the newest
 			found, _, _ = a.Jobs(match, "", listed+1)

@@ -37,16 +37,18 @@ func hash(text string) string {
 
 // site serves the pages of a collector.
 type site struct {
-	collector              *collector.Collector
-	TelemetryPath, Version string
+	collector *collector.Collector
+	// Base is the path of the pages as browsers see it, without a slash at its end.
+	Base, TelemetryPath, Version string
 }
 
 // Paths are the patterns of the pages for a ServeMux.
 var Paths = []string{"/{$}", "/jobs", "/job"}
 
 // New returns a handler of the pages, which show the path of the metrics and the version.
-func New(c *collector.Collector, telemetryPath, version string) http.Handler {
-	s := &site{c, telemetryPath, version}
+// Their links begin with base, which has no slash at its end.
+func New(c *collector.Collector, base, telemetryPath, version string) http.Handler {
+	s := &site{c, base, telemetryPath, version}
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", serve("overview.html", s.overview))
 	mux.Handle("GET /jobs", serve("jobs.html", s.jobs))

@@ -134,25 +134,28 @@ type jobView struct {
 func (j jobView) Bad() bool  { return isFailed(j.State) }
 func (j jobView) Good() bool { return j.State == jobs.Completed }
 
-// links makes links to an account's jobs. It is the account's name; empty if it is the only one.
-type links string
+// links makes links to an account's jobs.
+type links struct {
+	base    string // of the site
+	account string // empty if it is the only one
+}
 
-func linksOf(accounts []*collector.Account, a *collector.Account) links {
+func (s *site) linksOf(accounts []*collector.Account, a *collector.Account) links {
 	if len(accounts) > 1 {
-		return links(a.Name())
+		return links{s.Base, a.Name()}
 	}
-	return ""
+	return links{base: s.Base}
 }
 
 // link returns a link with parameters: names, each followed by its value. It leaves out those that are empty.
 func (l links) link(path string, parameters ...string) string {
 	v := make(url.Values)
-	for pair := range slices.Chunk(append(parameters, "account", string(l)), 2) {
+	for pair := range slices.Chunk(append(parameters, "account", l.account), 2) {
 		if pair[1] != "" {
 			v.Set(pair[0], pair[1])
 		}
 	}
-	return strings.TrimSuffix(path+"?"+v.Encode(), "?")
+	return strings.TrimSuffix(l.base+path+"?"+v.Encode(), "?")
 }
 
 // failed links to the jobs that failed with an error code.
@@ -176,7 +179,7 @@ func (s *site) overview(*http.Request) (any, int) {
 	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs", query{})}
 	for _, a := range accounts {
-		v := viewOf(a, linksOf(accounts, a))
+		v := viewOf(a, s.linksOf(accounts, a))
 		o.Accounts = append(o.Accounts, v)
 		o.Problems += len(v.Problems)
 	}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
+)
+
+// A location is where the endpoints are. Its paths have no slash at their end.
+type location struct {
+	external *url.URL // nil: not known
+	base     string   // path as browsers see it
+	prefix   string   // path as the exporter sees it
+}
+
+// location returns what --web.external-url and --web.route-prefix mean.
+func (f *flags) location() (location, error) {
+	var l location
+	if f.externalURL != "" {
+		u, err := outbound.ParseURL(f.externalURL)
+		if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return l, errors.New("--web.external-url: not a URL such as https://example.com/deepaffects")
+		}
+		l.external, l.base = u, strings.TrimRight(u.Path, "/")
+	}
+	l.prefix = l.base
+	if f.routePrefix != "" {
+		l.prefix = strings.TrimRight("/"+strings.Trim(f.routePrefix, "/"), "/")
+	}
+	for name, p := range map[string]string{"--web.external-url": l.base, "--web.route-prefix": l.prefix} {
+		if p != "" && path.Clean(p) != p || strings.ContainsAny(p, "{} \t?#%") {
+			return l, errors.New(name + ": the path must be plain, such as /deepaffects")
+		}
+	}
+	if f.externalURL == "" {
+		l.base = l.prefix
+	}
+	return l, nil
+}
+
+// mount returns a handler that serves h, whose paths have no prefix, at the location.
+func (l location) mount(h http.Handler) http.Handler {
+	if l.prefix == "" {
+		return h
+	}
+	below := http.StripPrefix(l.prefix, h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/" || r.URL.Path == l.prefix:
+			http.Redirect(w, r, l.base+"/", http.StatusFound)
+		case strings.HasPrefix(r.URL.Path, l.prefix+"/"):
+			below.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+)
+
+// With a password, probes and webhooks need none, and everything else does.
+func TestAuthentication(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("password"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := writeFile(t, "web.yml", fmt.Sprintf("basic_auth_users:\n  user: %s\n", hash))
+	for _, prefix := range []string{"", "/prefix"} {
+		e := idleExporter(t, "--web.config.file="+config, "--web.route-prefix="+prefix)
+		c := collector.DefaultConfig()
+		c.APIKey, c.WebhookToken = "key", "token"
+		if err := e.collector.Reload(t.Context(), []collector.Config{c}); err != nil {
+			t.Fatal(err)
+		}
+		e.ready.Store(true)
+		var listeners []net.Listener
+		opened := make(chan struct{}, 2)
+		for range cap(opened) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			listeners = append(listeners, l)
+		}
+		server := e.newServer(func() { opened <- struct{}{} })
+		served := make(chan error, 2)
+		for _, l := range listeners { // one after the other, as exporter-toolkit has a data race
+			go func() { served <- web.Serve(l, server, e.flags.web, discard) }()
+			<-opened
+		}
+		const hook = `{"request_id":"a","response":null}`
+		for _, l := range listeners {
+			for _, tt := range []struct {
+				method, path, password string
+				want                   int
+			}{
+				{"GET", "/-/healthy", "", 200},
+				{"GET", "/-/ready", "", 200},
+				{"GET", "/-/ready", "wrong", 200},
+				{"POST", "/webhook/token", "", 200},
+				{"POST", "/webhook/token/", "", 200},
+				{"POST", "/webhook/wrong", "", 404},
+				{"POST", "/webhook/../api/v1/jobs", "", 404},
+				{"GET", "/webhook/../metrics", "", 404},
+				{"GET", "/metrics", "", 401},
+				{"GET", "/metrics", "wrong", 401},
+				{"GET", "/metrics", "password", 200},
+				{"GET", "/", "", 401},
+				{"GET", "/-/healthy/../../metrics", "", 401},
+				{"GET", "/api/v1/status", "", 401},
+				{"POST", "/api/v1/jobs", "", 401},
+				{"POST", "/-/reload", "", 401},
+			} {
+				r, err := http.NewRequest(tt.method, "http://"+l.Addr().String(), strings.NewReader(hook))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.URL.Path, r.Close = prefix+tt.path, true
+				if tt.password != "" {
+					r.SetBasicAuth("user", tt.password)
+				}
+				resp, err := http.DefaultTransport.RoundTrip(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode != tt.want {
+					t.Errorf("%s %s%s with %q: HTTP %d, want %d", tt.method, prefix, tt.path, tt.password, resp.StatusCode, tt.want)
+				}
+			}
+		}
+		server.Close()
+		for range listeners {
+			if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+var attribute = regexp.MustCompile(`(?:href|action|src)="([^"#$]*)["#]`)
+
+// Every link and redirect of every page leads to an endpoint, wherever the exporter is.
+func TestLocations(t *testing.T) {
+	for _, tt := range []struct {
+		external, prefix string // flags
+		served, seen     string // paths
+	}{
+		{"", "", "", ""},
+		{"https://example.com", "", "", ""},
+		{"https://example.com/", "", "", ""},
+		{"https://example.com/a/b", "", "/a/b", "/a/b"},
+		{"https://example.com/a/b/", "", "/a/b", "/a/b"},
+		{"https://example.com/a", "/", "", "/a"},
+		{"https://example.com/a", "b/", "/b", "/a"},
+		{"", "/b", "/b", "/b"},
+	} {
+		e := idleExporter(t, "--web.external-url="+tt.external, "--web.route-prefix="+tt.prefix, "--web.enable-pprof")
+		ids := []submission.Job{{RequestID: "x"}, {RequestID: "a//b"}}
+		if _, _, err := e.collector.Accounts()[0].Register(submission.HTTP, ids); err != nil {
+			t.Fatal(err)
+		}
+		handler := e.handler()
+		var done []string
+		paths := []string{"", "/", "/jobs?q=x", "/debug/pprof"}
+		for len(paths) > 0 {
+			path := paths[0]
+			if paths = paths[1:]; slices.Contains(done, path) {
+				continue
+			}
+			done = append(done, path)
+			if path == "" && tt.served == "" {
+				continue
+			}
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, httptest.NewRequest("GET", tt.served+path, nil))
+			links := []string{w.Header().Get("Location")}
+			if w.Code != http.StatusOK && links[0] == "" {
+				t.Errorf("%+v: %q: HTTP %d", tt, path, w.Code)
+			}
+			if strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") && !strings.HasPrefix(path, "/debug") {
+				for _, match := range attribute.FindAllStringSubmatch(w.Body.String(), -1) {
+					links = append(links, strings.ReplaceAll(match[1], "&amp;", "&"))
+				}
+			}
+			for _, link := range links {
+				u, err := url.Parse(link)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if link == "" || u.IsAbs() {
+					continue
+				}
+				below, ok := strings.CutPrefix(link, tt.seen+"/")
+				if !ok {
+					t.Errorf("%+v: %q links to %q", tt, path, link)
+				}
+				paths = append(paths, "/"+below)
+			}
+		}
+		if len(done) < 9 {
+			t.Errorf("%+v: only %q are linked", tt, done)
+		}
+		for _, path := range []string{"/metrics", "/-/healthy", "/api/v1/jobs/a%2F%2Fb"} {
+			for prefix, want := range map[string]int{tt.served: 200, "/elsewhere": 404} {
+				w := httptest.NewRecorder()
+				handler.ServeHTTP(w, httptest.NewRequest("GET", prefix+path, nil))
+				if w.Code != want {
+					t.Errorf("%+v: %s%s: HTTP %d, want %d", tt, prefix, path, w.Code, want)
+				}
+			}
+		}
+	}
+}
+
+func TestWrongLocations(t *testing.T) {
+	for _, tt := range []struct{ flag, want string }{
+		{"--web.external-url=example.com", "--web.external-url: not a URL such as https://example.com/deepaffects"},
+		{"--web.external-url=https://user:secret@example.com", "--web.external-url: not a URL"},
+		{"--web.external-url=https://example.com/?a=b", "--web.external-url: not a URL"},
+		{"--web.external-url=https://example.com/a//b", "--web.external-url: the path must be plain"},
+		{"--web.route-prefix=/a/../b", "--web.route-prefix: the path must be plain"},
+		{"--web.route-prefix=/{a}", "--web.route-prefix: the path must be plain"},
+	} {
+		err := run(parse(t, "--demo", tt.flag), io.Discard, discard)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v, want %q", tt.flag, err, tt.want)
+		}
+	}
+}
