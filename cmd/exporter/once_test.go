@@ -61,7 +61,7 @@ func TestOnceKeepsTheQuota(t *testing.T) {
 		t.Errorf("the service counts %v requests", day.Used)
 	}
 	_, err = once()
-	if want := "another process uses data/"; err == nil || !strings.Contains(err.Error(), want) ||
+	if want := "another process uses data"; err == nil || !strings.Contains(err.Error(), want) ||
 		!strings.HasPrefix(err.Error(), "--once: ") {
 		t.Errorf("while the service runs: %v", err)
 	}
