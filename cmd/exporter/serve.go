@@ -24,6 +24,8 @@ const stopTimeout = 4 * time.Second
 
 // serve runs the collector and the web server until a signal stops the process.
 func serve(f *flags, configs []collector.Config, c *collector.Collector, log *slog.Logger) error {
+	// Without this, the process ends when the reader of its log goes away.
+	signal.Ignore(syscall.SIGPIPE)
 	// Two channels, so that a signal to stop is not lost behind pending reloads.
 	hangups, stops := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
