@@ -40,7 +40,8 @@ type Limits struct {
 // NewLimits returns the limits of a process.
 func NewLimits() *Limits {
 	return &Limits{
-		clients:       newClients(maxConnections, maxRequests),
+		// The other half is for files and for requests to the API.
+		clients:       newClients(int(min(maxConnections, openFiles()/2)), maxRequests),
 		responses:     newPlaces(maxResponses, 250*time.Millisecond),
 		smallBodies:   newPlaces(maxSmallBodies, time.Second),
 		registrations: newPlaces(maxRegistrations, time.Second),
@@ -75,7 +76,7 @@ func (l *Limits) NewServer(handler http.Handler, logger *slog.Logger) *http.Serv
 			SendPingTimeout:      30 * time.Second,
 			PingTimeout:          10 * time.Second,
 		},
-		ErrorLog: log.New(errorWriter{logger}, "", 0),
+		ErrorLog: log.New(&errorWriter{log: logger}, "", 0),
 	}
 }
 
@@ -122,15 +123,25 @@ func tooMany(w http.ResponseWriter, text string) {
 	http.Error(w, text, http.StatusServiceUnavailable)
 }
 
-// errorWriter logs the errors of a server: panics at error level, and mistakes of clients at
-// debug level, because clients could fill the log with them.
-type errorWriter struct{ log *slog.Logger }
+// errorWriter logs the errors of a server: panics at error level, connections that cannot be
+// accepted too, at most once a minute, and mistakes of clients at debug level, because
+// clients could fill the log with them.
+type errorWriter struct {
+	log      *slog.Logger
+	accepted sometimes
+}
 
-func (w errorWriter) Write(p []byte) (int, error) {
-	message, level := strings.TrimSpace(string(p)), slog.LevelDebug
-	if strings.HasPrefix(message, "http: panic serving") || strings.HasPrefix(message, "http2: panic serving") {
-		level = slog.LevelError
+func (w *errorWriter) Write(p []byte) (int, error) {
+	message := strings.TrimSpace(string(p))
+	switch {
+	case strings.HasPrefix(message, "http: panic serving"), strings.HasPrefix(message, "http2: panic serving"):
+		w.log.Error(message)
+	case strings.HasPrefix(message, "http: Accept error"):
+		w.accepted.do(func(more int) {
+			w.log.Error("Connections cannot be accepted", "err", message, "not_logged", more)
+		})
+	default:
+		w.log.Debug(message)
 	}
-	w.log.Log(context.Background(), level, message)
 	return len(p), nil
 }

@@ -439,3 +439,20 @@ func TestServerErrorLog(t *testing.T) {
 		}
 	}
 }
+
+// That connections cannot be accepted is logged at once, and then with a limit.
+func TestAcceptErrorLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		server := httpapi.NewLimits().NewServer(http.NotFoundHandler(), slog.New(slog.NewTextHandler(&out, nil)))
+		for range 90 {
+			server.ErrorLog.Print("http: Accept error: accept tcp [::]:9891: accept4: too many open files; retrying in 1s")
+			time.Sleep(time.Second)
+		}
+		log := out.String()
+		if strings.Count(log, "level=ERROR") != 2 || strings.Count(log, "too many open files") != 2 ||
+			!strings.Contains(log, "not_logged=59") {
+			t.Errorf("logged:\n%s", log)
+		}
+	})
+}
