@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -118,10 +119,27 @@ func garble(r *rand.Rand, b []byte) {
 	}
 }
 
-// inside returns some bytes of the middle of a log: transactions follow.
-func inside(r *rand.Rand, log []byte) []byte {
-	from := r.IntN(len(log) * 3 / 4)
-	return log[from : from+1+r.IntN(2*page)]
+// inside returns a part of a log behind which transactions follow.
+func inside(r *rand.Rand, log []byte) (from, to int) {
+	from = r.IntN(len(log) * 3 / 4)
+	return from, from + 1 + r.IntN(2*page)
+}
+
+func zeroInside(r *rand.Rand, log []byte) []byte {
+	from, to := inside(r, log)
+	clear(log[from:to])
+	return log
+}
+
+func garbleInside(r *rand.Rand, log []byte) []byte {
+	from, to := inside(r, log)
+	garble(r, log[from:to])
+	return log
+}
+
+func cutOutInside(r *rand.Rand, log []byte) []byte {
+	from, to := inside(r, log)
+	return slices.Delete(log, from, to)
 }
 
 var damages = []damage{
@@ -152,24 +170,13 @@ var damages = []damage{
 		log[r.IntN(len(log))] ^= 1 << r.IntN(8)
 		return log
 	}),
-	ofLog("a part of the log is zero", func(r *rand.Rand, log []byte) []byte { clear(inside(r, log)); return log }),
-	ofLog("a part of the log is garbled", func(r *rand.Rand, log []byte) []byte { garble(r, inside(r, log)); return log }),
-	ofLog("a part of the log is missing", func(r *rand.Rand, log []byte) []byte {
-		part := inside(r, log)
-		from := len(log) - cap(part)
-		return append(log[:from:from], log[from+len(part):]...)
-	}),
+	ofLog("a part of the log is zero", zeroInside),
+	ofLog("a part of the log is garbled", garbleInside),
+	ofLog("a part of the log is missing", cutOutInside),
 	ofLog("the log is cut", func(r *rand.Rand, log []byte) []byte { return log[:r.IntN(len(log))] }),
-	withoutIndex(ofLog("a part of the log is zero", func(r *rand.Rand, log []byte) []byte { clear(inside(r, log)); return log })),
-	withoutIndex(ofLog("a part of the log is garbled", func(r *rand.Rand, log []byte) []byte {
-		garble(r, inside(r, log))
-		return log
-	})),
-	withoutIndex(ofLog("a part of the log is missing", func(r *rand.Rand, log []byte) []byte {
-		part := inside(r, log)
-		from := len(log) - cap(part)
-		return append(log[:from:from], log[from+len(part):]...)
-	})),
+	withoutIndex(ofLog("a part of the log is zero", zeroInside)),
+	withoutIndex(ofLog("a part of the log is garbled", garbleInside)),
+	withoutIndex(ofLog("a part of the log is missing", cutOutInside)),
 }
 
 // Whatever the damage, the database opens, and has everything that was stored, or
