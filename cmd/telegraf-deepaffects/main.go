@@ -118,7 +118,8 @@ func run(args []string) error {
 	case err := <-done:
 		return err
 	case <-time.After(endWithin): // the shim waits for ever if nobody reads its output
-		p.Log.Warnf("Telegraf has not read all points within %s of the end; it gets them after the next start", endWithin)
+		p.Log.Warnf("Telegraf has not read all points within %s of the end; it gets them after the next start",
+			endWithin)
 		return nil
 	}
 }

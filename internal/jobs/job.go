@@ -83,7 +83,8 @@ type Poll struct {
 	Detail       string // why the outcome is not ok; contains neither the key nor the response
 }
 
-// looks are polls that found an answer unreadable, without a readable one in between. They do not change once published.
+// looks are polls that found an answer unreadable, without a readable one in between. They do not change once
+// published.
 type looks struct {
 	n           int
 	first, last time.Time

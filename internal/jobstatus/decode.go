@@ -77,8 +77,8 @@ func errorCode(code string) string {
 	return code
 }
 
-// A decoder reads bodies as a stream, and skips the text of transcripts. It holds 32 KiB of the document, and the times,
-// confidences and speakers that an accumulator holds at most.
+// A decoder reads bodies as a stream, and skips the text of transcripts. It holds 32 KiB of the document, and the
+// times, confidences and speakers that an accumulator holds at most.
 type decoder struct {
 	laxjson.Scanner
 	acc     transcript.Accumulator

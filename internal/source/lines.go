@@ -171,7 +171,8 @@ const (
 // objectLines returns the length of the lines that hold the JSON object at the start of a
 // text. If it is invalid, it returns the length of its valid part.
 func objectLines(text []byte) (n int, state objectState) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true),
+		jsontext.AllowInvalidUTF8(true))
 	err := dec.SkipValue()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return len(text), cutOff

@@ -21,7 +21,8 @@ func expand(pattern string) (paths []string, literal bool) {
 	if !strings.ContainsAny(pattern, wildcards) {
 		return []string{filepath.Clean(pattern)}, true
 	}
-	paths, _ = doublestar.GlobOS(withoutLoops{doublestar.StandardOS}, superAsterisk(pattern)) // SetPatterns has checked it
+	// SetPatterns has checked the pattern.
+	paths, _ = doublestar.GlobOS(withoutLoops{doublestar.StandardOS}, superAsterisk(pattern))
 	return paths, false
 }
 

@@ -26,8 +26,8 @@ type Statistics struct {
 	SpeechSeconds float64
 	// DurationSeconds is the last end of a word, else of a segment.
 	DurationSeconds float64
-	// SpeechRate is the number of words with valid times per second of DurationSeconds, pauses included: punctuation may
-	// be listed as words without times. Unknown below minSeconds.
+	// SpeechRate is the number of words with valid times per second of DurationSeconds, pauses included: punctuation
+	// may be listed as words without times. Unknown below minSeconds.
 	SpeechRate float64
 	// DominantSpeakerRatio is the talk time of the speaker who talks most, as a share of all speakers'; 0 to 1.
 	DominantSpeakerRatio float64
@@ -128,8 +128,8 @@ type Piece struct {
 // NotANumber stands for a value that was given and is no number. It is out of every range.
 var NotANumber = math.Inf(-1)
 
-// Times beyond these are not plausible: they may be in milliseconds, and would spoil the totals. A word that is too long
-// is left out. Of a transcript that is too long, or in which most words are, all times are.
+// Times beyond these are not plausible: they may be in milliseconds, and would spoil the totals. A word that is too
+// long is left out. Of a transcript that is too long, or in which most words are, all times are.
 const (
 	maxSeconds     = 24 * 60 * 60 // of a transcript
 	maxWordSeconds = 60

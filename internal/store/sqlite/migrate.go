@@ -33,7 +33,8 @@ const unchecked = "-"
 var schema3 = &schema{3, newTable("3 meta ", "meta", 1, "name TEXT NOT NULL", "value TEXT NOT NULL"), []*table{
 	old3(jobs, "jobs", 2, "request_id TEXT NOT NULL", "sequence INTEGER NOT NULL", "api TEXT", "source TEXT",
 		"state TEXT", "error_code TEXT", "labels TEXT", "audio_seconds REAL", "priority REAL", "first_seen TEXT",
-		"submitted_at TEXT", "last_observed TEXT", "finished_at TEXT", "detection_window_seconds REAL", "statistics TEXT"),
+		"submitted_at TEXT", "last_observed TEXT", "finished_at TEXT", "detection_window_seconds REAL",
+		"statistics TEXT"),
 	old3(departed, "departed", 2, "request_id TEXT NOT NULL", "until TEXT", "removed INTEGER NOT NULL"),
 	old3(totals, "totals", 3, "name TEXT NOT NULL", "labels TEXT NOT NULL", "value TEXT NOT NULL"),
 	old3(requests, "requests", 2, "unix_second INTEGER NOT NULL", "requests INTEGER NOT NULL"),
