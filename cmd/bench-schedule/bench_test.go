@@ -32,7 +32,8 @@ func generated(t *testing.T) map[string]*trace {
 
 // The scheduler over every kind of generated trace: nothing is refused unless others spend
 // the same quota, and then little; ends are seen; the morning leaves enough of the day.
-// Webhooks shorten the mean delay.
+// Webhooks shorten the mean delay. Where the back end works in order, polling the oldest
+// job is not better.
 func TestGeneratedTraces(t *testing.T) {
 	for name, tr := range generated(t) {
 		hours := 5.
@@ -41,7 +42,7 @@ func TestGeneratedTraces(t *testing.T) {
 		}
 		tr.horizon = min(tr.horizon, hours*3600*float64(longtest.Size(1, 10)))
 		r := run(tr)
-		if len(tr.budget.Shadow) == 0 && r.Refusals > 0 || r.Refusals > r.Requests/20 {
+		if len(tr.budget.Shadow) == 0 && r.Refusals > 0 || r.Refusals > r.Requests/10 {
 			t.Errorf("%s: %d of %d requests were refused", name, r.Refusals, r.Requests)
 		}
 		if r.Detected < 9*(r.Detected+r.Undetected)/10 || r.Detected == 0 {
@@ -49,6 +50,9 @@ func TestGeneratedTraces(t *testing.T) {
 		}
 		if r.SpentBy10 > 0.4 && tr.budget.DailyCap > 0 {
 			t.Errorf("%s: %.0f %% of the day's quota was spent by 10:00", name, 100*r.SpentBy10)
+		}
+		if peer := peerOf(tr, oldest).MeanS; strings.HasPrefix(name, "fifo") && r.MeanS > peer+5 {
+			t.Errorf("%s: %.1f s, and %.1f s for the oldest job first", name, r.MeanS, peer)
 		}
 		if !strings.HasPrefix(name, "hooks") {
 			continue
@@ -147,7 +151,7 @@ func TestBench(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := bench(dir, options{out: out}); err != nil {
+		if err := bench(dir, options{out: out, peers: true}); err != nil {
 			t.Fatalf("reference %s: %v", name, err)
 		}
 		var results map[string]result

@@ -16,6 +16,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "", "write the results as JSON to this `file`")
 	flag.StringVar(&o.only, "only", "", "run only traces whose name contains this")
+	flag.BoolVar(&o.peers, "peers", false, "also run simple policies over the traces that reference.json lacks")
 	seed := flag.Uint64("generate", 0, "generate traces from this seed into the directory, instead of running any")
 	flag.Parse()
 	err := errors.New("give one directory with traces")
@@ -32,7 +33,10 @@ func main() {
 	}
 }
 
-type options struct{ out, only string }
+type options struct {
+	out, only string
+	peers     bool
+}
 
 func bench(dir string, o options) error {
 	traces, err := readTraces(dir, o.only)
@@ -42,6 +46,9 @@ func bench(dir string, o options) error {
 	reference, err := readReference(dir)
 	if err != nil {
 		return err
+	}
+	if o.peers {
+		reference = withPeers(reference, traces)
 	}
 	results := make(map[string]result)
 	t := newTable(os.Stdout, reference)

@@ -75,7 +75,9 @@ func run(tr *trace) result {
 		}
 		for ; arrived < len(tr.jobs) && tr.jobs[arrived].T <= now; arrived++ {
 			j := &tr.jobs[arrived]
-			s.Add(at(now), schedule.Job{RequestID: j.ID, API: j.API, AudioSeconds: j.Audio, Start: at(j.T)})
+			s.Add(at(now), schedule.Job{
+				RequestID: j.ID, API: j.API, AudioSeconds: j.Audio, Start: at(j.T), AgeUnknown: j.Unknown,
+			})
 		}
 		for ; hooked < len(hooks) && *hooks[hooked].Hook <= now; hooked++ {
 			id := hooks[hooked].ID

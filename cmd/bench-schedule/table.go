@@ -54,6 +54,23 @@ func (r reference) best() float64 {
 	return least
 }
 
+// withPeers adds how simple policies do on the traces that the reference lacks.
+func withPeers(references map[string]reference, traces []*trace) map[string]reference {
+	if references == nil {
+		references = make(map[string]reference)
+	}
+	for _, tr := range traces {
+		if _, found := references[tr.name]; !found {
+			r := reference{Bound: math.NaN(), Peers: make(map[string]peer)}
+			for _, p := range []policy{inTurn, backoff, oldest} {
+				r.Peers[string(p)] = peerOf(tr, p)
+			}
+			references[tr.name] = r
+		}
+	}
+	return references
+}
+
 // table prints each result when it is added.
 type table struct {
 	w         io.Writer
@@ -119,12 +136,14 @@ func (t *table) row(name string, r result) {
 }
 
 func (t *table) summary() {
-	if t.toBound.n == 0 {
+	if t.toBest.n == 0 {
 		return
 	}
-	fmt.Fprintf(t.w, "\nMean delay, geometric means: %.2f times the lower bound (worst %.2f), "+
-		"%.2f times less than the best of rr_paced, backoff and eta in each trace",
-		t.toBound.mean(), t.toBound.worst, t.toBest.mean())
+	fmt.Fprint(t.w, "\nMean delay, geometric means: ")
+	if t.toBound.n > 0 {
+		fmt.Fprintf(t.w, "%.2f times the lower bound (worst %.2f), ", t.toBound.mean(), t.toBound.worst)
+	}
+	fmt.Fprintf(t.w, "%.2f times less than the best of rr_paced, backoff and eta in each trace", t.toBest.mean())
 	for _, name := range slices.Sorted(maps.Keys(t.toPeer)) {
 		fmt.Fprintf(t.w, "; than %s %.2f", name, t.toPeer[name].mean())
 	}

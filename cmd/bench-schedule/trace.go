@@ -36,6 +36,8 @@ type traceJob struct {
 	Audio float64  `json:"audio,omitempty"`
 	Fin   *float64 `json:"fin,omitempty"`
 	Hook  *float64 `json:"hook,omitempty"`
+	// Unknown: the job was there when the trace starts, and may be older than T.
+	Unknown bool `json:"age_unknown,omitempty"`
 }
 
 // end returns when the job ends: +Inf for never.
