@@ -149,10 +149,8 @@ func (q *quota) resize() {
 	if limit == 0 {
 		length = time.Minute
 	} else if q.share < 1 {
-		// The same share of the burst and of the rate.
-		rate := float64(limit) / length.Seconds() * q.share
-		limit = max(int(float64(limit)*q.share), 1)
-		length = time.Duration(float64(limit) / rate * float64(time.Second))
+		// Others send at any time: requests at even intervals are refused less often than a burst.
+		limit, length = 1, time.Duration(length.Seconds()/float64(limit)/q.share*float64(time.Second))
 	}
 	margin := func(length time.Duration) time.Duration {
 		return length + length/driftMargin + min(secondMargin, length/60)
