@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -13,6 +14,7 @@ type forecast struct {
 	Today  [24]float64 `json:"today"`
 	Missed [24]float64 `json:"missed"` // part of that hour that was not watched today
 	Date   int         `json:"date"`   // of today: year × 1000 + day of the year
+	Uneven float64     `json:"uneven"` // mean square of the logarithm of a day's jobs by those of the days before
 }
 
 const (
@@ -22,7 +24,9 @@ const (
 	// For a day about which nothing is known.
 	guessedShare = 0.35 // jobs in a day, by requests in a day
 	guessJobs    = 3.0  // weight of the expected level against today's count, in jobs, on the first day
-	usualJobs    = 40.0 // and later
+	usualJobs    = 40.0 // and later, at most: where one day is like the other
+	unevenDays   = 3.0  // over which the unevenness of days is a mean
+	planJobs     = 20.0 // weight of the office hours in the plan, in jobs
 	usualWeight  = 0.25 // weight of the office hours, in days
 	minToCome    = 0.4  // jobs still to come on the first day, at least, by the same measure as guessedShare
 	firstSpread  = 0.4  // variance of the logarithm of the arrivals to come, on the first day
@@ -51,6 +55,15 @@ func (f *forecast) startDay(now time.Time) {
 	date := now.Year()*1000 + now.YearDay()
 	if f.Date == date {
 		return
+	}
+	if f.Date != 0 && slices.Max(f.Days[:]) > 0 {
+		jobs, usual := guessJobs, guessJobs
+		for h := range f.Usual {
+			jobs += f.Today[h]
+			usual += max(1-f.Missed[h], 0) * f.Usual[h]
+		}
+		differ := math.Log(jobs / usual)
+		f.Uneven += (differ*differ - f.Uneven) / unevenDays
 	}
 	for h := range f.Usual {
 		if watched := 1 - f.Missed[h]; watched > 0 && f.Date != 0 {
@@ -90,6 +103,26 @@ func (f *forecast) level(perDay float64) (level, days float64) {
 	return seen + guess*(1-known/all)*differ, days / 24
 }
 
+// smooth returns the mean of a function around an hour of the day.
+func smooth(h int, of func(h int) float64) float64 {
+	near := func(d int) float64 { return of((h + d + 24) % 24) }
+	return 0.3*near(0) + 0.2*(near(-1)+near(1)) + 0.15*(near(-2)+near(2))
+}
+
+// planned returns the part of the day's quota that is spent some hours after a reset where it is spent as jobs arrive,
+// on the days before and in office hours, and a tenth of it evenly.
+func (f *forecast) planned(now time.Time, gone float64) float64 {
+	passed, all := 0.0, 0.0
+	first := now.Add(-time.Duration(gone * float64(time.Hour))).Round(time.Hour).Hour()
+	for i := range 24 {
+		h := (first + i) % 24
+		jobs := planJobs*officeHours(h) + smooth(h, func(h int) float64 { return f.Days[h] * f.Usual[h] })
+		all += jobs
+		passed += jobs * min(max(gone-float64(i), 0), 1)
+	}
+	return 0.9*passed/all + 0.1*gone/24
+}
+
 // coming returns how many jobs are expected in each of the next hours, the first being what is left of the present one,
 // and the variance of the logarithm of their sum.
 //
@@ -99,11 +132,7 @@ func (f *forecast) level(perDay float64) (level, days float64) {
 func (f *forecast) coming(now time.Time, perDay float64) (hours [24]float64, variance float64) {
 	f.startDay(now)
 	level, days := f.level(perDay)
-	prior := guessJobs + (usualJobs-guessJobs)*min(days, 1)
-	smooth := func(h int, of func(h int) float64) float64 {
-		near := func(d int) float64 { return of((h + d + 24) % 24) }
-		return 0.3*near(0) + 0.2*(near(-1)+near(1)) + 0.15*(near(-2)+near(2))
-	}
+	prior := guessJobs + (1/(1/usualJobs+f.Uneven)-guessJobs)*min(days, 1)
 	var expected [24]float64
 	for h := range expected {
 		jobs := smooth(h, func(h int) float64 { return f.Days[h] * f.Usual[h] })

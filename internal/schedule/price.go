@@ -21,13 +21,16 @@ type price struct {
 }
 
 const (
-	minPrice          = 0.01 // seconds: a quota per minute is there to be used
-	minPriceUnlimited = 0.1  // without a quota, the server still has work with each request
+	minPrice          = 0.0075 // seconds: a quota per minute is there to be used
+	minPriceUnlimited = 0.1    // without a quota, the server still has work with each request
 
 	typicalShare  = 0.3 // of the typical score, when the minute is used up
 	typicalWeight = 0.1 // of the last request
 	scenarioPower = 0.4
-	requestSpread = 0.7 // variance of a job's number of requests, by its mean
+	planShare     = 0.15 // of the plan in the price, as a power; 0.25 gains 2 % more, and loses 7 % on a light load
+	planPrice     = 2.0  // of the median duration, where requests are spent as planned
+	planGain      = 15.0 // of the price's logarithm, where the whole quota is spent too early
+	requestSpread = 0.7  // variance of a job's number of requests, by its mean
 
 	// This part of an even spending of the day's quota costs nothing: a quota that is much larger than what there is to
 	// poll is there to be used, whatever may still arrive.
@@ -98,7 +101,22 @@ func (s *Scheduler) updatePrice(now time.Time) {
 		}), scenarioPower)
 	}
 	p.perDay = math.Pow(sum/float64(len(scenarios)), 1/scenarioPower)
+	// The forecast relies on what it expects of the rest of the day. The plan looks only at what was spent, and errs in
+	// other ways: the geometric mean of both errs less than either.
+	if !s.quota.dayResets(now).IsZero() {
+		ahead := 1 - (day.left-s.unreported())/day.limit - s.forecast.planned(s.local(now), 24-day.horizon+day.hour)
+		plan := planPrice * max(lag.Seconds(), 1) * math.Exp(min(planGain*ahead, 10))
+		p.perDay = math.Pow(max(p.perDay, minPriceUnlimited), 1-planShare) * math.Pow(plan, planShare)
+	}
 	p.perJob = arriving.at(max(p.perDay, minPrice))
+}
+
+// unreported returns the number of unfinished jobs whose end no webhook is expected to report.
+func (s *Scheduler) unreported() (jobs float64) {
+	for _, a := range s.apis {
+		jobs += float64(len(a.jobs)-a.removed) * a.uncovered()
+	}
+	return jobs
 }
 
 // scenarios are the medians of seven equally likely parts of a normal distribution.
