@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/dustin/go-humanize/english"
 )
 
 // The methods in this file read: they change no state, and so no decision.
@@ -13,7 +15,7 @@ import (
 // Reason is why a job is polled when it is.
 type Reason struct {
 	At       time.Time     // when it is due; not after now where it is
-	Expected time.Duration // median duration of such jobs
+	Expected time.Duration // median duration of such jobs, or of their service by a worker
 	Chance   float64       // probability that it has ended by now, unseen
 	Score    float64       // what a request about it is worth now, seconds of expected delay
 	Price    float64       // what a request must be worth
@@ -21,6 +23,11 @@ type Reason struct {
 	AtOnce   bool          // because it was not polled yet
 	InFlight bool
 	Held     bool // it is not polled before At: the last answer said so, or was unusable
+
+	// Of a back end that works in order:
+	Serving bool          // a worker has taken it
+	Ahead   int           // jobs that are served before it
+	Every   time.Duration // one is expected to finish in this time; 0: jobs do not wait for each other
 }
 
 // Poll is a request that is to be sent.
@@ -48,7 +55,13 @@ func (r Reason) Short() string {
 	case r.Chance > .995:
 		chance = "almost certain to have finished"
 	}
-	if r.Overdue || r.Score >= r.Price {
+	every := fmt.Sprintf("one is expected to finish every %s", r.Every.Round(time.Second))
+	switch {
+	case r.Serving:
+		return fmt.Sprintf("head of the queue, %s; %s", every, chance)
+	case r.Every > 0 && !r.Overdue && r.Score < r.Price:
+		return fmt.Sprintf("%s before it in the queue, %s", english.Plural(r.Ahead, "job", ""), every)
+	case r.Overdue || r.Score >= r.Price:
 		return chance
 	}
 	return fmt.Sprintf("%s; similar jobs take %s", chance, r.Expected.Round(time.Second))
@@ -67,8 +80,8 @@ func (r Reason) String() string {
 }
 
 func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
-	t, factor := s.seconds(now), j.api.ranks.factor(j.api.rank(j))
-	score := j.score(t, factor)
+	t := s.seconds(now)
+	score := j.score(t)
 	unseen := j.api.uncovered() * -math.Expm1(-score.hazard)
 	r := Reason{
 		At:       now,
@@ -77,14 +90,47 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 		Score:    score.value, Price: price, Overdue: score.overdue, InFlight: j.inFlight,
 		AtOnce: j.atOnce && j.neverSeen(),
 	}
+	q := j.api.queue()
+	if q != nil {
+		since := j.since(j.api.believed)
+		r.Serving = since != lost && since < t
+		if r.Serving || since > t {
+			r.Every = q.every()
+			r.Expected = r.Every * time.Duration(q.workers)
+			r.Ahead = j.ahead()
+		}
+	}
 	switch {
 	case j.inFlight:
 	case j.notBefore > t:
 		r.At, r.Held = s.time(j.notBefore), true
 	case !score.isDue(price):
-		r.At = s.time(j.due(t, factor, price))
+		r.At = s.time(min(j.due(t, price), j.turn(t)))
 	}
 	return r
+}
+
+// every is the time in which one job is expected to finish while jobs wait.
+func (q *queue) every() time.Duration {
+	m := q.models[0]
+	if q.models[1].Ends > m.Ends {
+		m = q.models[1]
+	}
+	return time.Duration(math.Exp(min(m.median(0), 20)) / float64(q.workers) * float64(time.Second))
+}
+
+// ahead is roughly how many unfinished jobs of the API are older.
+func (j *job) ahead() int {
+	i, _ := slices.BinarySearchFunc(j.api.jobs, j, byStart)
+	return max(i-j.api.removed, 0)
+}
+
+// turn is when a worker is expected to take a job that waits for one; +Inf: it does not wait.
+func (j *job) turn(t float64) float64 {
+	if q := j.api.queue(); q != nil && j.since(j.api.believed) > t {
+		return t + float64(j.ahead())*q.every().Seconds()
+	}
+	return math.Inf(1)
 }
 
 // priceNow returns the price of a request when the minute's quota is unused.
@@ -158,8 +204,8 @@ func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 				if len(first) == n { // is it due later than the last of them, or worth less?
 					last := &first[n-1]
 					end := s.seconds(last.At)
-					score := j.score(end, a.ranks.factor(max(i-a.removed, 0)))
-					worse := !score.isDue(price) || end <= t && score.value < last.Score
+					score := j.score(end)
+					worse := !score.isDue(price) && j.turn(t) > end || end <= t && score.value < last.Score
 					if j.notBefore > end || j.notBefore <= t && worse {
 						continue
 					}
@@ -182,7 +228,7 @@ type Planned struct {
 }
 
 // Plan returns at most so many of the polls of the coming time, and the usage of the day's quota after them: what would
-// be sent if no job ended and none arrived.
+// be sent if no job ended and none arrived. Only a queue moves on, when a job has probably ended.
 func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls []Planned, day Usage) {
 	s.mu.Lock()
 	plan := s.clone()
@@ -206,6 +252,13 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 		ended[j.id] = 1 - (1-ended[j.id])*(1-r.Chance)
 		j.seen = plan.seconds(t) // nothing is learnt from it
 		turn.Answered(t, 0)
+		if r.Serving && ended[j.id] > 0.5 { // then the queue moves on
+			var ends [len(workers)]float64
+			for i := range ends {
+				ends[i] = plan.seconds(t)
+			}
+			plan.remove(j, &ends)
+		}
 	}
 	_, day = plan.quota.usage(now.Add(length))
 	return polls, day
@@ -232,6 +285,14 @@ func (s *Scheduler) clone() *Scheduler {
 			}
 		}
 		b.sorted = len(b.jobs)
+		for i, q := range a.queues {
+			copied := *q
+			copied.models, copied.serving = clone(q.models), slices.Clone(q.serving)
+			for n, served := range copied.serving {
+				copied.serving[n].job = c.jobs[served.id]
+			}
+			b.queues[i] = &copied
+		}
 		c.apis = append(c.apis, &b)
 	}
 	return c

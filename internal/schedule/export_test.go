@@ -15,7 +15,12 @@ func (s *Scheduler) Forget() {
 	fresh := New(s.quota.limits, s.epoch)
 	s.pool = fresh.pool
 	for _, a := range s.apis {
-		a.models, a.ranks = fresh.api(a.name).models, ranks{}
+		f := fresh.api(a.name)
+		a.models, a.believed = f.models, -1
+		for i, q := range f.queues {
+			q.serving = a.queues[i].serving
+		}
+		a.queues = f.queues
 	}
 }
 

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
 )
 
-// learntVersion is the version of the stored JSON. Recall also reads version 1.
-const learntVersion = 2
+// learntVersion is the version of the stored JSON. Recall also reads versions 1 and 2.
+const learntVersion = 3
 
 // learnt is the stored JSON, described in docs/scheduling.md: a few kilobytes per API.
 type learnt struct {
@@ -37,7 +38,24 @@ type learntAPI struct {
 	Models      learntModels `json:"models"`
 	Ends        float64      `json:"ends"`
 	WebhookEnds float64      `json:"webhook_ends"`
-	Ranks       ranks        `json:"ranks"`
+	// The hypotheses of the API's queue, and the number of workers of the one that is believed; 0: none is.
+	Queues  []learntQueue `json:"queues,omitempty"`
+	Workers int           `json:"workers,omitzero"`
+}
+
+type learntQueue struct {
+	Workers  int           `json:"workers"`
+	Gain     float64       `json:"gain"`
+	Jumped   float64       `json:"jumped"`
+	Expected float64       `json:"expected"`
+	Plain    learntService `json:"without_audio_length"`
+	Hinted   learntService `json:"with_audio_length"`
+}
+
+// learntService is the duration model of the time in service, which has no table.
+type learntService struct {
+	Location location `json:"location"`
+	Shape    shape    `json:"shape"`
 }
 
 type learntModels struct {
@@ -76,7 +94,7 @@ func (s *Scheduler) Learnt(now time.Time) ([]byte, error) {
 	}
 	all.Arrivals.startDay(s.local(now))
 	for _, a := range s.apis {
-		all.APIs[a.name] = learntAPI{exportModels(a.models), a.ends, a.hooked, a.ranks}
+		all.APIs[a.name] = a.export()
 	}
 	encoded, err := json.Marshal(all, json.Deterministic(true))
 	if err != nil {
@@ -97,16 +115,16 @@ func (s *Scheduler) Recall(encoded []byte) error {
 		return errors.New("too many APIs")
 	}
 	c, f := New(s.quota.limits, s.epoch), all.Arrivals
-	valid := counts(f.Usual[:]...) && counts(f.Days[:]...) && counts(f.Today[:]...) && counts(f.Missed[:]...)
+	valid := counts(f.Usual[:]...) && counts(f.Days[:]...) && counts(f.Today[:]...) &&
+		counts(f.Missed[:]...) && counts(f.Uneven)
 	if err := loadModels(c.pool, all.Pool); err != nil {
 		return err
 	}
 	for name, stored := range all.APIs {
 		a := c.api(name)
-		a.ends, a.hooked, a.ranks = stored.Ends, stored.WebhookEnds, stored.Ranks
-		valid = valid && counts(a.ends, a.hooked) && a.hooked <= a.ends &&
-			counts(a.ranks.Ends[:]...) && counts(a.ranks.Expected[:]...)
-		if err := loadModels(a.models, stored.Models); err != nil {
+		a.ends, a.hooked = stored.Ends, stored.WebhookEnds
+		valid = valid && counts(a.ends, a.hooked) && a.hooked <= a.ends
+		if err := errors.Join(loadModels(a.models, stored.Models), a.loadQueues(stored)); err != nil {
 			return err
 		}
 	}
@@ -134,7 +152,7 @@ func decode(encoded []byte) (*learnt, error) {
 	all, old := new(learnt), new(learntV1)
 	switch {
 	case err != nil:
-	case version.Version == learntVersion:
+	case version.Version == learntVersion, version.Version == 2: // which had no queues
 		err = json.Unmarshal(encoded, all)
 	case version.Version == 1:
 		err = json.Unmarshal(encoded, old, json.MatchCaseInsensitiveNames(true))
@@ -146,6 +164,49 @@ func decode(encoded []byte) (*learnt, error) {
 		return nil, errors.New("not a document of the scheduler")
 	}
 	return all, nil
+}
+
+func (a *api) export() learntAPI {
+	stored := learntAPI{Models: exportModels(a.models), Ends: a.ends, WebhookEnds: a.hooked}
+	for _, q := range a.queues {
+		plain, hinted := q.models[0], q.models[1]
+		if plain.InfoA+hinted.InfoA+q.expected == 0 {
+			continue // nothing was learnt
+		}
+		stored.Queues = append(stored.Queues, learntQueue{
+			q.workers, q.gain, q.jumped, q.expected,
+			learntService{plain.location, plain.shape}, learntService{hinted.location, hinted.shape},
+		})
+	}
+	if q := a.queue(); q != nil {
+		stored.Workers = q.workers
+	}
+	return stored
+}
+
+// loadQueues loads the hypotheses that are tried today.
+func (a *api) loadQueues(stored learntAPI) error {
+	for i := range stored.Queues {
+		from := &stored.Queues[i]
+		n := slices.Index(workers[:], from.Workers)
+		if n < 0 {
+			continue
+		}
+		q := a.queues[n]
+		q.gain, q.jumped, q.expected = from.Gain, from.Jumped, from.Expected
+		if !(math.Abs(q.gain) <= queueRange) || !counts(q.jumped, q.expected) {
+			return errors.New("a number of a queue is out of range")
+		}
+		for k, service := range []learntService{from.Plain, from.Hinted} {
+			table := learntTable{LowestOctave: lowestOctave, BinsPerOctave: binsPerOctave}
+			m := learntModel{Location: service.Location, Shape: service.Shape, Table: table}
+			if err := q.models[k].load(&m); err != nil {
+				return err
+			}
+		}
+	}
+	a.believed = slices.Index(workers[:], stored.Workers)
+	return nil
 }
 
 func exportModels(models [2]*model) learntModels {
@@ -219,7 +280,6 @@ type learntV1 struct {
 	APIs map[string]struct {
 		Laws         modelsV1
 		Ends, Hooked float64
-		Ranks        ranks
 	}
 	forecast
 	Sharing *struct {
@@ -239,7 +299,7 @@ type modelsV1 [2]struct {
 func (old *learntV1) upgrade() *learnt {
 	all := &learnt{At: old.At, Pool: old.Pool.upgrade(), APIs: make(map[string]learntAPI), Arrivals: old.forecast}
 	for name, a := range old.APIs {
-		all.APIs[name] = learntAPI{a.Laws.upgrade(), a.Ends, a.Hooked, a.Ranks}
+		all.APIs[name] = learntAPI{Models: a.Laws.upgrade(), Ends: a.Ends, WebhookEnds: a.Hooked}
 	}
 	if o := old.Sharing; o != nil {
 		limits := PerMinute(o.PerMinute)

@@ -1,9 +1,6 @@
 package schedule
 
-import (
-	"math"
-	"math/bits"
-)
+import "math"
 
 // model is the duration model of one kind of job: the jobs of one API, with or without the length of their audio.
 // docs/scheduling.md describes its location, shape and table. With z = ln(age/median) and σ(u) = 1/(1+e⁻ᵘ), σ(kz)
@@ -308,38 +305,4 @@ func (d *drift) learn(k, base float64, o outcome) {
 	belief := sigmoid(2 * (d.Gain - gainBelief))
 	d.Believed = belief * d.Trial
 	d.Variance *= belief * belief
-}
-
-// ranks is how much likelier than by its age a job ends for being the oldest of its API, the second oldest, and so on
-// by octaves: the ratio of the ends seen to those expected, with a prior. A back end that works in order ends the
-// oldest; one whose oldest jobs are stuck ends any but those.
-type ranks struct {
-	Ends     [16]float64 `json:"ends"`
-	Expected [16]float64 `json:"expected"`
-}
-
-const priorRank = 10 // ends
-
-func rankBucket(rank int) int { return min(bits.Len(uint(rank)), 15) }
-
-func (r *ranks) factor(rank int) float64 {
-	b := rankBucket(rank)
-	return (r.Ends[b] + priorRank) / (r.Expected[b] + priorRank)
-}
-
-// learn applies an outcome that had an accumulated hazard of x. Where the end lies somewhere in an interval, the hazard
-// until then is 1 − x/(eˣ−1) on average.
-func (r *ranks) learn(rank int, x float64, o outcome) {
-	b := rankBucket(rank)
-	if o.ended && !o.exact && x > 1e-9 {
-		x = 1 - x/math.Expm1(x)
-	}
-	r.Expected[b] += x
-	if o.ended {
-		for i := range r.Ends {
-			r.Ends[i] *= keep
-			r.Expected[i] *= keep
-		}
-		r.Ends[b]++
-	}
 }

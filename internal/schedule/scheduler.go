@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 )
@@ -54,6 +53,8 @@ type Scheduler struct {
 	due        int         // number of due jobs
 	wake       float64     // when another job will be due
 	turns      int
+
+	arrived uint32 // jobs
 }
 
 type job struct {
@@ -69,6 +70,8 @@ type job struct {
 	atOnce    bool // polled at once until it has been seen
 	unknown   bool // its age is
 	removed   bool
+	served    uint8  // bit i: a worker of hypothesis i of the API's queue has taken it
+	sequence  uint32 // order of arrival, of jobs with the same start
 }
 
 func (j *job) neverSeen() bool { return j.seen < j.start }
@@ -96,7 +99,9 @@ type api struct {
 	removed int       // jobs that are removed
 	ends    float64   // seen
 	hooked  float64   // of these, by webhook; both forget
-	ranks   ranks
+
+	queues   [len(workers)]*queue
+	believed int // index of the hypothesis that scores are computed by; -1: none
 }
 
 // candidate is a job that was due at the last scan.
@@ -171,7 +176,10 @@ func (s *Scheduler) api(name string) *api {
 	if len(s.apis) >= maxAPIs && name != otherAPIs {
 		return s.api(otherAPIs)
 	}
-	a := &api{name: name, models: [2]*model{newModel(false, s.pool[0]), newModel(true, s.pool[1])}}
+	a := &api{
+		name: name, models: [2]*model{newModel(false, s.pool[0]), newModel(true, s.pool[1])},
+		queues: newQueues(), believed: -1,
+	}
 	s.apis = slices.Insert(s.apis, i, a)
 	return a
 }
@@ -185,6 +193,9 @@ func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 	}
 	for _, a := range s.apis {
 		a.order()
+		for i := range a.queues {
+			a.serve(i, math.Inf(-1))
+		}
 	}
 }
 
@@ -206,6 +217,8 @@ func (s *Scheduler) add(given *Job, now time.Time) {
 	if j.hinted {
 		j.lnAudio = float32(math.Log(given.AudioSeconds / typicalAudio))
 	}
+	s.arrived++
+	j.sequence = s.arrived
 	s.jobs[j.id] = j
 	a.jobs = append(a.jobs, j)
 	// Jobs that are there at the start say nothing about when jobs arrive.
@@ -223,29 +236,36 @@ func (s *Scheduler) add(given *Job, now time.Time) {
 // order sorts appended jobs into the order: a batch may have the youngest first.
 func (a *api) order() {
 	if late := a.jobs[a.sorted:]; len(late) > 0 {
-		first := slices.MinFunc(late, byStart).start
-		i := sort.Search(a.sorted, func(i int) bool { return a.jobs[i].start > first })
-		slices.SortStableFunc(a.jobs[i:], byStart)
+		i, _ := slices.BinarySearchFunc(a.jobs[:a.sorted], slices.MinFunc(late, byStart), byStart)
+		slices.SortFunc(a.jobs[i:], byStart)
 		a.sorted = len(a.jobs)
 	}
 }
 
-func byStart(x, y *job) int { return cmp.Compare(x.start, y.start) }
+func byStart(x, y *job) int {
+	return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(x.sequence, y.sequence))
+}
 
 // Remove stops polling a job about which nothing more is known.
 func (s *Scheduler) Remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if j := s.jobs[id]; j != nil {
-		s.remove(j)
+		var ends [len(workers)]float64
+		for i := range ends { // when its worker is free, is unknown
+			ends[i] = math.Inf(-1)
+		}
+		s.remove(j, &ends)
 	}
 }
 
-func (s *Scheduler) remove(j *job) {
+// remove removes a job whose service ended at these times.
+func (s *Scheduler) remove(j *job, ends *[len(workers)]float64) {
 	delete(s.jobs, j.id)
 	j.removed = true
 	s.outdated(j)
 	a := j.api
+	a.release(j, ends)
 	if a.removed++; len(a.jobs) < 1000 || a.removed > len(a.jobs)/16 {
 		a.jobs = slices.DeleteFunc(a.jobs, func(j *job) bool { return j.removed })
 		a.sorted, a.removed = len(a.jobs), 0
@@ -273,32 +293,33 @@ func (s *Scheduler) Ended(id string, at time.Time, webhook bool) {
 	if j == nil {
 		return
 	}
-	s.learn(j, s.seconds(at), outcome{ended: true, exact: webhook})
+	ends := s.learn(j, s.seconds(at), outcome{ended: true, exact: webhook})
 	a := j.api
 	a.ends, a.hooked = a.ends*keep+1, a.hooked*keep
 	if webhook {
 		a.hooked++
 	}
-	s.remove(j)
+	s.remove(j, &ends)
 }
 
-func (s *Scheduler) learn(j *job, t float64, o outcome) {
+// learn applies an outcome, and returns when the job's service ended, if it did, under each hypothesis of its queue.
+func (s *Scheduler) learn(j *job, t float64, o outcome) (ends [len(workers)]float64) {
 	if j.unknown {
-		return
+		for i := range ends {
+			ends[i] = t
+		}
+		return ends
 	}
+	m := j.model()
 	o.from, o.to = j.lnAge(j.seen), j.lnAge(max(t, j.start))
-	j.api.ranks.learn(j.api.rank(j), j.score(t, 1).hazard, o)
-	j.model().learn(float64(j.lnAudio), o)
+	likelihood, _, _ := o.under(m.k, m.median(float64(j.lnAudio)))
+	ends = j.api.learnQueues(j, t, o, likelihood, j.scoreBy(m, j.start, t, 1).hazard)
+	m.learn(float64(j.lnAudio), o)
+	return ends
 }
 
 // uncovered is the share of an API's ends that no webhook reports, with a prior of two such ends.
 func (a *api) uncovered() float64 { return max(1-a.hooked/(a.ends+2), 1e-3) }
-
-// rank is roughly how many unfinished jobs of the API are older.
-func (a *api) rank(j *job) int {
-	i, _ := slices.BinarySearchFunc(a.jobs, j, byStart)
-	return max(i-a.removed, 0)
-}
 
 const (
 	maxCandidates = 256                   // kept of a scan
@@ -318,24 +339,18 @@ func (s *Scheduler) scan(now time.Time, price float64) {
 	s.candidates, s.longest = s.candidates[:0], nil
 	least := 0.0
 	for _, a := range s.apis {
-		rank := -1
 		for _, j := range a.jobs {
-			if j.removed {
-				continue
-			}
-			rank++
 			switch {
-			case j.inFlight:
+			case j.removed || j.inFlight:
 				continue
 			case j.notBefore > t:
 				s.wake = min(s.wake, j.notBefore)
 				continue
 			}
-			factor := a.ranks.factor(rank)
-			score := j.score(t, factor)
+			score := j.score(t)
 			if !score.isDue(price) {
-				if s.wake > t && (math.IsInf(s.wake, 1) || j.score(s.wake, factor).isDue(price)) {
-					s.wake = min(s.wake, j.due(t, factor, price))
+				if s.wake > t && (math.IsInf(s.wake, 1) || j.score(s.wake).isDue(price)) {
+					s.wake = min(s.wake, j.due(t, price))
 				}
 				continue
 			}

@@ -31,25 +31,44 @@ const (
 	overdueGap    = 4.0 // times its age when it was last seen running, or twice the predicted duration
 )
 
-// score returns the score at a time, with a factor on the hazard.
-func (j *job) score(t, factor float64) score {
-	m := j.model()
+// score returns the score at a time.
+func (j *job) score(t float64) score {
+	q := j.api.queue()
+	if q == nil {
+		return j.scoreBy(j.model(), j.start, t, 1)
+	}
+	switch since := j.since(j.api.believed); {
+	case since == lost:
+		return j.scoreBy(j.model(), j.start, t, 1)
+	case since < t:
+		return j.scoreBy(q.model(j), since, t, 1)
+	default:
+		return j.scoreBy(j.model(), j.start, t, q.jump())
+	}
+}
+
+// scoreBy returns the score by a model of the time since then, with a factor on the hazard.
+func (j *job) scoreBy(m *model, since, t, factor float64) score {
 	median := m.median(float64(j.lnAudio))
-	age := max(t-j.start, 1e-3)
-	to := position(math.Log(age) - median)
-	x := (m.at(to) - m.at(position(j.lnAge(j.seen)-median))) * factor
+	age := max(t-since, 1e-3)
+	to, from := position(math.Log(age)-median), 0.0
+	if j.seen >= since {
+		from = position(math.Log(max(j.seen-since, 1e-3)) - median)
+	}
+	x := (m.at(to) - m.at(from)) * factor
 	q := j.api.uncovered()
+	longest := j.model().median(float64(j.lnAudio))
 	return score{
 		value:  scoreOf(x, m.hazard(to+0.5)*factor/age, q, float64(j.priority)),
 		hazard: x,
 		overdue: j.atOnce && j.neverSeen() || x >= overdueHazard-math.Log(q) ||
-			age > overdueGap/q*max(j.seen-j.start, 2*math.Exp(median)),
+			t-j.start > overdueGap/q*max(j.seen-j.start, 2*math.Exp(longest)),
 	}
 }
 
 // due returns when a job that is not due at t will be.
-func (j *job) due(t, factor, price float64) float64 {
-	isDue := func(t float64) bool { return j.score(t, factor).isDue(price) }
+func (j *job) due(t, price float64) float64 {
+	isDue := func(t float64) bool { return j.score(t).isDue(price) }
 	// Ages a bin apart, then between the last two.
 	step := max(t-j.start, 0.05*math.Exp(j.model().median(float64(j.lnAudio)))) * binWidth
 	early, late := t, t+step
