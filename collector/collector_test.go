@@ -193,7 +193,7 @@ func TestQuotaForDays(t *testing.T) {
 			t.Errorf("%d refusals", n)
 		}
 		// Some are kept for a day with more jobs, and none is wasted on jobs that have just begun.
-		if len(seen) < days*40 {
+		if len(seen) < days*35 {
 			t.Errorf("only %d requests in %d days", len(seen), days)
 		}
 		s := m.account.Snapshot()
