@@ -25,6 +25,7 @@ const (
 	offerInterval = time.Hour
 	fetchTimeout  = 30 * time.Second // including the body
 	maxInFlight   = 4                // requests, and bodies in memory
+	maxBody       = 8 << 20          // bytes of an answer, some 200,000 IDs
 )
 
 // URLs reads request IDs from URLs that answer with a JSON array.
@@ -181,12 +182,12 @@ func (u *URLs) fetch(ctx context.Context, r *result) error {
 		return fmt.Errorf("answered %d %s instead of 200 OK", code, http.StatusText(code))
 	}
 	r.version = validators{resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")}
-	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return outbound.Cause(err)
 	}
-	if len(r.body) > maxDocument {
-		return fmt.Errorf("the answer is longer than %d bytes", maxDocument)
+	if len(r.body) > maxBody {
+		return fmt.Errorf("the answer is longer than %d bytes", maxBody)
 	}
 	return nil
 }

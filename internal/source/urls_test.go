@@ -201,7 +201,7 @@ func TestURLsProblems(t *testing.T) {
 			r := reply(200, "")
 			r.Body = endless{}
 			return r, nil
-		}, "the answer is longer than 67108864 bytes"},
+		}, "the answer is longer than 8388608 bytes"},
 		"cut off": {func(*http.Request) (*http.Response, error) {
 			r := reply(200, "")
 			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`["secret`), failedReader{io.ErrUnexpectedEOF}))
