@@ -36,28 +36,31 @@ type Account struct {
 	sources  *sources
 	keeper   housekeeper
 
+	quotas *quotas
+	login  login // of the last request; empty: none yet. Only useKey uses it
+
 	// Only start and stop use these, and the collector calls one at a time.
 	cancel  context.CancelFunc // ends the poller and the housekeeping
 	abort   context.CancelFunc // ends the requests in flight
 	workers sync.WaitGroup
 }
 
-func newAccount(s *settings, options Options, j *jobs.Jobs, k *keys) *Account {
+func newAccount(s *settings, options Options, j *jobs.Jobs, k *keys, q *quotas) *Account {
 	now := options.Now()
 	a := &Account{
 		name: s.config.Account, log: options.Logger.With("account", s.config.Account), now: options.Now, keys: k,
-		jobs: j, schedule: schedule.New(s.limits, now),
+		jobs: j, schedule: schedule.New(s.limits, now), quotas: q,
 	}
 	a.settings.Store(s)
-	a.poller = poller.New(a.schedule, j, s.forPoller(), a.log, a.now)
+	a.poller = poller.New(a.schedule, j, a.forPoller(s), a.log, a.now)
 	a.sources = newSources(j, k, a.log, a.now)
-	a.keeper = housekeeper{jobs: j, schedule: a.schedule, log: a.log, now: a.now}
+	a.keeper = housekeeper{jobs: j, schedule: a.schedule, quotas: q, log: a.log, now: a.now}
 	if learnt := j.Learnt(); learnt != nil {
 		if err := a.schedule.Recall(learnt); err != nil {
 			a.log.Warn("Stored job durations cannot be used; learning starts again", "err", err)
 		}
 	}
-	a.schedule.Restore(j.Requests(), s.config.Timeout, now)
+	a.restore(s, now)
 	f := &follower{schedule: a.schedule, poller: a.poller, log: a.log}
 	f.restore(j, now)
 	j.Subscribe(f.apply)
@@ -118,7 +121,7 @@ func (a *Account) reload(s *settings) {
 	a.jobs.SetOptions(s.forJobs())
 	a.schedule.SetLimits(s.limits)
 	a.sources.reload(s)
-	a.poller.SetSettings(s.forPoller())
+	a.poller.SetSettings(a.forPoller(s))
 	old.close()
 }
 

@@ -36,6 +36,7 @@ type Options struct {
 type Collector struct {
 	options Options // do not change
 	keys    keys
+	quotas  *quotas // has a lock of its own
 
 	changing sync.Mutex // serializes Start, Reload and Stop, and guards what follows
 	running  bool
@@ -63,35 +64,61 @@ func New(configs []Config, options Options) (*Collector, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Collector{options: options}
+	c := &Collector{options: options, quotas: newQuotas()}
 	c.keys.set(settings)
 	if options.StateDirectory != "" {
 		if c.engine, err = sqlite.Open(options.StateDirectory, options.Logger); err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)
 		}
 	}
-	for _, s := range settings {
-		a, err := c.open(s)
-		if err != nil {
-			c.close()
-			return nil, err
-		}
-		c.accounts = append(c.accounts, a)
+	if err := c.recallSenders(settings); err != nil {
+		c.close()
+		return nil, err
+	}
+	if c.accounts, err = c.open(settings); err != nil {
+		c.close()
+		return nil, err
 	}
 	return c, nil
 }
 
-// open returns an account with what is stored of it.
-func (c *Collector) open(s *settings) (*Account, error) {
-	var stored store.Account
-	if c.engine != nil {
-		stored = c.engine.Account(s.config.Account)
+// recallSenders recalls what accounts of the store have sent that are not configured: the key of one may be that of
+// another now.
+func (c *Collector) recallSenders(configured []*settings) error {
+	if c.engine == nil {
+		return nil
 	}
-	j, err := jobs.Open(context.Background(), stored, s.forJobs(), c.options.Now())
-	if err != nil {
-		return nil, err
+	senders, err := c.engine.Senders(context.Background())
+	for _, name := range senders {
+		if slices.ContainsFunc(configured, func(s *settings) bool { return s.config.Account == name }) {
+			continue
+		}
+		err = errors.Join(err, c.quotas.leave(name, nil, c.engine.Account(name), c.options.Now()))
 	}
-	return newAccount(s, c.options, j, &c.keys), nil
+	return err
+}
+
+// open returns accounts with what is stored of them.
+func (c *Collector) open(settings []*settings) ([]*Account, error) {
+	opened := make([]*jobs.Jobs, len(settings))
+	for i, s := range settings {
+		var stored store.Account
+		if c.engine != nil {
+			stored = c.engine.Account(s.config.Account)
+		}
+		var err error
+		if opened[i], err = jobs.Open(context.Background(), stored, s.forJobs(), c.options.Now()); err != nil {
+			return nil, err
+		}
+	}
+	accounts := make([]*Account, len(settings))
+	for i, s := range settings {
+		c.quotas.enter(s.config.Account, opened[i])
+	}
+	for i, s := range settings {
+		accounts[i] = newAccount(s, c.options, opened[i], &c.keys, c.quotas)
+	}
+	return accounts, nil
 }
 
 // close closes the database.
@@ -136,6 +163,7 @@ func (c *Collector) Stop(ctx context.Context) {
 	for _, a := range c.accounts {
 		a.close() // a late webhook finds it closed, not broken
 	}
+	c.quotas.close()
 	c.close()
 }
 
@@ -167,25 +195,26 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	for _, a := range c.accounts {
 		leaving[a.name] = a
 	}
-	added := make(map[string]*Account)
+	var added []*settings
 	for _, s := range prepared {
-		if name := s.config.Account; leaving[name] == nil {
-			if added[name], err = c.open(s); err != nil {
-				return err
-			}
+		if leaving[s.config.Account] == nil {
+			added = append(added, s)
 		}
 	}
+	joining, err := c.open(added)
+	if err != nil {
+		return err
+	}
 	c.keys.set(prepared)
-	accounts := make([]*Account, len(prepared))
+	accounts, joined := make([]*Account, len(prepared)), 0
 	for i, s := range prepared {
-		name := s.config.Account
-		if accounts[i] = added[name]; accounts[i] == nil {
-			accounts[i] = leaving[name]
-			delete(leaving, name)
-			accounts[i].reload(s)
-		} else if c.running {
-			accounts[i].start()
+		if accounts[i] = leaving[s.config.Account]; accounts[i] == nil {
+			accounts[i] = joining[joined]
+			joined++
+			continue
 		}
+		delete(leaving, s.config.Account)
+		accounts[i].reload(s)
 	}
 	c.mu.Lock()
 	c.accounts = accounts
@@ -196,6 +225,18 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	}
 	for _, a := range gone {
 		a.close() // it must not write beside an account that a later reload opens
+		var stored store.Account
+		if c.engine != nil {
+			stored = c.engine.Account(a.name)
+		}
+		if err := c.quotas.leave(a.name, a.jobs, stored, c.options.Now()); err != nil {
+			c.options.Logger.Error("Requests of an account cannot be read", "err", err)
+		}
+	}
+	if c.running {
+		for _, a := range joining { // not before: one may have the key of an account that leaves
+			a.start()
+		}
 	}
 	return nil
 }

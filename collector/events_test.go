@@ -113,7 +113,7 @@ func TestTrials(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, _ := newFollower(tt.limits)
-			f.schedule.Restore(map[int64]int{now.Unix(): tt.used}, time.Second, now)
+			f.schedule.Restore([]schedule.Sent{{Reserved: now, Requests: tt.used}}, time.Second, now)
 			f.restore(inMemory(t), now)
 			var events []jobs.Event
 			for i := range 10 {

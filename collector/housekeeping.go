@@ -21,6 +21,7 @@ const (
 type housekeeper struct {
 	jobs     *jobs.Jobs
 	schedule *schedule.Scheduler
+	quotas   *quotas
 	log      *slog.Logger
 	now      func() time.Time
 
@@ -56,6 +57,7 @@ func (h *housekeeper) sweep() {
 		h.storeLearnt()
 	}
 	_ = h.jobs.Sweep(now) // the next sweep tries again
+	h.quotas.keep(now)
 }
 
 // reportStore logs when the store can no longer be written, and when it can again.

@@ -59,7 +59,7 @@ func newKeeper(t *testing.T, m *memory) (h *housekeeper, log *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	h = &housekeeper{
-		jobs: j, schedule: schedule.New(schedule.Limits{}, time.Now()),
+		jobs: j, schedule: schedule.New(schedule.Limits{}, time.Now()), quotas: newQuotas(),
 		log: slog.New(slog.NewTextHandler(log, nil)), now: time.Now,
 	}
 	return h, log

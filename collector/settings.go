@@ -35,7 +35,10 @@ func prepareAll(configs []Config, options Options) ([]*settings, error) {
 		}
 		all = append(all, s)
 	}
-	return all, errors.Join(mistakes...)
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
+	}
+	return all, checkQuotas(all)
 }
 
 // prepare does everything about the configuration of one account that can fail and
@@ -103,9 +106,11 @@ func (s *settings) forJobs() jobs.Options {
 		Retention: s.config.Retention, MaxJobAge: s.config.MaxJobAge, NotFoundGrace: s.config.NotFoundGrace,
 		MaxJobSeries: s.config.MaxJobSeries, JobLabels: s.config.JobLabels, KeepTimings: s.config.KeepTimings,
 		MaxStateChanges: s.maxStateChanges, WordPoints: s.config.WordPoints,
+		RequestsKept: s.limits.Kept() + s.config.Timeout,
 	}
 }
 
-func (s *settings) forPoller() poller.Settings {
-	return poller.Settings{Client: s.client, Key: s.key, Block: s.limits.Block()}
+func (a *Account) forPoller(s *settings) poller.Settings {
+	key := func() (string, error) { return a.useKey(s) }
+	return poller.Settings{Client: s.client, Key: key, Block: s.limits.Block()}
 }

@@ -31,6 +31,9 @@ type (
 	Timing     = transcript.Timing
 )
 
+// ErrKeyInUse is wrapped by APITrouble.Err if another account polls with the key.
+var ErrKeyInUse = poller.ErrKeyInUse
+
 // The states of a job.
 const (
 	Pending   = jobs.Pending

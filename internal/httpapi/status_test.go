@@ -85,7 +85,7 @@ func TestStatusErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		odd, keyless := collector.DefaultConfig(), collector.DefaultConfig()
 		odd.Account, odd.APIKey, odd.RequestIDFiles = "odd", key, []string{ids}
-		keyless.Account, keyless.APIKeyFile = "keyless", ids+".key"
+		keyless.Account, keyless.APIKeyFile, keyless.URL = "keyless", ids+".key", "http://keyless.invalid"
 		keyless.RequestIDs = []string{"k"}
 		m := watchConfigs(t, vendor{"odd": "<html>"}, []collector.Config{odd, keyless})
 		if err := os.Remove(ids + ".key"); err != nil {

@@ -32,6 +32,7 @@ type Options struct {
 	KeepTimings     bool          // keep the timings of the jobs that ended last
 	MaxStateChanges int           // undelivered state changes; beyond it the oldest are dropped. 0: none are kept
 	WordPoints      bool          // keep the timings of words with undelivered state changes
+	RequestsKept    time.Duration // for how long requests count; below 26 hours: that
 }
 
 // Jobs are the jobs of one account. All methods may be called concurrently.
@@ -60,7 +61,9 @@ type state struct {
 	counts   [len(States)]int // jobs by state
 	sequence uint64           // of the job that was registered last
 	departed departures
-	requests table[int64, int] // reserved, by Unix second
+	requests table[int64, int] // reserved, by Unix second of clock
+	clock    clock
+	keys     []keyUse // that requests were for, the oldest first
 	reserved reserved
 	totals   Totals
 	learnt   []byte
@@ -86,7 +89,7 @@ func newState(now time.Time) *state {
 	return &state{
 		jobs: newTable[string, *Job](), departed: newDepartures(), requests: newTable[int64, int](),
 		timings: newTable[string, []byte](), changes: stateChanges{waiting: newTable[uint64, *StateChange]()},
-		totals: Totals{Created: now, series: make(map[seriesID]series)},
+		totals: Totals{Created: now, series: make(map[seriesID]series)}, clock: clock{wall: now.Round(0), at: now},
 		newest: newTree(func(a, b *Job) bool { return a.sequence > b.sequence }), ranked: newTree(outranks),
 		unfinished: byTime((*Job).Start), ended: byTime(end), timed: byTime(end),
 	}

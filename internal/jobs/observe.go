@@ -247,24 +247,3 @@ func (t *transaction) end(before, next *Job, o Observation) *Job {
 	}
 	return next
 }
-
-// reserved is what is left of the requests that were stored for a second.
-type reserved struct {
-	second int64
-	left   int
-}
-
-// Reserve makes sure that a restart knows of a request that is about to be sent. If the quota allows many in a
-// second, block of them are stored at once: after a restart those that were not sent count as sent.
-func (j *Jobs) Reserve(at time.Time, block int) error {
-	return j.apply(func(t *transaction) {
-		second := at.Unix()
-		if t.reserved.second != second || t.reserved.left == 0 {
-			block := max(block, 1)
-			stored, _ := t.requests.Get(second)
-			t.requests.put(second, stored+block)
-			t.reserved = reserved{second, block}
-		}
-		t.reserved.left--
-	})
-}

@@ -36,7 +36,11 @@ func correct(jobs []store.Job, now time.Time) {
 func (j *Jobs) decode(contents *store.Contents, now time.Time) *state {
 	s, corrupt := newState(now), contents.Lost
 	for i := range contents.Totals {
-		if s.totals.load(&contents.Totals[i]) != nil {
+		load := s.totals.load
+		if contents.Totals[i].Name == requestsTotal {
+			load = func(row *store.Total) error { return s.loadRequests(row, now) }
+		}
+		if load(&contents.Totals[i]) != nil {
 			corrupt++
 		}
 	}

@@ -6,8 +6,6 @@ const (
 	// sweepChunk bounds the jobs that one operation of a sweep gives up, and those that it evicts:
 	// after an outage there may be very many, and other operations must not wait for all of them.
 	sweepChunk = 1000
-	// requestsKept is longer than any window of a quota.
-	requestsKept = 26 * time.Hour
 	// compactEvery is how often old requests are deleted and the store may shrink.
 	compactEvery = time.Hour
 )
@@ -26,6 +24,9 @@ func (j *Jobs) Sweep(now time.Time) error {
 		if err := j.apply(func(t *transaction) { n = max(t.giveUpExpired(now, j.opened), t.evict(now)) }); err != nil {
 			return err
 		}
+	}
+	if err := j.KeepRequests(now); err != nil {
+		return err
 	}
 	if now.Sub(j.compacted) < compactEvery {
 		return nil
@@ -79,11 +80,6 @@ func (t *transaction) evict(now time.Time) (n int) {
 
 // compactRequests deletes the requests that have left every window of the quota, and lets the store shrink.
 func (t *transaction) compactRequests(now time.Time) {
-	for second := range t.requests.Copy().Scan {
-		if second >= now.Add(-requestsKept).Unix() {
-			break
-		}
-		t.requests.remove(second)
-	}
+	t.forgetRequests(now)
 	t.compact = true
 }

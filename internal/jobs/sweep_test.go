@@ -344,9 +344,13 @@ func TestCompact(t *testing.T) {
 		t.Errorf("requests of the hours %v are kept, %d are stored", hours, len(m.requests))
 	}
 	before := m.commits()
-	sweep(t, j, at(49*time.Hour))
+	sweep(t, j, at(48*time.Hour+10*time.Minute))
 	if n := m.commits() - before; n != 0 {
-		t.Errorf("%d commits within the hour", n)
+		t.Errorf("%d commits within ten minutes", n)
+	}
+	sweep(t, j, at(49*time.Hour)) // notes how much time has passed
+	if last := m.batches[len(m.batches)-1]; m.commits()-before != 1 || last.Compact || len(last.Totals) != 1 {
+		t.Errorf("%d commits within the hour, the last %+v", m.commits()-before, last)
 	}
 }
 

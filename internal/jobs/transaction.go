@@ -39,6 +39,7 @@ type transaction struct {
 	counts  increments
 	flush   bool // store what was counted, even if nothing else changes
 	compact bool
+	noting  time.Time // store what the clock of the log of requests shows then; zero: do not
 	events  []Event
 }
 
@@ -158,6 +159,13 @@ func (t *transaction) batch() (*store.Batch, error) {
 	for second := range t.requests.changed {
 		n, _ := t.requests.Get(second) // 0: deleted
 		b.Requests = append(b.Requests, store.Requests{Second: second, Count: n})
+	}
+	if !t.noting.IsZero() {
+		row, err := t.requestsRow()
+		if err != nil {
+			return nil, err
+		}
+		b.Totals = append(b.Totals, row)
 	}
 	for id := range t.timings.changed {
 		packed, _ := t.timings.Get(id) // nil: deleted

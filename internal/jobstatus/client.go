@@ -69,6 +69,16 @@ func hasEndpoint(path string) bool {
 	return false
 }
 
+// URL returns the URL that is polled, in the form that is the same for all ways to write it.
+func (c *Client) URL() string {
+	u := c.url
+	u.Host = strings.ToLower(u.Host)
+	if port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]; port != "" {
+		u.Host = strings.TrimSuffix(u.Host, port)
+	}
+	return u.String()
+}
+
 // Close closes idle connections.
 func (c *Client) Close() { (&http.Client{Transport: c.config.Transport}).CloseIdleConnections() }
 

@@ -255,6 +255,21 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// One API has one URL, however it is written.
+func TestURL(t *testing.T) {
+	const want = "https://api.invalid/v/transaction/generic/api/v1/async/status"
+	for _, written := range []string{
+		"https://api.invalid/v", "https://api.invalid/v/", "HTTPS://API.invalid:443/v", "https://api.invalid//v/./",
+	} {
+		if got := client(t, written, nil).URL(); got != want {
+			t.Errorf("%s is %s, want %s", written, got, want)
+		}
+	}
+	if got := client(t, "https://api.invalid:80/v", nil).URL(); got == want {
+		t.Errorf("another port is %s", got)
+	}
+}
+
 // withoutRefusal leaves out what TestWhatARefusalSays checks.
 func withoutRefusal(a jobstatus.Answer) jobstatus.Answer {
 	a.Err = nil

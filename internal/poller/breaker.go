@@ -178,7 +178,7 @@ type State struct {
 
 // Trouble is why the API is not polled, or does not respond as it should.
 type Trouble struct {
-	NoKey     bool              // the key cannot be read
+	NoKey     bool              // the key cannot be read or used
 	Outcome   jobstatus.Outcome // of the last response, unless NoKey
 	ErrorCode string            // with which the API refused the last request; empty: none
 	Err       error             // contains neither the key nor the response

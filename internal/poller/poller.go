@@ -40,10 +40,13 @@ type Results interface {
 	Writable() error // nil: the last commit succeeded
 }
 
+// ErrKeyInUse is wrapped by an error of Settings.Key if there is a key, but another account polls with it.
+var ErrKeyInUse = errors.New("the quota of an API key is spent by one account only")
+
 // Settings can be replaced while the poller runs.
 type Settings struct {
 	Client Client
-	Key    func() (string, error)
+	Key    func() (string, error) // for the next request; Run and Round call it from one goroutine
 	// Block is the number of requests that are reserved at once, before the first of
 	// them is sent. 0: there is no quota, and nothing is reserved.
 	Block int
@@ -160,7 +163,10 @@ func (p *Poller) take(next func(time.Time) (*schedule.Turn, time.Time)) (r *requ
 	s := p.settings.Load()
 	key, err := s.Key()
 	if err != nil {
-		if p.breaker.keyFailed(err) {
+		switch news := p.breaker.keyFailed(err); {
+		case news && errors.Is(err, ErrKeyInUse):
+			p.log.Error("API key is used by another account; polling stops until it is not", "err", err)
+		case news:
 			p.log.Error("API key cannot be read; polling stops until it can", "err", err)
 		}
 		return nil, time.Time{}, err

@@ -54,6 +54,13 @@ func (l Limits) Block() int {
 	return max(int(perSecond), 1)
 }
 
+// Kept is the longest time for which a request counts, after its answer.
+func (l Limits) Kept() time.Duration {
+	q := quota{limits: l, share: 1}
+	q.resize()
+	return max(q.minute.length, q.day.longest())
+}
+
 // DayReset is the time of day at which the day's quota resets. The zero value is a rolling day: any 24 hours.
 type DayReset struct {
 	hour, minute int
@@ -129,6 +136,17 @@ type window struct {
 type entry struct {
 	first, last time.Time
 	requests    int
+	clockSet    bool // the wall clock was set after them, before they were restored
+}
+
+// maxSkew is how much the wall clock and the monotonic clock may drift apart before it counts as a wall clock that was
+// set.
+const maxSkew = 10 * time.Second
+
+// beforeClockSet reports whether the wall clock was set after the entry.
+func (e *entry) beforeClockSet(now time.Time) bool {
+	skew := now.Round(0).Sub(e.last.Round(0)) - now.Sub(e.last)
+	return e.clockSet || skew.Abs() > maxSkew
 }
 
 // maxEntries is roughly the maximum number of entries of a window. With a larger quota, neighbouring requests share an
@@ -190,11 +208,11 @@ func (q *quota) busy(since time.Time) bool {
 func (q *quota) answered(at time.Time) {
 	for _, w := range []*window{&q.minute, &q.day} {
 		w.expire(at)
-		w.add(at, 1)
+		w.add(at, 1, false)
 	}
 }
 
-func (w *window) add(at time.Time, requests int) {
+func (w *window) add(at time.Time, requests int, clockSet bool) {
 	w.requests += requests
 	if n := len(w.entries); n > 0 {
 		latest := &w.entries[n-1]
@@ -205,13 +223,15 @@ func (w *window) add(at time.Time, requests int) {
 		if at.Equal(latest.last) || coarse && at.Sub(latest.first) < w.length/maxEntries {
 			latest.last = at
 			latest.requests += requests
+			latest.clockSet = latest.clockSet || clockSet
 			return
 		}
 	}
-	w.entries = append(w.entries, entry{at, at, requests})
+	w.entries = append(w.entries, entry{at, at, requests, clockSet})
 }
 
-// live returns what has not left the window.
+// live returns what has not left the window. At a fixed reset, requests from before the clock was set stay for the
+// longest day: nobody knows whether the reset has passed, or the clock was only set past it.
 func (w *window) live(now time.Time) (entries []entry, requests int) {
 	length := w.length
 	if w.reset.zone != nil {
@@ -219,22 +239,41 @@ func (w *window) live(now time.Time) (entries []entry, requests int) {
 		length = now.Sub(last)
 	}
 	entries, requests = w.entries, w.requests
-	for len(entries) > 0 && now.Sub(entries[0].last) >= length {
-		requests -= entries[0].requests
+	for len(entries) > 0 {
+		e := &entries[0]
+		if age := now.Sub(e.last); age < length ||
+			w.reset.zone != nil && age < w.longest() && e.beforeClockSet(now) {
+			break
+		}
+		requests -= e.requests
 		entries = entries[1:]
 	}
 	return entries, requests
+}
+
+// longest is the longest time for which a request stays in the window.
+func (w *window) longest() time.Duration {
+	if w.reset.zone == nil {
+		return w.length
+	}
+	return w.length + time.Hour // a day on which clocks are put back
 }
 
 func (w *window) expire(now time.Time) { w.entries, w.requests = w.live(now) }
 
 // frees returns when the oldest of the entries leaves the window.
 func (w *window) frees(now time.Time, entries []entry) time.Time {
-	if w.reset.zone != nil {
-		_, next := w.reset.around(now.Add(-resetMargin))
-		return now.Add(next.Add(resetMargin).Sub(now)) // keeps the monotonic clock
+	if w.reset.zone == nil {
+		return entries[0].last.Add(w.length)
 	}
-	return entries[0].last.Add(w.length)
+	_, next := w.reset.around(now.Add(-resetMargin))
+	free := now.Add(next.Add(resetMargin).Sub(now)) // keeps the monotonic clock
+	if len(entries) > 0 && entries[0].beforeClockSet(now) {
+		if longest := entries[0].last.Add(w.longest()); longest.After(free) {
+			return longest
+		}
+	}
+	return free
 }
 
 // Usage is the usage of one window of the quota.

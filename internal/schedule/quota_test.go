@@ -355,8 +355,11 @@ func TestSetLimits(t *testing.T) {
 // What was reserved before a restart counts as answered as late as it may have been.
 func TestRestore(t *testing.T) {
 	q := newQuota(perMinute(5, 100))
-	log := map[int64]int{at(-25 * time.Hour).Unix(): 50, at(-time.Hour).Unix(): 30, at(-8 * time.Second).Unix(): 3}
-	q.Restore(log, 10*time.Second, start)
+	q.send(start) // is replaced
+	q.Restore([]schedule.Sent{
+		{Reserved: at(-8 * time.Second), Requests: 3}, {Reserved: at(-25 * time.Hour), Requests: 50},
+		{Reserved: at(-time.Hour), Requests: 30},
+	}, 10*time.Second, start)
 	minute, day := q.usage(start)
 	if minute.Used != 3 || day.Used != 33 {
 		t.Errorf("%v of the minute and %v of the day are used, want 3 and 33", minute.Used, day.Used)
@@ -364,6 +367,35 @@ func TestRestore(t *testing.T) {
 	// They may have been answered just now.
 	if got := minute.Resets.Sub(start); got < time.Minute || got > 62*time.Second {
 		t.Errorf("the first leaves the minute after %s", got)
+	}
+}
+
+// Where a day resets at a fixed time, requests from before the clock was set count for the longest day.
+func TestRestoreFromBeforeTheClockWasSet(t *testing.T) {
+	q := newQuota(resets(schedule.Limits{PerDay: 5}, "18:30"))
+	q.Restore([]schedule.Sent{{Reserved: start, Requests: 3, ClockSet: true}, {Reserved: start, Requests: 1}}, 0, start)
+	for after, want := range map[time.Duration]float64{time.Hour: 4, 25 * time.Hour: 4, 26 * time.Hour: 0} {
+		if _, day := q.usage(at(after)); day.Used != want {
+			t.Errorf("%s later: %v used, want %v", after, day.Used, want)
+		}
+	}
+	for range 2 {
+		q.send(at(time.Hour)) // one more than is left
+	}
+	_, free := q.send(at(time.Hour))
+	if wait := free.Sub(start); wait < 25*time.Hour || wait > 26*time.Hour {
+		t.Errorf("free after %s", wait)
+	}
+}
+
+func TestKept(t *testing.T) {
+	for want, limits := range map[time.Duration]schedule.Limits{
+		25 * time.Hour: perMinute(5, 100), 7 * 24 * time.Hour: perMinute(1./(7*24*60), 100),
+		26 * time.Hour: resets(perMinute(5, 100), "00:00"),
+	} {
+		if got := limits.Kept(); got < want-time.Hour || got > want+time.Hour {
+			t.Errorf("%+v: %s, want about %s", limits, got, want)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package schedule
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -146,16 +145,29 @@ func (s *Scheduler) setLimits(limits Limits) {
 	s.price.at, s.scanned = time.Time{}, time.Time{}
 }
 
-// Restore fills the empty log of the quota after a restart. The requests are by the Unix second of their reservation;
-// each took at most timeout.
-func (s *Scheduler) Restore(requests map[int64]int, timeout time.Duration, now time.Time) {
+// Sent is requests that were sent before, by this process or an earlier one.
+type Sent struct {
+	Reserved time.Time // when; not later
+	Requests int
+	ClockSet bool // the wall clock was set after that
+}
+
+// Restore replaces the log of the quota, after a restart or for another key. Each of the requests took at most timeout.
+func (s *Scheduler) Restore(sent []Sent, timeout time.Duration, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, second := range slices.Sorted(maps.Keys(requests)) {
-		ago := max(now.Round(0).Sub(time.Unix(second+1, 0))-timeout, 0)
-		s.quota.minute.add(now.Add(-ago), requests[second])
-		s.quota.day.add(now.Add(-ago), requests[second])
+	slices.SortFunc(sent, func(a, b Sent) int { return a.Reserved.Compare(b.Reserved) })
+	for _, w := range []*window{&s.quota.minute, &s.quota.day} {
+		w.entries, w.requests = nil, 0
+		for _, r := range sent {
+			answered := r.Reserved.Add(timeout)
+			if answered.After(now) {
+				answered = now
+			}
+			w.add(answered, r.Requests, r.ClockSet)
+		}
 	}
+	s.price.at, s.scanned = time.Time{}, time.Time{}
 }
 
 func (s *Scheduler) seconds(t time.Time) float64 { return t.Sub(s.epoch).Seconds() }

@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -36,7 +37,10 @@ var troubles = [len(jobstatus.Outcomes)]problem{
 
 // troubleOf returns why the API is not polled, or does not respond as it should.
 func troubleOf(t *collector.APITrouble) problem {
-	if t.NoKey {
+	switch {
+	case t.NoKey && errors.Is(t.Err, collector.ErrKeyInUse):
+		return problem{Text: "The API key is used by another account", Alert: "DeepAffectsAPIKeyRefused"}
+	case t.NoKey:
 		return problem{Text: "The API key cannot be read", Alert: "DeepAffectsAPIKeyRefused"}
 	}
 	return troubles[t.Outcome]

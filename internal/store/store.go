@@ -22,6 +22,8 @@ var ErrUnknown = errors.New("it is unknown whether this was stored")
 // An Engine is an open database of several accounts.
 type Engine interface {
 	Account(name string) Account
+	// Senders returns the names of the accounts that have requests stored.
+	Senders(context.Context) ([]string, error)
 	Close() error
 }
 

@@ -300,6 +300,20 @@ func (db *DB) Close() error {
 // Account returns the account of that name; it need not exist yet.
 func (db *DB) Account(name string) store.Account { return &account{db, store.Clean(name)} }
 
+// Senders returns the names of the accounts that have requests stored.
+func (db *DB) Senders(ctx context.Context) (names []string, err error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	err = scan(ctx, db.sql, "SELECT DISTINCT account FROM requests ORDER BY account", func(row []any) error {
+		names = append(names, textOf(row[0]))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", db.path, err)
+	}
+	return names, nil
+}
+
 type account struct {
 	*DB
 	name string

@@ -127,6 +127,7 @@ func Run(t *testing.T, database func(*testing.T) (open func() store.Engine)) {
 		"order":              order,
 		"canceled load":      canceledLoad,
 		"compact":            compact,
+		"senders":            senders,
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := &opener{open: database(t)}
@@ -140,6 +141,26 @@ func Run(t *testing.T, database func(*testing.T) (open func() store.Engine)) {
 			test(t, o)
 		})
 	}
+}
+
+func senders(t *testing.T, o *opener) {
+	check := func(want ...string) {
+		t.Helper()
+		got, err := o.engine.Senders(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("senders (-want +got):\n%s", diff)
+		}
+	}
+	check()
+	o.commit(t, "b", &store.Batch{Requests: []store.Requests{{Second: 1, Count: 1}, {Second: 2, Count: 1}}})
+	o.commit(t, "a", &store.Batch{Requests: []store.Requests{{Second: 1, Count: 1}}})
+	o.commit(t, "no requests", &store.Batch{RemovedJobs: []string{"x"}, Totals: Full().Totals})
+	check("a", "b")
+	o.commit(t, "b", &store.Batch{Requests: []store.Requests{{Second: 1}, {Second: 2}}})
+	check("a")
 }
 
 func everyField(t *testing.T, o *opener) {

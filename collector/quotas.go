@@ -1,0 +1,248 @@
+package collector
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+)
+
+// A login is what a quota of the API belongs to: not the name of an account.
+type login struct{ url, key string }
+
+// The name of a login is 8 random bytes, and 2 bytes of a hash over these and the login, in hexadecimal. It tells
+// logins of one store from each other, but it does not help to guess a key: one key in 65,536 has the same.
+const (
+	saltSize = 8
+	hashSize = 2
+)
+
+func (l login) name() string {
+	salt := make([]byte, saltSize)
+	rand.Read(salt)
+	return l.nameWith(salt)
+}
+
+func (l login) nameWith(salt []byte) string {
+	h := hmac.New(sha256.New, salt)
+	fmt.Fprintf(h, "%s\x00%s", l.url, l.key)
+	return hex.EncodeToString(h.Sum(salt)[:saltSize+hashSize])
+}
+
+// has reports whether a name is that of the login.
+func (l login) has(name string) bool {
+	salt, err := hex.DecodeString(name[:min(len(name), 2*saltSize)])
+	return err == nil && len(salt) == saltSize && l.nameWith(salt) == name
+}
+
+// quotas knows which account spends which quota, and what was sent with each login. One account at a time spends a
+// quota, and it counts what the others of this store have sent with its login.
+type quotas struct {
+	mu      sync.Mutex                                 // guards what follows
+	spender map[login]string                           // account
+	sent    map[string]func(now time.Time) []jobs.Sent // by account
+	former  map[string]*jobs.Jobs                      // of sent: those that are not configured any more
+	past    []jobs.Sent                                // of accounts that were kept in memory
+}
+
+// pastKept is longer than any window of a quota: the longest is that of one request in a week.
+const pastKept = 8 * 24 * time.Hour
+
+func newQuotas() *quotas {
+	return &quotas{
+		spender: make(map[login]string), sent: make(map[string]func(time.Time) []jobs.Sent),
+		former: make(map[string]*jobs.Jobs),
+	}
+}
+
+// enter says where to read what a configured account has sent.
+func (q *quotas) enter(account string, j *jobs.Jobs) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if former := q.former[account]; former != nil {
+		_ = former.Close() // it has nothing to write
+		delete(q.former, account)
+	}
+	q.sent[account] = j.Sent
+}
+
+// leave ends the spending of an account. What it has sent stays counted.
+func (q *quotas) leave(account string, j *jobs.Jobs, stored store.Account, now time.Time) error {
+	var former *jobs.Jobs
+	if stored != nil {
+		var err error
+		former, err = jobs.Open(context.Background(), requestsOnly{stored}, jobs.Options{}, now)
+		if err != nil {
+			return fmt.Errorf("account %q is not configured any more: reading its requests: %w", account, err)
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.release(account)
+	if former == nil {
+		delete(q.sent, account)
+		q.past = append(slices.DeleteFunc(q.past, func(s jobs.Sent) bool { return now.Sub(s.Reserved) > pastKept }),
+			j.Sent(now)...)
+		return nil
+	}
+	q.sent[account], q.former[account] = former.Sent, former
+	return nil
+}
+
+// keep is the housekeeping of what accounts have sent that are not configured any more.
+func (q *quotas) keep(now time.Time) {
+	q.mu.Lock()
+	former := maps.Clone(q.former)
+	q.mu.Unlock()
+	for _, j := range former {
+		_ = j.KeepRequests(now) // the next time tries again
+	}
+}
+
+// close ends all writing.
+func (q *quotas) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, j := range q.former {
+		_ = j.Close() // it has nothing to write
+	}
+}
+
+// requestsOnly leaves all else of an account in the store.
+type requestsOnly struct{ store.Account }
+
+func (r requestsOnly) Load(ctx context.Context) (*store.Contents, error) {
+	c, err := r.Account.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &store.Contents{Totals: c.Totals, Requests: c.Requests}, nil
+}
+
+// release needs the lock.
+func (q *quotas) release(account string) {
+	for l, spender := range q.spender {
+		if spender == account {
+			delete(q.spender, l)
+		}
+	}
+}
+
+// spend makes an account the one that spends the quota of a login, instead of that of another. It is an error if
+// another account does.
+func (q *quotas) spend(account string, l login) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch other := q.spender[l]; other {
+	case account:
+		return nil
+	case "":
+		q.release(account)
+		q.spender[l] = account
+		return nil
+	default:
+		q.release(account)
+		return sharedQuota(other)
+	}
+}
+
+func sharedQuota(other string) error {
+	return fmt.Errorf("account %q has the same url and API key; %w; "+
+		"remove one of the two, or give it its own key", other, poller.ErrKeyInUse)
+}
+
+// log returns what was sent with a login. What an account sent with an unknown key counts for that account.
+func (q *quotas) log(account string, l login, now time.Time) (log []schedule.Sent) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	is := make(map[string]bool) // by name
+	add := func(sent []jobs.Sent) {
+		for _, s := range sent {
+			if _, known := is[s.Key]; !known {
+				is[s.Key] = l.has(s.Key)
+			}
+			if is[s.Key] {
+				log = append(log, schedule.Sent{Reserved: s.Reserved, Requests: s.Requests, ClockSet: s.ClockSet})
+			}
+		}
+	}
+	add(q.past)
+	for of, sent := range q.sent {
+		is[""] = of == account
+		add(sent(now))
+	}
+	return log
+}
+
+// checkQuotas returns the mistake that two accounts spend one quota. A key that cannot be read now is checked when it
+// is used.
+func checkQuotas(all []*settings) error {
+	spender := make(map[login]string)
+	for _, s := range all {
+		l, err := s.login()
+		if err != nil || !s.limited() {
+			continue
+		}
+		if other, spent := spender[l]; spent && other != s.config.Account {
+			return fmt.Errorf("account %q: %w", s.config.Account, sharedQuota(other))
+		}
+		spender[l] = s.config.Account
+	}
+	return nil
+}
+
+// limited reports whether the account has a quota.
+func (s *settings) limited() bool { return s.limits.Block() > 0 }
+
+// login returns the login for the next request.
+func (s *settings) login() (login, error) {
+	key, err := s.key()
+	return login{s.client.URL(), key}, err
+}
+
+// restore lets the scheduler know what was sent before a start, as far as it can be shown before the first request.
+func (a *Account) restore(s *settings, now time.Time) {
+	var log []schedule.Sent
+	if l, err := s.login(); err == nil {
+		log = a.quotas.log(a.name, l, now)
+	} else {
+		for _, sent := range a.jobs.Sent(now) {
+			log = append(log, schedule.Sent{Reserved: sent.Reserved, Requests: sent.Requests, ClockSet: sent.ClockSet})
+		}
+	}
+	a.schedule.Restore(log, s.config.Timeout, now)
+}
+
+// useKey returns the key for the next request, of an account with these settings. If it is another than that of the
+// request before, the scheduler counts what was sent with it.
+func (a *Account) useKey(s *settings) (string, error) {
+	l, err := s.login()
+	if err != nil {
+		return "", err
+	}
+	now := a.now()
+	if s.limited() {
+		if err := a.quotas.spend(a.name, l); err != nil {
+			return "", err
+		}
+		if err := a.jobs.UseKey(l.has, l.name, now); err != nil {
+			return "", fmt.Errorf("storing which key is used: %w", err)
+		}
+	}
+	if l != a.login {
+		a.login = l
+		a.schedule.Restore(a.quotas.log(a.name, l, now), s.config.Timeout, now)
+	}
+	return l.key, nil
+}

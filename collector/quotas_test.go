@@ -1,0 +1,311 @@
+package collector_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+)
+
+// A counter is an API that says of every job that it runs, and counts requests by host and key.
+type counter struct {
+	mu  sync.Mutex
+	got map[string][]time.Time // by host and key
+}
+
+func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.got == nil {
+		c.got = make(map[string][]time.Time)
+	}
+	login := r.URL.Host + " " + r.URL.Query().Get("apikey")
+	c.got[login] = append(c.got[login], time.Now())
+	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"status": "Running"}`))}, nil
+}
+
+func (c *counter) requests() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := make(map[string]int)
+	for login, times := range c.got {
+		n[login] = len(times)
+	}
+	return n
+}
+
+// perDay is the quota in these tests. There are far more jobs.
+const perDay = 5
+
+// hungry is an account with more jobs than its quota can poll.
+func hungry(account, key string) collector.Config {
+	return config(func(c *collector.Config) {
+		c.Account, c.APIKey, c.RequestsPerDay, c.RequestsPerMinute = account, key, perDay, 0
+		c.URL, c.MaxJobAge = "http://api.invalid", 1000*time.Hour
+		for i := range 50 {
+			c.RequestIDs = append(c.RequestIDs, fmt.Sprint("job-", i))
+		}
+	})
+}
+
+// A quota belongs to a URL and a key. What was sent counts, whoever sent it from this store.
+func TestQuotaBelongsToTheKey(t *testing.T) {
+	const a, b, other = "api.invalid key-a", "api.invalid key-b", "other.invalid key-a"
+	elsewhere := hungry("x", "key-a")
+	elsewhere.URL = "http://other.invalid"
+	sameElsewhere := hungry("x", "key-a")
+	sameElsewhere.URL = "HTTP://API.invalid:80/"
+	for name, tt := range map[string]struct {
+		steps [][]collector.Config
+		want  map[string]int
+	}{
+		"one account":             {[][]collector.Config{{hungry("x", "key-a")}, {hungry("x", "key-a")}}, map[string]int{a: perDay}},
+		"renamed":                 {[][]collector.Config{{hungry("x", "key-a")}, {hungry("y", "key-a")}}, map[string]int{a: perDay}},
+		"renamed and back":        {[][]collector.Config{{hungry("x", "key-a")}, {hungry("y", "key-a")}, {hungry("x", "key-a")}}, map[string]int{a: perDay}},
+		"renamed beside another":  {[][]collector.Config{{hungry("x", "key-a")}, {hungry("y", "key-a"), hungry("z", "key-b")}}, map[string]int{a: perDay, b: perDay}},
+		"away for a while":        {[][]collector.Config{{hungry("x", "key-a")}, {hungry("z", "key-b")}, {hungry("y", "key-a")}}, map[string]int{a: perDay, b: perDay}},
+		"another key":             {[][]collector.Config{{hungry("x", "key-a")}, {hungry("x", "key-b")}}, map[string]int{a: perDay, b: perDay}},
+		"another key and back":    {[][]collector.Config{{hungry("x", "key-a")}, {hungry("x", "key-b")}, {hungry("x", "key-a")}}, map[string]int{a: perDay, b: perDay}},
+		"keys change places":      {[][]collector.Config{{hungry("x", "key-a"), hungry("y", "key-b")}, {hungry("x", "key-b"), hungry("y", "key-a")}}, map[string]int{a: perDay, b: perDay}},
+		"another API":             {[][]collector.Config{{hungry("x", "key-a")}, {elsewhere}}, map[string]int{a: perDay, other: perDay}},
+		"a URL written otherwise": {[][]collector.Config{{hungry("x", "key-a")}, {sameElsewhere}}, map[string]int{a: perDay}},
+	} {
+		for _, how := range []string{"restart", "reload", "reload in memory", "once"} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					api := new(counter)
+					options := collector.Options{Transport: api, StateDirectory: t.TempDir()}
+					if how == "reload in memory" {
+						options.StateDirectory = ""
+					}
+					var c *collector.Collector
+					for i, configs := range tt.steps {
+						var err error
+						switch {
+						case i == 0 || how == "restart" || how == "once":
+							c, err = collector.New(configs, options)
+						default:
+							err = c.Reload(t.Context(), configs)
+						}
+						if err != nil {
+							t.Fatal(err)
+						}
+						if how == "once" {
+							_ = c.Once(t.Context()) // fails without quota
+							pass(time.Minute)
+						} else {
+							c.Start()
+							pass(90 * time.Minute)
+						}
+						if how == "restart" || how == "once" || i == len(tt.steps)-1 {
+							c.Stop(t.Context())
+						}
+					}
+					got := make(map[string]int)
+					for login, n := range api.requests() {
+						got[strings.ToLower(strings.Replace(login, ":80", "", 1))] += n
+					}
+					if fmt.Sprint(got) != fmt.Sprint(tt.want) {
+						t.Errorf("%v requests, want %v", got, tt.want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The key does not reach the disk, and neither does anything that tells it.
+func TestKeyIsNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		c, err := collector.New([]collector.Config{hungry("x", "canary-of-a-key")},
+			collector.Options{Transport: new(counter), StateDirectory: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		pass(time.Hour)
+		c.Stop(t.Context())
+		text, err := os.ReadFile(filepath.Join(dir, "register.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("canary")) || !bytes.Contains(text, []byte(`"keys":[{"key":"`)) {
+			t.Error("the store has the key, or no name for it")
+		}
+	})
+}
+
+// Two accounts with one key and URL are refused, at the start and at a reload.
+func TestTwoAccountsWithOneKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte("key-a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := hungry("y", "")
+	file.APIKeyFile = path
+	slash := hungry("y", "key-a")
+	slash.URL += "/"
+	unlimited := hungry("y", "key-a")
+	unlimited.RequestsPerDay = 0
+	for name, tt := range map[string]struct {
+		second  collector.Config
+		refused bool
+	}{
+		"the same":          {hungry("y", "key-a"), true},
+		"from a file":       {file, true},
+		"a slash more":      {slash, true},
+		"another key":       {hungry("y", "key-b"), false},
+		"without its quota": {unlimited, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := hungry("x", "key-a")
+			both := []collector.Config{first, tt.second}
+			if c, err := collector.New([]collector.Config{first}, collector.Options{}); err != nil {
+				t.Fatal(err)
+			} else {
+				defer c.Stop(t.Context())
+				checkRefused(t, c.Reload(t.Context(), both), tt.refused)
+			}
+			checkRefused(t, collector.Check(both), tt.refused)
+			c, err := collector.New(both, collector.Options{})
+			checkRefused(t, err, tt.refused)
+			if err == nil {
+				c.Stop(t.Context())
+			}
+		})
+	}
+}
+
+func checkRefused(t *testing.T, err error, want bool) {
+	t.Helper()
+	if (err != nil) != want {
+		t.Errorf("%v, refused: want %v", err, want)
+	}
+	if err == nil {
+		return
+	}
+	if s := err.Error(); !strings.Contains(s, `"x"`) || !strings.Contains(s, `"y"`) || strings.Contains(s, "\n") ||
+		strings.Contains(s, "key-a") {
+		t.Errorf("not one line that names both accounts, without the key: %s", s)
+	}
+}
+
+// A key file that changes to the key of another account stops its account until it changes again.
+func TestKeyFileWithTheKeyOfAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "key")
+		write := func(key string) {
+			if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("key-b")
+		file := hungry("y", "")
+		file.APIKeyFile = path
+		api, logged := new(counter), new(logs)
+		c, err := collector.New([]collector.Config{hungry("x", "key-a"), file},
+			collector.Options{Transport: api, Logger: slog.New(slog.NewTextHandler(logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		defer func() { c.Stop(t.Context()) }()
+		write("key-a")
+		pass(48 * time.Hour)
+		y, _ := c.Account("y")
+		trouble := y.API().Trouble
+		if trouble == nil || !errors.Is(trouble.Err, collector.ErrKeyInUse) ||
+			strings.Count(logged.String(), "API key is used by another account") != 1 {
+			t.Errorf("trouble %+v, log:\n%s", trouble, logged)
+		}
+		if n := api.requests(); n["api.invalid key-a"] > 3*perDay || n["api.invalid key-b"] > 0 {
+			t.Errorf("%v requests in two days", n)
+		}
+		write("key-c")
+		pass(time.Hour)
+		if n := api.requests(); n["api.invalid key-c"] != perDay || y.API().Trouble != nil {
+			t.Errorf("%v requests with another key, %+v", n, y.API().Trouble)
+		}
+	})
+}
+
+// The wall clock is set, between restarts and while the process runs: no window sees more requests than the quota, and
+// the quota is used. What really passed while no process ran counts.
+func TestQuotaWithClockJumpsAndRestarts(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		jump   time.Duration // of the wall clock
+		stop   time.Duration // for how long no process runs; 0: it goes on
+		passes time.Duration
+	}
+	const h = time.Hour
+	for name, tt := range map[string]struct {
+		resets string
+		steps  []step
+		want   int // requests; with resets: at most
+	}{
+		"forward":                    {"", []step{{0, 0, h}, {25 * h, time.Second, h}, {400 * h, time.Second, h}}, perDay},
+		"backward":                   {"", []step{{0, 0, h}, {-25 * h, time.Second, h}, {-400 * h, time.Second, h}}, perDay},
+		"forward, then a restart":    {"", []step{{0, 0, h}, {25 * h, 0, h}, {0, time.Second, h}}, perDay},
+		"forward and back":           {"", []step{{0, 0, h}, {25 * h, time.Second, h}, {-25 * h, time.Second, h}}, perDay},
+		"stopped for a day":          {"", []step{{0, 0, h}, {0, 25 * h, h}}, 2 * perDay},
+		"stopped, and set back":      {"", []step{{0, 0, h}, {-12 * h, 40 * h, h}}, 2 * perDay},
+		"a day in pieces":            {"", []step{{0, 0, h}, {50 * h, 5 * h, h}, {-70 * h, time.Second, 8 * h}, {3 * h, time.Second, 16 * h}}, 2 * perDay},
+		"a day that resets":          {"00:00", []step{{0, 0, h}, {25 * h, time.Second, h}, {24 * h, time.Second, h}}, perDay},
+		"just past the reset":        {"00:00", []step{{20 * h, 0, h}, {4 * h, 0, h}, {0, time.Second, h}, {0, time.Second, h}}, perDay},
+		"restarts at the same clock": {"", []step{{0, 0, h}, {0, time.Second, h}, {0, time.Second, h}}, perDay},
+	} {
+		t.Run(name, func(t *testing.T) {
+			real := time.Now()
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				var jump atomic.Int64
+				// It begins at ten past midnight.
+				jump.Store(int64(real.Truncate(24 * h).Add(24*h + 10*time.Minute).Sub(real).Truncate(time.Second)))
+				now := func() time.Time { return jumped(real.Add(time.Since(begin)), time.Duration(jump.Load())) }
+				api := new(counter)
+				account := hungry("x", "key")
+				account.DayResetsAt = tt.resets
+				dir := t.TempDir()
+				open := func() *collector.Collector {
+					c, err := collector.New([]collector.Config{account},
+						collector.Options{Transport: api, StateDirectory: dir, Now: now})
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.Start()
+					return c
+				}
+				c := open()
+				for _, s := range tt.steps {
+					if s.stop > 0 {
+						c.Stop(t.Context())
+						time.Sleep(s.stop)
+					}
+					jump.Add(int64(s.jump))
+					if s.stop > 0 {
+						c = open()
+					}
+					pass(s.passes)
+				}
+				c.Stop(t.Context())
+				if n := api.requests()["api.invalid key"]; n != tt.want && (tt.resets == "" || n > tt.want) {
+					t.Errorf("%d requests, want %d", n, tt.want)
+				}
+			})
+		})
+	}
+}

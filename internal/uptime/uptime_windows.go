@@ -1,0 +1,9 @@
+package uptime
+
+import (
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+func sinceBoot() time.Duration { return windows.DurationSinceBoot() }
