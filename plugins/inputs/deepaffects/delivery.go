@@ -406,7 +406,7 @@ func (d *delivery) noteLate(c *collector.StateChange) error {
 	return errors.Join(err, f.Close())
 }
 
-// lateLine identifies a state change. Numbers repeat after the store was deleted.
+// lateLine identifies a state change. Numbers repeat after a restart with no undelivered state change.
 func lateLine(c *collector.StateChange) string {
 	return fmt.Sprintf("%d %d\n", c.Number, c.At.UnixNano())
 }
