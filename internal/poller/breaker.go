@@ -79,7 +79,6 @@ type breaker struct {
 func (b *breaker) allow(now time.Time, key string) (until time.Time, alone bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.keyError = nil
 	if b.refusedKey != "" && b.refusedKey != key {
 		b.reset()
 	}
@@ -104,6 +103,15 @@ func (b *breaker) keyFailed(err error) (news bool) {
 	defer b.mu.Unlock()
 	news = b.keyError == nil || b.keyError.Error() != err.Error()
 	b.keyError = err
+	return news
+}
+
+// keyRead records that the key can be read. It reports whether that is news.
+func (b *breaker) keyRead() (news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	news = b.keyError != nil
+	b.keyError = nil
 	return news
 }
 

@@ -262,6 +262,8 @@ func TestBreakerState(t *testing.T) {
 		t.Error("each reason why a key cannot be read is news once")
 	}
 	want("without a key", false, func(trouble *Trouble) bool { return trouble != nil && trouble.NoKey })
-	b.allow(now, "key")
+	if !b.keyRead() || b.keyRead() {
+		t.Error("that the key can be read again is news once")
+	}
 	want("with a key again", false, func(trouble *Trouble) bool { return trouble != nil && !trouble.NoKey })
 }

@@ -171,6 +171,9 @@ func (p *Poller) take(next func(time.Time) (*schedule.Turn, time.Time)) (r *requ
 		}
 		return nil, time.Time{}, err
 	}
+	if p.breaker.keyRead() {
+		p.log.Info("API key can be read again; polling continues")
+	}
 	now := p.now()
 	until, alone := p.breaker.allow(now, key)
 	switch {

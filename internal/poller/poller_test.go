@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -567,12 +568,23 @@ func TestRefusedForTheMinute(t *testing.T) {
 func TestKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(&api{answer: answers(jobstatus.OK)}, schedule.Limits{}, 0)
-		f.key = func() (string, error) { return "", errors.New("permission denied") }
+		var readable atomic.Bool
+		f.key = func() (string, error) {
+			if readable.Load() {
+				return "key", nil
+			}
+			return "", errors.New("permission denied")
+		}
 		f.add(1)
 		f.run()
 		pass(time.Hour)
 		if f.api.sent() > 0 || !f.State().Trouble.NoKey || f.logs.count("API key cannot be read") != 1 {
 			t.Errorf("%d requests, %+v, %d lines", f.api.sent(), f.State().Trouble, f.logs.count("API key"))
+		}
+		readable.Store(true)
+		pass(time.Hour)
+		if n := f.logs.count("API key can be read again"); n != 1 || f.api.sent() == 0 {
+			t.Errorf("%d requests when it can be read again, %d lines", f.api.sent(), n)
 		}
 		f.stop()
 	})
