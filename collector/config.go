@@ -13,6 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/credential"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
@@ -34,6 +37,9 @@ type Config struct {
 	RequestIDURLs   []string
 	RefreshInterval time.Duration
 	JobLabels       []string
+	// These go to every URL of RequestIDURLs.
+	RequestIDURLHeaders   map[string]string
+	RequestIDURLTokenFile string // its token is sent as bearer token
 
 	RequestsPerMinute float64 // 0: unlimited
 	RequestsPerDay    int     // 0: unlimited
@@ -97,11 +103,29 @@ func DefaultConfig() Config {
 // A webhook token is part of a URL's path.
 var webhookToken = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
+// minTokenLength is the minimum length of tokens, in characters.
+const minTokenLength = 3
+
+// longToken is the length below which a token is easy to guess.
+const longToken = 16
+
 var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
-// ReservedLabels are names of labels and tags that a job label cannot have.
+// camelCase matches names that promtool refuses.
+var camelCase = regexp.MustCompile(`[a-z][A-Z]`)
+
+// ReservedLabels are names of labels and tags that a job label cannot have: our own, those
+// that Prometheus adds to what it scrapes, those of histograms and summaries, and the time of
+// a point in InfluxDB.
 var ReservedLabels = []string{
-	"account", "api", "error_code", "exported_account", "instance", "job", "request_id", "source", "state",
+	"account", "api", "error_code", "exported_account", "exported_instance", "exported_job", "instance", "job", "le",
+	"quantile", "request_id", "source", "state", "time",
+}
+
+// ownHeaders are headers that a user cannot set: of the connection, and of our own requests.
+var ownHeaders = []string{
+	"Accept-Encoding", "Connection", "Content-Length", "Host", "If-Modified-Since", "If-None-Match", "Keep-Alive",
+	"Proxy-Authorization", "Proxy-Connection", "Range", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
 // Validate returns all mistakes that show without files and network. Each begins with the
@@ -122,8 +146,8 @@ func (c *Config) Validate() (mistakes []error) {
 			"api_key", "set together with api_key_file; remove one of the two")
 		mistake(c.APIKey == "" && c.APIKeyFile == "",
 			"api_key", "empty; set it to the key, to \"${VAR}\" with VAR in the environment, or set api_key_file")
-		mistake(strings.TrimSpace(c.APIKey) != c.APIKey && c.APIKeyFile == "",
-			"api_key", "begins or ends with a space; remove it")
+		err := credential.Check(c.APIKey)
+		mistake(err != nil && c.APIKeyFile == "", "api_key", "%w", err)
 	}
 	for i, id := range c.RequestIDs {
 		err := submission.CheckRequestID(id)
@@ -132,8 +156,10 @@ func (c *Config) Validate() (mistakes []error) {
 	for _, name := range c.JobLabels {
 		mistake(!labelName.MatchString(name) || strings.HasPrefix(name, "__"),
 			"job_labels", "%q is not a label name; use letters, digits and underscores", name)
-		mistake(slices.Contains(ReservedLabels, name),
-			"job_labels", "%q is already a label of the metrics; rename it where jobs are registered", name)
+		mistake(slices.Contains(ReservedLabels, name) || strings.HasPrefix(name, "exported_"),
+			"job_labels", "%q has another use in metrics; rename it where jobs are registered", name)
+		mistake(camelCase.MatchString(name),
+			"job_labels", "%q is not in snake_case, as promtool requires; rename it where jobs are registered", name)
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(c.JobLabels)))
 	mistake(len(names) < len(c.JobLabels), "job_labels", "names a label twice; remove one")
@@ -158,13 +184,44 @@ func (c *Config) Validate() (mistakes []error) {
 		"service_address", `must be an address to listen at, such as ":8095" or "10.0.0.1:8095"`)
 	mistake(c.JobsToken != "" && c.ServiceAddress == "",
 		"jobs_token", "has no effect without service_address; set that too, or remove it")
-	mistake(strings.TrimSpace(c.JobsToken) != c.JobsToken,
-		"jobs_token", "begins or ends with a space, which HTTP headers cannot; remove it")
+	err = credential.Check(c.JobsToken)
+	mistake(err != nil, "jobs_token", "%w", err)
 	mistake(c.JobsToken != "" && c.JobsToken == c.WebhookToken,
 		"jobs_token", "is the same as webhook_token; give each its own")
 	mistake(c.WebhookToken != "" && !webhookToken.MatchString(c.WebhookToken),
 		"webhook_token", "must be letters, digits, - or _ (it is part of a URL); make one with: openssl rand -hex 16")
+	for option, token := range map[string]string{"jobs_token": c.JobsToken, "webhook_token": c.WebhookToken} {
+		mistake(token != "" && len(token) < minTokenLength,
+			option, "shorter than %d characters; make one with: openssl rand -hex 16", minTokenLength)
+	}
+	seen := make(map[string]bool)
+	for name, value := range c.RequestIDURLHeaders {
+		const option = "request_id_url_headers"
+		key := http.CanonicalHeaderKey(name)
+		mistake(!httpguts.ValidHeaderFieldName(name), option, "%q is not a name of a header", name)
+		mistake(slices.Contains(ownHeaders, key), option, "%s cannot be set; remove it", key)
+		mistake(!httpguts.ValidHeaderFieldValue(value), option, "%s: the value has a control character; remove it", key)
+		mistake(seen[key], option, "%s is there twice; remove one", key)
+		mistake(key == "Authorization" && c.RequestIDURLTokenFile != "",
+			option, "Authorization is set together with request_id_url_token_file; remove one of the two")
+		seen[key] = true
+	}
 	return mistakes
+}
+
+// Warnings returns what is valid and most likely a mistake. Each begins with the option's
+// name.
+func (c *Config) Warnings() (warnings []string) {
+	for _, token := range []struct{ option, text string }{{"jobs_token", c.JobsToken}, {"webhook_token", c.WebhookToken}} {
+		if token.text != "" && len(token.text) < longToken {
+			warnings = append(warnings, fmt.Sprintf(
+				"%s: shorter than %d characters, and easy to guess; make one with: openssl rand -hex 16", token.option, longToken))
+		}
+	}
+	if len(c.RequestIDURLs) == 0 && (len(c.RequestIDURLHeaders) > 0 || c.RequestIDURLTokenFile != "") {
+		warnings = append(warnings, "request_id_url_headers, request_id_url_token_file: no effect without request_id_urls")
+	}
+	return warnings
 }
 
 // Unmatched returns an error for each pattern of request_id_files that matches no file now.

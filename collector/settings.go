@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/credential"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
@@ -20,6 +21,7 @@ type settings struct {
 	key             func() (string, error)
 	client          *jobstatus.Client
 	web             *http.Client // for request_id_urls
+	urlHeader       func() (http.Header, error)
 	limits          schedule.Limits
 	maxStateChanges int
 }
@@ -68,11 +70,13 @@ func prepare(config Config, options Options) (*settings, error) {
 	resets, _ := schedule.ParseDayReset(config.DayResetsAt) // Validate reports its error
 	s.limits = schedule.PerMinute(config.RequestsPerMinute)
 	s.limits.PerDay, s.limits.DayResets, s.limits.Concurrent = config.RequestsPerDay, resets, config.Concurrency
+	s.urlHeader, err = s.config.urlHeader()
+	mistake(err)
 	// These are made again when the account starts. Here only the errors matter.
 	if _, err := source.NewFiles(config.RequestIDFiles, source.Handler{}); err != nil {
 		mistake(fmt.Errorf("request_id_files: %w", err))
 	}
-	_, err = source.NewURLs(config.RequestIDURLs, s.web.Transport, config.RefreshInterval, source.Handler{})
+	_, err = source.NewURLs(config.RequestIDURLs, s.web.Transport, s.urlHeader, config.RefreshInterval, source.Handler{})
 	if err != nil {
 		mistake(fmt.Errorf("request_id_urls: %w", err))
 	}
@@ -84,16 +88,48 @@ func prepare(config Config, options Options) (*settings, error) {
 func (c *Config) key() (func() (string, error), error) {
 	switch {
 	case c.Key != nil:
-		return c.Key, nil
+		return func() (string, error) {
+			key, err := c.Key()
+			if err == nil {
+				err = credential.Check(key)
+			}
+			if err != nil {
+				return "", fmt.Errorf("api_key: %w", err)
+			}
+			return key, nil
+		}, nil
 	case c.APIKeyFile == "" || c.APIKey != "":
 		key := c.APIKey
 		return func() (string, error) { return key, nil }, nil
 	}
 	path := c.APIKeyFile
-	if _, err := jobstatus.ReadKey(path); err != nil {
+	if _, err := credential.ReadFile(path); err != nil {
 		return nil, fmt.Errorf("api_key_file: %w; put the key into the file", err)
 	}
-	return func() (string, error) { return jobstatus.ReadKey(path) }, nil
+	return func() (string, error) { return credential.ReadFile(path) }, nil
+}
+
+// urlHeader returns a function that returns the header of requests to request_id_urls. A
+// token file is read each time, so that a new token is used without a reload.
+func (c *Config) urlHeader() (func() (http.Header, error), error) {
+	constant := make(http.Header)
+	for name, value := range c.RequestIDURLHeaders {
+		constant.Set(name, value)
+	}
+	header := func() (http.Header, error) {
+		if c.RequestIDURLTokenFile == "" {
+			return constant, nil
+		}
+		token, err := credential.ReadFile(c.RequestIDURLTokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("request_id_url_token_file: %w; put the token into the file", err)
+		}
+		with := constant.Clone()
+		with.Set("Authorization", "Bearer "+token)
+		return with, nil
+	}
+	_, err := header()
+	return header, err
 }
 
 func (s *settings) close() {

@@ -102,7 +102,8 @@ func (s *sources) startOthers(with *settings) {
 		configured = append(configured, submission.Job{RequestID: id})
 	}
 	s.config.start(func(ctx context.Context) { s.repeat(ctx, configured) })
-	urls, _ := source.NewURLs(with.config.RequestIDURLs, with.web.Transport, with.config.RefreshInterval, s.handler())
+	urls, _ := source.NewURLs(with.config.RequestIDURLs, with.web.Transport, with.urlHeader, with.config.RefreshInterval,
+		s.handler())
 	s.urls.start(urls.Run)
 }
 

@@ -8,11 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -240,12 +242,13 @@ func logged(log *bytes.Buffer) (lines []string) {
 func TestURLThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, r, log := newTestSources()
-		code := 503
+		var code atomic.Int64
+		code.Store(503)
 		with := sourceSettings(func(c *Config) { c.RequestIDURLs = []string{"http://a.invalid/", "http://b.invalid/"} })
 		with.web.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
 			answer := &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`["x"]`)), Request: r}
 			if r.URL.Host == "b.invalid" {
-				answer.StatusCode = code
+				answer.StatusCode = int(code.Load())
 			}
 			return answer, nil
 		})
@@ -263,18 +266,84 @@ func TestURLThatFails(t *testing.T) {
 		if n := r.errors[submission.URL]; n < 30 {
 			t.Errorf("%d errors counted", n)
 		}
-		code = 404
+		code.Store(404)
 		pass(30 * time.Minute)
 		const gone = `level=INFO msg="Request ID source has fewer errors" source=url gone=1 left=`
 		want(fmt.Sprintf(failed, "404 Not Found"), gone+"1")
-		code = 200
+		code.Store(200)
 		pass(30 * time.Minute)
 		want(gone + "0")
-		code = 404
+		code.Store(404)
 		pass(30 * time.Minute)
 		want(fmt.Sprintf(failed, "404 Not Found"))
 		s.stop()
 	})
+}
+
+// The header and the current token go with each request. While the token cannot be read,
+// nothing is sent, and one line says so, without a secret.
+func TestURLHeaders(t *testing.T) {
+	var mu sync.Mutex // guards sent
+	var sent []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		sent = append(sent, r.Header.Get("X-Canary")+" "+r.Header.Get("Authorization"))
+		io.WriteString(w, `["a"]`)
+	}))
+	defer server.Close()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("a redirect was followed with %v", r.Header)
+	}))
+	defer elsewhere.Close()
+	redirecting := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer redirecting.Close()
+
+	token := filepath.Join(t.TempDir(), "token")
+	put := func(text string) {
+		if err := os.WriteFile(token, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("canary-1\n")
+	config := DefaultConfig()
+	config.APIKey, config.RequestIDURLTokenFile = "key", token
+	config.RequestIDURLHeaders = map[string]string{"x-canary": "canary-0"}
+	config.RequestIDURLs = []string{server.URL, redirecting.URL}
+	with, err := prepare(config, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer with.close()
+	fetch := func(want string) {
+		t.Helper()
+		s, r, log := newTestSources()
+		s.start(with)
+		if err := s.wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.stop()
+		if strings.Contains(log.String(), "canary") || r.errors[submission.URL] == 0 {
+			t.Errorf("%d errors, log %s", r.errors[submission.URL], log)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if got := strings.Join(sent, ", "); got != want {
+			t.Errorf("sent %q, want %q", got, want)
+		}
+		sent = nil
+	}
+	fetch("canary-0 Bearer canary-1")
+	put("canary-2")
+	fetch("canary-0 Bearer canary-2")
+	put("canary\ncanary")
+	fetch("")
+	_, err = prepare(config, Options{})
+	if err == nil || !strings.Contains(err.Error(), "request_id_url_token_file: "+token) {
+		t.Errorf("%v", err)
+	}
+	put("canary-3")
+	fetch("canary-0 Bearer canary-3")
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

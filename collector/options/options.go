@@ -39,6 +39,9 @@ type Options struct {
 	RefreshInterval config.Duration `toml:"refresh_interval"`
 	JobLabels       []string        `toml:"job_labels"`
 
+	RequestIDURLHeaders   map[string]*config.Secret `toml:"request_id_url_headers"`
+	RequestIDURLTokenFile string                    `toml:"request_id_url_token_file"`
+
 	RequestsPerMinute Number          `toml:"requests_per_minute"`
 	RequestsPerDay    Integer         `toml:"requests_per_day"`
 	DayResetsAt       string          `toml:"day_resets_at"`
@@ -142,6 +145,15 @@ func (o *Options) Config() (collector.Config, error) {
 			text, err := Reveal(field)
 			mistake(option, cmp.Or(err, checkText(text)))
 			*secrets[option] = text
+		case *map[string]*config.Secret:
+			if len(*field) > 0 {
+				c.RequestIDURLHeaders = make(map[string]string, len(*field))
+			}
+			for name, value := range *field {
+				text, err := Reveal(value)
+				mistake(option, cmp.Or(err, checkText(text)))
+				c.RequestIDURLHeaders[name] = text
+			}
 		}
 	}
 	if len(mistakes) > 0 { // others might only follow from these

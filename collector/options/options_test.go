@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +62,9 @@ func TestConfigIsComplete(t *testing.T) {
 		o.ServiceAddress, o.DayResetsAt, o.WordPoints = ":1", "00:00", true
 		o.RequestIDs, o.RequestIDFiles, o.RequestIDURLs = []string{"a"}, []string{"/a"}, []string{"http://a/"}
 		o.JobLabels = []string{"team"}
+		token := config.NewSecret([]byte("x"))
+		o.RequestIDURLHeaders = map[string]*config.Secret{"X-Token": &token}
+		o.RequestIDURLTokenFile = write(t, []byte("token"))
 	})
 	c, err := o.Config()
 	if err != nil {
@@ -230,6 +234,24 @@ func TestKeyPassword(t *testing.T) {
 	}
 }
 
+// pipe returns the path of a pipe that nobody writes to.
+func pipe(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// header returns a function that sets a header for request_id_urls.
+func header(name, value string) func(*options.Options) {
+	return func(o *options.Options) {
+		secret := config.NewSecret([]byte(value))
+		o.RequestIDURLHeaders = map[string]*config.Secret{name: &secret}
+	}
+}
+
 // Each mistake names its option, and no secret.
 func TestMistakes(t *testing.T) {
 	_, certificate, key := server(t)
@@ -241,6 +263,10 @@ func TestMistakes(t *testing.T) {
 		{"tls_ca: ", func(o *options.Options) { o.TLSCA = "/nonexistent" }},
 		{"tls_ca: ", func(o *options.Options) { o.TLSCA = text }},
 		{"tls_cert and tls_key: ", func(o *options.Options) { o.TLSCert, o.TLSKey = "/nonexistent", "/nonexistent" }},
+		{"tls_ca: ", func(o *options.Options) { o.TLSCA = "/dev/zero" }},
+		{"tls_ca: ", func(o *options.Options) { o.TLSCA = pipe(t) }},
+		{"tls_cert and tls_key: ", func(o *options.Options) { o.TLSCert, o.TLSKey = pipe(t), keyFile }},
+		{"tls_cert and tls_key: ", func(o *options.Options) { o.TLSCert, o.TLSKey = certificate, pipe(t) }},
 		{"tls_cert and tls_key: ", func(o *options.Options) { o.TLSCert = certificate }},
 		{"tls_cert and tls_key: ", func(o *options.Options) { o.TLSKey = keyFile }},
 		{"tls_cert and tls_key: ", func(o *options.Options) { o.TLSCert, o.TLSKey = certificate, text }},
@@ -253,6 +279,32 @@ func TestMistakes(t *testing.T) {
 		{"http_proxy_url: ", func(o *options.Options) { o.HTTPProxyURL = "http://canary:99999" }},
 		{"request_id_as: ", func(o *options.Options) { o.RequestIDAs = "canary" }},
 		{"timeout: ", func(o *options.Options) { o.Timeout = 0 }},
+		{"api_key_file: ", func(o *options.Options) { o.APIKey, o.APIKeyFile = config.Secret{}, pipe(t) }},
+		{"api_key_file: ", func(o *options.Options) {
+			o.APIKey, o.APIKeyFile = config.Secret{}, write(t, []byte("canary\ncanary"))
+		}},
+		{"api_key: has more than one line", func(o *options.Options) { o.APIKey = config.NewSecret([]byte("canary\nx")) }},
+		{"api_key: begins with a name", func(o *options.Options) { o.APIKey = config.NewSecret([]byte("KEY=canary")) }},
+		{"webhook_token: shorter than 3", func(o *options.Options) { o.WebhookToken = config.NewSecret([]byte("a")) }},
+		{"jobs_token: shorter than 3", func(o *options.Options) {
+			o.JobsToken, o.ServiceAddress = config.NewSecret([]byte("ab")), ":1"
+		}},
+		{"jobs_token: has a space", func(o *options.Options) {
+			o.JobsToken, o.ServiceAddress = config.NewSecret([]byte("can ary")), ":1"
+		}},
+		{"request_id_url_token_file: ", func(o *options.Options) { o.RequestIDURLTokenFile = pipe(t) }},
+		{"request_id_url_token_file: ", func(o *options.Options) { o.RequestIDURLTokenFile = "/nonexistent" }},
+		{"request_id_url_token_file: ", func(o *options.Options) { o.RequestIDURLTokenFile = write(t, []byte("\n")) }},
+		{"request_id_url_headers: ", header("Host", "canary")},
+		{"request_id_url_headers: ", header("content-length", "1")},
+		{"request_id_url_headers: ", header("X Y", "canary")},
+		{"request_id_url_headers: ", header("", "canary")},
+		{"request_id_url_headers: ", header("X-Token", "can\nary")},
+		{"request_id_url_headers: the environment variable TOKEN is not set", header("X-Token", "canary${TOKEN}")},
+		{"request_id_url_headers: Authorization is set together", func(o *options.Options) {
+			header("authorization", "canary")(o)
+			o.RequestIDURLTokenFile = write(t, []byte("canary"))
+		}},
 		{"api_key: the environment variable KEY is not set", func(o *options.Options) {
 			o.APIKey = config.NewSecret([]byte("canary${KEY}"))
 		}},

@@ -10,6 +10,7 @@ import (
 
 	telegraftls "github.com/influxdata/telegraf/plugins/common/tls"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/credential"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 )
 
@@ -27,7 +28,9 @@ func (o *Options) TLSConfig() (*tls.Config, error) {
 		}
 	}
 	ca := telegraftls.ClientConfig{TLSCA: o.TLSCA}
-	if _, err := ca.TLSConfig(); err != nil {
+	if err := checkFiles(o.TLSCA); err != nil {
+		mistakes = append(mistakes, fmt.Errorf("tls_ca: %w; give a PEM file", err))
+	} else if _, err := ca.TLSConfig(); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("tls_ca: %w; give a PEM file", err))
 	}
 	renegotiation := telegraftls.ClientConfig{RenegotiationMethod: o.RenegotiationMethod}
@@ -60,7 +63,11 @@ func (o *Options) TLSConfig() (*tls.Config, error) {
 // from the next handshake on.
 func (o *Options) certificate() (*tls.Certificate, error) {
 	pair := telegraftls.ClientConfig{TLSCert: o.TLSCert, TLSKey: o.TLSKey, TLSKeyPwd: o.TLSKeyPwd}
-	c, err := pair.TLSConfig()
+	var c *tls.Config
+	err := checkFiles(o.TLSCert, o.TLSKey)
+	if err == nil {
+		c, err = pair.TLSConfig()
+	}
 	switch {
 	case err == nil && (o.TLSCert == "") != (o.TLSKey == ""):
 		err = errors.New("one is missing")
@@ -71,6 +78,19 @@ func (o *Options) certificate() (*tls.Certificate, error) {
 		return nil, outbound.Showable(fmt.Errorf("tls_cert and tls_key: %w; give both, as PEM files", err))
 	}
 	return &c.Certificates[0], nil
+}
+
+// checkFiles returns an error for a path that is not that of a regular file.
+func checkFiles(paths ...string) error {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if err := credential.CheckFile(path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // proxy returns what chooses the proxy of a request. http_proxy_url has precedence, as

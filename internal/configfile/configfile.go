@@ -5,6 +5,7 @@ package configfile
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
@@ -14,7 +15,7 @@ import (
 // A File is what a configuration file says to the exporter.
 type File struct {
 	Accounts []collector.Config
-	Warnings []string // about options without effect
+	Warnings []string // about options that are most likely mistakes
 }
 
 // Load reads the exporter's configuration file. The error has a line for each mistake
@@ -35,7 +36,9 @@ func Load(path string) (*File, error) {
 		}
 		c.WordPoints = false
 		file.Accounts = append(file.Accounts, *c)
-		file.Warnings = append(file.Warnings, o.WithoutEffect("exporter")...)
+		for _, warning := range append(o.WithoutEffect("exporter"), c.Warnings()...) {
+			file.Warnings = append(file.Warnings, fmt.Sprintf("account %q: %s", o.Account, warning))
+		}
 	}
 	if len(tables) == 0 || len(file.Accounts) > 0 {
 		mistakes = append(mistakes, collector.CheckAccounts(file.Accounts))

@@ -81,11 +81,12 @@ word_points = false`), with(func(c *collector.Config) {
 			append([]collector.Config{defaults}, with(func(c *collector.Config) { c.Account = "second" })...), 0},
 		{"options of Telegraf", table("word_points = true\nrequest_id_as = \"tag\"\nstate_directory = \"canary\""),
 			[]collector.Config{defaults}, 3},
-		{"a listener", table("service_address = \":8095\"\njobs_token = \"canary-token\""), with(func(c *collector.Config) {
-			c.ServiceAddress, c.JobsToken = ":8095", "canary-token"
-		}), 0},
-		{"webhooks", table("webhook_token = \"canary-token\"\nadopt_unknown_webhooks = false"),
-			with(func(c *collector.Config) { c.WebhookToken, c.AdoptUnknownWebhooks = "canary-token", false }), 0},
+		{"a listener", table("service_address = \":8095\"\njobs_token = \"canary-token-123\""),
+			with(func(c *collector.Config) {
+				c.ServiceAddress, c.JobsToken = ":8095", "canary-token-123"
+			}), 0},
+		{"webhooks", table("webhook_token = \"canary-token-123\"\nadopt_unknown_webhooks = false"),
+			with(func(c *collector.Config) { c.WebhookToken, c.AdoptUnknownWebhooks = "canary-token-123", false }), 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file, err := configfile.Load(write(t, tt.text))

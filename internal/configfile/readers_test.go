@@ -1,6 +1,7 @@
 package configfile_test
 
 import (
+	"bytes"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -17,10 +18,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/influxdata/telegraf/config"
 	"github.com/influxdata/telegraf/logger"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector/options"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/plugins/inputs/deepaffects"
 )
 
@@ -75,6 +81,15 @@ var forms = map[string][]string{
 		`"90s"`, `"7d"`, `"1d12h"`, `"1.5d"`, `"1h30m"`, `10`, `1.5`, `7e1`, `"10"`, `"1.5"`, `"${NUMBER}s"`, `"${NUMBER}"`,
 		`0`, `"0s"`, `-3`, `"-3s"`, `""`, `"often"`, `"10 s"`, `true`, `["10s"]`,
 	},
+	"headers": {
+		`{}`, `{ "X-Token" = "text" }`, `{ X-Token = "a", "X-Other" = "b" }`, `{ Authorization = "Bearer ${SET}" }`,
+		`{ "X-Token" = "${UNSET}" }`, `{ "X-Token" = "$SET" }`, `{ "X-Token" = "${UNSET:-${SET}}" }`, `{ "X-Token" = "" }`,
+		`{ "X-Token" = "caf\u00e9" }`, `{ "X-Token" = "a\nb" }`, `{ "X-Token" = "text\n" }`, `{ "X Token" = "text" }`,
+		`{ Host = "text" }`, `{ "Content-Length" = "7" }`, `{ x-token = "a", X-Token = "b" }`,
+		`{ "X-Token" = "@{store:key}" }`,
+		`"text"`, `["text"]`, `[{ "X-Token" = "text" }]`, `{ "X-Token" = ["text"] }`, `{ "X-Token" = { "a" = "b" } }`,
+		`7`, `true`,
+	},
 	"size": {
 		`"64M"`, `"64MB"`, `"64MiB"`, `"64mib"`, `"64 MiB"`, `"1.5GiB"`, `1000000`, `1_000_000`, `"1000000"`,
 		`"${NUMBER}KiB"`, `0`, `"0"`, `-1`, `"-1MB"`, `5.5`, `"5.5"`, `5.0`, `1e6`, `""`, `"lots"`, `true`, `["1MB"]`,
@@ -97,6 +112,8 @@ func kind(field any) string {
 		return "duration"
 	case *options.Size:
 		return "size"
+	case *map[string]*config.Secret:
+		return "headers"
 	}
 	return ""
 }
@@ -110,6 +127,33 @@ func meaning(c collector.Config) string {
 		tls.MinVersion, tls.ServerName, tls.InsecureSkipVerify, tls.Renegotiation, len(tls.CipherSuites), proxied)
 }
 
+// lint checks that promtool accepts what an account exports.
+func lint(t *testing.T, text string, c collector.Config) {
+	t.Helper()
+	monitor, err := collector.New([]collector.Config{c}, collector.Options{})
+	if err != nil {
+		t.Errorf("%q: %v", text, err)
+		return
+	}
+	defer monitor.Stop(t.Context())
+	job := submission.Job{RequestID: "a", API: "asr", Labels: make(map[string]string)}
+	for _, name := range c.JobLabels {
+		job.Labels[name] = "text"
+	}
+	if _, _, err := monitor.Accounts()[0].Register(submission.HTTP, []submission.Job{job}); err != nil {
+		t.Fatal(err)
+	}
+	var page bytes.Buffer
+	format := expfmt.NewFormat(expfmt.TypeTextPlain)
+	if err := exposition.New(monitor, prometheus.NewRegistry()).Write(&page, format); err != nil {
+		t.Fatal(err)
+	}
+	problems, err := promlint.New(&page).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%q: promtool refuses the metrics: %v, %v", text, problems, err)
+	}
+}
+
 // Each option in each form means the same to the exporter, the execd plugin and
 // Telegraf's own loader, or all of them refuse it.
 func TestOneMeaning(t *testing.T) {
@@ -120,6 +164,7 @@ func TestOneMeaning(t *testing.T) {
 	t.Setenv("NUMBER", "7")
 	t.Setenv("NESTED", "${SET}")
 	path := filepath.Join(t.TempDir(), "telegraf.conf")
+	linted := make(map[string]bool)
 	// accepted compares the results of all readers, and reports whether they accept the file.
 	accepted := func(text string) bool {
 		t.Helper()
@@ -131,6 +176,10 @@ func TestOneMeaning(t *testing.T) {
 			c, err := read(path)
 			if err == nil {
 				got[who] = meaning(c)
+			}
+			if err == nil && who == "exporter" && !linted[got[who]] {
+				linted[got[who]] = true
+				lint(t, text, c)
 			}
 		}
 		if got["exporter"] != got["Telegraf"] || got["execd"] != got["Telegraf"] {
@@ -158,11 +207,43 @@ func TestOneMeaning(t *testing.T) {
 		"interval = \"10s\"\nalias = \"x\"\nstartup_error_behavior = \"retry\"\nlog_level = \"debug\"": true,
 		"request_ids = [\"a\"] # caf\xe9":                                                              true,
 		"[agent]\nhostname = \"caf\xe9\"":                                                              true,
-		"nonsense = 1":                                                                                 false,
-		"Account = \"x\"":                                                                              false,
-		"apikey = \"x\"":                                                                               false,
-		"transport = 1":                                                                                false,
-		"[inputs.deepaffects.nonsense]\nx = 1":                                                         false,
+		`job_labels = ["team", "call_center", "_x", "Team", "LE", "a1"]`:                               true,
+		`job_labels = ["le"]`:                                             false,
+		`job_labels = ["quantile"]`:                                       false,
+		`job_labels = ["le", "quantile"]`:                                 false,
+		`job_labels = ["team", "account"]`:                                false,
+		`job_labels = ["request_id"]`:                                     false,
+		`job_labels = ["state"]`:                                          false,
+		`job_labels = ["api"]`:                                            false,
+		`job_labels = ["source"]`:                                         false,
+		`job_labels = ["error_code"]`:                                     false,
+		`job_labels = ["instance"]`:                                       false,
+		`job_labels = ["job"]`:                                            false,
+		`job_labels = ["exported_job"]`:                                   false,
+		`job_labels = ["exported_instance"]`:                              false,
+		`job_labels = ["exported_x"]`:                                     false,
+		`job_labels = ["__name__"]`:                                       false,
+		`job_labels = ["__x"]`:                                            false,
+		`job_labels = ["time"]`:                                           false,
+		`job_labels = ["callCenter"]`:                                     false,
+		`job_labels = ["call-center"]`:                                    false,
+		`job_labels = ["call center"]`:                                    false,
+		`job_labels = ["call.center"]`:                                    false,
+		`job_labels = ["call:center"]`:                                    false,
+		`job_labels = ["1a"]`:                                             false,
+		`job_labels = ["\u00e4"]`:                                         false,
+		`job_labels = ["a", "b", "a"]`:                                    false,
+		`job_labels = ["team\n"]`:                                         false,
+		`webhook_token = "a"`:                                             false,
+		`webhook_token = "abcdefgh-12345678"`:                             true,
+		"[inputs.deepaffects.request_id_url_headers]\nX-Token = \"text\"": true,
+		"[inputs.deepaffects.request_id_url_headers]\nX-Token = \"text\" # caf\xe9": true,
+		"[[inputs.deepaffects.request_id_url_headers]]\nX-Token = \"text\"":         false,
+		"nonsense = 1":                         false,
+		"Account = \"x\"":                      false,
+		"apikey = \"x\"":                       false,
+		"transport = 1":                        false,
+		"[inputs.deepaffects.nonsense]\nx = 1": false,
 	} {
 		text = "api_key = \"key\"\n" + text
 		for _, text := range []string{

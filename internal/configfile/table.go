@@ -109,6 +109,21 @@ func (t table) config(o *options.Options) (c *collector.Config, agent []string, 
 
 func (t table) decodeField(value toml.Primitive, field any) error {
 	malformed := errors.New(forms[reflect.TypeOf(field)]) // the decoder's error may quote the value
+	if secrets, ok := field.(*map[string]*config.Secret); ok {
+		var values map[string]toml.Primitive
+		if t.md.PrimitiveDecode(value, &values) != nil || values == nil { // it decodes a string to nil
+			return malformed
+		}
+		*secrets = make(map[string]*config.Secret, len(values))
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			secret := new(config.Secret)
+			if err := t.decodeField(values[name], secret); err != nil {
+				return fmt.Errorf("%q: %w", name, err)
+			}
+			(*secrets)[name] = secret
+		}
+		return nil
+	}
 	unmarshaler, isText := field.(encoding.TextUnmarshaler)
 	if !isText {
 		if t.md.PrimitiveDecode(value, field) != nil {
@@ -153,6 +168,8 @@ var forms = map[reflect.Type]string{
 	reflect.TypeFor[*options.Size]():    `must be a size, such as "64MiB", or a number of bytes`,
 	reflect.TypeFor[*config.Duration](): `must be a duration, such as "90s", "24h" or "7d", or a number of seconds`,
 	reflect.TypeFor[*config.Secret]():   `must be a string; write it in quotes`,
+
+	reflect.TypeFor[*map[string]*config.Secret](): `must be a table; write it as { "NAME" = "…" }`,
 }
 
 // text returns a value as Telegraf's decoder passes it to UnmarshalText.

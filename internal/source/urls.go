@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -32,6 +33,7 @@ const (
 type URLs struct {
 	interval  time.Duration
 	client    *http.Client
+	header    func() (http.Header, error) // nil: none
 	handler   Handler
 	endpoints []*endpoint
 }
@@ -58,14 +60,17 @@ type endpoint struct {
 
 // NewURLs returns a source for the URLs. Each is fetched at the interval, which must be
 // positive, and up to a tenth earlier so that many processes do not fetch in step. The
-// error has the number of an invalid URL: it may hold a secret anywhere.
-func NewURLs(urls []string, transport http.RoundTripper, interval time.Duration, h Handler) (*URLs, error) {
+// header is asked for before each request; its error must not quote a secret. The error has
+// the number of an invalid URL: it may hold a secret anywhere.
+func NewURLs(
+	urls []string, transport http.RoundTripper, header func() (http.Header, error), interval time.Duration, h Handler,
+) (*URLs, error) {
 	client := &http.Client{
 		Transport: transport,
-		// A redirect would send a token in the URL on as Referer.
+		// A redirect would send on the header, and a token in the URL as Referer.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	u := &URLs{interval: interval, client: client, handler: h}
+	u := &URLs{interval: interval, client: client, header: header, handler: h}
 	for i, text := range urls {
 		parsed, err := outbound.ParseURL(text)
 		if err != nil {
@@ -160,6 +165,13 @@ func (u *URLs) fetch(ctx context.Context, r *result) error {
 		return outbound.Cause(err)
 	}
 	req.Header.Set("Accept", "application/json")
+	if u.header != nil {
+		header, err := u.header()
+		if err != nil {
+			return err
+		}
+		maps.Copy(req.Header, header)
+	}
 	if r.version.etag != "" {
 		req.Header.Set("If-None-Match", r.version.etag)
 	}

@@ -45,7 +45,7 @@ func fetch(t *testing.T, answer server, test func(*recorder), urls ...string) {
 			j.sync()
 			return answer(r)
 		})
-		u, err := source.NewURLs(urls, s, time.Minute, j.handler())
+		u, err := source.NewURLs(urls, s, nil, time.Minute, j.handler())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -388,7 +388,7 @@ func TestURLsKeepSecrets(t *testing.T) {
 			u.User, u.Path, u.RawQuery = url.UserPassword("secret", "secret"), "/ids", "token=secret"
 			problems := make(chan string, 1)
 			ctx, cancel := context.WithCancel(t.Context())
-			urls, err := source.NewURLs([]string{u.String()}, server.Client().Transport, time.Hour, source.Handler{
+			urls, err := source.NewURLs([]string{u.String()}, server.Client().Transport, nil, time.Hour, source.Handler{
 				Track: func(context.Context, submission.Source, []submission.Job) error {
 					t.Error("jobs were offered")
 					return nil
@@ -430,7 +430,7 @@ func TestNewURLsErrors(t *testing.T) {
 		"https://u:sec/ret@example.com/i", "https://u:secret?secret@example.com/",
 		"user:secret@example.com/ids", "https://exa mple.com/ids?secret",
 	} {
-		_, err := source.NewURLs([]string{"https://fine.example/", text}, nil, time.Minute, source.Handler{})
+		_, err := source.NewURLs([]string{"https://fine.example/", text}, nil, nil, time.Minute, source.Handler{})
 		if err == nil || err.Error() != want {
 			t.Errorf("%q: error %v, want %s", text, err, want)
 		}

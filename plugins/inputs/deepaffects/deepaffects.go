@@ -76,8 +76,12 @@ func (d *DeepAffects) ID() string {
 
 // Init checks the configuration without using the network.
 func (d *DeepAffects) Init() error {
-	if _, err := d.Config(); err != nil {
+	c, err := d.Config()
+	if err != nil {
 		return errors.New(oneLine.Replace(err.Error()))
+	}
+	for _, warning := range c.Warnings() {
+		d.Log.Warn(warning)
 	}
 	api, _ := url.Parse(d.URL) // Config has checked it
 	for _, warning := range d.WithoutEffect("telegraf") {
