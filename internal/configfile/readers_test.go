@@ -2,6 +2,7 @@ package configfile_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -18,6 +19,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/influxdata/telegraf/config"
 	"github.com/influxdata/telegraf/logger"
+	_ "github.com/influxdata/telegraf/plugins/inputs/filestat"
+	_ "github.com/influxdata/telegraf/plugins/outputs/discard"
+	_ "github.com/influxdata/telegraf/plugins/processors/rename"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
@@ -55,7 +59,12 @@ var readers = map[string]func(path string) (collector.Config, error){
 		if err := c.LinkSecrets(); err != nil {
 			return collector.Config{}, err
 		}
-		return c.Inputs[0].Input.(*deepaffects.DeepAffects).Config()
+		for _, input := range c.Inputs {
+			if plugin, ok := input.Input.(*deepaffects.DeepAffects); ok {
+				return plugin.Config()
+			}
+		}
+		return collector.Config{}, errors.New("no deepaffects input")
 	},
 }
 
@@ -255,6 +264,57 @@ func TestOneMeaning(t *testing.T) {
 				t.Errorf("%q is accepted: %v, want %v", text, got, want)
 			}
 		}
+	}
+}
+
+// Files as operators write them mean the same to all readers.
+func TestRealFiles(t *testing.T) {
+	logger.RedirectLogging(io.Discard)
+	config.DisableSecretProtection()
+	for name, value := range map[string]string{
+		"KEY": "real", "USER": "telegraf", "BATCH_SIZE": "500", "ADOPT": "false", "RPD": "7", "UNSET": "",
+	} {
+		t.Setenv(name, value)
+	}
+	paths, err := filepath.Glob("testdata/*.conf")
+	if err != nil || len(paths) < 4 {
+		t.Fatalf("%q, %v", paths, err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			config.NonStrictEnvVarHandling = filepath.Base(path) == "unquoted.conf"
+			defer func() { config.NonStrictEnvVarHandling = false }()
+			var want string
+			for _, who := range []string{"Telegraf", "exporter", "execd"} {
+				c, err := readers[who](path)
+				if err != nil {
+					t.Errorf("%s: %v", who, err)
+					continue
+				}
+				if c.APIKey != "real" {
+					t.Errorf("%s: key %q", who, c.APIKey)
+				}
+				if want == "" {
+					want = meaning(c)
+				}
+				if got := meaning(c); got != want {
+					t.Errorf("%s: %s, want %s", who, got, want)
+				}
+			}
+		})
+	}
+}
+
+// A variable that is not set matters only in a table of ours.
+func TestUnsetVariableWithoutQuotes(t *testing.T) {
+	const account = "[[inputs.deepaffects]]\napi_key = \"key\"\n"
+	const other = "[[outputs.influxdb]]\nport = ${CANARY_PORT}\nudp_payload = $CANARY_SIZE # bytes\n"
+	if _, err := configfile.Load(write(t, other+account)); err != nil {
+		t.Error(err)
+	}
+	_, err := configfile.Load(write(t, other+account+"requests_per_day = ${CANARY_RPD}\n"))
+	if err == nil || !strings.Contains(err.Error(), "requests_per_day") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -24,6 +24,8 @@ import (
 type table struct {
 	md     *toml.MetaData
 	values map[string]toml.Primitive
+	// expanded means that variables were replaced before the file was parsed.
+	expanded bool
 }
 
 // read finds the tables of a file. Like Telegraf, it also accepts a single
@@ -38,9 +40,15 @@ func read(path string) ([]table, error) {
 			DeepAffects toml.Primitive `toml:"deepaffects"`
 		} `toml:"inputs"`
 	}
-	md, err := toml.Decode(strings.ToValidUTF8(string(text), "\uFFFD"), &document)
+	valid := strings.ToValidUTF8(string(text), "\uFFFD")
+	md, err := toml.Decode(valid, &document)
+	expanded := false
 	if err != nil {
-		return nil, syntaxError(err)
+		var again error
+		if md, again = toml.Decode(expandFile(valid), &document); again != nil {
+			return nil, syntaxError(err)
+		}
+		expanded = true
 	}
 	if !md.IsDefined("inputs", "deepaffects") {
 		return nil, nil
@@ -56,7 +64,7 @@ func read(path string) ([]table, error) {
 	}
 	tables := make([]table, len(all))
 	for i, values := range all {
-		tables[i] = table{&md, values}
+		tables[i] = table{&md, values, expanded}
 	}
 	return tables, nil
 }
@@ -131,10 +139,10 @@ func (t table) decodeField(value toml.Primitive, field any) error {
 		}
 		switch field := field.(type) {
 		case *string:
-			return expand(field)
+			return t.expand(field)
 		case *[]string:
 			for i := range *field {
-				if err := expand(&(*field)[i]); err != nil {
+				if err := t.expand(&(*field)[i]); err != nil {
 					return err
 				}
 			}
@@ -145,7 +153,7 @@ func (t table) decodeField(value toml.Primitive, field any) error {
 	if !ok {
 		return malformed
 	}
-	if err := expand(&text); err != nil {
+	if err := t.expand(&text); err != nil {
 		return err
 	}
 	if _, secret := field.(*config.Secret); secret && reference.MatchString(text) {
@@ -196,11 +204,24 @@ func (t table) text(value toml.Primitive) (text string, ok bool) {
 // reference is what Telegraf takes for a reference to a secret store.
 var reference = regexp.MustCompile(`@\{.+?:.+?}`)
 
-// expand replaces environment variables with Telegraf's own library and settings, so
+// expand replaces environment variables. What is not set stays as it is; options.Config
+// reports it.
+func (t table) expand(text *string) error {
+	if t.expanded {
+		return nil
+	}
+	expanded, err := substitute(*text)
+	if unset, ok := errors.AsType[*template.MissingRequiredError](err); ok {
+		return options.NotSet(unset.Variable)
+	}
+	*text = expanded
+	return nil
+}
+
+// substitute replaces environment variables with Telegraf's own library and settings, so
 // that the result is the same: ${VAR}, ${VAR:-default}, nested, $VAR and $$ for a dollar.
-// What is not set stays as it is; options.Config reports it.
-func expand(text *string) error {
-	expanded, err := template.SubstituteWithOptions(*text, os.LookupEnv, template.WithoutLogging,
+func substitute(text string) (string, error) {
+	return template.SubstituteWithOptions(text, os.LookupEnv, template.WithoutLogging,
 		template.WithReplacementFunction(func(s string, m template.Mapping, c *template.Config) (string, error) {
 			value, applied, err := template.DefaultReplacementAppliedFunc(s, m, c)
 			if _, unset := errors.AsType[*template.MissingRequiredError](err); unset || err == nil && applied {
@@ -208,11 +229,20 @@ func expand(text *string) error {
 			}
 			return s, nil
 		}))
-	if unset, ok := errors.AsType[*template.MissingRequiredError](err); ok {
-		return options.NotSet(unset.Variable)
+}
+
+// unsetValue matches a line whose value is a variable without quotes.
+var unsetValue = regexp.MustCompile(`(?m)^(\s*[\w."-]+\s*=\s*)(\$\{\w+\}|\$\w+)([ \t]*(?:#.*)?\r?)$`)
+
+// expandFile replaces the variables of a file that is not TOML before, as older versions of
+// Telegraf and --non-strict-env-handling do. In quotes, those that are not set only matter
+// if they are in a table of ours.
+func expandFile(text string) string {
+	expanded, err := substitute(text)
+	if err != nil {
+		return text
 	}
-	*text = expanded
-	return nil
+	return unsetValue.ReplaceAllString(expanded, `$1"$2"$3`)
 }
 
 // quotesNothing are how those messages of the decoder begin that do not repeat a value.
