@@ -443,8 +443,7 @@ func (d *decoder) piece() (p transcript.Piece, notSpeech bool, err error) {
 
 // float reads a number. It is NaN if none is given.
 func (d *decoder) float() (float64, error) {
-	v, err := d.Value()
-	f, ok := v.Float()
+	f, ok, err := d.Float()
 	if !ok {
 		f = transcript.NotANumber
 	}

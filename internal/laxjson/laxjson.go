@@ -5,9 +5,11 @@ package laxjson
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 )
 
 const (
@@ -49,11 +51,25 @@ type Scanner struct {
 	first    bool  // the container that was begun last has no element yet
 	name     [maxName]byte
 	brackets [MaxDepth / 8]byte // a bit for each container that Skip is in: 1 for an object
+
+	member  int // of the object that was begun last: the number of names that were read
+	guesses [8]guess
+}
+
+// A guess is what probably precedes the value of an object's next member: comma, white space, name and colon, as they
+// were in the object before. The objects of a list mostly differ in their values alone: one comparison reads a name.
+type guess struct {
+	buf  [64]byte
+	text []byte // a part of buf
+	name []byte // a part of text
 }
 
 // Reset begins another document.
 func (s *Scanner) Reset(r io.Reader) {
 	s.r, s.err, s.pos, s.end, s.offset, s.begun, s.started, s.first = r, nil, 0, 0, 0, false, false, false
+	for i := range s.guesses {
+		s.guesses[i].text = nil
+	}
 }
 
 // Offset returns the position in the document, in bytes.
@@ -61,6 +77,13 @@ func (s *Scanner) Offset() int64 { return s.offset + int64(s.pos) }
 
 // Peek returns the first byte of the next token, and io.EOF if the document is empty.
 func (s *Scanner) Peek() (byte, error) {
+	if s.pos < s.end && s.buf[s.pos] > ' ' {
+		return s.buf[s.pos], nil
+	}
+	return s.peekOn()
+}
+
+func (s *Scanner) peekOn() (byte, error) {
 	c, err := s.peek()
 	if err == io.EOF && s.started {
 		err = s.invalid()
@@ -138,7 +161,10 @@ func (s *Scanner) End() error {
 }
 
 // BeginObject reads the start of an object.
-func (s *Scanner) BeginObject() error { return s.begin('{') }
+func (s *Scanner) BeginObject() error {
+	s.member = 0
+	return s.begin('{')
+}
 
 // BeginArray reads the start of an array.
 func (s *Scanner) BeginArray() error { return s.begin('[') }
@@ -158,6 +184,22 @@ func (s *Scanner) begin(bracket byte) error {
 // NextName reads the next name of an object, or the object's end: then ok is false. The value must be read or skipped
 // next. The name is valid until the next call; it is empty if it is too long to be one that anybody knows.
 func (s *Scanner) NextName() (name []byte, ok bool, err error) {
+	if s.member == len(s.guesses) || s.first != (s.member == 0) { // the first guess has no comma
+		return s.nextName(nil)
+	}
+	g := &s.guesses[s.member]
+	s.member++
+	if len(g.text) > 0 && bytes.HasPrefix(s.buf[s.pos:s.end], g.text) {
+		s.pos += len(g.text)
+		s.first = false
+		return g.name, true, nil
+	}
+	return s.nextName(g)
+}
+
+// nextName reads a name, and makes it the guess g unless that is nil.
+func (s *Scanner) nextName(g *guess) (name []byte, ok bool, err error) {
+	start := s.Offset()
 	if ok, err = s.next('}'); !ok {
 		return nil, false, err
 	}
@@ -166,19 +208,29 @@ func (s *Scanner) NextName() (name []byte, ok bool, err error) {
 	} else if c != '"' {
 		return nil, false, s.invalid()
 	}
-	v, err := s.string(true)
+	quote := s.Offset()
+	text, _, err := s.string(true)
 	if err != nil {
 		return nil, false, err
 	}
-	if len(v.Text) <= maxName {
-		name = s.name[:copy(s.name[:], v.Text)] // the buffer may be filled before the name is used
+	if len(text) <= maxName {
+		name = s.name[:copy(s.name[:], text)] // the buffer may be filled before the name is used
 	}
+	end := s.Offset()
 	if c, err := s.Peek(); err != nil {
 		return nil, false, err
 	} else if c != ':' {
 		return nil, false, s.invalid()
 	}
 	s.pos++
+	for s.pos < s.end && s.buf[s.pos] == ' ' {
+		s.pos++
+	}
+	escaped := end-quote != int64(len(name))+2
+	if g != nil && !escaped && start >= s.offset && s.Offset()-start <= int64(len(g.buf)) {
+		g.text = append(g.buf[:0], s.buf[start-s.offset:s.pos]...)
+		g.name = g.text[quote-start+1 : end-start-1]
+	}
 	return name, true, nil
 }
 
@@ -241,9 +293,9 @@ func (s *Scanner) Skip() error {
 			s.pos++
 			continue
 		case '"':
-			_, err = s.string(false)
+			_, _, err = s.string(false)
 		default:
-			_, err = s.word(false)
+			_, _, err = s.word(false)
 		}
 		if err != nil {
 			return err
@@ -263,33 +315,44 @@ func (s *Scanner) Value() (Value, error) {
 	case c == '{', c == '[':
 		return Value{}, s.Skip()
 	case c == '"':
-		return s.string(true)
+		text, broken, err := s.string(true)
+		return Value{String, text, broken}, err
 	default:
-		return s.word(true)
+		text, broken, err := s.word(true)
+		return Value{Word, text, broken}, err
 	}
 }
 
-// string reads a string, whose opening quote is next.
-func (s *Scanner) string(keep bool) (Value, error) {
+// string reads a string, whose opening quote is next. It returns its text if keep is true.
+func (s *Scanner) string(keep bool) (text []byte, broken bool, err error) {
 	s.pos++
 	escaped, tooLong := false, false // a string that is too long is not kept
 	for i := s.pos; ; {
-		for ; i < s.end; i++ {
+		for i < s.end {
+			if i+8 <= s.end {
+				found := quotesAndBackslashes(binary.LittleEndian.Uint64(s.buf[i:]))
+				if found == 0 {
+					i += 8
+					continue
+				}
+				i += bits.TrailingZeros64(found) / 8
+			}
 			switch s.buf[i] {
 			case '\\':
 				escaped = true
 				i++
 			case '"':
-				v := Value{Kind: String, Text: s.buf[s.pos:i]}
+				text = s.buf[s.pos:i]
 				s.pos = i + 1
 				switch {
-				case tooLong || !keep || len(v.Text) > MaxText:
-					v.Text, v.broken = nil, true
+				case tooLong || !keep || len(text) > MaxText:
+					return nil, true, nil
 				case escaped:
-					v.Text, v.broken = unescape(v.Text)
+					text, broken = unescape(text)
 				}
-				return v, nil
+				return text, broken, nil
 			}
+			i++
 		}
 		tooLong = tooLong || !keep || i-s.pos > MaxText
 		if tooLong {
@@ -297,27 +360,35 @@ func (s *Scanner) string(keep bool) (Value, error) {
 		}
 		used := i - s.pos // 1 after a backslash that is the last byte
 		if !s.more() {
-			return Value{}, s.ended()
+			return nil, true, s.ended()
 		}
 		i = s.pos + used
 	}
 }
 
-// word reads a number or a literal, or what stands in the place of one.
-func (s *Scanner) word(keep bool) (Value, error) {
+// quotesAndBackslashes returns eight bytes in which the lowest bit that is set is in the first of the given bytes that
+// is a quote or a backslash; 0 if there is none.
+func quotesAndBackslashes(eight uint64) uint64 {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	quotes, backslashes := eight^'"'*ones, eight^'\\'*ones // bytes that are zero
+	return ((quotes-ones)&^quotes | (backslashes-ones)&^backslashes) & highs
+}
+
+// word reads a number or a literal, or what stands in the place of one. It returns its text if keep is true.
+func (s *Scanner) word(keep bool) (text []byte, broken bool, err error) {
 	tooLong := false
 	for i := s.pos; ; {
 		for ; i < s.end; i++ {
 			if c := s.buf[i]; !inWord[c] {
 				if i == s.pos && !tooLong {
-					return Value{}, s.invalid()
+					return nil, true, s.invalid()
 				}
-				v := Value{Kind: Word, Text: s.buf[s.pos:i]}
+				text = s.buf[s.pos:i]
 				s.pos = i
-				if tooLong || len(v.Text) > MaxText {
-					v.Text, v.broken = nil, true
+				if tooLong || len(text) > MaxText {
+					return nil, true, nil
 				}
-				return v, nil
+				return text, false, nil
 			}
 		}
 		tooLong = tooLong || i-s.pos > MaxText || i > s.pos && !keep
@@ -326,7 +397,7 @@ func (s *Scanner) word(keep bool) (Value, error) {
 		}
 		used := i - s.pos
 		if !s.more() {
-			return Value{}, s.ended()
+			return nil, true, s.ended()
 		}
 		i = s.pos + used
 	}

@@ -17,18 +17,46 @@ import (
 )
 
 // scan writes a document in a canonical form, and stops at the first error.
-func scan(r io.Reader) (string, error) {
+func scan(r io.Reader) (string, error) { return scanWith(r, writeText) }
+
+// writeText writes the text of a value that is no container.
+func writeText(s *laxjson.Scanner, b *strings.Builder) error {
+	v, err := s.Value()
+	if v.Kind == laxjson.String {
+		fmt.Fprintf(b, "%q", v.Text)
+	} else {
+		b.Write(v.Text)
+	}
+	return err
+}
+
+// writeFloat writes the number that a value means.
+func writeFloat(s *laxjson.Scanner, b *strings.Builder) error {
+	f, ok, err := s.Float()
+	fmt.Fprint(b, f, ok)
+	return err
+}
+
+// writeValueFloat does the same in another way.
+func writeValueFloat(s *laxjson.Scanner, b *strings.Builder) error {
+	v, err := s.Value()
+	f, ok := v.Float()
+	fmt.Fprint(b, f, ok)
+	return err
+}
+
+func scanWith(r io.Reader, write func(*laxjson.Scanner, *strings.Builder) error) (string, error) {
 	s := new(laxjson.Scanner)
 	s.Reset(r)
 	var b strings.Builder
-	err := scanValue(s, &b)
+	err := scanValue(s, &b, write)
 	if err == nil {
 		err = s.End()
 	}
 	return b.String(), err
 }
 
-func scanValue(s *laxjson.Scanner, b *strings.Builder) error {
+func scanValue(s *laxjson.Scanner, b *strings.Builder, write func(*laxjson.Scanner, *strings.Builder) error) error {
 	c, err := s.Peek()
 	switch {
 	case err != nil:
@@ -45,7 +73,7 @@ func scanValue(s *laxjson.Scanner, b *strings.Builder) error {
 				return err
 			}
 			fmt.Fprintf(b, "%q:", name)
-			if err := scanValue(s, b); err != nil {
+			if err := scanValue(s, b, write); err != nil {
 				return err
 			}
 		}
@@ -60,19 +88,13 @@ func scanValue(s *laxjson.Scanner, b *strings.Builder) error {
 				b.WriteByte(']')
 				return err
 			}
-			if err := scanValue(s, b); err != nil {
+			if err := scanValue(s, b, write); err != nil {
 				return err
 			}
 			b.WriteByte(',')
 		}
 	}
-	v, err := s.Value()
-	if v.Kind == laxjson.String {
-		fmt.Fprintf(b, "%q", v.Text)
-	} else {
-		b.Write(v.Text)
-	}
-	return err
+	return write(s, b)
 }
 
 func TestScan(t *testing.T) {
@@ -83,6 +105,11 @@ func TestScan(t *testing.T) {
 		"{\"caf\xe9\": \"\x01\xff\"}":                                   `{"caf\xe9":"\x01\xff"}`,
 		`{"a": "\ud800", "b": "\q"}`:                                    `{"a":"�""b":"q"}`,
 		`{"a": "\ud800\u0041"}`:                                         `{"a":"�A"}`,
+		// Objects that are alike, and those that are nearly so.
+		`[{"a":1,"b":2},{"a":3,"b":4},{"b":5,"a":6},{"a":7}]`:      `[{"a":1"b":2},{"a":3"b":4},{"b":5"a":6},{"a":7},]`,
+		`[{"a":1,"b":2},{"a":3, "b":4},{"a" :5,"b": 6},{"ab":7}]`:  `[{"a":1"b":2},{"a":3"b":4},{"a":5"b":6},{"ab":7},]`,
+		`[{"a":{"b":1},"c":2},{"a":{"b":3},"c":4},{"a":[],"c":0}]`: `[{"a":{"b":1}"c":2},{"a":{"b":3}"c":4},{"a":[]"c":0},]`,
+		`[{"\u0061":1,"":2},{"\u0061":3,"":4},{"a":5,"\"":6}]`:     `[{"a":1"":2},{"a":3"":4},{"a":5"\"":6},]`,
 	} {
 		for _, r := range []io.Reader{strings.NewReader(doc), iotest.OneByteReader(strings.NewReader(doc))} {
 			if got, err := scan(r); got != want || err != nil {
@@ -96,6 +123,8 @@ func TestErrors(t *testing.T) {
 	for doc, at := range map[string]int64{
 		`{`: 1, `{"a`: 3, `{"a"`: 4, `{"a":`: 5, `{"a":1`: 6, `{"a":"x`: 7, `{"a":"\`: 7, `{"a":[`: 6, `{"a":1,`: 7,
 		`{"a":1,}`: 7, `{"a":[1,]}`: 8, `{"a" 1}`: 5, `{a:1}`: 1, `{"a":1 "b":2}`: 7, `{"a":[1 2]}`: 8,
+		`[{"a":1},{,"a":1}]`: 10, `[{"a":1,"b":2},{"a":1"b":2}]`: 21, `{"a":[1]"a":2}`: 8, `{"a":{"b":1,"c":2}"c":3}`: 18,
+		`[{"a":1,"b":2},{"b":1,}]`: 22, `[{"a":1},{"a":1`: 15, `[{"a":1},{"a":`: 14, `[{"a":1},{"a"`: 13,
 		`{"a":}`: 5, `{"a":,}`: 5, `{"a":<}`: 5, `{"a":[1}`: 7, `{"a":'x'}`: 5, `{,"a":1}`: 1,
 	} {
 		for _, r := range []io.Reader{strings.NewReader(doc), iotest.OneByteReader(strings.NewReader(doc))} {
@@ -241,6 +270,7 @@ func FuzzScan(f *testing.F) {
 	for _, doc := range []string{
 		`{}`, `{"a":[1,-2.5e3,"x\u00e4",{"b":null,"c":[[],{}]}],"d":true}`, `{"a":NaN}`, "{\"\xff\":\"\\ud800\"}", `{"a":"b`,
 		"\uFEFF{}", `{"a":1}}`, `{"a":"\\\""}`,
+		`{"a":[{"b":1.25,"c":""},{"b":-3.5,"c":"12345678\\""},{"b":"7","c":0}],"d":{"b":1e2,"c":12345678901234567}}`,
 	} {
 		f.Add([]byte(doc))
 	}
@@ -252,6 +282,11 @@ func FuzzScan(f *testing.F) {
 		again, errAgain := scan(iotest.OneByteReader(bytes.NewReader(doc)))
 		if got != again || fmt.Sprint(err) != fmt.Sprint(errAgain) {
 			t.Errorf("%q is %s, %v; byte by byte %s, %v", doc, got, err, again, errAgain)
+		}
+		number, err1 := scanWith(bytes.NewReader(doc), writeFloat)
+		same, err2 := scanWith(iotest.OneByteReader(bytes.NewReader(doc)), writeValueFloat)
+		if number != same || fmt.Sprint(err1) != fmt.Sprint(err2) {
+			t.Errorf("%q as numbers is %s, %v; in the other way %s, %v", doc, number, err1, same, err2)
 		}
 		if want, valid := reference(doc); valid && (got != want || err != nil) {
 			t.Errorf("%q is %s, error %v; want %s", doc, got, err, want)

@@ -51,7 +51,7 @@ func (v Value) Float() (number float64, ok bool) {
 	if v.Kind == String {
 		text = bytes.TrimSpace(text)
 	}
-	if f, ok := decimal(text); ok {
+	if f, n := decimal(text); n > 0 && n == len(text) {
 		return f, true
 	}
 	if len(text) == 0 {
@@ -68,37 +68,51 @@ func (v Value) Float() (number float64, ok bool) {
 	return f + 0, true // turns -0 into 0
 }
 
+// Float reads a value of any kind and returns the number that it means, as Value.Float does.
+func (s *Scanner) Float() (number float64, ok bool, err error) {
+	if f, n := decimal(s.buf[s.pos:s.end]); n > 0 && s.pos+n < s.end && !inWord[s.buf[s.pos+n]] {
+		s.pos += n
+		return f, true, nil
+	}
+	v, err := s.Value()
+	number, ok = v.Float()
+	return number, ok, err
+}
+
 var powersOf10 = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
 
-// decimal parses a number of at most 15 digits without an exponent, which almost all are. The result is exact, since
-// both the digits and the power of ten are exact as float64.
-func decimal(text []byte) (float64, bool) {
+// decimal parses the number without an exponent that a text begins with, which almost all are, and returns its length;
+// 0 if there is none of at most 15 digits. The result is exact, since both the digits and the power of ten are exact as
+// float64.
+func decimal(text []byte) (f float64, length int) {
+	text = text[:min(len(text), 17)]
+	i := 0
 	negative := len(text) > 0 && text[0] == '-'
 	if negative {
-		text = text[1:]
+		i++
 	}
-	digits, fraction, point := uint64(0), 0, false
-	for _, c := range text {
-		switch {
-		case '0' <= c && c <= '9':
-			digits = digits*10 + uint64(c-'0')
-			if point {
-				fraction++
-			}
-		case c == '.' && !point:
-			point = true
-		default:
-			return 0, false
+	digits, start := uint64(0), i
+	for ; i < len(text) && text[i]-'0' <= 9; i++ {
+		digits = digits*10 + uint64(text[i]-'0')
+	}
+	n, point := i-start, i // the number of digits, and the end of the whole ones
+	if i < len(text) && text[i] == '.' {
+		for i++; i < len(text) && text[i]-'0' <= 9; i++ {
+			digits = digits*10 + uint64(text[i]-'0')
 		}
+		n += i - point - 1
 	}
-	if n := len(text); n == 0 || n > 15 || point && n == 1 {
-		return 0, false
+	if n == 0 || n > 15 {
+		return 0, 0
 	}
-	f := float64(digits) / powersOf10[fraction]
+	f = float64(digits)
+	if n > point-start {
+		f /= powersOf10[n-(point-start)]
+	}
 	if negative {
 		f = 0 - f // not -0
 	}
-	return f, true
+	return f, i
 }
 
 // unescape decodes the escapes of a string in place. broken says that some were invalid.
