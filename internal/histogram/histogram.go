@@ -60,18 +60,37 @@ func (h *Histogram) Observe(v float64) { h.ObserveExemplar(v, "", time.Time{}) }
 
 // ObserveExemplar counts v and keeps it as its classic bucket's exemplar.
 func (h *Histogram) ObserveExemplar(v float64, requestID string, at time.Time) {
+	h.observe(v, 1, requestID, at)
+}
+
+// observe counts v n times.
+func (h *Histogram) observe(v float64, n int, requestID string, at time.Time) {
 	if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
 		return
 	}
-	h.sum += v
+	sum := h.sum
+	for range n { // n*v may differ in the last digit
+		sum += v
+	}
+	h.sum = sum
 	i := sort.SearchFloat64s(h.bounds, v)
-	h.counts[i]++
+	h.counts[i] += uint64(n)
 	h.exemplars[i] = Exemplar{v, requestID, at}
 	if v <= ZeroThreshold {
-		h.zeros++
+		h.zeros += uint64(n)
 		return
 	}
-	h.addNative(index(v, h.schema), 1)
+	h.addNative(index(v, h.schema), uint64(n))
+}
+
+// ObserveSorted counts ascending values, as Observe does one by one.
+func (h *Histogram) ObserveSorted(values []float64) {
+	for n := 0; len(values) > 0; values = values[n:] {
+		v := values[0]
+		for n = 1; n < len(values) && values[n] == v; n++ {
+		}
+		h.observe(v, n, "", time.Time{})
+	}
 }
 
 // index returns the native bucket of v at a schema.

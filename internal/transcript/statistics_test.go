@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -512,6 +513,64 @@ func TestQuantiles(t *testing.T) {
 		}
 		if d != want {
 			t.Errorf("%d values: got %+v, want %+v", n, d, want)
+		}
+	}
+}
+
+// Distributions and histograms are, to the last digit, those of the values added up and observed one by one in
+// ascending order, whatever the resolution of the values.
+func TestDistributionsAreExact(t *testing.T) {
+	for digits := range 18 {
+		for _, seed := range []uint64{1, 2, 3} {
+			r := rand.New(rand.NewPCG(seed, uint64(digits)))
+			round := func(v float64) float64 {
+				v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'f', digits, 64), 64)
+				return v
+			}
+			var confidences, durations, gaps []float64
+			var a transcript.Accumulator
+			var end float64
+			a.WordList()
+			for i := range 3000 {
+				start := round(end + r.ExpFloat64()*[]float64{.1, .1, 30}[r.IntN(3)])
+				next := min(round(start+r.ExpFloat64()*.3), start+60)
+				c := round(r.Float64())
+				a.Word(piece("", start, next, c))
+				confidences = append(confidences, c)
+				durations = append(durations, math.Round((next-start)*1e6)/1e6)
+				if i > 0 {
+					gaps = append(gaps, max(math.Round((start-end)*1e6)/1e6, 0))
+				}
+				end = next
+			}
+			got := a.Result()
+			for name, test := range map[string]struct {
+				values, bounds []float64
+				d              transcript.Distribution
+				h              *histogram.Histogram
+			}{
+				"confidence": {confidences, transcript.RatioBounds, got.WordConfidence, got.WordConfidences},
+				"duration":   {durations, transcript.WordDurationBounds, got.WordDuration, got.WordDurations},
+				"gap":        {gaps, transcript.WordGapBounds, got.WordGap, got.WordGaps},
+			} {
+				slices.Sort(test.values)
+				h := histogram.New(test.bounds)
+				for _, v := range test.values {
+					h.Observe(v)
+				}
+				n := len(test.values)
+				rank := func(percent int) float64 { return test.values[(n*percent+99)/100-1] }
+				want := transcript.Distribution{
+					Count: n, Sum: h.Sum(), Min: test.values[0], Max: test.values[n-1],
+					P50: rank(50), P90: rank(90), P99: rank(99),
+				}
+				if test.d != want {
+					t.Errorf("%s with %d digits: %+v, want %+v", name, digits, test.d, want)
+				}
+				if diff := cmp.Diff(h, test.h, cmp.AllowUnexported(histogram.Histogram{})); diff != "" {
+					t.Errorf("%s with %d digits (-want +got):\n%s", name, digits, diff)
+				}
+			}
 		}
 	}
 }
