@@ -193,7 +193,7 @@ alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}`,
 			if a.Status != "firing" || a.Labels["severity"] != "warning" ||
 				a.Labels["api"] == "" || a.Labels["team"] == "" ||
 				!strings.Contains(a.Annotations["description"], id) ||
-				!strings.HasSuffix(a.Annotations["runbook_url"], "#deepaffectsjobfailed") {
+				!strings.HasSuffix(a.Annotations["runbook_url"], "/runbooks#DeepAffectsJobFailed") {
 				t.Errorf("the alert: %+v", a)
 			}
 			return "", true

@@ -83,7 +83,7 @@ func TestReadme(t *testing.T) {
 		}
 		for _, a := range alerts {
 			if a.Labels["request_id"] == "" || a.Labels["api"] == "" || a.Labels["error_code"] == "" ||
-				!strings.Contains(a.Annotations["runbook_url"], "runbooks.md#deepaffectsjobfailed") {
+				!strings.Contains(a.Annotations["runbook_url"], "/runbooks#DeepAffectsJobFailed") {
 				t.Errorf("the alert lacks labels or annotations that the README promises: %+v", a)
 			}
 		}

@@ -98,7 +98,7 @@ var (
 	metric        = regexp.MustCompile(`deepaffects_\w+`)
 	window        = regexp.MustCompile(`\[([^\]]*)\]`)
 	dashboardLink = regexp.MustCompile(`^/d/([\w-]+)\?`)
-	runbookLink   = regexp.MustCompile(`/docs/runbooks\.md#(\w+)$`)
+	runbookLink   = regexp.MustCompile(`/runbooks#(\w+)$`)
 )
 
 // metrics are the names of docs/metrics.md.
@@ -228,7 +228,7 @@ func TestPanels(t *testing.T) {
 // metrics, and has only valid links.
 func TestDashboards(t *testing.T) {
 	all, names := dashboards(t), metrics(t)
-	runbooks := strings.ToLower(string(read(t, "../../docs/runbooks.md")))
+	runbooks := string(read(t, "../../docs/runbooks.md"))
 	uids := make(map[string]bool)
 	for _, d := range all {
 		uids[d.UID] = true
@@ -240,7 +240,7 @@ func TestDashboards(t *testing.T) {
 		}
 		toDashboards := func(l link) bool { return l.Type == "dashboards" && slices.Contains(l.Tags, "deepaffects") }
 		if !slices.ContainsFunc(d.Links, toDashboards) ||
-			!slices.ContainsFunc(d.Links, func(l link) bool { return strings.HasSuffix(l.URL, "/docs/runbooks.md") }) {
+			!slices.ContainsFunc(d.Links, func(l link) bool { return strings.HasSuffix(l.URL, "/runbooks") }) {
 			t.Errorf("%s does not link to the other dashboards and the runbooks", file)
 		}
 		if vars := d.Templating.List; len(vars) < 2 || vars[0].Type != "datasource" ||
@@ -305,7 +305,7 @@ func TestDashboards(t *testing.T) {
 	}
 	sections := regexp.MustCompile(`(?m)^## (\w+)$`)
 	for _, name := range sections.FindAllStringSubmatch(string(read(t, "../../docs/runbooks.md")), -1) {
-		if !linked[strings.ToLower(name[1])] {
+		if !linked[name[1]] {
 			t.Errorf("no panel links to the runbook of %s", name[1])
 		}
 	}

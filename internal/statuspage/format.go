@@ -19,7 +19,6 @@ var functions = template.FuncMap{
 	"stamp":    stamp,
 	"clock":    clock,
 	"speaker":  speakerTitle,
-	"runbook":  func(alert string) string { return runbooks + strings.ToLower(alert) },
 	"datetime": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"relative": relative,
 	"number":   number,

@@ -29,7 +29,7 @@ type vendor = simulator.Bodies
 // config is an account with its defaults, its key and a job label.
 func config(account string) collector.Config {
 	c := collector.DefaultConfig()
-	c.Account, c.APIKey = account, "the-key of "+account
+	c.Account, c.APIKey = account, fmt.Sprintf("the-key-of-%x", account)
 	c.JobLabels = []string{"team"}
 	return c
 }

@@ -9,9 +9,6 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
-// runbooks is the address of the runbooks. The pages only link to it.
-const runbooks = "https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md#"
-
 // A problem needs an operator's attention.
 type problem struct {
 	Text  string

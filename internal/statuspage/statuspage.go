@@ -1,5 +1,5 @@
-// Package statuspage serves the pages for people: the state of the accounts, the jobs that need attention, and the
-// details of each job. They are rendered by the server, load nothing from elsewhere, and work without their script.
+// Package statuspage serves the pages for people: the state of the accounts, the jobs that need attention, the details
+// of each job, and the runbooks. They are rendered by the server, load nothing from elsewhere, and work without their script.
 package statuspage
 
 import (
@@ -43,7 +43,7 @@ type site struct {
 }
 
 // Paths are the patterns of the pages for a ServeMux.
-var Paths = []string{"/{$}", "/jobs", "/job"}
+var Paths = []string{"/{$}", "/jobs", "/job", "/runbooks"}
 
 // New returns a handler of the pages, which show the path of the metrics and the version.
 // Their links begin with base, which has no slash at its end.
@@ -53,6 +53,7 @@ func New(c *collector.Collector, base, telemetryPath, version string) http.Handl
 	mux.Handle("GET /{$}", serve("overview.html", s.overview))
 	mux.Handle("GET /jobs", serve("jobs.html", s.jobs))
 	mux.Handle("GET /job", serve("job.html", s.job))
+	mux.Handle("GET /runbooks", serve("runbooks.html", s.runbooks))
 	return mux
 }
 
@@ -85,5 +86,5 @@ func (s *site) frame(title string, q query) frame {
 		q.Accounts = append(q.Accounts, a.Name())
 	}
 	q.States = jobs.States[:]
-	return frame{s, title, time.Now(), q}
+	return frame{site: s, Title: title, At: time.Now(), Query: q}
 }

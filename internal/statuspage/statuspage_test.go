@@ -37,7 +37,7 @@ func TestServesItsPathsAlone(t *testing.T) {
 		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/?x=y", 200}, {"POST", "/", 405}, {"DELETE", "/", 405},
 		{"GET", "/index.html", 404}, {"GET", "/x/", 404}, {"POST", "/x", 404},
 		{"GET", "/jobs", 200}, {"GET", "/jobs?account=none&state=x&after=y&q=z", 200}, {"GET", "/jobs/", 404},
-		{"GET", "/job", 404}, {"GET", "/job?request_id=x", 404}, {"GET", "/job?request_id=x&account=none", 404},
+		{"GET", "/runbooks", 200}, {"GET", "/job", 404}, {"GET", "/job?request_id=x", 404}, {"GET", "/job?request_id=x&account=none", 404},
 	} {
 		w := get(c, test.method, test.target)
 		if w.Code != test.status {
@@ -93,7 +93,7 @@ func TestNeedsNothingFromElsewhere(t *testing.T) {
 		links = append(links, match[1])
 	}
 	want := []string{
-		"data:,", "#main", "/", "/jobs", "/metrics", "/api/v1/status", "/jobs",
+		"data:,", "#main", "/", "/jobs", "/metrics", "/runbooks", "/api/v1/status", "/jobs",
 		"/jobs?state=pending", "/jobs?state=running", "/jobs?state=completed", "/jobs?state=failed", "/jobs?state=lost",
 	}
 	if !slices.Equal(links, want) {
@@ -105,6 +105,41 @@ func TestNeedsNothingFromElsewhere(t *testing.T) {
 		if !strings.Contains(page, has) {
 			t.Errorf("the page lacks %q", has)
 		}
+	}
+}
+
+// The runbooks are a page that stands still: a section for each alert, with its name as anchor, and links that
+// resolve without the project's other files.
+func TestRunbooks(t *testing.T) {
+	rules, err := os.ReadFile("../../deploy/prometheus/deepaffects-alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := get(watch(t, nil, config("a")), "GET", "/runbooks").Body.String()
+	alerts := regexp.MustCompile(`(?m)^\s*- alert: (\w+)$`).FindAllStringSubmatch(string(rules), -1)
+	if len(alerts) == 0 {
+		t.Error("no alerts")
+	}
+	for _, a := range alerts {
+		for _, want := range []string{`<h2 id="` + a[1] + `">` + a[1] + `</h2>`, `<li><a href="#` + a[1] + `">`} {
+			if !strings.Contains(page, want) {
+				t.Errorf("the page lacks %s", want)
+			}
+		}
+	}
+	_, document, _ := strings.Cut(page, `<div class="document">`)
+	for _, match := range reference.FindAllStringSubmatch(document, -1) {
+		if id, ok := strings.CutPrefix(match[1], "#"); !ok || !strings.Contains(page, `id="`+id+`"`) {
+			t.Errorf("a link leads to %s", match[1])
+		}
+	}
+	for _, not := range []string{"<script", "http-equiv", "raw HTML omitted"} {
+		if strings.Contains(page, not) {
+			t.Errorf("the page has %s", not)
+		}
+	}
+	if found := active.FindString(page); found != "" {
+		t.Errorf("the page has %q", found)
 	}
 }
 
@@ -242,7 +277,7 @@ func TestProblems(t *testing.T) {
 			api: vendor{}, change: func(c *collector.Config) {
 				c.Key = func() (string, error) { return "", errors.New("the secret store is sealed") }
 			},
-			want: `The API key cannot be read : the secret store is sealed \.`, alert: "DeepAffectsAPIKeyRefused",
+			want: `The API key cannot be read : api_key: the secret store is sealed \.`, alert: "DeepAffectsAPIKeyRefused",
 		},
 		"too many requests": {
 			api: responds(429, ""), alert: "DeepAffectsQuotaRefused",
@@ -321,24 +356,20 @@ func TestProblems(t *testing.T) {
 // runbook of its alert.
 func checkRunbook(t *testing.T, page, section, alert string) {
 	t.Helper()
-	links := regexp.MustCompile(`href="[^"]*runbooks\.md#([^"]*)"`).FindAllStringSubmatch(section, -1)
+	links := regexp.MustCompile(`href="/runbooks#([^"]*)"`).FindAllStringSubmatch(section, -1)
 	if alert == "" {
 		if len(links) > 0 || !strings.Contains(page, "<title>DeepAffects jobs<") {
 			t.Errorf("runbooks %v, or a problem in the title", links)
 		}
 		return
 	}
-	if len(links) != 1 || links[0][1] != strings.ToLower(alert) {
+	if len(links) != 1 || links[0][1] != alert {
 		t.Errorf("runbooks %v, want one of %s", links, alert)
 	}
 	if !strings.Contains(page, "<title>(1) DeepAffects jobs<") {
 		t.Error("the title does not count the problem")
 	}
-	book, err := os.ReadFile("../../docs/runbooks.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(book), "\n## "+alert+"\n") {
+	if !strings.Contains(get(watch(t, nil, config("a")), "GET", "/runbooks").Body.String(), `<h2 id="`+alert+`">`) {
 		t.Errorf("%s has no runbook", alert)
 	}
 }
@@ -410,7 +441,7 @@ func TestCauses(t *testing.T) {
 		t.Errorf("not the jobs with that code: %s", text(list))
 	}
 	job := get(c, "GET", "/job?request_id=job-1-0").Body.String()
-	for _, want := range []string{html.EscapeString(link), "runbooks.md#deepaffectsjobfailed"} {
+	for _, want := range []string{html.EscapeString(link), "/runbooks#DeepAffectsJobFailed"} {
 		if !strings.Contains(job, want) {
 			t.Errorf("the page of a failed job lacks a link to %s", want)
 		}
@@ -724,7 +755,7 @@ func TestWhyJobsAreLost(t *testing.T) {
 						t.Errorf("the page lacks %q: %s", want, page)
 					}
 				}
-				if strings.Contains(page, seen) != tt.seen || !strings.Contains(html, strings.ToLower(tt.runbook)) {
+				if strings.Contains(page, seen) != tt.seen || !strings.Contains(html, `href="/runbooks#`+tt.runbook+`"`) {
 					t.Errorf("%q, or the runbook: %s", seen, page)
 				}
 			})
@@ -740,7 +771,7 @@ func TestIsWellFormed(t *testing.T) {
 		if err := c.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for target, fewest := range map[string]int{"/": 8, "/jobs": 1, "/job?account=a&request_id=c": 3} {
+		for target, fewest := range map[string]int{"/": 8, "/jobs": 1, "/job?account=a&request_id=c": 3, "/runbooks": 0} {
 			wellFormed(t, get(c, "GET", target).Body.String(), fewest)
 		}
 	})

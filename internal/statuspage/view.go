@@ -21,6 +21,7 @@ type frame struct {
 	Title string
 	At    time.Time
 	Query query
+	Still bool // it has nothing to update
 }
 
 // query is the input of the search.

@@ -9,7 +9,7 @@ import * as tablePanel from '@grafana/grafana-foundation-sdk/table';
 import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
 import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
 
-const runbooks = 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/runbooks.md';
+const runbooks = 'http://localhost:9891/runbooks';
 const metrics = 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/metrics.md';
 
 /** A dashboard that is built row by row. */
@@ -74,7 +74,7 @@ export const choice = (name, label, query, datasource) =>
 
 /** A link from a panel to the section of an alert in the runbooks. */
 const runbook = (alert) =>
-  new sdk.DashboardLinkBuilder(`Runbook: ${alert}`).type(sdk.DashboardLinkType.Link).url(`${runbooks}#${alert.toLowerCase()}`).targetBlank(true);
+  new sdk.DashboardLinkBuilder(`Runbook: ${alert}`).type(sdk.DashboardLinkType.Link).url(`${runbooks}#${alert}`).targetBlank(true);
 
 /** The common options of panels. Width and height are in units of the grid; a row is 24 wide. */
 function panel(builder, { title, description, unit, width = 12, height = 8, datasource = prometheus, targets, alerts = [] }) {
