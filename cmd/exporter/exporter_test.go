@@ -203,7 +203,7 @@ func TestNothingLeaks(t *testing.T) {
 		},
 		"failed":        func() *http.Response { return failed(key) },
 		"odd-code":      func() *http.Response { return failed("said: canary") },
-		"unknown-state": func() *http.Response { return answer(200, `{"status":"canary, which is no word"}`) },
+		"unknown-state": func() *http.Response { return answer(200, `{"status":"a canary is not one word"}`) },
 		"echo":          func() *http.Response { return answer(400, "Bad request: apikey="+key, "X-Echo", key) },
 		"redirect": func() *http.Response {
 			return answer(302, "", "Location", "https://canary.invalid/?apikey="+key)

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -83,8 +85,27 @@ func (m *mutator) body() []byte {
 	return b
 }
 
-// Damaged bodies of webhooks never panic and never break a scrape, and only accepted ones
-// change a state.
+var (
+	quoted   = regexp.MustCompile(`(?s)"(?:\\.|[^"\\])*"`)
+	unquoted = regexp.MustCompile(`[-+.#_0-9A-Za-z]+`)
+	notGiven = regexp.MustCompile(`(?i)^(true|false|null|none|undefined|nan|inf|infinity)$`)
+)
+
+// structured reports whether a body is JSON, but for what strings contain and how numbers are written.
+func structured(body []byte) bool {
+	body = bytes.TrimPrefix(body, []byte("\uFEFF"))
+	body = quoted.ReplaceAllLiteral(body, []byte(`""`))
+	body = unquoted.ReplaceAllFunc(body, func(word []byte) []byte {
+		if letter := word[0] >= 'A' && word[0] != '_'; letter && !notGiven.Match(word) {
+			return word
+		}
+		return []byte("0")
+	})
+	return json.Valid(body)
+}
+
+// Damaged bodies of webhooks never panic and never break a scrape, and only those that have the structure of JSON are
+// accepted and change a state.
 func TestMutatedWebhooks(t *testing.T) {
 	m := newMutator(t, "webhook_*.json")
 	e := idleExporter(t, "--config.file=x")
@@ -107,6 +128,8 @@ func TestMutatedWebhooks(t *testing.T) {
 		switch {
 		case w.Code != http.StatusOK && w.Code != http.StatusBadRequest:
 			t.Fatalf("HTTP %d: %.300q", w.Code, body)
+		case w.Code == http.StatusOK && !structured(body):
+			t.Fatalf("accepted: %.300q", body)
 		case w.Code == http.StatusOK:
 			valid++
 		case now != finished:
@@ -129,7 +152,7 @@ func TestMutatedWebhooks(t *testing.T) {
 	}
 }
 
-// Damaged status bodies never panic.
+// Damaged status bodies never panic, and only those that have the structure of JSON are a status.
 func TestMutatedStatuses(t *testing.T) {
 	m := newMutator(t, "*.json")
 	var body []byte
@@ -146,6 +169,9 @@ func TestMutatedStatuses(t *testing.T) {
 		body = m.body()
 		a := client.Status(t.Context(), "key", "a")
 		outcomes[a.Outcome]++
+		if a.Outcome == jobstatus.OK && !structured(body) {
+			t.Fatalf("accepted as a status: %.300q", body)
+		}
 	}
 	if outcomes[jobstatus.OK] < mutations/100 || outcomes[jobstatus.Malformed] < mutations/10 {
 		t.Errorf("%v: not the intended mix", outcomes)

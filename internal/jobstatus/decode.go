@@ -295,7 +295,7 @@ func (d *decoder) status(b *body) error {
 	switch {
 	case state != Unknown && !v.Sound():
 		return errNoStatus
-	case state == Unknown && wordPattern.MatchString(text):
+	case state == Unknown && len(text) <= maxStateWord && wordPattern.MatchString(text):
 		word = text
 	}
 	if b.hasStatus && (state != b.state || word != b.word) {
@@ -306,8 +306,11 @@ func (d *decoder) status(b *body) error {
 	return nil
 }
 
-// wordPattern is what a state word looks like. Other text may be anything, and is not shown.
-var wordPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z _-]{0,30}[A-Za-z]$`)
+// wordPattern is what a state word looks like: at most three words of letters, as in `Not_found`. Other text may be a
+// sentence of a transcript or a key, and is not shown.
+var wordPattern = regexp.MustCompile(`^[A-Za-z]{2,}([ _-][A-Za-z]+){0,2}$`)
+
+const maxStateWord = 32 // bytes
 
 // requestID reads a request ID, which may be a number.
 func (d *decoder) requestID(b *body) error {

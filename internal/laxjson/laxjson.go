@@ -1,6 +1,7 @@
-// Package laxjson reads one JSON document as a stream, in a fixed amount of memory. It checks the grammar of what its
-// caller reads. Of what the caller skips it only follows strings and brackets: text that nobody needs may hold bytes
-// that are not UTF-8, control characters, invalid escapes, repeated names, or NaN, which some encoders write.
+// Package laxjson reads one JSON document as a stream, in a fixed amount of memory. It checks the structure of all of
+// it: brackets, colons and commas. Strings may hold bytes that are not UTF-8, control characters or invalid escapes,
+// names may be repeated, and NaN may stand for a number, as some encoders write it. Of other words without quotes, only
+// those that the caller skips may be numbers of a wrong form.
 package laxjson
 
 import (
@@ -263,39 +264,67 @@ func (s *Scanner) next(end byte) (ok bool, err error) {
 
 // Skip reads a value of any kind.
 func (s *Scanner) Skip() error {
-	for depth := 0; ; {
+	type token int
+	const (
+		opened token = iota // a bracket
+		name
+		colon
+		value
+		comma
+	)
+	depth, object, last := 0, false, colon
+	for {
 		c, err := s.Peek()
 		if err != nil {
 			return err
 		}
-		switch c {
-		case '{', '[':
+		switch {
+		case c == '}' || c == ']':
+			if last != value && last != opened || depth == 0 || object != (c == '}') {
+				return s.invalid()
+			}
+			s.pos++
+			depth--
+			object = depth > 0 && s.brackets[(depth-1)/8]>>((depth-1)%8)&1 == 1
+			last = value
+		case last == value:
+			if c != ',' {
+				return s.invalid()
+			}
+			s.pos++
+			last = comma
+			continue
+		case last == name:
+			if c != ':' {
+				return s.invalid()
+			}
+			s.pos++
+			last = colon
+			continue
+		case object && last != colon:
+			if c != '"' {
+				return s.invalid()
+			}
+			_, _, err = s.string(false)
+			last = name
+		case c == '{' || c == '[':
 			if depth == MaxDepth {
 				return s.invalid()
 			}
+			s.pos++
 			s.brackets[depth/8] &^= 1 << (depth % 8)
-			if c == '{' {
+			if object = c == '{'; object {
 				s.brackets[depth/8] |= 1 << (depth % 8)
 			}
 			depth++
-			s.pos++
+			last = opened
 			continue
-		case '}', ']':
-			depth--
-			if depth < 0 || (s.brackets[depth/8]>>(depth%8)&1 == 1) != (c == '}') {
-				return s.invalid()
-			}
-			s.pos++
-		case ',', ':':
-			if depth == 0 {
-				return s.invalid()
-			}
-			s.pos++
-			continue
-		case '"':
+		case c == '"':
 			_, _, err = s.string(false)
+			last = value
 		default:
-			_, _, err = s.word(false)
+			_, _, err = s.word()
+			last = value
 		}
 		if err != nil {
 			return err
@@ -316,10 +345,18 @@ func (s *Scanner) Value() (Value, error) {
 		return Value{}, s.Skip()
 	case c == '"':
 		text, broken, err := s.string(true)
-		return Value{String, text, broken}, err
+		return Value{Kind: String, Text: text, broken: broken}, err
 	default:
-		text, broken, err := s.word(true)
-		return Value{Word, text, broken}, err
+		start := s.Offset()
+		text, broken, err := s.word()
+		v := Value{Kind: Word, Text: text, broken: broken}
+		if err == nil && !broken && !isLiteral(text) {
+			var ok bool
+			if v.number, ok = parse(text); !ok {
+				return Value{}, &SyntaxError{start}
+			}
+		}
+		return v, err
 	}
 }
 
@@ -374,24 +411,25 @@ func quotesAndBackslashes(eight uint64) uint64 {
 	return ((quotes-ones)&^quotes | (backslashes-ones)&^backslashes) & highs
 }
 
-// word reads a number or a literal, or what stands in the place of one. It returns its text if keep is true.
-func (s *Scanner) word(keep bool) (text []byte, broken bool, err error) {
-	tooLong := false
+// word reads a number or a literal, or what stands in the place of a number. Its first byte is in the buffer.
+func (s *Scanner) word() (text []byte, broken bool, err error) {
+	start, tooLong := s.Offset(), false
+	letter := isLetter(s.buf[s.pos])
 	for i := s.pos; ; {
 		for ; i < s.end; i++ {
 			if c := s.buf[i]; !inWord[c] {
-				if i == s.pos && !tooLong {
-					return nil, true, s.invalid()
-				}
 				text = s.buf[s.pos:i]
 				s.pos = i
 				if tooLong || len(text) > MaxText {
-					return nil, true, nil
+					text, broken = nil, true
 				}
-				return text, false, nil
+				if s.Offset() == start || letter && !isLiteral(text) && !isNaN(text) {
+					return nil, true, &SyntaxError{start}
+				}
+				return text, broken, nil
 			}
 		}
-		tooLong = tooLong || i-s.pos > MaxText || i > s.pos && !keep
+		tooLong = tooLong || i-s.pos > MaxText
 		if tooLong {
 			s.pos = i
 		}
@@ -402,6 +440,8 @@ func (s *Scanner) word(keep bool) (text []byte, broken bool, err error) {
 		i = s.pos + used
 	}
 }
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 var inWord = func() (in [256]bool) {
 	for _, c := range "0123456789+-._#abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" {

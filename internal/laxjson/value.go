@@ -25,6 +25,7 @@ type Value struct {
 	Kind   Kind
 	Text   []byte // of a string, without escapes; or a word. Empty if it is longer than MaxText
 	broken bool
+	number float64 // of a word that is neither a literal nor broken
 }
 
 // IsNull reports whether the value is null.
@@ -44,21 +45,27 @@ func (v Value) IsNumber() bool {
 // an empty string. ok is false if something else is given, which is not a number. A number
 // out of the range of float64 is infinite.
 func (v Value) Float() (number float64, ok bool) {
-	if v.Kind == Composite || v.broken {
+	switch {
+	case v.Kind == Composite || v.broken:
 		return math.NaN(), false
+	case v.Kind == String:
+		text := bytes.TrimSpace(v.Text)
+		if len(text) == 0 {
+			return math.NaN(), true
+		}
+		return parse(text)
+	case isLiteral(v.Text):
+		return math.NaN(), v.IsNull()
 	}
-	text := v.Text
-	if v.Kind == String {
-		text = bytes.TrimSpace(text)
-	}
+	return v.number, true
+}
+
+// parse returns the number that a text means, and NaN if it means that none is given.
+func parse(text []byte) (number float64, ok bool) {
 	if f, n := decimal(text); n > 0 && n == len(text) {
 		return f, true
 	}
-	if len(text) == 0 {
-		return math.NaN(), true
-	}
-	switch strings.ToLower(strings.TrimLeft(string(text), "+-")) {
-	case "null", "none", "undefined", "nan", "inf", "infinity":
+	if isNaN(text) {
 		return math.NaN(), true
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
@@ -66,6 +73,21 @@ func (v Value) Float() (number float64, ok bool) {
 		return math.NaN(), false
 	}
 	return f + 0, true // turns -0 into 0
+}
+
+func isLiteral(word []byte) bool {
+	return string(word) == "null" || string(word) == "true" || string(word) == "false"
+}
+
+// isNaN reports whether a text means that no number is given. Encoders write NaN, infinity and null in several ways;
+// `1.#QNAN` and its kin are those of old C libraries.
+func isNaN(text []byte) bool {
+	word := strings.ToLower(strings.TrimLeft(string(text), "+-"))
+	switch word {
+	case "null", "none", "undefined", "nan", "inf", "infinity":
+		return true
+	}
+	return strings.HasPrefix(word, "1.#")
 }
 
 // Float reads a value of any kind and returns the number that it means, as Value.Float does.
