@@ -53,7 +53,7 @@ func TestSourcesBringNothingBack(t *testing.T) {
 			}
 		}
 		api := new(oldAPI)
-		var jump time.Duration
+		var jump atomic.Int64
 		c := config(func(c *collector.Config) {
 			c.RequestIDFiles, c.RequestIDs = []string{path("*.ids")}, []string{"in the configuration"}
 			c.Retention = time.Minute
@@ -62,7 +62,8 @@ func TestSourcesBringNothingBack(t *testing.T) {
 		run := func() {
 			var err error
 			m, err = collector.New([]collector.Config{c}, collector.Options{
-				Transport: api, StateDirectory: path("state"), Now: func() time.Time { return jumped(time.Now(), jump) },
+				Transport: api, StateDirectory: path("state"),
+				Now: func() time.Time { return jumped(time.Now(), time.Duration(jump.Load())) },
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -121,8 +122,8 @@ func TestSourcesBringNothingBack(t *testing.T) {
 				}
 			}},
 			{"a year of downtime", func() { stop(); pass(365 * day); run() }},
-			{"a clock that jumps forward", func() { jump = 2000 * day; pass(10 * time.Minute); stop(); run() }},
-			{"a clock that jumps back", func() { jump = -2000 * day; pass(10 * time.Minute); stop(); run() }},
+			{"a clock that jumps forward", func() { jump.Store(int64(2000 * day)); pass(10 * time.Minute); stop(); run() }},
+			{"a clock that jumps back", func() { jump.Store(int64(-2000 * day)); pass(10 * time.Minute); stop(); run() }},
 		} {
 			step.do()
 			pass(10 * time.Minute)

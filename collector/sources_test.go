@@ -52,6 +52,12 @@ func (r *registry) CountSourceErrors(from submission.Source, n int) {
 	r.errors[from] += n
 }
 
+func (r *registry) errorsOf(from submission.Source) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.errors[from]
+}
+
 // take returns what was registered since it was called last.
 func (r *registry) take() []string {
 	r.mu.Lock()
@@ -82,8 +88,32 @@ func sourceSettings(change func(*Config)) *settings {
 	return s
 }
 
-func newTestSources() (*sources, *registry, *bytes.Buffer) {
-	r, log := &registry{errors: make(map[submission.Source]int)}, new(bytes.Buffer)
+// A messageLog can be read while it is written.
+type messageLog struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *messageLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+// take returns the messages since it was called last, without their times.
+func (l *messageLog) take() (lines []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.buf.String()) {
+		_, line, _ = strings.Cut(strings.TrimSpace(line), " ")
+		lines = append(lines, line)
+	}
+	l.buf.Reset()
+	return lines
+}
+
+func newTestSources() (*sources, *registry, *messageLog) {
+	r, log := &registry{errors: make(map[submission.Source]int)}, new(messageLog)
 	return newSources(r, new(keys), slog.New(slog.NewTextHandler(log, nil)), time.Now), r, log
 }
 
@@ -194,12 +224,12 @@ func TestSourcesWhileTheStoreFails(t *testing.T) {
 		pass(time.Minute)
 		success, problems := s.state()
 		for _, from := range []submission.Source{submission.Config, submission.File} {
-			if !success[from].IsZero() || !errors.Is(problems[from].Err, full) || r.errors[from] == 0 {
-				t.Errorf("%s: success %v, problem %v, %d errors", from, success[from], problems[from], r.errors[from])
+			if !success[from].IsZero() || !errors.Is(problems[from].Err, full) || r.errorsOf(from) == 0 {
+				t.Errorf("%s: success %v, problem %v, %d errors", from, success[from], problems[from], r.errorsOf(from))
 			}
 		}
-		if log.Len() > 0 {
-			t.Errorf("logged %s", log)
+		if lines := log.take(); len(lines) > 0 {
+			t.Errorf("logged %q", lines)
 		}
 		r.fail(nil)
 		r.take()
@@ -220,21 +250,12 @@ func TestSourceProblems(t *testing.T) {
 		pass(time.Minute)
 		s.stop()
 		_, problems := s.state()
-		logged := strings.Count(log.String(), "Request ID source has errors")
-		if r.errors[submission.File] != 1 || problems[submission.File].Err == nil || logged != 1 {
-			t.Errorf("%d errors, problems %v, log:\n%s", r.errors[submission.File], problems, log)
+		lines := log.take()
+		if r.errorsOf(submission.File) != 1 || problems[submission.File].Err == nil ||
+			len(lines) != 1 || !strings.Contains(lines[0], "Request ID source has errors") {
+			t.Errorf("%d errors, problems %v, logged %q", r.errorsOf(submission.File), problems, lines)
 		}
 	})
-}
-
-// logged returns the messages about sources since the last call, without their times.
-func logged(log *bytes.Buffer) (lines []string) {
-	for line := range strings.Lines(log.String()) {
-		_, line, _ = strings.Cut(strings.TrimSpace(line), " ")
-		lines = append(lines, line)
-	}
-	log.Reset()
-	return lines
 }
 
 // A URL that fails is logged when it begins to, when the reason changes and when it works
@@ -254,7 +275,7 @@ func TestURLThatFails(t *testing.T) {
 		})
 		want := func(lines ...string) {
 			t.Helper()
-			if got := logged(log); !slices.Equal(got, lines) {
+			if got := log.take(); !slices.Equal(got, lines) {
 				t.Errorf("logged %q, want %q", got, lines)
 			}
 		}
@@ -263,7 +284,7 @@ func TestURLThatFails(t *testing.T) {
 		const failed = `level=WARN msg="Request ID source has errors" source=url problems=1 entries=1 ` +
 			`err="http://b.invalid/: answered %s instead of 200 OK"`
 		want(fmt.Sprintf(failed, "503 Service Unavailable"))
-		if n := r.errors[submission.URL]; n < 30 {
+		if n := r.errorsOf(submission.URL); n < 30 {
 			t.Errorf("%d errors counted", n)
 		}
 		code.Store(404)
@@ -323,8 +344,8 @@ func TestURLHeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.stop()
-		if strings.Contains(log.String(), "canary") || r.errors[submission.URL] == 0 {
-			t.Errorf("%d errors, log %s", r.errors[submission.URL], log)
+		if lines := log.take(); strings.Contains(fmt.Sprint(lines), "canary") || r.errorsOf(submission.URL) == 0 {
+			t.Errorf("%d errors, logged %q", r.errorsOf(submission.URL), lines)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -370,7 +391,7 @@ func TestBadFiles(t *testing.T) {
 		}
 		s.start(sourceSettings(func(c *Config) { c.RequestIDFiles = []string{dir + "/*"} }))
 		pass(time.Minute)
-		lines := logged(log)
+		lines := log.take()
 		if len(lines) != 1 || !strings.Contains(lines[0], "problems=50 entries=1000 err=\""+dir+"/00:1: not a request ID") {
 			t.Errorf("logged %q", lines)
 		}
@@ -378,10 +399,10 @@ func TestBadFiles(t *testing.T) {
 			add("00", "no ID\n")
 			pass(5 * time.Second)
 		}
-		if lines := logged(log); len(lines) != 1 || !strings.Contains(lines[0], "problems=1 entries=200") {
+		if lines := log.take(); len(lines) != 1 || !strings.Contains(lines[0], "problems=1 entries=200") {
 			t.Errorf("logged %q", lines)
 		}
-		if n := r.errors[submission.File]; n != 2_000 {
+		if n := r.errorsOf(submission.File); n != 2_000 {
 			t.Errorf("%d errors counted, want 2000", n)
 		}
 		s.stop()
@@ -396,9 +417,9 @@ func TestUnmatchedFiles(t *testing.T) {
 		dir := t.TempDir()
 		s.start(sourceSettings(func(c *Config) { c.RequestIDFiles = []string{dir + "/*.ids", dir + "/calls/*.ids"} }))
 		pass(time.Minute)
-		lines := logged(log)
-		if len(lines) != 1 || !strings.Contains(lines[0], "problems=2") || r.errors[submission.File] != 1 {
-			t.Errorf("%d errors, logged %q", r.errors[submission.File], lines)
+		lines := log.take()
+		if len(lines) != 1 || !strings.Contains(lines[0], "problems=2") || r.errorsOf(submission.File) != 1 {
+			t.Errorf("%d errors, logged %q", r.errorsOf(submission.File), lines)
 		}
 		if success, problems := s.state(); !success[submission.File].IsZero() || problems[submission.File].Err == nil {
 			t.Errorf("success %v, problems %v", success, problems)
