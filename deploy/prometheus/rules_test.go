@@ -3,6 +3,7 @@ package prometheus_test
 
 import (
 	"database/sql"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -90,6 +91,9 @@ func TestRunbooks(t *testing.T) {
 	_, rest, _ := strings.Cut(read(t, "../../docs/runbooks.md"), "\n## ")
 	for section := range strings.SplitSeq(rest, "\n## ") {
 		name, text, _ := strings.Cut(section, "\n")
+		if name == "Before you begin" {
+			continue
+		}
 		for _, part := range []string{
 			"\n**Meaning.** ", "\n**Impact.** ", "\n**Diagnosis.** ", "\n**Mitigation.** ", "\n```promql\n",
 		} {
@@ -115,7 +119,8 @@ func TestRunbooksSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	statements := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(read(t, "../../docs/runbooks.md"), -1)
+	statement := regexp.MustCompile(`(?s)sqlite3 -readonly -header "\$STORE/register\.db" "(.*?)"`)
+	statements := statement.FindAllStringSubmatch(read(t, "../../docs/runbooks.md"), -1)
 	if len(statements) == 0 {
 		t.Error("no statements")
 	}
@@ -124,6 +129,61 @@ func TestRunbooksSQL(t *testing.T) {
 			t.Errorf("%v:\n%s", err, s[1])
 		}
 	}
+}
+
+// What the commands of the runbooks expect is there: the files of the package and of compose, fields of responses,
+// and messages of the log. make e2e runs the commands.
+func TestRunbooksCommands(t *testing.T) {
+	book := read(t, "../../docs/runbooks.md")
+	for _, tt := range []struct{ command, file, setting string }{
+		{"STORE=/var/lib/deepaffects-exporter", "../systemd/deepaffects-exporter.service", "--storage.path=/var/lib/deepaffects-exporter"},
+		{"KEY=/etc/deepaffects/key", "../systemd/deepaffects-exporter.service", "LoadCredential=key:/etc/deepaffects/key"},
+		{"--config.file=/etc/deepaffects/exporter.toml", "../systemd/deepaffects-exporter.service", "--config.file=/etc/deepaffects/exporter.toml"},
+		{"-u deepaffects-exporter", "../packages/deepaffects-exporter/nfpm.yaml", "/usr/lib/systemd/system/deepaffects-exporter.service"},
+		{"deepaffects_exporter)", "../compose/compose.yaml", "name: deepaffects\n"},
+		{"deepaffects_exporter)", "../compose/compose.yaml", "\n  exporter:\n"},
+		{"deepaffects_exporter)", "../compose/compose.yaml", "- exporter:/data\n"},
+		{"--config.file=/etc/deepaffects/exporter.toml", "../compose/compose.yaml", ":/etc/deepaffects/exporter.toml:ro"},
+		{"KEY=key\n", "../compose/compose.yaml", "file: ./key"},
+	} {
+		if !strings.Contains(book, tt.command) || !strings.Contains(read(t, tt.file), tt.setting) {
+			t.Errorf("the runbooks have %q, %s has %q: one of the two is missing", tt.command, tt.file, tt.setting)
+		}
+	}
+	api, program := sources(t, "../../internal/httpapi"), sources(t, "../../internal", "../../collector", "../../cmd/exporter")
+	fields := regexp.MustCompile(`([{,.]) *([a-z_]+)( *:)?`)
+	for _, jq := range regexp.MustCompile(`jq (?:-c )?'([^']*)'`).FindAllStringSubmatch(book, -1) {
+		for _, f := range fields.FindAllStringSubmatch(jq[1], -1) {
+			if f[3] == "" && !strings.Contains(api, `json:"`+f[2]) {
+				t.Errorf("no response has the field %s of %s", f[2], jq[1])
+			}
+		}
+	}
+	for _, grep := range regexp.MustCompile(`log \| grep (?:-\w+ )?('[^']*'|\w+)`).FindAllStringSubmatch(book, -1) {
+		for pattern := range strings.SplitSeq(strings.Trim(grep[1], "'"), "|") {
+			if !regexp.MustCompile(`(?i)\.(Info|Warn|Error)\([^)]*` + pattern).MatchString(program) {
+				t.Errorf("no message of the log has %q", pattern)
+			}
+		}
+	}
+}
+
+// sources returns the program text in directories.
+func sources(t *testing.T, dirs ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, dir := range dirs {
+		err := filepath.WalkDir(filepath.FromSlash(dir), func(name string, _ fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
+				all.WriteString(read(t, name))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all.String()
 }
 
 // A family holds the values of a metric's labels, from docs/metrics.md. nil: any value.

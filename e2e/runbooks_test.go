@@ -1,0 +1,105 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	shellBlock  = regexp.MustCompile("(?s)```sh\n(.*?)```")
+	inlineShell = regexp.MustCompile("`(curl [^`]*)`")
+	noMatch     = `grep() { command grep "$@" || [ $? = 1 ]; }` // is no failure
+	elsewhere   = regexp.MustCompile(`(?m)^.*https://.*\n`)     // needs the vendor, or the reverse proxy of an installation
+)
+
+// Every command of the runbooks works as it is, in one shell for each section, after the lines for a checkout, while
+// a demo runs. Bash stops at the first command that fails, as curl does if there is no such path.
+func TestRunbooks(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/runbooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, _ := strings.Cut(string(text), "\n## DeepAffects")
+	var setup string // the last of the blocks for an installation, and not the example of an alert
+	for _, block := range shellBlock.FindAllStringSubmatch(head, -1) {
+		if out, err := exec.Command("bash", "-n", "-c", block[1]).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s\n%s", err, out, block[1])
+		}
+		if strings.Contains(block[1], "bin/deepaffects_exporter") {
+			setup = block[1]
+		}
+	}
+	if setup == "" {
+		t.Fatal("no commands for a checkout")
+	}
+
+	checkout := t.TempDir()
+	program, err := filepath.Abs(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"key": "a-key\n", "deepaffects.toml": "[[inputs.deepaffects]]\napi_key_file = \"key\"\nrequest_ids = [\"a\"]\n",
+	} {
+		if err := os.WriteFile(filepath.Join(checkout, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(checkout, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(program, filepath.Join(checkout, "bin", "deepaffects_exporter")); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	start(t, "/bin/sh", "-c", `cd "$0" && exec bin/deepaffects_exporter --demo --storage.path=data --web.listen-address="$1" 2>exporter.log`,
+		checkout, address)
+	base := "http://" + address
+	awaitText(t, base+"/api/v1/jobs?state=failed", `"state":"failed"`)
+	for _, section := range strings.Split(rest, "\n## DeepAffects") {
+		alert, _, _ := strings.Cut(section, "\n")
+		t.Run(alert, func(t *testing.T) {
+			commands := shellBlock.FindAllStringSubmatch(section, -1)
+			commands = append(commands, inlineShell.FindAllStringSubmatch(section, -1)...)
+			script := fmt.Sprintf("set -euo pipefail\n%s\n%s\nURL=%s ID=%s ACCOUNT=demo\n", noMatch, setup, base, newestJob(t, base))
+			for _, c := range commands {
+				script += elsewhere.ReplaceAllString(c[1]+"\n", "")
+			}
+			shell := exec.Command("bash", "-c", script)
+			shell.Dir = checkout
+			out, err := shell.CombinedOutput()
+			if err != nil || strings.Contains(string(out), "rror:") {
+				t.Errorf("%v\n%s\n%s", err, script, out)
+			}
+		})
+	}
+}
+
+// newestJob returns the ID of a job that is tracked: a section may have deleted others.
+func newestJob(t *testing.T, base string) string {
+	t.Helper()
+	resp, err := http.Get(base + "/api/v1/jobs?limit=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var list struct {
+		Jobs []struct {
+			RequestID string `json:"request_id"`
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list.Jobs) == 0 {
+		t.Fatalf("%v, %d jobs", err, len(list.Jobs))
+	}
+	return list.Jobs[0].RequestID
+}
