@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -30,6 +31,44 @@ func (k *acknowledged) note(m map[string]bool, id string) {
 	m[id] = true
 }
 
+// shown is the highest value of each counter that a scrape showed, by series. Histograms are counters, too.
+type shown map[string]float64
+
+// check returns an error if a scrape shows less than an earlier one. The counters of an account that is not configured
+// are not shown.
+func (s shown) check(metrics string) error {
+	counts := false // those of the present family
+	now, accounts := make(shown), make(map[string]bool)
+	account := func(series string) string {
+		_, after, _ := strings.Cut(series, `account="`)
+		name, _, _ := strings.Cut(after, `"`)
+		return name
+	}
+	for line := range strings.Lines(metrics) {
+		line = strings.TrimSpace(line)
+		if family, ok := strings.CutPrefix(line, "# TYPE deepaffects_"); ok {
+			counts = strings.HasSuffix(family, " counter") || strings.HasSuffix(family, " histogram")
+		}
+		end := strings.LastIndexByte(line, ' ')
+		if !counts || !strings.HasPrefix(line, "deepaffects_") {
+			continue
+		}
+		value, err := strconv.ParseFloat(line[end+1:], 64)
+		if err != nil {
+			return fmt.Errorf("%s: %w", line, err)
+		}
+		now[line[:end]] = value
+		accounts[account(line)] = true
+	}
+	for series, highest := range s {
+		if value, ok := now[series]; accounts[account(series)] && (!ok || value < highest) {
+			return fmt.Errorf("%s went back from %v to %v", series, highest, value)
+		}
+	}
+	maps.Copy(s, now)
+	return nil
+}
+
 // counter returns the value of a series in a scrape, 0 if it is missing.
 func counter(metrics, series string) int {
 	_, after, _ := strings.Cut(metrics, "\n"+series+" ")
@@ -39,7 +78,7 @@ func counter(metrics, series string) int {
 }
 
 // Killed with -9 at any moment under load, the exporter loses nothing that it has
-// acknowledged and counts nothing twice. CRASHES is the number of crashes.
+// acknowledged, counts nothing twice, and no counter is ever less than a scrape showed. CRASHES is the number of crashes.
 // docs/reliability.md has the results of a long run.
 func TestCrashes(t *testing.T) {
 	crashes := number(t, "CRASHES", 10)
@@ -97,7 +136,7 @@ func crash(t *testing.T, crashes int) {
   requests_per_minute = 0
   requests_per_day = 0
   webhook_token = "token"
-  max_job_series = 0
+  max_job_series = 1
 [[inputs.deepaffects]]
   account = "limited"
   url = %q
@@ -119,33 +158,23 @@ func crash(t *testing.T, crashes int) {
 		defer resp.Body.Close()
 		return resp.StatusCode
 	}
-	counters := []string{
-		`deepaffects_jobs_registered_total{account="default",source="http"}`,
-		`deepaffects_jobs_registered_total{account="default",source="webhook"}`,
-		`deepaffects_jobs_finished_total{account="default",result="completed"}`,
-		`deepaffects_words_total{account="default"}`,
-		`deepaffects_api_requests_total{account="default",outcome="ok"}`,
-		`deepaffects_webhook_requests_total{account="default",outcome="accepted"}`,
-	}
-	last := make(map[string]int)
+	counters := make(shown)
 	check := func(when, base string, round int) {
 		metrics, err := get(base+"/metrics", "text/plain")
 		if err != nil {
 			return // the exporter was killed
 		}
-		for _, series := range counters {
-			n := counter(metrics, series)
-			if n < last[series] {
-				t.Fatalf("round %d, %s: %s went back from %d to %d", round, when, series, last[series], n)
-			}
-			last[series] = n
+		if err := counters.check(metrics); err != nil {
+			t.Fatalf("round %d, %s: %v", round, when, err)
 		}
-		registered := counter(metrics, counters[0]) + counter(metrics, counters[1])
-		tracked := 0
+		registered, tracked := 0, 0
+		for _, source := range []string{"http", "webhook"} {
+			registered += counter(metrics, `deepaffects_jobs_registered_total{account="default",source="`+source+`"}`)
+		}
 		for _, state := range []string{"pending", "running", "completed", "failed", "lost"} {
 			tracked += counter(metrics, `deepaffects_jobs{account="default",state="`+state+`"}`)
 		}
-		finished := counter(metrics, counters[2])
+		finished := counter(metrics, `deepaffects_jobs_finished_total{account="default",result="completed"}`)
 		completed := counter(metrics, `deepaffects_jobs{account="default",state="completed"}`)
 		if registered != tracked || finished != completed {
 			t.Fatalf("round %d, %s: %d registered and %d tracked, %d finished and %d completed",
@@ -224,6 +253,13 @@ func crash(t *testing.T, crashes int) {
 						}
 						known.note(known.ended, id)
 					}
+					if n%4 == 1 { // what is refused is counted, too
+						malformed := post(base+"/webhook/token", `{"request_id":`)
+						unauthorized := post(base+"/webhook/wrong", `{}`)
+						if malformed != http.StatusBadRequest || unauthorized != http.StatusNotFound {
+							return
+						}
+					}
 				}
 			})
 		}
@@ -260,10 +296,20 @@ func crash(t *testing.T, crashes int) {
 			t.Fatalf("%d requests within %s", perMinute+1, within)
 		}
 	}
+	for _, series := range []string{
+		`deepaffects_jobs_evicted_total{account="default",reason="limit"}`,
+		`deepaffects_webhook_requests_total{account="default",outcome="malformed"}`,
+		`deepaffects_webhook_requests_total{account="default",outcome="unauthorized"}`,
+	} {
+		if counters[series] == 0 {
+			t.Errorf("%s was not tested", series)
+		}
+	}
 	if len(sent) < perMinute/2 {
 		t.Errorf("only %d requests of the account with a quota", len(sent))
 	}
 	t.Logf("%d crashes; acknowledged: %d registrations, %d webhooks; "+
 		"%d requests to the API, %d of the account with a quota",
-		crashes, len(known.registered), len(known.ended), last[counters[4]], len(sent))
+		crashes, len(known.registered), len(known.ended),
+		int(counters[`deepaffects_api_requests_total{account="default",outcome="ok"}`]), len(sent))
 }
