@@ -44,10 +44,12 @@ type Scheduler struct {
 	forecast forecast
 	sharing  sharing
 
-	// The last look through all jobs.
+	// The last look through all jobs, and what has changed since.
 	scanned    time.Time
-	changed    bool        // since the last scan
+	scanPrice  float64
+	changed    bool        // a job that it looked at was polled, observed or removed
 	candidates []candidate // due jobs, the highest score first
+	more       bool        // there were more due jobs than candidates
 	longest    *job        // the one that is overdue for longest
 	due        int         // number of due jobs
 	wake       float64     // when another job will be due
@@ -204,10 +206,16 @@ func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 		s.add(&jobs[i], now)
 	}
 	for _, a := range s.apis {
+		late := a.jobs[a.sorted:]
+		if len(late) == 0 {
+			continue
+		}
+		added := slices.Clone(late)
 		a.order()
 		for i := range a.queues {
 			a.serve(i, math.Inf(-1))
 		}
+		s.judge(added, now)
 	}
 }
 
@@ -242,8 +250,38 @@ func (s *Scheduler) add(given *Job, now time.Time) {
 		j.model().arrivals++
 		s.forecast.arrived(s.local(now))
 	}
-	s.changed, s.wake = true, min(s.wake, s.seconds(now))
 }
+
+// judge takes new jobs into what the last scan found: another scan costs as much as there are jobs.
+func (s *Scheduler) judge(added []*job, now time.Time) {
+	t, price, sorted := s.seconds(now), s.priceFor(now), true
+	for _, j := range added {
+		if j.inFlight {
+			continue
+		}
+		score := j.score(t)
+		if !score.isDue(price) {
+			if math.IsInf(s.wake, 1) || s.wake > t && j.score(s.wake).isDue(price) {
+				s.wake = min(s.wake, j.due(t, price))
+			}
+			continue
+		}
+		s.due++
+		s.candidates, sorted = append(s.candidates, candidate{j, score}), false
+		if score.overdue && (s.longest == nil || j.seen < s.longest.seen) {
+			s.longest = j
+		}
+	}
+	if !sorted {
+		sortCandidates(s.candidates)
+	}
+	if room := s.room(); len(s.candidates) > 2*room {
+		s.candidates, s.more = s.candidates[:room], true
+	}
+}
+
+// room is how many candidates a scan keeps: a backlog costs few scans.
+func (s *Scheduler) room() int { return max(minCandidates, len(s.jobs)/minCandidates) }
 
 // order sorts appended jobs into the order: a batch may have the youngest first.
 func (a *api) order() {
@@ -334,7 +372,8 @@ func (s *Scheduler) learn(j *job, t float64, o outcome) (ends [len(workers)]floa
 func (a *api) uncovered() float64 { return max(1-a.hooked/(a.ends+2), 1e-3) }
 
 const (
-	maxCandidates = 256                   // kept of a scan
+	manyJobs      = 1000                  // from so many on, a scan is for what has changed only
+	minCandidates = 256                   // kept of a scan, or one in 256 jobs
 	scanInterval  = 50 * time.Microsecond // for which a scan serves, for each job; scanning a job takes 0.1 to 0.2 µs
 	fairTurns     = 16                    // one of so many requests goes to the job that is overdue for longest
 )
@@ -347,9 +386,9 @@ func (s *Scheduler) fresh() time.Time {
 // scan looks through all jobs for those that are due, and for when another will be.
 func (s *Scheduler) scan(now time.Time, price float64) {
 	t := s.seconds(now)
-	s.scanned, s.changed, s.wake, s.due = now, false, math.Inf(1), 0
-	s.candidates, s.longest = s.candidates[:0], nil
-	least := 0.0
+	s.scanned, s.scanPrice, s.changed, s.wake, s.due = now, price, false, math.Inf(1), 0
+	s.candidates, s.longest, s.more = s.candidates[:0], nil, false
+	least, room := 0.0, s.room()
 	for _, a := range s.apis {
 		for _, j := range a.jobs {
 			switch {
@@ -371,13 +410,14 @@ func (s *Scheduler) scan(now time.Time, price float64) {
 				s.longest = j
 			}
 			if score.value < least {
+				s.more = true
 				continue
 			}
 			s.candidates = append(s.candidates, candidate{j, score})
-			if len(s.candidates) == 2*maxCandidates {
+			if len(s.candidates) == 2*room {
 				sortCandidates(s.candidates)
-				s.candidates = s.candidates[:maxCandidates]
-				least = s.candidates[maxCandidates-1].value
+				s.candidates, s.more = s.candidates[:room], true
+				least = s.candidates[room-1].value
 			}
 		}
 	}
@@ -404,15 +444,23 @@ func (s *Scheduler) Refresh(now time.Time) (again time.Time) {
 // none.
 func (s *Scheduler) refresh(now time.Time) (price float64, falls time.Time) {
 	s.updatePrice(now)
-	minute := s.quota.used(&s.quota.minute, now)
-	price = s.price.now(&s.quota, minute.Used/minute.Limit, now)
-	if s.scanned.IsZero() || !now.Before(s.fresh()) || len(s.candidates) == 0 && s.seconds(now) >= s.wake {
+	price = s.priceFor(now)
+	woken := s.seconds(now) >= s.wake
+	// Among few jobs a scan is cheap, and finds the time at which the next is due more exactly.
+	outdated := s.changed || woken || price < s.scanPrice || len(s.candidates) > 0 || len(s.jobs) < manyJobs
+	if s.scanned.IsZero() || len(s.candidates) == 0 && (s.more || woken) || outdated && !now.Before(s.fresh()) {
 		s.scan(now, price)
 	}
 	if s.quota.minute.limit > 0 {
-		falls = minute.Resets
+		falls = s.quota.used(&s.quota.minute, now).Resets
 	}
 	return price, falls
+}
+
+// priceFor returns the price of the next request.
+func (s *Scheduler) priceFor(now time.Time) float64 {
+	minute := s.quota.used(&s.quota.minute, now)
+	return s.price.now(&s.quota, minute.Used/minute.Limit, now)
 }
 
 // outdated notes that a job was polled, observed or removed. What the last scan found of it no longer holds.

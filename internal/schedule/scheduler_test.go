@@ -761,7 +761,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// The view shows what the last decision or Refresh found, also while the quota is used up.
+// The view shows what the last decision or Refresh found, and new jobs, also while the quota is used up.
 func TestView(t *testing.T) {
 	s := schedule.New(perMinute(1, 100), start)
 	for i := range 3 {
@@ -775,8 +775,8 @@ func TestView(t *testing.T) {
 	if turn, at := s.Next(now); turn != nil || !at.After(now) {
 		t.Fatalf("a turn beyond the quota, or look again at %s", at)
 	}
-	if v := s.View(now, nil); v.Due != 3 {
-		t.Errorf("before Refresh %d jobs are due, want 3 as at the last decision", v.Due)
+	if v := s.View(now, nil); v.Due != 4 {
+		t.Errorf("before Refresh %d jobs are due, want 3 as at the last decision, and a new one", v.Due)
 	}
 	s.Refresh(now)
 	v := s.View(now, []string{"3", "unknown", "later"})
