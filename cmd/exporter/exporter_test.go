@@ -113,7 +113,35 @@ func TestWrongFlags(t *testing.T) {
 
 func TestConfigCheck(t *testing.T) {
 	for _, tt := range []struct{ text, out, err string }{
-		{"[[inputs.deepaffects]]\napi_key = \"key\"\n", "configuration is valid\n", ""},
+		{"[[inputs.deepaffects]]\napi_key = \"key\"\n", `account "default"
+  url:      https://proxy.api.deepaffects.com
+  key:      from the configuration
+  quota:    5 requests in any 60 seconds, 100 requests in any 24 hours
+configuration is valid
+`, ""},
+		{`[[inputs.deepaffects]]
+account = "b"
+url = "https://example.com/"
+api_key_file = "/run/credentials/deepaffects-exporter.service/key"
+request_ids = ["x", "y"]
+request_id_files = ["/etc/passwd", "/etc/passw[d]"]
+request_id_urls = ["https://user:canary@example.com/ids?token=canary"]
+requests_per_minute = 0.5
+requests_per_day = 0
+webhook_token = "canary-canary-canary"
+`, `account "b"
+  url:      https://example.com/
+  key:      not read
+  quota:    0.5 requests in any 60 seconds, no limit in any 24 hours
+  ids:      2 in request_ids
+  files:    /etc/passwd (1 now)
+  files:    /etc/passw[d] (1 now)
+  ids from: https://…@example.com/ids?… every 1m0s
+  webhooks: at /webhook/{token}
+configuration is valid
+`, ""},
+		{"[[inputs.deepaffects]]\napi_key_file = \"/nonexistent\"\n", "", "api_key_file: "},
+		{"[[inputs.deepaffects]]\napi_key = \"${UNSET}\"\n", "", "the environment variable UNSET is not set"},
 		{"[[inputs.deepaffects]]\napi_key = \"key\"\ntimeout = \"-1s\"\n", "", "timeout: must be longer than 0"},
 	} {
 		config := writeFile(t, "config.toml", tt.text)
@@ -123,6 +151,25 @@ func TestConfigCheck(t *testing.T) {
 		if out.String() != tt.out || !right {
 			t.Errorf("%q: %q, %v; want %q, %q", tt.text, out.String(), err, tt.out, tt.err)
 		}
+	}
+}
+
+// A credential that only the service can read is a warning: the check runs outside of it.
+func TestConfigCheckWithoutCredentials(t *testing.T) {
+	const table = "[[inputs.deepaffects]]\napi_key_file = \"/run/credentials/x.service/key\"\n"
+	config := writeFile(t, "config.toml", table+"tls_ca = \"/run/credentials/x.service/ca\"\n")
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	if err := run(parse(t, "--config.check", "--config.file="+config), io.Discard, logger); err != nil {
+		t.Error(err)
+	}
+	for _, option := range []string{"api_key_file", "tls_ca"} {
+		if !strings.Contains(log.String(), option+": a credential of the service") {
+			t.Errorf("no warning about %s: %s", option, log.String())
+		}
+	}
+	if err := run(parse(t, "--once", "--config.file="+config), io.Discard, discard); err == nil {
+		t.Error("the exporter runs without its credential")
 	}
 }
 
@@ -136,7 +183,7 @@ func TestConfigCheckWarns(t *testing.T) {
 	}
 	var out, log bytes.Buffer
 	err := run(parse(t, "--config.check", "--config.file="+config), &out, slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil || out.String() != "configuration is valid\n" {
+	if err != nil || !strings.HasSuffix(out.String(), "configuration is valid\n") {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 	nowhere, nothing := "/calls/*.ids: there is no directory "+dir+"/calls", "/*.ids: matches nothing now"

@@ -55,14 +55,14 @@ func newApp(f *flags) *kingpin.Application {
 		"their state, errors and duration, the quality of transcripts, and the use of the quota.")
 	app.Flag("config.file", "TOML file with an [[inputs.deepaffects]] table per account, such as a telegraf.conf.").
 		PlaceHolder("FILE").StringVar(&f.configFile)
-	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
+	app.Flag("config.check", "Check the configuration, print what was understood, and exit. Sends no request.").BoolVar(&f.check)
 	app.Flag("demo", "Monitor jobs of a simulated API inside this process. Needs no configuration and no API key.").
 		BoolVar(&f.demo)
 	app.Flag("once", "Poll every unfinished job once, within the quota, print the metrics and exit with 0, "+
 		"or with 1 if nothing was learnt. Uses the same database as the service, so that each knows what the other "+
 		"has sent, and therefore not at the same time.").BoolVar(&f.once)
 	app.Flag("plan", "Print when and why each job would be polled in the next 24 hours, and the quota left after it. "+
-		"Sends no request.").BoolVar(&f.plan)
+		"Sends no request and needs no API key.").BoolVar(&f.plan)
 	app.Flag("storage.path", "Directory of the database that survives restarts. "+
 		"(default data/; with --demo: none, everything is kept in memory)").
 		PlaceHolder("DIR").StringVar(&f.storagePath)
@@ -109,7 +109,14 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	if f.demo {
 		return demo(f, log)
 	}
-	accounts, err := loadConfig(f.configFile, log)
+	load := configfile.Load
+	switch {
+	case f.check:
+		load = configfile.LoadForCheck
+	case f.plan:
+		load = configfile.LoadForPlan
+	}
+	accounts, err := loadConfig(f.configFile, load, log)
 	if err != nil {
 		return err
 	}
@@ -117,13 +124,7 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return fmt.Errorf("--web.config.file: %w", err)
 	}
 	if f.check {
-		for _, c := range accounts {
-			for _, err := range c.Unmatched() {
-				log.Warn("Option has no effect yet", "account", c.Account, "option", "request_id_files", "reason", err)
-			}
-		}
-		_, err := fmt.Fprintln(stdout, "configuration is valid")
-		return err
+		return printConfig(accounts, stdout, log)
 	}
 	storage := cmp.Or(f.storagePath, defaultStorage)
 	if f.plan {
@@ -181,8 +182,10 @@ func (f *flags) validate() error {
 }
 
 // loadConfig reads the configuration file and logs its warnings.
-func loadConfig(path string, log *slog.Logger) ([]collector.Config, error) {
-	file, err := configfile.Load(path)
+func loadConfig(
+	path string, load func(string) (*configfile.File, error), log *slog.Logger,
+) ([]collector.Config, error) {
+	file, err := load(path)
 	if err != nil {
 		return nil, err
 	}

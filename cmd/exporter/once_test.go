@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
 )
 
 // What --once sends is remembered: by another --once, and by the service. It tells its progress and why it ends.
@@ -49,7 +50,7 @@ func TestOnceKeepsTheQuota(t *testing.T) {
 	if !errors.Is(err, collector.ErrNothingPolled) || !strings.Contains(err.Error(), "the quota is used up until") {
 		t.Errorf("without quota: %v", err)
 	}
-	accounts, err := loadConfig(config, discard)
+	accounts, err := loadConfig(config, configfile.Load, discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,9 @@ func TestPlan(t *testing.T) {
 	}))
 	defer api.Close()
 	dir := t.TempDir()
-	config := writeFile(t, "config.toml", fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\n", api.URL))
+	const table = "[[inputs.deepaffects]]\nurl = %q\napi_key = %q\n"
+	config := writeFile(t, "config.toml", fmt.Sprintf(table, api.URL, "key"))
+	without := writeFile(t, "without.toml", fmt.Sprintf(table, api.URL, "${UNSET}"))
 	file, err := configfile.Load(config)
 	if err != nil {
 		t.Fatal(err)
@@ -44,12 +46,22 @@ func TestPlan(t *testing.T) {
 	if _, _, err := account.Register(submission.HTTP, jobs); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Stop(t.Context()) // it is running during the plan
+	defer c.Stop(t.Context())                          // it is running during the plan
+	for _, config := range []string{config, without} { // a plan needs no key
+		checkPlan(t, config, dir)
+	}
+}
+
+func checkPlan(t *testing.T, config, dir string) {
+	t.Helper()
 	var stdout bytes.Buffer
 	if err := run(parse(t, "--plan", "--config.file="+config, "--storage.path="+dir), &stdout, discard); err != nil {
 		t.Fatal(err)
 	}
 	out := stdout.String()
+	if strings.Contains(out, "e+") {
+		t.Errorf("the plan has numbers with exponents:\n%s", out)
+	}
 	for _, want := range []string{
 		"Account default: the next 24 hours", "  fresh  ", "  old  ", "100 %", "likely to have finished",
 		"daily quota left after them: ", " of 100",

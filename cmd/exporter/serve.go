@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
 )
 
 // stopTimeout is how long requests in flight, incoming and outgoing, may take when the
@@ -124,7 +125,7 @@ func (e *exporter) tryReload() error {
 	if e.flags.demo {
 		return errors.New("the demo has no configuration to reload")
 	}
-	accounts, err := loadConfig(e.flags.configFile, e.log)
+	accounts, err := loadConfig(e.flags.configFile, configfile.Load, e.log)
 	if err != nil {
 		return err
 	}

@@ -124,9 +124,15 @@ func (o *Options) WithoutEffect(face string) (warnings []string) {
 // reads certificates and the key's file and does not use the network. The error has a
 // line for each mistake with the account, the option and the remedy, and no value: a
 // value may be a secret.
-func (o *Options) Config() (collector.Config, error) {
+func (o *Options) Config() (collector.Config, error) { return o.ConfigWithKey(nil) }
+
+// ConfigWithKey is Config with a source of keys in the place of api_key and api_key_file, if it is not nil.
+func (o *Options) ConfigWithKey(key func() (string, error)) (collector.Config, error) {
 	var c collector.Config
 	transfer(&c, o)
+	if c.Key = key; key != nil {
+		c.APIKeyFile = ""
+	}
 	var mistakes []error
 	mistake := func(option string, err error) {
 		if err != nil {
@@ -142,6 +148,9 @@ func (o *Options) Config() (collector.Config, error) {
 		case *[]string:
 			mistake(option, checkText(*field...))
 		case *config.Secret:
+			if option == "api_key" && key != nil {
+				continue
+			}
 			text, err := Reveal(field)
 			mistake(option, cmp.Or(err, checkText(text)))
 			*secrets[option] = text

@@ -20,17 +20,37 @@ type File struct {
 
 // Load reads the exporter's configuration file. The error has a line for each mistake
 // with the file, the option and the remedy, and no value: a value may be a secret.
-func Load(path string) (*File, error) {
+func Load(path string) (*File, error) { return load(path, withKey) }
+
+// LoadForPlan is Load for a command that sends no request: it needs no API key. Without one it knows only what an
+// account has sent under its present name.
+func LoadForPlan(path string) (*File, error) {
+	if file, err := Load(path); err == nil {
+		return file, nil
+	}
+	return load(path, withoutKey)
+}
+
+// LoadForCheck is Load for a command that runs outside of the service: a file of its credentials that cannot be read
+// here is a warning.
+func LoadForCheck(path string) (*File, error) { return load(path, withoutCredentials) }
+
+func load(path string, with secrets) (*File, error) {
 	tables, err := read(path)
 	if err != nil {
 		return nil, prefix(path, err)
 	}
 	file := new(File)
 	var mistakes []error
-	for _, t := range tables {
+	for i := range tables {
+		t := &tables[i]
 		o := options.Default()
-		c, _, err := t.config(&o)
+		c, _, err := t.config(&o, with)
 		mistakes = append(mistakes, err)
+		for _, option := range t.unreadable {
+			file.Warnings = append(file.Warnings, fmt.Sprintf(
+				"account %q: %s: a credential of the service, which cannot be read here; not checked", o.Account, option))
+		}
 		if c == nil {
 			continue
 		}
@@ -58,7 +78,7 @@ func LoadPlugin(path string, o *options.Options) (warnings []string, err error) 
 		err = errors.New("several [[inputs.deepaffects]] tables; give each its own file and [[inputs.execd]]")
 	default:
 		var agent []string
-		_, agent, err = tables[0].config(o)
+		_, agent, err = tables[0].config(o, withKey)
 		for _, name := range agent {
 			warnings = append(warnings, name+" has no effect here; set it in [[inputs.execd]]")
 		}

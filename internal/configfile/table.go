@@ -26,6 +26,8 @@ type table struct {
 	values map[string]toml.Primitive
 	// expanded means that variables were replaced before the file was parsed.
 	expanded bool
+	// unreadable are options that name a credential of the service.
+	unreadable []string
 }
 
 // read finds the tables of a file. Like Telegraf, it also accepts a single
@@ -64,7 +66,7 @@ func read(path string) ([]table, error) {
 	}
 	tables := make([]table, len(all))
 	for i, values := range all {
-		tables[i] = table{&md, values, expanded}
+		tables[i] = table{md: &md, values: values, expanded: expanded}
 	}
 	return tables, nil
 }
@@ -85,10 +87,14 @@ var telegrafOptions = []string{
 // config sets the options and returns the configuration of the account, nil if a value has
 // another form: other mistakes might only follow from that. agent has the names of the
 // options that are Telegraf's. The error has a line for each mistake.
-func (t table) config(o *options.Options) (c *collector.Config, agent []string, err error) {
+func (t *table) config(o *options.Options, with secrets) (c *collector.Config, agent []string, err error) {
 	// The key of a monitor is in the environment or in a file. To protect its memory
 	// needs a right that many services do not have.
 	config.DisableSecretProtection()
+	if with == withoutKey {
+		delete(t.values, "api_key")
+		delete(t.values, "api_key_file")
+	}
 	fields := o.Fields()
 	var mistakes []error
 	malformed := false
@@ -111,8 +117,44 @@ func (t table) config(o *options.Options) (c *collector.Config, agent []string, 
 	if malformed {
 		return nil, agent, err
 	}
-	valid, invalid := o.Config()
+	var key func() (string, error)
+	if with != withKey {
+		t.leaveCredentials(fields)
+	}
+	if with == withoutKey || slices.Contains(t.unreadable, "api_key_file") {
+		key = func() (string, error) { return "", errors.New("it was not read") }
+	}
+	valid, invalid := o.ConfigWithKey(key)
 	return &valid, agent, errors.Join(err, invalid)
+}
+
+// secrets says which secrets a command needs.
+type secrets int
+
+const (
+	withKey            secrets = iota // all
+	withoutKey                        // all but the API key
+	withoutCredentials                // those that are no credentials of the service
+)
+
+// credentials is where systemd puts the credentials of a service while it runs, for that service only.
+const credentials = "/run/credentials/"
+
+// leaveCredentials empties the options that name a credential which cannot be read here.
+func (t *table) leaveCredentials(fields map[string]any) {
+	for _, option := range slices.Sorted(maps.Keys(fields)) {
+		path, ok := fields[option].(*string)
+		if !ok || !strings.HasPrefix(*path, credentials) {
+			continue
+		}
+		file, err := os.Open(*path)
+		if err == nil {
+			_ = file.Close() // nothing was written
+			continue
+		}
+		t.unreadable = append(t.unreadable, option)
+		*path = ""
+	}
 }
 
 func (t table) decodeField(value toml.Primitive, field any) error {

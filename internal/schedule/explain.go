@@ -75,8 +75,17 @@ func (r Reason) String() string {
 	case r.AtOnce, r.Overdue:
 		return r.Short() + "; polled as soon as the quota and the API allow"
 	}
-	return fmt.Sprintf("%s; a poll now would save %.3g s of expected delay, the current minimum is %.3g s",
-		r.Short(), r.Score, r.Price)
+	return fmt.Sprintf("%s; a poll now would save %s of expected delay, the current minimum is %s",
+		r.Short(), span(r.Score), span(r.Price))
+}
+
+// span formats a time in seconds for people.
+func span(seconds float64) string {
+	const longest = 1e9 // three decades
+	if seconds < 10 {
+		return fmt.Sprintf("%.2g s", seconds)
+	}
+	return time.Duration(min(seconds, longest) * float64(time.Second)).Round(time.Second).String()
 }
 
 func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {

@@ -90,11 +90,7 @@ func errNoDirectory(pattern, dir string) error {
 // Unmatched returns, for each pattern that matches no file now, an error that says so.
 func Unmatched(patterns []string) (errs []error) {
 	for _, pattern := range patterns {
-		paths, _ := expand(pattern)
-		if slices.ContainsFunc(paths, func(path string) bool {
-			_, err := os.Stat(path)
-			return err == nil
-		}) {
+		if Matching(pattern) > 0 {
 			continue
 		}
 		err := errUnmatched(pattern)
@@ -104,6 +100,17 @@ func Unmatched(patterns []string) (errs []error) {
 		errs = append(errs, err)
 	}
 	return errs
+}
+
+// Matching returns how many files match a pattern now.
+func Matching(pattern string) (files int) {
+	paths, _ := expand(pattern)
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			files++
+		}
+	}
+	return files
 }
 
 func exists(path string) bool {
