@@ -77,11 +77,25 @@ func (a *Account) Job(requestID string) (job *Job, next time.Time, known bool) {
 	return job, next, known
 }
 
-// Jobs returns at most limit jobs that match, the newest first, from the one after the job with the ID after
-// (empty: from the newest), and when each is due to be polled. ok is false if that job is not tracked.
-func (a *Account) Jobs(match func(*Job) bool, after string, limit int) (jobs []*Job, next []time.Time, ok bool) {
-	jobs, ok = a.jobs.List(match, after, limit)
-	return jobs, a.schedule.View(a.now(), requestIDs(jobs)).NextPolls, ok
+// A JobPage is some of the jobs that a filter selects, the newest first.
+type JobPage struct {
+	Jobs      []*Job
+	NextPolls []time.Time // when each is due; zero: unknown
+	Next      string      // ID of the job after which the next page begins; empty: this is the last page
+}
+
+// Jobs returns at most limit jobs, from the one after the job with the ID after (empty: from the newest). A page that
+// is not the last may have fewer, or none: one call looks at a bounded number of jobs. ok is false if the job after is
+// not tracked.
+func (a *Account) Jobs(f JobFilter, after string, limit int) (page JobPage, ok bool) {
+	page.Jobs, page.Next, ok = a.jobs.List(f, after, limit)
+	page.NextPolls = a.schedule.View(a.now(), requestIDs(page.Jobs)).NextPolls
+	return page, ok
+}
+
+// Overview returns at most limit jobs of each kind, and counts the failures since a time.
+func (a *Account) Overview(since time.Time, limit int) jobs.Overview {
+	return a.jobs.Overview(since, limit)
 }
 
 // Timings returns the timings of the words or segments of a job's result, in order of

@@ -46,7 +46,7 @@ func TestReadingChangesNothing(t *testing.T) {
 			a.Job(j.RequestID)
 			a.Explain(j.RequestID)
 		}
-		a.Jobs(func(*collector.Job) bool { return true }, "", 100)
+		a.Jobs(collector.JobFilter{}, "", 100)
 		a.NextPolls(10)
 		a.Plan(time.Hour, 10)
 	})
@@ -72,7 +72,8 @@ func TestNextPolls(t *testing.T) {
 		}
 		pass(20 * time.Minute)
 		s := m.account.Snapshot()
-		listed, next, _ := m.account.Jobs(func(*collector.Job) bool { return true }, "", 100)
+		page, _ := m.account.Jobs(collector.JobFilter{}, "", 100)
+		listed, next := page.Jobs, page.NextPolls
 		if len(s.NextPolls) != 20 || len(s.Jobs) != 20 || len(listed) != 20 || len(next) != 20 {
 			t.Fatalf("%d jobs and %d next polls, listed %d and %d", len(s.Jobs), len(s.NextPolls), len(listed), len(next))
 		}

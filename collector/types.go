@@ -13,6 +13,7 @@ import (
 type (
 	Job            = jobs.Job
 	JobState       = jobs.State
+	JobFilter      = jobs.Filter
 	StateChange    = jobs.StateChange
 	WebhookOutcome = jobs.WebhookOutcome
 

@@ -36,27 +36,23 @@ func (a *api) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 			return 0, nil, refuse(http.StatusBadRequest, "limit: not a number from 1 to "+strconv.Itoa(maxLimit))
 		}
 	}
-	match := func(*jobs.Job) bool { return true }
+	var filter jobs.Filter
 	if text := query.Get("state"); text != "" {
 		state := jobs.State(slices.Index(jobs.States[:], text))
 		if state < 0 {
 			return 0, nil, refuse(http.StatusBadRequest, "state: not pending, running, completed, failed or lost")
 		}
-		match = func(j *jobs.Job) bool { return j.State == state }
+		filter.State = &state
 	}
-	// One more than requested tells whether there is a next page.
-	found, next, ok := account.Jobs(match, query.Get("after"), limit+1)
+	found, ok := account.Jobs(filter, query.Get("after"), limit)
 	if !ok {
 		return 0, nil, refuse(http.StatusBadRequest,
 			"after: no such job; if its retention has ended, start again without after")
 	}
-	p := page{Jobs: []job{}}
-	if len(found) > limit {
-		found, p.Next = found[:limit], found[limit-1].RequestID
-	}
+	p := page{Jobs: []job{}, Next: found.Next}
 	now := time.Now()
-	for i, j := range found {
-		p.Jobs = append(p.Jobs, jobOf(account.Name(), j, next[i], now))
+	for i, j := range found.Jobs {
+		p.Jobs = append(p.Jobs, jobOf(account.Name(), j, found.NextPolls[i], now))
 	}
 	return http.StatusOK, p, nil
 }

@@ -73,12 +73,16 @@ func (m monitor) tracked(tb testing.TB, account string) []string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	jobs, _, _ := a.Jobs(func(*jobs.Job) bool { return true }, "", 1<<30)
 	var ids []string
-	for _, j := range jobs {
-		ids = append(ids, j.RequestID)
+	for after := ""; ; {
+		page, _ := a.Jobs(jobs.Filter{}, after, 1000)
+		for _, j := range page.Jobs {
+			ids = append(ids, j.RequestID)
+		}
+		if after = page.Next; after == "" {
+			return ids
+		}
 	}
-	return ids
 }
 
 // check checks the status, the JSON (empty: no body) and the common headers of a response.

@@ -703,7 +703,7 @@ func TestReadingDoesNotBlock(t *testing.T) {
 		before := j.Snapshot(at(time.Minute))
 		for range j.Unfinished() {
 		}
-		j.List(func(*jobs.Job) bool { return true }, "", 10)
+		j.List(jobs.Filter{}, "", 10)
 		j.StateChanges(10)
 		j.Timings("a")
 		j.Requests()

@@ -381,7 +381,7 @@ func TestConcurrentWriters(t *testing.T) {
 				if len(s.Jobs) != min(n, 20) {
 					t.Errorf("%d jobs, %d have series", n, len(s.Jobs))
 				}
-				j.List(func(*jobs.Job) bool { return true }, "", 10)
+				j.List(jobs.Filter{}, "", 10)
 				j.StateChanges(10)
 			}
 		})

@@ -70,11 +70,14 @@ type state struct {
 	timings  table[string, []byte] // packed, of jobs that ended
 	changes  stateChanges
 
-	newest     tree // all jobs, the newest first
-	ranked     tree // all jobs, in the order in which they get series
-	unfinished tree // by start, the oldest first
-	ended      tree // by end, the oldest first
-	timed      tree // those that have timings, by end, the oldest first
+	failed     tree                 // those in the state Failed, the newest first
+	others     tree                 // those in other states, the newest first
+	unfinished tree                 // by start, the oldest first
+	ended      [len(endStates)]tree // by end, the oldest first
+	timed      tree                 // those that have timings, by end, the oldest first
+
+	codes *btree.Map[string, int] // failed jobs by error code
+	words *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
 }
 
 type tree = *btree.BTreeG[*Job]
@@ -86,12 +89,14 @@ func newState(now time.Time) *state {
 		})
 	}
 	end := func(j *Job) time.Time { return j.FinishedAt }
+	newest := func() tree { return newTree(func(a, b *Job) bool { return a.sequence > b.sequence }) }
 	return &state{
 		jobs: newTable[string, *Job](), departed: newDepartures(), requests: newTable[int64, int](),
 		timings: newTable[string, []byte](), changes: stateChanges{waiting: newTable[uint64, *StateChange]()},
 		totals: Totals{Created: now, series: make(map[seriesID]series)}, clock: clock{wall: now.Round(0), at: now},
-		newest: newTree(func(a, b *Job) bool { return a.sequence > b.sequence }), ranked: newTree(outranks),
-		unfinished: byTime((*Job).Start), ended: byTime(end), timed: byTime(end),
+		failed: newest(), others: newest(), unfinished: byTime((*Job).Start),
+		ended: [...]tree{byTime(end), byTime(end), byTime(end)}, timed: byTime(end),
+		codes: new(btree.Map[string, int]), words: new(btree.Map[string, int]),
 	}
 }
 
@@ -99,37 +104,61 @@ func newTree(less func(a, b *Job) bool) tree {
 	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
 }
 
-// outranks reports whether job a gets series of its own rather than job b: failed jobs first, then the newest.
-func outranks(a, b *Job) bool {
-	if (a.State == Failed) != (b.State == Failed) {
-		return a.State == Failed
+// hasSeries reports whether a job has series of its own: failed jobs come first, then the newest.
+func (s *state) hasSeries(j *Job, maxSeries int) bool {
+	among := s.others
+	if j.State == Failed {
+		among = s.failed
+	} else if maxSeries -= s.failed.Len(); maxSeries < 0 {
+		return false
 	}
-	return a.sequence > b.sequence
+	first, full := among.GetAt(maxSeries)
+	return !full || j.sequence > first.sequence
 }
 
-// hasSeries reports whether a job has series of its own.
-func (s *state) hasSeries(j *Job, maxSeries int) bool {
-	first, full := s.ranked.GetAt(maxSeries)
-	return !full || outranks(j, first)
+// orders returns the trees that have the jobs of a state: by registration, and by time.
+func (s *state) orders(of State) (byRegistration, byTime tree) {
+	byRegistration, byTime = s.others, s.unfinished
+	if of == Failed {
+		byRegistration = s.failed
+	}
+	if of.Ended() {
+		byTime = s.ended[of-endStates[0]]
+	}
+	return byRegistration, byTime
 }
 
 func (s *state) insert(j *Job) {
 	s.jobs.Set(j.RequestID, j)
-	s.counts[j.State]++
-	s.newest.Set(j)
-	s.ranked.Set(j)
-	if j.State.Ended() {
-		s.ended.Set(j)
-	} else {
-		s.unfinished.Set(j)
-	}
+	byRegistration, byTime := s.orders(j.State)
+	byRegistration.Set(j)
+	byTime.Set(j)
+	s.tally(j, 1)
 }
 
 func (s *state) remove(j *Job) {
 	s.jobs.Delete(j.RequestID)
-	s.counts[j.State]--
-	for _, t := range []tree{s.newest, s.ranked, s.unfinished, s.ended} {
-		t.Delete(j)
+	byRegistration, byTime := s.orders(j.State)
+	byRegistration.Delete(j)
+	byTime.Delete(j)
+	s.tally(j, -1)
+}
+
+// tally adds n to the numbers of jobs that are as this one.
+func (s *state) tally(j *Job, n int) {
+	s.counts[j.State] += n
+	add := func(to *btree.Map[string, int], key string) {
+		if was, _ := to.Get(key); was+n == 0 {
+			to.Delete(key)
+		} else {
+			to.Set(key, was+n)
+		}
+	}
+	if j.State == Failed {
+		add(s.codes, j.ErrorCode)
+	}
+	if !j.State.Ended() && j.LastPoll != nil && j.LastPoll.UnknownState {
+		add(s.words, j.LastPoll.StateWord)
 	}
 }
 
@@ -165,29 +194,6 @@ func (j *Jobs) Job(requestID string) (*Job, bool) { return j.committed.Load().jo
 
 // Unfinished yields the jobs that are unfinished now, the oldest first.
 func (j *Jobs) Unfinished() iter.Seq[*Job] { return j.committed.Load().unfinished.Scan }
-
-// List returns at most limit jobs that match, the newest first, from the one after the job with the ID after
-// (empty: from the newest). ok is false if that job is not tracked.
-func (j *Jobs) List(match func(*Job) bool, after string, limit int) (jobs []*Job, ok bool) {
-	c := j.committed.Load()
-	candidates := c.newest.Scan
-	if after != "" {
-		pivot, known := c.jobs.Get(after)
-		if !known {
-			return nil, false
-		}
-		candidates = func(yield func(*Job) bool) { c.newest.Ascend(pivot, yield) }
-	}
-	for job := range candidates {
-		if job.RequestID != after && match(job) {
-			jobs = append(jobs, job)
-		}
-		if len(jobs) == limit {
-			break
-		}
-	}
-	return jobs, true
-}
 
 // Timings returns the timings of a job's result, in order of start; nil if they are not kept.
 func (j *Jobs) Timings(requestID string) []transcript.Timing {
@@ -225,13 +231,8 @@ func (j *Jobs) Snapshot(now time.Time) Snapshot {
 	if oldest, ok := c.unfinished.Min(); ok {
 		s.OldestUnfinished = oldest.Age(now)
 	}
-	limit := min(j.options.Load().MaxJobSeries, c.ranked.Len())
-	s.Jobs = make([]*Job, 0, limit)
-	for job := range c.ranked.Scan {
-		if len(s.Jobs) == limit {
-			break
-		}
-		s.Jobs = append(s.Jobs, job)
-	}
+	limit := min(j.options.Load().MaxJobSeries, c.jobs.Len())
+	s.Jobs = appendJobs(make([]*Job, 0, limit), c.failed.Scan, limit)
+	s.Jobs = appendJobs(s.Jobs, c.others.Scan, limit-len(s.Jobs))
 	return s
 }

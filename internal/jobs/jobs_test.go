@@ -2,7 +2,6 @@ package jobs_test
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"runtime"
 	"slices"
@@ -472,36 +471,6 @@ func TestJobsWithSeries(t *testing.T) {
 	end("2", jobs.Failed)
 	end("1", jobs.Failed) // is next in the order, and still has none
 	check(1, "2")
-}
-
-func TestList(t *testing.T) {
-	j := open(t, nil, options())
-	for i := range 10 {
-		register(t, j, start, fmt.Sprint(i))
-	}
-	observe(t, j, jobs.Observation{RequestID: "7", At: start, State: jobs.Failed})
-	all := func(*jobs.Job) bool { return true }
-	failed := func(j *jobs.Job) bool { return j.State == jobs.Failed }
-	for _, tt := range []struct {
-		match func(*jobs.Job) bool
-		after string
-		limit int
-		want  string
-		ok    bool
-	}{
-		{all, "", 3, "[9 8 7]", true},
-		{all, "7", 3, "[6 5 4]", true},
-		{all, "1", 3, "[0]", true},
-		{all, "0", 3, "[]", true},
-		{failed, "", 3, "[7]", true},
-		{failed, "7", 3, "[]", true},
-		{all, "unknown", 3, "[]", false},
-	} {
-		listed, ok := j.List(tt.match, tt.after, tt.limit)
-		if got := fmt.Sprint(ids(listed)); got != tt.want || ok != tt.ok {
-			t.Errorf("after %q: %s, %v; want %s, %v", tt.after, got, ok, tt.want, tt.ok)
-		}
-	}
 }
 
 // A source that names a removed job does not bring it back; a user does.

@@ -565,7 +565,7 @@ func shown(t *testing.T, j *jobs.Jobs) string {
 	line("counts", s.Counts)
 	line("oldest unfinished", s.OldestUnfinished)
 	line("with series", strings.Join(ids(s.Jobs), ", "))
-	all, _ := j.List(func(*jobs.Job) bool { return true }, "", 1000)
+	all, _, _ := j.List(jobs.Filter{}, "", 1000)
 	for _, job := range all {
 		line("job", asJSON(utc(*job)))
 		if timings := j.Timings(job.RequestID); timings != nil {

@@ -42,7 +42,7 @@ func (j *Jobs) Sweep(now time.Time) error {
 func (j *Jobs) due(now time.Time) bool {
 	s, o := j.committed.Load(), j.options.Load()
 	oldest, unfinished := s.unfinished.Min()
-	first, ended := s.ended.Min()
+	first, ended := s.firstEnded()
 	return unfinished && now.Sub(oldest.Start()) > o.MaxJobAge || ended && now.Sub(first.FinishedAt) > o.Retention
 }
 
@@ -67,15 +67,25 @@ func (t *transaction) giveUpExpired(now, opened time.Time) (n int) {
 
 // evict stops tracking at most sweepChunk ended jobs that are out of retention.
 func (t *transaction) evict(now time.Time) (n int) {
-	for j := range t.ended.Copy().Scan {
-		if now.Sub(j.FinishedAt) <= t.options.Retention || n == sweepChunk {
+	for ; n < sweepChunk; n++ {
+		j, ended := t.firstEnded()
+		if !ended || now.Sub(j.FinishedAt) <= t.options.Retention {
 			break
 		}
 		t.depart(j, false)
 		t.counts.add(JobsEvicted, 1, ByRetention)
-		n++
 	}
 	return n
+}
+
+// firstEnded returns the job that ended first.
+func (s *state) firstEnded() (first *Job, ended bool) {
+	for _, t := range s.ended {
+		if j, found := t.Min(); found && (first == nil || j.FinishedAt.Before(first.FinishedAt)) {
+			first = j
+		}
+	}
+	return first, first != nil
 }
 
 // compactRequests deletes the requests that have left every window of the quota, and lets the store shrink.

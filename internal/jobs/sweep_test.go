@@ -15,7 +15,7 @@ import (
 
 // lost returns the IDs of the lost jobs, sorted.
 func lost(j *jobs.Jobs) []string {
-	all, _ := j.List(func(j *jobs.Job) bool { return j.State == jobs.Lost }, "", 1_000_000)
+	all, _, _ := j.List(jobs.Filter{State: new(jobs.Lost)}, "", 1_000_000)
 	return slices.Sorted(slices.Values(ids(all)))
 }
 

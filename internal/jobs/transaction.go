@@ -47,7 +47,8 @@ func (s *state) begin(options *Options) *transaction {
 	c := *s
 	c.jobs, c.departed, c.requests = s.jobs.copy(), s.departed.copy(), s.requests.copy()
 	c.timings, c.changes.waiting = s.timings.copy(), s.changes.waiting.copy()
-	for _, t := range []*tree{&c.newest, &c.ranked, &c.unfinished, &c.ended, &c.timed} {
+	c.codes, c.words = s.codes.Copy(), s.words.Copy()
+	for _, t := range []*tree{&c.failed, &c.others, &c.unfinished, &c.ended[0], &c.ended[1], &c.ended[2], &c.timed} {
 		*t = (*t).Copy()
 	}
 	return &transaction{state: &c, options: options, counts: make(increments)}
@@ -66,7 +67,7 @@ func (t *transaction) put(j *Job, stored bool) {
 	if stored {
 		t.jobs.changed[j.RequestID] = true
 	}
-	if tracked && !had && t.hasSeries(j, maxSeries) || !tracked && t.ranked.Len() > maxSeries {
+	if tracked && !had && t.hasSeries(j, maxSeries) || !tracked && t.jobs.Len() > maxSeries {
 		t.counts.add(JobsEvicted, 1, ByLimit)
 	}
 }

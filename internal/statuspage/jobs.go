@@ -34,9 +34,9 @@ func (s *site) jobs(r *http.Request) (any, int) {
 		q.State = ""
 	}
 	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs", q)}
-	match := func(j *jobs.Job) bool {
-		return (q.State == "" || j.State == state) && (q.ErrorCode == "" || j.ErrorCode == q.ErrorCode) &&
-			strings.Contains(j.RequestID, q.Text)
+	filter := jobs.Filter{ErrorCode: q.ErrorCode, Part: q.Text}
+	if q.State != "" {
+		filter.State = &state
 	}
 	accounts := s.collector.Accounts()
 	var exact []string // links to the jobs with this ID
@@ -45,18 +45,16 @@ func (s *site) jobs(r *http.Request) (any, int) {
 			continue
 		}
 		to := s.linksOf(accounts, a)
-		found, _, ok := a.Jobs(match, values.Get("after"), listed+1)
+		found, ok := a.Jobs(filter, values.Get("after"), listed)
 		if !ok { // it was removed meanwhile, or is of another account: start at the newest
-			found, _, _ = a.Jobs(match, "", listed+1)
+			found, _ = a.Jobs(filter, "", listed)
 		}
 		older := ""
-		if len(found) > listed {
-			found = found[:listed]
-			last := found[listed-1].RequestID
-			older = to.link("/jobs", "after", last, "q", q.Text, "state", q.State, "error_code", q.ErrorCode)
+		if found.Next != "" {
+			older = to.link("/jobs", "after", found.Next, "q", q.Text, "state", q.State, "error_code", q.ErrorCode)
 		}
-		if len(found) > 0 {
-			page.Lists = append(page.Lists, accountJobs{a.Name(), to.rows(a, page.Frame.At, found...), older})
+		if len(found.Jobs) > 0 || older != "" {
+			page.Lists = append(page.Lists, accountJobs{a.Name(), to.rows(a, page.Frame.At, found.Jobs...), older})
 		}
 		if _, _, known := a.Job(q.Text); known {
 			exact = append(exact, to.link("/job", "request_id", q.Text))

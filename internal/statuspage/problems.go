@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
@@ -44,7 +45,7 @@ func troubleOf(t *collector.APITrouble) problem {
 }
 
 // problemsOf returns an account's problems, causes before consequences.
-func problemsOf(s *collector.Snapshot, sources []sourceView, f failures) (problems []problem) {
+func problemsOf(s *collector.Snapshot, sources []sourceView, o *jobs.Overview) (problems []problem) {
 	add := func(p problem) { problems = append(problems, p) }
 	if s.StoreError != nil {
 		add(problem{
@@ -63,10 +64,10 @@ func problemsOf(s *collector.Snapshot, sources []sourceView, f failures) (proble
 			Until: s.Day.Resets, Alert: "DeepAffectsDayQuotaRunsOut",
 		})
 	}
-	if n := f.UnknownState; n > 0 {
+	if n := o.UnknownState; n > 0 {
 		text := "The API reports a state that this version does not know"
-		if f.StateWord != "" {
-			text += ", " + strconv.Quote(f.StateWord) + ","
+		if o.StateWord != "" {
+			text += ", " + strconv.Quote(o.StateWord) + ","
 		}
 		add(problem{Text: text + " about " + count(n, "job", "jobs"), Alert: "DeepAffectsUnknownState"})
 	}
@@ -76,12 +77,12 @@ func problemsOf(s *collector.Snapshot, sources []sourceView, f failures) (proble
 			add(problem{Text: text, Err: v.Problem.Err, Alert: "DeepAffectsSourceFailing"})
 		}
 	}
-	recently := func(r recent, what, alert string) {
+	recently := func(r jobs.Ends, what, alert string) {
 		if r.Jobs > 0 {
 			add(problem{Text: count(r.Jobs, "job ", "jobs ") + what + " in the last hour", Last: r.Last, Alert: alert})
 		}
 	}
-	recently(f.Failed, "failed", "DeepAffectsJobFailed")
-	recently(f.Lost, "lost", "DeepAffectsJobLost")
+	recently(o.RecentlyFailed, "failed", "DeepAffectsJobFailed")
+	recently(o.RecentlyLost, "lost", "DeepAffectsJobLost")
 	return problems
 }

@@ -45,7 +45,7 @@ type account struct {
 	Quota    []quota
 	Sources  []sourceView
 
-	Failures    failures
+	Overview    jobs.Overview
 	Causes      []group
 	OtherCauses int // jobs that failed with other error codes
 
@@ -197,13 +197,12 @@ func viewOf(a *collector.Account, to links) account {
 	}
 	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
 	v.Sources = sourcesOf(&v.Snapshot)
-	failed, unfinished, completed, failures := choose(a, v.At)
-	v.Failures = failures
-	v.Causes, v.OtherCauses = failures.causes(to)
-	v.Problems = problemsOf(&v.Snapshot, v.Sources, failures)
-	v.Failed = to.rows(a, v.At, failed...)
-	v.Unfinished = to.rows(a, v.At, unfinished...)
-	v.Completed = to.rows(a, v.At, completed...)
+	v.Overview = a.Overview(v.At.Add(-time.Hour), shown)
+	v.Causes, v.OtherCauses = causesOf(v.Overview.Codes, to)
+	v.Problems = problemsOf(&v.Snapshot, v.Sources, &v.Overview)
+	v.Failed = to.rows(a, v.At, v.Overview.Failed...)
+	v.Unfinished = to.rows(a, v.At, v.Overview.Unfinished...)
+	v.Completed = to.rows(a, v.At, v.Overview.Completed...)
 	for _, poll := range a.NextPolls(nextPolls) {
 		if j, _, known := a.Job(poll.RequestID); known && !j.State.Ended() {
 			v.Next = append(v.Next, to.rows(a, v.At, j)...)
