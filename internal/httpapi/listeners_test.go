@@ -28,7 +28,7 @@ func freeAddress(t *testing.T) string {
 
 func serviceConfig(account, address, jobsToken, webhookToken string) collector.Config {
 	c := collector.DefaultConfig()
-	c.Account, c.APIKey = account, "key of "+account
+	c.Account, c.APIKey = account, "key-of-"+account
 	c.ServiceAddress, c.JobsToken, c.WebhookToken = address, jobsToken, webhookToken
 	return c
 }
