@@ -195,7 +195,7 @@ func (m *memory) Load(context.Context) (*store.Contents, error) {
 	for second, count := range m.requests {
 		c.Requests = append(c.Requests, store.Requests{Second: second, Count: count})
 	}
-	slices.SortFunc(c.Jobs, func(a, b store.Job) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	slices.SortFunc(c.Jobs, func(a, b store.Job) int { return cmp.Compare(a.RequestID, b.RequestID) })
 	slices.SortFunc(c.StateChanges, func(a, b store.StateChange) int { return cmp.Compare(a.Number, b.Number) })
 	return c, nil
 }

@@ -44,6 +44,7 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time) *state {
 			corrupt++
 		}
 	}
+	loaded := make([]*Job, 0, len(contents.Jobs))
 	for i := range contents.Jobs {
 		s.sequence = max(s.sequence, contents.Jobs[i].Sequence)
 		job, err := jobOf(&contents.Jobs[i], now)
@@ -51,8 +52,9 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time) *state {
 			corrupt++
 			continue
 		}
-		s.insert(job)
+		loaded = append(loaded, job)
 	}
+	s.load(loaded)
 	s.departed.load(contents.Departed)
 	for _, r := range contents.Requests {
 		s.requests.Set(r.Second, r.Count)
@@ -79,6 +81,23 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time) *state {
 	return s
 }
 
+// load inserts jobs in the order of their IDs. It adds to each tree in its order, or nearly, which is fast.
+func (s *state) load(loaded []*Job) {
+	for _, j := range loaded {
+		s.jobs.Load(j.RequestID, j)
+		s.tally(j, 1)
+	}
+	slices.SortFunc(loaded, func(a, b *Job) int { return cmp.Compare(a.sequence, b.sequence) })
+	for _, j := range loaded {
+		_, byTime := s.orders(j.State)
+		byTime.Load(j)
+	}
+	for _, j := range slices.Backward(loaded) {
+		byRegistration, _ := s.orders(j.State)
+		byRegistration.Load(j)
+	}
+}
+
 // row encodes a job.
 func (j *Job) row() (store.Job, error) {
 	r := store.Job{
@@ -102,8 +121,8 @@ func (j *Job) row() (store.Job, error) {
 // jobOf decodes a job.
 func jobOf(r *store.Job, now time.Time) (*Job, error) {
 	j := &Job{
-		RequestID: r.RequestID, sequence: r.Sequence, API: r.API, Source: submission.Source(r.Source),
-		State: State(slices.Index(States[:], r.State)), ErrorCode: r.ErrorCode, Labels: r.Labels,
+		RequestID: r.RequestID, sequence: r.Sequence, API: shared(r.API), Source: shared(submission.Source(r.Source)),
+		State: State(slices.Index(States[:], r.State)), ErrorCode: shared(r.ErrorCode), Labels: r.Labels,
 		AudioSeconds: r.AudioSeconds, Priority: cmp.Or(r.Priority, 1),
 		FirstSeen: reckon(r.FirstSeen, now), SubmittedAt: r.SubmittedAt,
 		LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now),

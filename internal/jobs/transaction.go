@@ -3,6 +3,7 @@ package jobs
 import (
 	"cmp"
 	"time"
+	"unique"
 
 	"github.com/tidwall/btree"
 
@@ -113,7 +114,7 @@ func (t *transaction) register(from submission.Source, s submission.Job, now tim
 	t.sequence++
 	j := &Job{
 		RequestID:    s.RequestID,
-		API:          s.API,
+		API:          shared(s.API),
 		Source:       from,
 		Labels:       t.options.labels(s.Labels),
 		AudioSeconds: s.AudioSeconds,
@@ -127,6 +128,9 @@ func (t *transaction) register(from submission.Source, s submission.Job, now tim
 	return j
 }
 
+// shared returns a text that many jobs have, without a copy for each.
+func shared[T ~string](text T) T { return unique.Make(text).Value() }
+
 // labels returns the labels that are kept; nil without any.
 func (o *Options) labels(given map[string]string) map[string]string {
 	var kept map[string]string
@@ -135,7 +139,7 @@ func (o *Options) labels(given map[string]string) map[string]string {
 			if kept == nil {
 				kept = make(map[string]string)
 			}
-			kept[name] = value
+			kept[name] = shared(value)
 		}
 	}
 	return kept

@@ -139,7 +139,7 @@ func (b *Batch) Empty() bool { return reflect.ValueOf(b).Elem().IsZero() }
 
 // Contents is everything that is stored of one account.
 type Contents struct {
-	Jobs         []Job           // by sequence
+	Jobs         []Job           // by request ID
 	Departed     []DepartedBlock // by number
 	Totals       []Total
 	Requests     []Requests

@@ -297,7 +297,7 @@ func (c *copier) copy(old *sql.DB, t *table) error {
 	take := func(row []any) error { return c.take(t, convert, row) }
 	var last []any
 	err := scan(context.Background(), old, query+strings.Join(key, ", "), func(row []any) error {
-		last = row[:t.key]
+		last = append(last[:0], row[:t.key]...)
 		return take(row)
 	})
 	if !isDamage(err) {

@@ -45,7 +45,7 @@ var jobs = declare("jobs", 1, []column[store.Job]{
 	for _, id := range b.RemovedJobs {
 		remove(store.Job{RequestID: id})
 	}
-}, func(c *store.Contents, j store.Job) { c.Jobs = append(c.Jobs, j) })
+}, func(c *store.Contents) *store.Job { return extend(&c.Jobs) })
 
 var departed = declare("departed", 1, []column[store.DepartedBlock]{
 	whole("number", func(d *store.DepartedBlock) *uint64 { return &d.Number }),
@@ -60,14 +60,14 @@ var departed = declare("departed", 1, []column[store.DepartedBlock]{
 	for _, number := range b.Forgotten {
 		remove(store.DepartedBlock{Number: number})
 	}
-}, func(c *store.Contents, d store.DepartedBlock) { c.Departed = append(c.Departed, d) })
+}, func(c *store.Contents) *store.DepartedBlock { return extend(&c.Departed) })
 
 var totals = declare("totals", 2, []column[store.Total]{
 	id("name", func(t *store.Total) *string { return &t.Name }),
 	id("labels", func(t *store.Total) *string { return &t.Labels }),
 	required(text("value", func(t *store.Total) *jsontext.Value { return &t.Value })),
 }, func(b *store.Batch, put, _ func(...store.Total)) { put(b.Totals...) },
-	func(c *store.Contents, t store.Total) { c.Totals = append(c.Totals, t) })
+	func(c *store.Contents) *store.Total { return extend(&c.Totals) })
 
 var requests = declare("requests", 1, []column[store.Requests]{
 	whole("unix_second", func(r *store.Requests) *int64 { return &r.Second }),
@@ -80,7 +80,7 @@ var requests = declare("requests", 1, []column[store.Requests]{
 			remove(r)
 		}
 	}
-}, func(c *store.Contents, r store.Requests) { c.Requests = append(c.Requests, r) })
+}, func(c *store.Contents) *store.Requests { return extend(&c.Requests) })
 
 var learnt = declare("learnt", 0, []column[jsontext.Value]{
 	required(text("value", func(v *jsontext.Value) *jsontext.Value { return v })),
@@ -88,7 +88,7 @@ var learnt = declare("learnt", 0, []column[jsontext.Value]{
 	if b.Learnt != nil {
 		put(b.Learnt)
 	}
-}, func(c *store.Contents, v jsontext.Value) { c.Learnt = v })
+}, func(c *store.Contents) *jsontext.Value { return &c.Learnt })
 
 var timings = declare("timings", 1, []column[store.Timings]{
 	id("request_id", func(t *store.Timings) *string { return &t.RequestID }),
@@ -102,7 +102,7 @@ var timings = declare("timings", 1, []column[store.Timings]{
 			remove(t)
 		}
 	}
-}, func(c *store.Contents, t store.Timings) { c.Timings = append(c.Timings, t) })
+}, func(c *store.Contents) *store.Timings { return extend(&c.Timings) })
 
 var stateChanges = declare("state_changes", 1, []column[store.StateChange]{
 	whole("number", func(c *store.StateChange) *uint64 { return &c.Number }),
@@ -115,7 +115,13 @@ var stateChanges = declare("state_changes", 1, []column[store.StateChange]{
 	for _, number := range b.Delivered {
 		remove(store.StateChange{Number: number})
 	}
-}, func(c *store.Contents, s store.StateChange) { c.StateChanges = append(c.StateChanges, s) })
+}, func(c *store.Contents) *store.StateChange { return extend(&c.StateChanges) })
+
+// extend appends a zero row to a list, and returns it.
+func extend[T any](list *[]T) *T {
+	*list = append(*list, *new(T))
+	return &(*list)[len(*list)-1]
+}
 
 // A column of a table whose rows are Ts. get and set are each other's inverse, but
 // for values that no engine stores (see store.Clean).

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -205,7 +206,7 @@ func check(db *sql.DB) error {
 		return errDamaged
 	}
 	row := make([]any, len(meta.columns)+1)
-	err = scan(context.Background(), db, meta.read, func(r []any) error { row = r; return nil })
+	err = scan(context.Background(), db, meta.read, func(r []any) error { row = slices.Clone(r); return nil })
 	i := slices.IndexFunc(schemas, func(s *schema) bool { return s.version == version && s.meta.valid(row) })
 	switch {
 	case err != nil:
@@ -233,25 +234,40 @@ func tablesIn(db *sql.DB) (map[string]string, error) {
 	})
 }
 
-// scan reads the rows of a query.
+// scan reads the rows of a query. row must not keep the slice; it may keep its values. The rows come from the driver
+// itself: database/sql would copy each value, which takes as long as reading it.
 func scan(ctx context.Context, db *sql.DB, query string, row func([]any) error, args ...any) error {
-	rows, err := db.QueryContext(ctx, query, args...)
+	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	columns, err := rows.Columns()
-	into := make([]any, len(columns))
-	for err == nil && rows.Next() {
-		values := make([]any, len(into))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		if err = rows.Scan(into...); err == nil {
-			err = row(values)
-		}
+	defer conn.Close()
+	named := make([]driver.NamedValue, len(args))
+	for i, v := range args {
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
 	}
-	return cmp.Or(err, rows.Err())
+	return conn.Raw(func(conn any) error {
+		rows, err := conn.(driver.QueryerContext).QueryContext(ctx, query, named)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		read := make([]driver.Value, len(rows.Columns()))
+		values := make([]any, len(read))
+		for {
+			if err := rows.Next(read); err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			for i, v := range read {
+				values[i] = v
+			}
+			if err := row(values); err != nil {
+				return err
+			}
+		}
+	})
 }
 
 // A writer executes statements in a transaction, up to the first error.
@@ -451,7 +467,7 @@ func (db *DB) readOrRebuild(ctx context.Context, account string, err error) (all
 func (db *DB) readRows(ctx context.Context, account string) (map[string]*store.Contents, error) {
 	all := make(map[string]*store.Contents)
 	added, stored := make(allSums), make(allSums)
-	for _, t := range slices.Concat(current.tables, []*table{current.sums}) {
+	for _, t := range slices.Concat([]*table{current.sums}, current.tables) {
 		query, args := t.read, []any{}
 		if account != "" {
 			query, args = query+" WHERE account = ?", append(args, account)
@@ -461,14 +477,15 @@ func (db *DB) readRows(ctx context.Context, account string) (map[string]*store.C
 			if !t.valid(row) || !inOrder(last, row[:t.key]) {
 				return errDamaged
 			}
-			last = row[:t.key]
+			last = append(last[:0], row[:t.key]...)
 			if t == sums {
 				stored.set(row)
 				return nil
 			}
 			of := textOf(row[0])
 			if all[of] == nil {
-				all[of] = &store.Contents{}
+				n := min(max(stored.of(of)[jobs.name].rows, 0), 1<<24)
+				all[of] = &store.Contents{Jobs: slices.Grow([]store.Job(nil), int(n))}
 			}
 			t.take(all[of], row)
 			added.of(of).add(t, row)
@@ -487,7 +504,6 @@ func (db *DB) readRows(ctx context.Context, account string) (map[string]*store.C
 		db.sums[account] = added.of(account)
 	}
 	for _, c := range all {
-		slices.SortFunc(c.Jobs, func(a, b store.Job) int { return cmp.Compare(a.Sequence, b.Sequence) })
 		slices.SortFunc(c.StateChanges, func(a, b store.StateChange) int { return cmp.Compare(a.Number, b.Number) })
 	}
 	return all, nil

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"strings"
+	"sync"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 )
@@ -35,9 +36,9 @@ type table struct {
 }
 
 // declare returns a table with the column account, the columns of the rest of the
-// key, and the others.
+// key, and the others. next adds a row to the contents.
 func declare[T any](name string, key int, columns []column[T],
-	changes func(b *store.Batch, put, remove func(...T)), take func(*store.Contents, T),
+	changes func(b *store.Batch, put, remove func(...T)), next func(*store.Contents) *T,
 ) *table {
 	definitions := []string{"account TEXT NOT NULL"}
 	for _, c := range columns {
@@ -51,11 +52,10 @@ func declare[T any](name string, key int, columns []column[T],
 		}
 		return v
 	}
-	parse := func(values []any) (row T) {
+	parse := func(row *T, values []any) {
 		for i, c := range columns {
-			c.set(&row, values[i+1])
+			c.set(row, values[i+1])
 		}
-		return row
 	}
 	t.write = func(account string, b *store.Batch, put, remove func([]any)) {
 		changes(b, func(rows ...T) {
@@ -68,9 +68,10 @@ func declare[T any](name string, key int, columns []column[T],
 			}
 		})
 	}
-	t.take = func(contents *store.Contents, values []any) { take(contents, parse(values)) }
+	t.take = func(contents *store.Contents, values []any) { parse(next(contents), values) }
 	t.renew = func(old []any) []any {
-		row := parse(old)
+		var row T
+		parse(&row, old)
 		return t.sealed(values(textOf(old[0]), &row, columns))
 	}
 	t.into = t
@@ -96,10 +97,17 @@ func newTable(seed, name string, key int, definitions ...string) *table {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// buffers are for rows, whose values are put together for their checksum.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxBuffer is the largest buffer that is kept, in bytes.
+const maxBuffer = 1 << 16
+
 // checksum returns the CRC-32C over the seed and a row's values, each with its type
 // and length.
 func (t *table) checksum(values []any) int64 {
-	b := append(make([]byte, 0, 512), t.seed...)
+	buffer := buffers.Get().(*[]byte)
+	b := append((*buffer)[:0], t.seed...)
 	for _, v := range values {
 		switch v := v.(type) {
 		case nil:
@@ -114,7 +122,12 @@ func (t *table) checksum(values []any) int64 {
 			b = append(binary.AppendUvarint(append(b, 'b'), uint64(len(v))), v...)
 		}
 	}
-	return int64(crc32.Checksum(b, castagnoli))
+	sum := int64(crc32.Checksum(b, castagnoli))
+	if cap(b) <= maxBuffer {
+		*buffer = b
+	}
+	buffers.Put(buffer)
+	return sum
 }
 
 // sealed returns a row's values with their checksum behind them.
