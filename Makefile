@@ -52,7 +52,7 @@ lint: ## Check for conflict markers and formatting, vet, and lint
 e2e: build telegraf ## Test the built programs with real Prometheus 2 and 3, Alertmanager, Telegraf, InfluxDB and Chromium (installs Debian packages; needs root and Node.js)
 	e2e/install.sh
 	e2e/telegraf.sh
-	go test -tags e2e -count=1 ./e2e
+	go test -tags e2e -count=1 -timeout 30m ./e2e
 	cd e2e/browser && go test -tags e2e -count=1 .
 
 CRASHES ?= 1000
@@ -67,6 +67,11 @@ reload-test: build ## Reload the exporter 10,000 times under load
 .PHONY: siege
 siege: build ## Attack the exporter for a minute with gzip bombs, slow connections and wrong tokens
 	SIEGE=60 go test -tags e2e -count=1 -timeout 0 -run TestSiege -v ./e2e
+
+SOAK ?= 60m
+.PHONY: soak
+soak: ## For SOAK, let an exporter with the race detector meet all faults that we know, and compare it with the truth (needs root and a C compiler)
+	SOAK=$(SOAK) go test -tags e2e -count=1 -timeout 0 -run TestSoak -v ./e2e
 
 .PHONY: telegraf-test
 telegraf-test: telegraf ## Telegraf, compiled in and through execd: killed with -9 30 times, with an output that is down beside one that is up, and the rate at which a backlog is written
