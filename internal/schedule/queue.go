@@ -187,16 +187,14 @@ func (a *api) believe() {
 		}
 		return a.queues[i].gain
 	}
-	if a.ends < 2 { // jobs that all run tell nothing of their order
-		return
-	}
 	best := -1
 	for i := range a.queues {
 		if gain(i) > gain(best) {
 			best = i
 		}
 	}
-	if gain(best) > gain(a.believed)+queueSwitch {
+	ordered := a.ends >= 2 // jobs that all run tell nothing of their order
+	if ordered && gain(best) > gain(a.believed)+queueSwitch {
 		a.believed = best
 	}
 	if excess := gain(best) - queueRange; excess > 0 {

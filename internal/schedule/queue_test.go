@@ -141,6 +141,35 @@ func TestQueueIsStored(t *testing.T) {
 }
 
 // A job that was lost before a worker took it does not hold up those behind it, and neither does one that was removed.
+// What was learnt can be recalled, also where no job has ended, and where jobs began long ago or in the future, as they
+// seem to after the wall clock was set.
+func TestQueueIsStoredWithoutEnds(t *testing.T) {
+	for _, began := range []time.Duration{0, -30 * 24 * time.Hour, -time.Hour, time.Hour, 30 * 24 * time.Hour} {
+		for _, gone := range []bool{false, true} {
+			s, now := schedule.New(schedule.PerMinute(20), start), start
+			for i := range 50 {
+				s.Add(now, schedule.Job{RequestID: fmt.Sprint(i), API: "api", Start: now.Add(began)})
+			}
+			for round := range 100 {
+				now = now.Add(time.Minute)
+				for i := range 50 {
+					s.StillRunning(fmt.Sprint(i), now)
+				}
+				if gone && round < 20 {
+					s.Remove(fmt.Sprint(round))
+				}
+			}
+			stored, err := s.Learnt(now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schedule.New(schedule.PerMinute(20), now).Recall(stored); err != nil {
+				t.Errorf("jobs that began after %s, removed: %v: %v", began, gone, err)
+			}
+		}
+	}
+}
+
 func TestQueueWithLostJobs(t *testing.T) {
 	s, now, _ := queued(t, 1, time.Hour)
 	r := rand.New(rand.NewPCG(2, 2))
