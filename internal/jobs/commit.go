@@ -318,8 +318,16 @@ func (j *Jobs) Close() error {
 		return nil
 	}
 	j.queue.closed = true
-	last := &operation{do: func(t *transaction) { t.flush = true }}
-	j.enqueue(last)
 	j.queue.mu.Unlock()
-	return <-last.done
+	flush := func() error {
+		last := &operation{do: func(t *transaction) { t.flush = true }}
+		j.queue.mu.Lock()
+		j.enqueue(last)
+		j.queue.mu.Unlock()
+		return <-last.done
+	}
+	if flush() == nil {
+		return nil
+	}
+	return flush() // a store whose files were removed is written anew, and refuses what came with that
 }

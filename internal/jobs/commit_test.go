@@ -784,6 +784,28 @@ func TestCloseThatFails(t *testing.T) {
 	}
 }
 
+// A store whose files were removed refuses one commit, and is then written anew. What was counted is stored all the same.
+func TestCloseAfterOneFailure(t *testing.T) {
+	m := newMemory(t)
+	j := open(t, m, options())
+	j.CountSourceErrors(submission.File, 1)
+	failed := false
+	m.onCommit = func(*store.Batch) (bool, error) {
+		if failed {
+			return true, nil
+		}
+		failed = true
+		return false, errFull
+	}
+	if err := j.Close(); err != nil {
+		t.Errorf("closed: %v", err)
+	}
+	m.onCommit = nil
+	if n := open(t, m, options()).Snapshot(start).Totals.Sum(jobs.SourceErrors); n != 1 {
+		t.Errorf("%v source errors are stored", n)
+	}
+}
+
 // In memory, all that is counted is shown at once.
 func TestCountsInMemory(t *testing.T) {
 	j := open(t, nil, options(maxJobSeries(1)))
