@@ -89,6 +89,10 @@ func (h *Histogram) ObserveSorted(values []float64) {
 		v := values[0]
 		for n = 1; n < len(values) && values[n] == v; n++ {
 		}
+		if len(h.native) == 0 && v > ZeroThreshold { // make room for all
+			last := index(values[len(values)-1], h.schema)
+			h.native = slices.Grow(h.native, max(last-index(v, h.schema)+1, 0))
+		}
 		h.observe(v, n, "", time.Time{})
 	}
 }

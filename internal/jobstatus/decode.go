@@ -82,8 +82,8 @@ func errorCode(code string) string {
 type decoder struct {
 	laxjson.Scanner
 	acc     transcript.Accumulator
-	speaker []byte // of the current word or segment
-	large   bool   // it has the turn of large results
+	speaker [laxjson.MaxText]byte // of the current word or segment
+	large   bool                  // it has the turn of large results
 }
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
@@ -412,11 +412,9 @@ func (d *decoder) piece() (p transcript.Piece, notSpeech bool, err error) {
 	if err := d.BeginObject(); err != nil {
 		return p, false, err
 	}
-	d.speaker = d.speaker[:0]
 	for {
 		name, ok, err := d.NextName()
 		if !ok {
-			p.Speaker = d.speaker
 			return p, notSpeech, err
 		}
 		switch string(name) {
@@ -427,9 +425,9 @@ func (d *decoder) piece() (p transcript.Piece, notSpeech bool, err error) {
 		case "confidence":
 			p.Confidence, err = d.float()
 		case "speaker_id":
-			var v laxjson.Value
-			if v, err = d.Value(); v.Kind == laxjson.String || v.IsNumber() {
-				d.speaker = append(d.speaker[:0], v.Text...)
+			var id []byte
+			if id, ok, err = d.Text(); ok {
+				p.Speaker = d.speaker[:copy(d.speaker[:], id)]
 			}
 		case "tag": // `speech` or another sound
 			var v laxjson.Value
@@ -475,9 +473,9 @@ func (d *decoder) fault(b *body) error {
 	}
 	code := ""
 	readCode := func() error {
-		v, err := d.Value()
-		if v.Kind == laxjson.String || v.IsNumber() {
-			code = string(v.Text)
+		text, ok, err := d.Text()
+		if ok {
+			code = string(text)
 		}
 		return err
 	}

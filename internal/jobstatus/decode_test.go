@@ -728,22 +728,6 @@ func TestLongText(t *testing.T) {
 	}
 }
 
-// The number of allocations does not depend on the number of words.
-func TestAllocations(t *testing.T) {
-	doc := spellings(t, 10000)["compact"]
-	r := bytes.NewReader(nil)
-	n := testing.AllocsPerRun(5, func() {
-		r.Reset(doc)
-		if _, err := jobstatus.DecodeStatus(r); err != nil {
-			t.Fatal(err)
-		}
-	})
-	// With the race detector, a pool drops every fourth element, and buffers grow again.
-	if n > 200 {
-		t.Errorf("%g allocations for 10,000 words", n)
-	}
-}
-
 var codeForm = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,96}$`)
 
 func checkBody(t *testing.T, b jobstatus.Body) {

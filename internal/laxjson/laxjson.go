@@ -58,11 +58,13 @@ type Scanner struct {
 }
 
 // A guess is what probably precedes the value of an object's next member: comma, white space, name and colon, as they
-// were in the object before. The objects of a list mostly differ in their values alone: one comparison reads a name.
+// were in the object before; or the object's end. The objects of a list mostly differ in their values alone: one
+// comparison reads a name.
 type guess struct {
 	buf  [64]byte
 	text []byte // a part of buf
 	name []byte // a part of text
+	end  bool
 }
 
 // Reset begins another document.
@@ -193,7 +195,7 @@ func (s *Scanner) NextName() (name []byte, ok bool, err error) {
 	if len(g.text) > 0 && bytes.HasPrefix(s.buf[s.pos:s.end], g.text) {
 		s.pos += len(g.text)
 		s.first = false
-		return g.name, true, nil
+		return g.name, !g.end, nil
 	}
 	return s.nextName(g)
 }
@@ -202,6 +204,9 @@ func (s *Scanner) NextName() (name []byte, ok bool, err error) {
 func (s *Scanner) nextName(g *guess) (name []byte, ok bool, err error) {
 	start := s.Offset()
 	if ok, err = s.next('}'); !ok {
+		if err == nil && s.note(g, start) {
+			g.name, g.end = nil, true
+		}
 		return nil, false, err
 	}
 	if c, err := s.Peek(); err != nil {
@@ -228,11 +233,19 @@ func (s *Scanner) nextName(g *guess) (name []byte, ok bool, err error) {
 		s.pos++
 	}
 	escaped := end-quote != int64(len(name))+2
-	if g != nil && !escaped && start >= s.offset && s.Offset()-start <= int64(len(g.buf)) {
-		g.text = append(g.buf[:0], s.buf[start-s.offset:s.pos]...)
-		g.name = g.text[quote-start+1 : end-start-1]
+	if !escaped && s.note(g, start) {
+		g.name, g.end = g.text[quote-start+1:end-start-1], false
 	}
 	return name, true, nil
+}
+
+// note makes what was read since start the text of a guess, if there is one and if it is still in the buffer.
+func (s *Scanner) note(g *guess, start int64) bool {
+	if g == nil || start < s.offset || s.Offset()-start > int64(len(g.buf)) {
+		return false
+	}
+	g.text = append(g.buf[:0], s.buf[start-s.offset:s.pos]...)
+	return true
 }
 
 // NextElement reports whether an array has another element, which must be read or skipped next. It reads the array's
@@ -358,6 +371,17 @@ func (s *Scanner) Value() (Value, error) {
 		}
 		return v, err
 	}
+}
+
+// Text reads a value of any kind, and returns the text of a string or a number, as Value does. ok is false for other
+// values. The text is valid until the next call.
+func (s *Scanner) Text() (text []byte, ok bool, err error) {
+	if c, err := s.Peek(); err == nil && c == '"' {
+		text, _, err = s.string(true)
+		return text, err == nil, err
+	}
+	v, err := s.Value()
+	return v.Text, v.IsNumber(), err
 }
 
 // string reads a string, whose opening quote is next. It returns its text if keep is true.

@@ -217,6 +217,28 @@ func TestFloat(t *testing.T) {
 	}
 }
 
+func TestText(t *testing.T) {
+	for value, want := range map[string]string{
+		`"a\u0062"`: "ab", `""`: "", ` "x"`: "x", `-1.50`: "-1.50", `7`: "7",
+		`"` + strings.Repeat("x", laxjson.MaxText+1) + `"`: "",
+		`null`: "none", `true`: "none", `NaN`: "none", `{"a":1}`: "none", `["a"]`: "none",
+	} {
+		s := new(laxjson.Scanner)
+		s.Reset(strings.NewReader(value + ",1"))
+		text, ok, err := s.Text()
+		if next, _ := s.Peek(); next != ',' || err != nil || ok != (want != "none") || ok && string(text) != want {
+			t.Errorf("%.40s is %q, %v, error %v, before %q; want %s", value, text, ok, err, next, want)
+		}
+	}
+	for _, doc := range []string{`"a`, ``, `}`, `{"a"`} {
+		s := new(laxjson.Scanner)
+		s.Reset(strings.NewReader(doc))
+		if text, ok, err := s.Text(); ok || err == nil {
+			t.Errorf("%s is %q, %v", doc, text, ok)
+		}
+	}
+}
+
 func TestSound(t *testing.T) {
 	for text, want := range map[string]bool{
 		`"a"`: true, `"ä\u00e4\ud83d\ude00"`: true, `""`: true,

@@ -47,12 +47,14 @@ type Statistics struct {
 }
 
 // Unknown returns statistics without any known figure.
-func Unknown() Statistics {
-	var s Statistics
+func Unknown() Statistics { return newResult().Statistics }
+
+func newResult() *Result {
+	r := new(Result)
 	for i := range Figures {
-		*Figures[i].of(&s) = math.NaN()
+		*Figures[i].of(&r.Statistics) = math.NaN()
 	}
-	return s
+	return r
 }
 
 // MaxSpeakers is the number of speakers with figures of their own.
@@ -138,6 +140,7 @@ const (
 // Limits of what an accumulator holds. They are beyond what people say in a day.
 const (
 	maxPieces       = 1 << 19 // a transcript with more words or segments counts as too long
+	fewPieces       = 1 << 12 // for which room is made at once: half an hour of speech
 	maxSpeakers     = 4096    // further speakers count as missing
 	maxSpeakerBytes = 256     // a longer ID counts as missing
 )
@@ -152,9 +155,14 @@ type Accumulator struct {
 	KeepTimings bool // the result has the timings of its words
 
 	words, segments      pieces
-	confidence, speakers *float64  // the result's own figures, if it has them
-	values               []float64 // scratch
+	confidence, speakers given
 	sorter               sorter
+}
+
+// given is a figure of the result's own, if it has it.
+type given struct {
+	value float64
+	is    bool
 }
 
 // pieces are the words, or the segments, of one result.
@@ -165,15 +173,15 @@ type pieces struct {
 	pausesEnd   float64 // the last end of a pause; 0 without one
 	confidences []float64
 	speakerIDs  map[string]int
-	lastID      []byte // of the speaker who was found last, to find it again
-	last        int
 	speakers    []tally
+	last        int // the speaker who was found last
 	anomalies   [len(Anomalies)]int
 	tooLong     bool // a piece or a pause of plausible length ends after maxSeconds, or there are more than maxPieces
 }
 
 // A tally is the contribution of one speaker so far.
 type tally struct {
+	id           string
 	first        int // index in order of appearance
 	talkSeconds  float64
 	words, turns int
@@ -183,33 +191,31 @@ type tally struct {
 
 // timed is a piece with valid times.
 type timed struct {
-	start, end, confidence float64 // the confidence is NaN if unknown
-	speaker                int32   // -1: missing
-	index                  int32   // among all pieces
+	start, end float64
+	confidence         float64 // NaN if unknown
+	speaker            int32   // -1: missing
+	index              int32   // among all pieces
 }
 
 // Reset prepares for another result, and keeps the memory.
 func (a *Accumulator) Reset() {
 	a.words.reset()
 	a.segments.reset()
-	a.confidence, a.speakers = nil, nil
+	a.confidence, a.speakers = given{}, given{}
 }
 
 func (p *pieces) reset() {
 	clear(p.speakerIDs)
-	*p = pieces{
-		timed: p.timed[:0], confidences: p.confidences[:0], speakerIDs: p.speakerIDs, lastID: p.lastID[:0],
-		speakers: p.speakers[:0],
-	}
+	*p = pieces{timed: p.timed[:0], confidences: p.confidences[:0], speakerIDs: p.speakerIDs, speakers: p.speakers[:0]}
 }
 
 // Confidence takes the result's own confidence.
-func (a *Accumulator) Confidence(c float64) { a.confidence = &c }
+func (a *Accumulator) Confidence(c float64) { a.confidence = given{c, true} }
 
 // Speakers takes the result's own number of speakers, and ignores an implausible one.
 func (a *Accumulator) Speakers(n float64) {
 	if n >= 0 && n <= 1e6 && n == math.Trunc(n) {
-		a.speakers = &n
+		a.speakers = given{n, true}
 	}
 }
 
@@ -270,7 +276,7 @@ func (p *pieces) add(w Piece, maxLength float64) {
 		p.anomalies[ConfidenceOutOfRange]++
 		w.Confidence = math.NaN()
 	default:
-		p.confidences = push(p.confidences, w.Confidence)
+		p.confidences = push(p.confidences, w.Confidence, fewPieces)
 		if speaker >= 0 {
 			p.speakers[speaker].confidence += w.Confidence
 			p.speakers[speaker].rated++
@@ -290,15 +296,15 @@ func (p *pieces) add(w Piece, maxLength float64) {
 		if n := len(p.timed); n > 0 && w.Start < p.timed[n-1].start {
 			p.anomalies[OutOfOrder]++
 		}
-		p.timed = push(p.timed, timed{w.Start, w.End, w.Confidence, int32(speaker), int32(p.count - 1)})
+		t := timed{w.Start, w.End, w.Confidence, int32(speaker), int32(p.count - 1)}
+		p.timed = push(p.timed, t, fewPieces)
 	}
 }
 
-// push appends an element. The capacity doubles, and begins with what minutes of speech need: append alone would
-// allocate ten times as often.
-func push[E any](list []E, e E) []E {
+// push appends an element. The capacity doubles, from the least on: append alone would allocate many times more often.
+func push[E any](list []E, e E, least int) []E {
 	if len(list) == cap(list) {
-		list = slices.Grow(list, max(len(list), 1024))
+		list = slices.Grow(list, max(len(list), least))
 	}
 	return append(list, e)
 }
@@ -308,13 +314,9 @@ func (p *pieces) speaker(id []byte) int {
 	if len(id) == 0 || len(id) > maxSpeakerBytes {
 		return -1
 	}
-	if string(id) != string(p.lastID) {
-		p.last, p.lastID = p.find(id), append(p.lastID[:0], id...)
+	if p.last < len(p.speakers) && p.speakers[p.last].id == string(id) {
+		return p.last
 	}
-	return p.last
-}
-
-func (p *pieces) find(id []byte) int {
 	i, known := p.speakerIDs[string(id)]
 	if !known && len(p.speakers) == maxSpeakers {
 		return -1
@@ -324,9 +326,10 @@ func (p *pieces) find(id []byte) int {
 			p.speakerIDs = make(map[string]int)
 		}
 		i = len(p.speakers)
-		p.speakerIDs[string(id)] = i
-		p.speakers = append(p.speakers, tally{first: i})
+		p.speakers = push(p.speakers, tally{id: string(id), first: i}, 8)
+		p.speakerIDs[p.speakers[i].id] = i
 	}
+	p.last = i
 	return i
 }
 
@@ -337,11 +340,11 @@ func (a *Accumulator) Result() *Result {
 	if !p.listed || (p.count == 0 && a.segments.count > 0) {
 		p = &a.segments
 	}
-	if !p.listed && a.confidence == nil && a.speakers == nil {
+	if !p.listed && !a.confidence.is && !a.speakers.is {
 		return nil
 	}
 	p.dropImplausible()
-	r := &Result{Statistics: Unknown()}
+	r := newResult()
 	r.Anomalies = p.anomalies
 	if p.anomalies[OutOfOrder] > 0 {
 		slices.SortStableFunc(p.timed, func(x, y timed) int { return cmp.Compare(x.start, y.start) })
@@ -413,10 +416,10 @@ func (p *pieces) timings() []Timing {
 
 // overall sets confidence and number of speakers.
 func (a *Accumulator) overall(r *Result, p *pieces) {
-	if a.confidence != nil && isRatio(*a.confidence) {
-		r.Confidence = *a.confidence
+	if a.confidence.is && isRatio(a.confidence.value) {
+		r.Confidence = a.confidence.value
 	} else {
-		if a.confidence != nil {
+		if a.confidence.is {
 			r.Anomalies[ConfidenceOutOfRange]++
 		}
 		var sum float64
@@ -425,8 +428,8 @@ func (a *Accumulator) overall(r *Result, p *pieces) {
 		}
 		r.Confidence = sum / float64(len(p.confidences)) // NaN without any
 	}
-	if a.speakers != nil {
-		r.Speakers = *a.speakers
+	if a.speakers.is {
+		r.Speakers = a.speakers.value
 	} else if n := len(p.speakers); n > 0 {
 		r.Speakers = float64(n)
 	}
@@ -466,20 +469,21 @@ func (a *Accumulator) ofWords(r *Result) {
 		r.SpeechRate = float64(len(p.timed)) / r.DurationSeconds
 	}
 	r.WordConfidence, r.WordConfidences = a.summarise(p.confidences, RatioBounds)
-	a.values = slices.Grow(a.values[:0], len(p.timed))
+	values := slices.Grow(p.confidences[:0], len(p.timed)) // these confidences are not needed any more
 	for _, t := range p.timed {
-		a.values = append(a.values, between(t.start, t.end))
+		values = append(values, between(t.start, t.end))
 	}
-	r.WordDuration, r.WordDurations = a.summarise(a.values, WordDurationBounds)
-	a.values = a.values[:0]
+	r.WordDuration, r.WordDurations = a.summarise(values, WordDurationBounds)
+	values = values[:0]
 	for i := 1; i < len(p.timed); i++ {
 		gap := between(p.timed[i-1].end, p.timed[i].start)
 		if gap < 0 {
 			r.Overlaps++
 		}
-		a.values = append(a.values, max(gap, 0))
+		values = append(values, max(gap, 0))
 	}
-	r.WordGap, r.WordGaps = a.summarise(a.values, WordGapBounds)
+	r.WordGap, r.WordGaps = a.summarise(values, WordGapBounds)
+	p.confidences = values[:0]
 }
 
 // summarise sorts values in place and counts them. The histogram is nil without values.
