@@ -192,9 +192,9 @@ type tally struct {
 // timed is a piece with valid times.
 type timed struct {
 	start, end float64
-	confidence         float64 // NaN if unknown
-	speaker            int32   // -1: missing
-	index              int32   // among all pieces
+	confidence float64 // NaN if unknown
+	speaker    int32   // -1: missing
+	index      int32   // among all pieces
 }
 
 // Reset prepares for another result, and keeps the memory.
