@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"testing"
 
+	jsonexperiment "github.com/go-json-experiment/json"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/cputime"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
@@ -86,6 +89,7 @@ func BenchmarkDecodeStatus(b *testing.B) {
 			b.SetBytes(int64(len(doc)))
 			b.ReportAllocs()
 			r := bytes.NewReader(nil)
+			cputime.Report(b)
 			for b.Loop() {
 				r.Reset(doc)
 				if got, err := jobstatus.DecodeStatus(r); err != nil || got.Result.Words != words {
@@ -96,19 +100,25 @@ func BenchmarkDecodeStatus(b *testing.B) {
 	}
 }
 
-// BenchmarkEncodingJSON is the comparison: the same document decoded into structs, from
-// memory and without statistics.
-func BenchmarkEncodingJSON(b *testing.B) {
-	for name, doc := range spellings(b, words) {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(doc)))
-			b.ReportAllocs()
-			for b.Loop() {
-				var s asrStatus
-				if err := json.Unmarshal(doc, &s); err != nil || len(s.Response.Response.Words) != words {
-					b.Fatal(err)
+// BenchmarkPeers is the comparison: the same document decoded into structs, from memory and without statistics.
+func BenchmarkPeers(b *testing.B) {
+	peers := map[string]func(doc []byte, v any) error{
+		"encoding/json":           json.Unmarshal,
+		"go-json-experiment/json": func(doc []byte, v any) error { return jsonexperiment.Unmarshal(doc, v) },
+	}
+	for peer, unmarshal := range peers {
+		for name, doc := range spellings(b, words) {
+			b.Run(peer+"/"+name, func(b *testing.B) {
+				b.SetBytes(int64(len(doc)))
+				b.ReportAllocs()
+				cputime.Report(b)
+				for b.Loop() {
+					var s asrStatus
+					if err := unmarshal(doc, &s); err != nil || len(s.Response.Response.Words) != words {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
