@@ -37,7 +37,7 @@ var contract = map[string]struct{ integers, floats, strings, tags string }{
 	"deepaffects_job": {
 		integers: "num_speakers overlaps state_code words",
 		floats: "age_seconds confidence detection_window_seconds dominant_speaker_ratio duration_seconds speech_rate " +
-			"speech_seconds transcript_seconds word_confidence_mean word_confidence_min word_duration_mean " +
+			"speech_seconds transcript_seconds word_confidence_mean word_confidence_min word_confidence_p10 word_duration_mean " +
 			"word_duration_p90 word_gap_max word_gap_mean word_gap_p90",
 		strings: "error_code request_id",
 		tags:    "account api source state team",

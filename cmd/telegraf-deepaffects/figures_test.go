@@ -76,8 +76,9 @@ func checkDistribution(t *testing.T, f *faces, row *transcript.WordDistribution,
 	t.Helper()
 	d := row.Value(s)
 	same(t, row.Metric+" count", f.scrape[row.Metric+" count"], float64(d.Count))
-	for quantile, v := range map[string]float64{" 0.5": d.P50, " 0.9": d.P90, " 0.99": d.P99} {
-		same(t, row.Metric+quantile, f.scrape[row.Metric+quantile], v)
+	for _, m := range row.Quantiles {
+		series := fmt.Sprint(row.Metric, " ", m.Quantile)
+		same(t, series, f.scrape[series], m.Of(d))
 	}
 	stored, _ := f.statistics[row.Name].(map[string]any)
 	same(t, "JSON "+row.Name+".count", stored["count"], float64(d.Count))

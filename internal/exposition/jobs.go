@@ -93,7 +93,7 @@ func figures() (families []*family) {
 		d := &transcript.WordDistributions[i]
 		families = append(families, &family{
 			name: d.Metric, kind: kindSummary, help: d.Help,
-			job: ofResult(func(w *series, s *transcript.Statistics) { w.summary(d.Value(s)) }),
+			job: ofResult(func(w *series, s *transcript.Statistics) { w.summary(d.Value(s), d.Quantiles) }),
 		})
 	}
 	return append(families, &family{
@@ -131,6 +131,9 @@ var allJobs = []*family{
 	gauge("oldest_unfinished_job_age_seconds",
 		"Age of the oldest unfinished job, in seconds; 0 without one.",
 		func(s *collector.Snapshot) float64 { return s.OldestUnfinished.Seconds() }),
+	gauge("account_owned",
+		"1 if this process polls the account and keeps its jobs, else 0. Always 1 without database_url.",
+		func(*collector.Snapshot) float64 { return 1 }),
 	total(jobs.JobsRegistered),
 	total(jobs.JobsFinished),
 	total(jobs.JobsEvicted),

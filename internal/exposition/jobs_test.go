@@ -129,9 +129,9 @@ func TestJob(t *testing.T) {
 			# TYPE deepaffects_job_transcript_duration_seconds gauge
 			deepaffects_job_transcript_duration_seconds{account="default",request_id="a"} 4
 			# TYPE deepaffects_job_word_confidence_ratio summary
+			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.01"} 0.25
+			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.1"} 0.25
 			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.5"} 0.5
-			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.9"} 1
-			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.99"} 1
 			deepaffects_job_word_confidence_ratio_sum{account="default",request_id="a"} 2.5
 			deepaffects_job_word_confidence_ratio_count{account="default",request_id="a"} 4
 			# TYPE deepaffects_job_word_duration_seconds summary
@@ -221,9 +221,9 @@ func TestAbsent(t *testing.T) {
 			# TYPE deepaffects_job_transcript_duration_seconds gauge
 			deepaffects_job_transcript_duration_seconds{account="default",request_id="a"} 1.5
 			# TYPE deepaffects_job_word_confidence_ratio summary
+			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.01"} 0.5
+			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.1"} 0.5
 			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.5"} 0.5
-			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.9"} 0.5
-			deepaffects_job_word_confidence_ratio{account="default",request_id="a",quantile="0.99"} 0.5
 			deepaffects_job_word_confidence_ratio_sum{account="default",request_id="a"} 0.5
 			deepaffects_job_word_confidence_ratio_count{account="default",request_id="a"} 1
 			# TYPE deepaffects_job_word_duration_seconds summary

@@ -127,7 +127,7 @@ func (s *series) value(v float64, labels ...string) {
 		s.values[ownValues+i] = valid(l)
 	}
 	if s.syntax != delimited {
-		s.begin("", "")
+		s.begin("", 0)
 		s.number(v)
 		return
 	}
@@ -139,37 +139,34 @@ func (s *series) value(v float64, labels ...string) {
 	s.flush()
 }
 
-// quantiles are those of a summary.
-var quantiles = [...]struct {
-	q    float64
-	text string
-	of   func(*transcript.Distribution) float64
-}{
-	{.5, "0.5", func(d *transcript.Distribution) float64 { return d.P50 }},
-	{.9, "0.9", func(d *transcript.Distribution) float64 { return d.P90 }},
-	{.99, "0.99", func(d *transcript.Distribution) float64 { return d.P99 }},
-}
-
-// summary writes a distribution, unless it has no values.
-func (s *series) summary(d *transcript.Distribution) {
+// summary writes a distribution with those of the quantiles that are known, unless it has no values.
+func (s *series) summary(d *transcript.Distribution, quantiles []transcript.Measure) {
 	if d.Count == 0 {
 		return
 	}
 	count := uint64(d.Count)
+	known := 0
+	for i := range quantiles {
+		if !math.IsNaN(quantiles[i].Of(d)) {
+			known++
+		}
+	}
 	if s.syntax != delimited {
 		for i := range quantiles {
-			s.begin("", quantiles[i].text)
-			s.number(quantiles[i].of(d))
+			if v := quantiles[i].Of(d); !math.IsNaN(v) {
+				s.begin("", quantiles[i].Quantile)
+				s.number(v)
+			}
 		}
-		s.begin("_sum", "")
+		s.begin("_sum", 0)
 		s.number(d.Sum)
-		s.begin("_count", "")
+		s.begin("_count", 0)
 		s.integer(count)
 		return
 	}
 	double := protowire.SizeTag(1) + protowire.SizeFixed64()
 	summary := protowire.SizeTag(1) + protowire.SizeVarint(count) + double +
-		len(quantiles)*(protowire.SizeTag(3)+protowire.SizeBytes(2*double))
+		known*(protowire.SizeTag(3)+protowire.SizeBytes(2*double))
 	s.beginDelimited(protowire.SizeTag(4) + protowire.SizeBytes(summary))
 	s.line = protowire.AppendTag(s.line, 4, protowire.BytesType)
 	s.line = protowire.AppendVarint(s.line, uint64(summary))
@@ -177,10 +174,12 @@ func (s *series) summary(d *transcript.Distribution) {
 	s.line = protowire.AppendVarint(s.line, count)
 	s.double(2, d.Sum)
 	for i := range quantiles {
-		s.line = protowire.AppendTag(s.line, 3, protowire.BytesType)
-		s.line = protowire.AppendVarint(s.line, uint64(2*double))
-		s.double(1, quantiles[i].q)
-		s.double(2, quantiles[i].of(d))
+		if v := quantiles[i].Of(d); !math.IsNaN(v) {
+			s.line = protowire.AppendTag(s.line, 3, protowire.BytesType)
+			s.line = protowire.AppendVarint(s.line, uint64(2*double))
+			s.double(1, quantiles[i].Quantile)
+			s.double(2, v)
+		}
 	}
 	s.flush()
 }
@@ -194,8 +193,8 @@ func (s *series) flush() {
 	s.line = s.line[:0]
 }
 
-// begin begins a line of text. The value ends it.
-func (s *series) begin(suffix, quantile string) {
+// begin begins a line of text, with a quantile unless that is 0. The value ends it.
+func (s *series) begin(suffix string, quantile float64) {
 	if !s.headed {
 		s.headed = true
 		s.describeText()
@@ -206,9 +205,9 @@ func (s *series) begin(suffix, quantile string) {
 		s.line = append(s.line, s.columns[i].head...)
 		s.line = appendEscaped(s.line, s.values[s.columns[i].value])
 	}
-	if quantile != "" {
+	if quantile != 0 {
 		s.line = append(s.line, `",quantile="`...)
-		s.line = append(s.line, quantile...)
+		s.line = strconv.AppendFloat(s.line, quantile, 'g', -1, 64)
 	}
 	s.line = append(s.line, `"} `...)
 }

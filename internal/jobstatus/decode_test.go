@@ -107,9 +107,11 @@ func sampleResult() *transcript.Result {
 	return statistics(func(s *transcript.Statistics) {
 		s.Confidence, s.Speakers, s.Words, s.Overlaps = .97, 2, 5, 0
 		s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3.8, 4, 1.25, 2.8/3.8
-		s.WordConfidence = distribution{Count: 5, Sum: 4.85, Min: .97, Max: .97, P50: .97, P90: .97, P99: .97}
+		s.WordConfidence = distribution{
+			Count: 5, Sum: 4.85, Min: .97, Max: .97, P1: .97, P10: .97, P50: .97, P90: .97, P99: .97,
+		}
 		// Durations 1, .8, .6, .4, 1; gaps .2, 0, 0, 0.
-		s.WordDuration = distribution{Count: 5, Sum: 3.8, Min: .4, Max: 1, P50: .8, P90: 1, P99: 1}
+		s.WordDuration = distribution{Count: 5, Sum: 3.8, Min: .4, Max: 1, P1: .4, P10: .4, P50: .8, P90: 1, P99: 1}
 		s.WordGap = distribution{Count: 4, Sum: .2, Max: .2, P90: .2, P99: .2}
 		s.BySpeaker = []speaker{
 			{TalkSeconds: 2.8, Words: 4, Turns: 1, ConfidenceMean: .97},
@@ -136,8 +138,12 @@ func bodies() map[string]jobstatus.Body {
 		"asr.json": completed(jobA, statistics(func(s *transcript.Statistics) {
 			s.Confidence, s.Speakers, s.Words, s.Overlaps = .91, 2, 10, 0
 			s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3.95, 4.8, 10/4.8, 2.2/3.95
-			s.WordConfidence = distribution{Count: 10, Sum: 9.01, Min: .72, Max: .99, P50: .93, P90: .98, P99: .99}
-			s.WordDuration = distribution{Count: 10, Sum: 3.95, Min: .1, Max: .9, P50: .32, P90: .6, P99: .9}
+			s.WordConfidence = distribution{
+				Count: 10, Sum: 9.01, Min: .72, Max: .99, P1: .72, P10: .72, P50: .93, P90: .98, P99: .99,
+			}
+			s.WordDuration = distribution{
+				Count: 10, Sum: 3.95, Min: .1, Max: .9, P1: .1, P10: .1, P50: .32, P90: .6, P99: .9,
+			}
 			s.WordGap = distribution{Count: 9, Sum: .75, Min: 0, Max: .6, P50: 0, P90: .6, P99: .6}
 			s.BySpeaker = []speaker{
 				{TalkSeconds: 2.2, Words: 4, Turns: 1, ConfidenceMean: 3.23 / 4},
@@ -147,8 +153,12 @@ func bodies() map[string]jobstatus.Body {
 		"asr_without_diarization.json": completed("call-2026-11-03-0007", statistics(func(s *transcript.Statistics) {
 			s.Confidence, s.Words, s.Overlaps = .87, 2, 0
 			s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = .5, .8, 2.5
-			s.WordConfidence = distribution{Count: 2, Sum: 1.74, Min: .84, Max: .9, P50: .84, P90: .9, P99: .9}
-			s.WordDuration = distribution{Count: 2, Sum: .5, Min: .2, Max: .3, P50: .2, P90: .3, P99: .3}
+			s.WordConfidence = distribution{
+				Count: 2, Sum: 1.74, Min: .84, Max: .9, P1: .84, P10: .84, P50: .84, P90: .9, P99: .9,
+			}
+			s.WordDuration = distribution{
+				Count: 2, Sum: .5, Min: .2, Max: .3, P1: .2, P10: .2, P50: .2, P90: .3, P99: .3,
+			}
 			s.WordGap = distribution{Count: 1}
 		})),
 		"diarize.json": completed("d1", statistics(func(s *transcript.Statistics) {
@@ -234,8 +244,10 @@ func TestAnyOrderOfNames(t *testing.T) {
 	want.Result = statistics(func(s *transcript.Statistics) {
 		s.Confidence, s.Speakers, s.Words, s.Overlaps = .5, 2, 1, 0
 		s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 1, 2, .5, 1
-		s.WordConfidence = distribution{Count: 1, Sum: .75, Min: .75, Max: .75, P50: .75, P90: .75, P99: .75}
-		s.WordDuration = distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+		s.WordConfidence = distribution{
+			Count: 1, Sum: .75, Min: .75, Max: .75, P1: .75, P10: .75, P50: .75, P90: .75, P99: .75,
+		}
+		s.WordDuration = distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P1: 1, P10: 1, P50: 1, P90: 1, P99: 1}
 		s.BySpeaker = []speaker{{TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .75}}
 	})
 	check := func(doc string) {
@@ -455,14 +467,14 @@ func TestTolerance(t *testing.T) {
 	word := func(set func(*transcript.Statistics)) *transcript.Result {
 		return statistics(func(s *transcript.Statistics) {
 			s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 1, 0, 1, 2, .5
-			s.WordDuration = distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+			s.WordDuration = distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P1: 1, P10: 1, P50: 1, P90: 1, P99: 1}
 			set(s)
 		})
 	}
 	plain := word(func(*transcript.Statistics) {})
 	rated := word(func(s *transcript.Statistics) {
 		s.Confidence = .5
-		s.WordConfidence = distribution{Count: 1, Sum: .5, Min: .5, Max: .5, P50: .5, P90: .5, P99: .5}
+		s.WordConfidence = distribution{Count: 1, Sum: .5, Min: .5, Max: .5, P1: .5, P10: .5, P50: .5, P90: .5, P99: .5}
 	})
 	untimed := func(why transcript.Anomaly) *transcript.Result {
 		return statistics(func(s *transcript.Statistics) {

@@ -23,8 +23,12 @@ func TestWebhooks(t *testing.T) {
 	asr.Result = statistics(func(s *transcript.Statistics) {
 		s.Confidence, s.Speakers, s.Words, s.Overlaps = .93, 1, 1, 0
 		s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = .5, .5, 2, 1
-		s.WordConfidence = transcript.Distribution{Count: 1, Sum: .93, Min: .93, Max: .93, P50: .93, P90: .93, P99: .93}
-		s.WordDuration = transcript.Distribution{Count: 1, Sum: .5, Min: .5, Max: .5, P50: .5, P90: .5, P99: .5}
+		s.WordConfidence = transcript.Distribution{
+			Count: 1, Sum: .93, Min: .93, Max: .93, P1: .93, P10: .93, P50: .93, P90: .93, P99: .93,
+		}
+		s.WordDuration = transcript.Distribution{
+			Count: 1, Sum: .5, Min: .5, Max: .5, P1: .5, P10: .5, P50: .5, P90: .5, P99: .5,
+		}
 		s.BySpeaker = []transcript.Speaker{{TalkSeconds: .5, Words: 1, Turns: 1, ConfidenceMean: .93}}
 	})
 	failedPayload := failed("com.deepaffects.BadRequest")

@@ -666,9 +666,9 @@ func TestJob(t *testing.T) {
 				"2 speakers over 1 min 1 s. No pause of a second or more.",
 				"Speaker 0 | 1 min | 1 | 1 | 50.0 % |", "Duration: 1 h 2 min, or up to 1 min less.",
 				"Confidence, and its share of the speech: 50 to 70 %: 99.2 % 95 % and more: 0.8 %",
-				"Of the words | Min | Median | 90th percentile | 99th percentile | Max | Mean |",
-				"Confidence | 50.0 % | 50.0 % | 100.0 % | 100.0 % | 100.0 % | 75.0 % |",
-				"Length | 0.5 s | 0.5 s | 59.5 s | 59.5 s | 59.5 s | 30 s |",
+				"Of the words | Min | 1st percentile | 10th percentile | Median | 90th percentile | 99th percentile | Max | Mean |",
+				"Confidence | 50.0 % | 50.0 % | 50.0 % | 50.0 % | 100.0 % | 100.0 % | 100.0 % | 75.0 % |",
+				"Length | 0.5 s | 0.5 s | 0.5 s | 0.5 s | 59.5 s | 59.5 s | 59.5 s | 30 s |",
 			},
 			"f": {
 				"Job f failed : com.deepaffects.BadRequest – jobs with the same error – what to do", "Failure observed",

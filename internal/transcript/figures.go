@@ -77,12 +77,13 @@ func (f *Figure) IsCount() bool { return f.Unit == Count }
 
 // A WordDistribution declares the distribution of a value over the words of a result, for all that show it.
 type WordDistribution struct {
-	Name   string    // in JSON, and before the measures' names in the fields of deepaffects_job
-	Fields []Measure // those that are fields of deepaffects_job
-	Metric string    // of each job in Prometheus, without the prefix
-	Label  string    // on the page of a job
-	Help   string    // of the metric
-	Unit   Unit
+	Name      string    // in JSON, and before the measures' names in the fields of deepaffects_job
+	Fields    []Measure // those that are fields of deepaffects_job
+	Metric    string    // of each job in Prometheus, without the prefix
+	Quantiles []Measure // those of the metric
+	Label     string    // on the page of a job
+	Help      string    // of the metric
+	Unit      Unit
 
 	of func(*Statistics) *Distribution
 }
@@ -90,20 +91,20 @@ type WordDistribution struct {
 // WordDistributions are the distributions over the words of a result, in the order in which they are shown.
 var WordDistributions = []WordDistribution{
 	{
-		Name: "word_confidence", Fields: []Measure{Mean, Min}, Metric: "job_word_confidence_ratio",
-		Label: "Confidence", Unit: Ratio,
+		Name: "word_confidence", Fields: []Measure{Mean, Min, P10}, Metric: "job_word_confidence_ratio",
+		Quantiles: []Measure{P1, P10, P50}, Label: "Confidence", Unit: Ratio,
 		Help: "Confidence of the words of the job, from 0 to 1; the quantiles are exact.",
 		of:   func(s *Statistics) *Distribution { return &s.WordConfidence },
 	},
 	{
 		Name: "word_duration", Fields: []Measure{Mean, P90}, Metric: "job_word_duration_seconds",
-		Label: "Length", Unit: Seconds,
+		Quantiles: []Measure{P50, P90, P99}, Label: "Length", Unit: Seconds,
 		Help: "Duration of the words of the job, in seconds; the quantiles are exact.",
 		of:   func(s *Statistics) *Distribution { return &s.WordDuration },
 	},
 	{
 		Name: "word_gap", Fields: []Measure{Mean, P90, Max}, Metric: "job_word_gap_seconds",
-		Label: "Gap before", Unit: Seconds,
+		Quantiles: []Measure{P50, P90, P99}, Label: "Gap before", Unit: Seconds,
 		Help: "Silence between the end of a word of the job and the start of the next, in seconds, " +
 			"0 where they overlap; the quantiles are exact.",
 		of: func(s *Statistics) *Distribution { return &s.WordGap },
@@ -115,24 +116,27 @@ func (d *WordDistribution) Value(s *Statistics) *Distribution { return d.of(s) }
 
 // A Measure is one number about a distribution.
 type Measure struct {
-	Name  string // in JSON and Telegraf
-	Label string // on the page of a job
-	of    func(*Distribution) float64
+	Name     string  // in JSON and Telegraf
+	Label    string  // on the page of a job
+	Quantile float64 // 0: it is no quantile
+	of       func(*Distribution) float64
 }
 
 // The measures.
 var (
-	Min  = Measure{"min", "Min", func(d *Distribution) float64 { return d.Min }}
-	P50  = Measure{"p50", "Median", func(d *Distribution) float64 { return d.P50 }}
-	P90  = Measure{"p90", "90th percentile", func(d *Distribution) float64 { return d.P90 }}
-	P99  = Measure{"p99", "99th percentile", func(d *Distribution) float64 { return d.P99 }}
-	Max  = Measure{"max", "Max", func(d *Distribution) float64 { return d.Max }}
-	Mean = Measure{"mean", "Mean", func(d *Distribution) float64 { return d.Sum / float64(d.Count) }}
+	Min  = Measure{"min", "Min", 0, func(d *Distribution) float64 { return d.Min }}
+	P1   = Measure{"p1", "1st percentile", .01, func(d *Distribution) float64 { return d.P1 }}
+	P10  = Measure{"p10", "10th percentile", .1, func(d *Distribution) float64 { return d.P10 }}
+	P50  = Measure{"p50", "Median", .5, func(d *Distribution) float64 { return d.P50 }}
+	P90  = Measure{"p90", "90th percentile", .9, func(d *Distribution) float64 { return d.P90 }}
+	P99  = Measure{"p99", "99th percentile", .99, func(d *Distribution) float64 { return d.P99 }}
+	Max  = Measure{"max", "Max", 0, func(d *Distribution) float64 { return d.Max }}
+	Mean = Measure{"mean", "Mean", 0, func(d *Distribution) float64 { return d.Sum / float64(d.Count) }}
 
-	Measures = []Measure{Min, P50, P90, P99, Max, Mean}
+	Measures = []Measure{Min, P1, P10, P50, P90, P99, Max, Mean}
 )
 
-// Of returns the measure of a distribution; NaN if that has no values.
+// Of returns the measure of a distribution; NaN if it is unknown, or the distribution has no values.
 func (m *Measure) Of(d *Distribution) float64 {
 	if d.Count == 0 {
 		return math.NaN()

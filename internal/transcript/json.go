@@ -66,19 +66,28 @@ func (c *anomalyCounts) UnmarshalJSONFrom(from *jsontext.Decoder) error {
 }
 
 type distributionJSON struct {
-	Count int     `json:"count"`
-	Sum   float64 `json:"sum"`
-	Min   float64 `json:"min"`
-	Max   float64 `json:"max"`
-	Mean  float64 `json:"mean"` // follows from the others; ignored when it is read
-	P50   float64 `json:"p50"`
-	P90   float64 `json:"p90"`
-	P99   float64 `json:"p99"`
+	Count int      `json:"count"`
+	Sum   float64  `json:"sum"`
+	Min   float64  `json:"min"`
+	Max   float64  `json:"max"`
+	Mean  float64  `json:"mean"` // follows from the others; ignored when it is read
+	P1    *float64 `json:"p1,omitzero"`
+	P10   *float64 `json:"p10,omitzero"`
+	P50   float64  `json:"p50"`
+	P90   float64  `json:"p90"`
+	P99   float64  `json:"p99"`
 }
 
-// MarshalJSONTo writes a distribution with values, and its mean.
+// MarshalJSONTo writes a distribution with values, and its mean. Unknown percentiles are absent.
 func (d *Distribution) MarshalJSONTo(to *jsontext.Encoder) error {
-	return json.MarshalEncode(to, &distributionJSON{d.Count, d.Sum, d.Min, d.Max, Mean.Of(d), d.P50, d.P90, d.P99})
+	j := distributionJSON{d.Count, d.Sum, d.Min, d.Max, Mean.Of(d), nil, nil, d.P50, d.P90, d.P99}
+	if !math.IsNaN(d.P1) {
+		j.P1 = &d.P1
+	}
+	if !math.IsNaN(d.P10) {
+		j.P10 = &d.P10
+	}
+	return json.MarshalEncode(to, &j)
 }
 
 // UnmarshalJSONFrom reads what MarshalJSONTo writes.
@@ -88,7 +97,13 @@ func (d *Distribution) UnmarshalJSONFrom(from *jsontext.Decoder) error {
 	if err == nil && j.Count < 0 {
 		err = errors.New("a negative count")
 	}
-	*d = Distribution{j.Count, j.Sum, j.Min, j.Max, j.P50, j.P90, j.P99}
+	*d = Distribution{j.Count, j.Sum, j.Min, j.Max, math.NaN(), math.NaN(), j.P50, j.P90, j.P99}
+	if j.P1 != nil {
+		d.P1 = *j.P1
+	}
+	if j.P10 != nil {
+		d.P10 = *j.P10
+	}
 	return err
 }
 

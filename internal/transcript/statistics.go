@@ -96,10 +96,11 @@ var Anomalies = [...]string{
 
 // A Distribution summarises the values of one kind in a transcript.
 type Distribution struct {
-	Count         int
-	Sum           float64
-	Min, Max      float64 // 0 without values
-	P50, P90, P99 float64 // exact, by the nearest-rank method
+	Count    int
+	Sum      float64
+	Min, Max float64 // 0 without values
+	// Percentiles are exact, by the nearest-rank method. P1 and P10 are NaN in what earlier versions stored.
+	P1, P10, P50, P90, P99 float64
 }
 
 // Classic bucket bounds, for the histograms of a result and the totals that they are merged into.
@@ -499,7 +500,7 @@ func (a *Accumulator) summarise(values, bounds []float64) (Distribution, *histog
 	// Integer arithmetic: 0.9*10 in floating point is above 9.
 	rank := func(percent int) float64 { return values[(percent*len(values)+99)/100-1] }
 	d.Min, d.Max = values[0], values[len(values)-1]
-	d.P50, d.P90, d.P99 = rank(50), rank(90), rank(99)
+	d.P1, d.P10, d.P50, d.P90, d.P99 = rank(1), rank(10), rank(50), rank(90), rank(99)
 	return d, h
 }
 

@@ -104,8 +104,12 @@ func TestStatistics(t *testing.T) {
 			with(func(s *transcript.Statistics) {
 				s.Confidence, s.Speakers, s.Words, s.Overlaps = .97, 2, 5, 0
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3.8, 4, 1.25, 2.8/3.8
-				s.WordConfidence = transcript.Distribution{Count: 5, Sum: 4.85, Min: .97, Max: .97, P50: .97, P90: .97, P99: .97}
-				s.WordDuration = transcript.Distribution{Count: 5, Sum: 3.8, Min: .4, Max: 1, P50: .8, P90: 1, P99: 1}
+				s.WordConfidence = transcript.Distribution{
+					Count: 5, Sum: 4.85, Min: .97, Max: .97, P1: .97, P10: .97, P50: .97, P90: .97, P99: .97,
+				}
+				s.WordDuration = transcript.Distribution{
+					Count: 5, Sum: 3.8, Min: .4, Max: 1, P1: .4, P10: .4, P50: .8, P90: 1, P99: 1,
+				}
 				s.WordGap = transcript.Distribution{Count: 4, Sum: .2, Min: 0, Max: .2, P50: 0, P90: .2, P99: .2}
 				s.BySpeaker = []transcript.Speaker{
 					{TalkSeconds: 2.8, Words: 4, Turns: 1, ConfidenceMean: .97},
@@ -117,14 +121,18 @@ func TestStatistics(t *testing.T) {
 			document{words: []transcript.Piece{piece("", 1, 2, nan)}},
 			with(func(s *transcript.Statistics) {
 				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 1, 0, 1, 2, .5
-				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordDuration = transcript.Distribution{
+					Count: 1, Sum: 1, Min: 1, Max: 1, P1: 1, P10: 1, P50: 1, P90: 1, P99: 1,
+				}
 			}),
 		},
 		"confidences of the words only": {
 			document{words: []transcript.Piece{piece("", nan, nan, .2), piece("", nan, nan, .6)}},
 			with(func(s *transcript.Statistics) {
 				s.Confidence, s.Words, s.Overlaps = .4, 2, 0
-				s.WordConfidence = transcript.Distribution{Count: 2, Sum: .8, Min: .2, Max: .6, P50: .2, P90: .6, P99: .6}
+				s.WordConfidence = transcript.Distribution{
+					Count: 2, Sum: .8, Min: .2, Max: .6, P1: .2, P10: .2, P50: .2, P90: .6, P99: .6,
+				}
 				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.MissingTime: 2})
 			}),
 		},
@@ -144,8 +152,12 @@ func TestStatistics(t *testing.T) {
 				s.Confidence, s.Speakers, s.Words, s.Overlaps = 3.1/5, 2, 9, 0
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 2.5, 10.5, 3/10.5, .6
 				s.WordConfidence = transcript.Distribution{Count: 5, Sum: 3.1, Min: 0, Max: 1, P50: .7, P90: 1, P99: 1}
-				s.WordDuration = transcript.Distribution{Count: 3, Sum: 2.5, Min: .5, Max: 1, P50: 1, P90: 1, P99: 1}
-				s.WordGap = transcript.Distribution{Count: 2, Sum: 5, Min: 1, Max: 4, P50: 1, P90: 4, P99: 4}
+				s.WordDuration = transcript.Distribution{
+					Count: 3, Sum: 2.5, Min: .5, Max: 1, P1: .5, P10: .5, P50: 1, P90: 1, P99: 1,
+				}
+				s.WordGap = transcript.Distribution{
+					Count: 2, Sum: 5, Min: 1, Max: 4, P1: 1, P10: 1, P50: 1, P90: 4, P99: 4,
+				}
 				s.BySpeaker = []transcript.Speaker{
 					{TalkSeconds: 1.5, Words: 6, Turns: 2, ConfidenceMean: .5},
 					{TalkSeconds: 1, Words: 3, Turns: 1, ConfidenceMean: .7},
@@ -163,7 +175,9 @@ func TestStatistics(t *testing.T) {
 			with(func(s *transcript.Statistics) {
 				s.Speakers, s.Words, s.Overlaps = 2, 4, 1
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 8, 6, 4./6, .75
-				s.WordDuration = transcript.Distribution{Count: 4, Sum: 8, Min: 1, Max: 4, P50: 1, P90: 4, P99: 4}
+				s.WordDuration = transcript.Distribution{
+					Count: 4, Sum: 8, Min: 1, Max: 4, P1: 1, P10: 1, P50: 1, P90: 4, P99: 4,
+				}
 				s.WordGap = transcript.Distribution{Count: 3, Sum: 1, Min: 0, Max: 1, P50: 0, P90: 1, P99: 1}
 				s.BySpeaker = []transcript.Speaker{
 					{TalkSeconds: 6, Words: 2, Turns: 2, ConfidenceMean: nan},
@@ -176,7 +190,9 @@ func TestStatistics(t *testing.T) {
 			with(func(s *transcript.Statistics) {
 				s.Speakers, s.Words, s.Overlaps = 2, 3, 0
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3, 4, .75, 2./3
-				s.WordDuration = transcript.Distribution{Count: 3, Sum: 3, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordDuration = transcript.Distribution{
+					Count: 3, Sum: 3, Min: 1, Max: 1, P1: 1, P10: 1, P50: 1, P90: 1, P99: 1,
+				}
 				s.WordGap = transcript.Distribution{Count: 2, Sum: 1, Min: 0, Max: 1, P50: 0, P90: 1, P99: 1}
 				s.BySpeaker = []transcript.Speaker{
 					{TalkSeconds: 2, Words: 2, Turns: 2, ConfidenceMean: nan},
@@ -201,7 +217,9 @@ func TestStatistics(t *testing.T) {
 			with(func(s *transcript.Statistics) {
 				s.Speakers, s.Words, s.Overlaps = 1, 3, 0
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 3, 3, 1, 1
-				s.WordDuration = transcript.Distribution{Count: 3, Sum: 3, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordDuration = transcript.Distribution{
+					Count: 3, Sum: 3, Min: 1, Max: 1, P1: 1, P10: 1, P50: 1, P90: 1, P99: 1,
+				}
 				s.WordGap = transcript.Distribution{Count: 2}
 				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 2, Words: 2, Turns: 1, ConfidenceMean: nan}}
 			}),
@@ -250,8 +268,12 @@ func TestStatistics(t *testing.T) {
 			with(func(s *transcript.Statistics) {
 				s.Confidence, s.Speakers, s.Words, s.Overlaps = .9, 1, 1, 0
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate, s.DominantSpeakerRatio = 1, 1, 1, 1
-				s.WordConfidence = transcript.Distribution{Count: 1, Sum: .9, Min: .9, Max: .9, P50: .9, P90: .9, P99: .9}
-				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordConfidence = transcript.Distribution{
+					Count: 1, Sum: .9, Min: .9, Max: .9, P1: .9, P10: .9, P50: .9, P90: .9, P99: .9,
+				}
+				s.WordDuration = transcript.Distribution{
+					Count: 1, Sum: 1, Min: 1, Max: 1, P1: 1, P10: 1, P50: 1, P90: 1, P99: 1,
+				}
 				s.BySpeaker = []transcript.Speaker{{TalkSeconds: 1, Words: 1, Turns: 1, ConfidenceMean: .9}}
 			}),
 		},
@@ -260,7 +282,8 @@ func TestStatistics(t *testing.T) {
 			with(func(s *transcript.Statistics) {
 				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds = 1, 0, 1e-300, 1e-300
 				s.WordDuration = transcript.Distribution{
-					Count: 1, Sum: 1e-300, Min: 1e-300, Max: 1e-300, P50: 1e-300, P90: 1e-300, P99: 1e-300,
+					Count: 1, Sum: 1e-300, Min: 1e-300, Max: 1e-300, P1: 1e-300, P10: 1e-300, P50: 1e-300, P90: 1e-300,
+					P99: 1e-300,
 				}
 			}),
 		},
@@ -270,7 +293,9 @@ func TestStatistics(t *testing.T) {
 			}},
 			with(func(s *transcript.Statistics) {
 				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 4, 0, 2, 2, 1
-				s.WordDuration = transcript.Distribution{Count: 2, Sum: 2, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordDuration = transcript.Distribution{
+					Count: 2, Sum: 2, Min: 1, Max: 1, P1: 1, P10: 1, P50: 1, P90: 1, P99: 1,
+				}
 				s.WordGap = transcript.Distribution{Count: 1}
 				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.MissingTime: 2})
 			}),
@@ -282,7 +307,9 @@ func TestStatistics(t *testing.T) {
 			}},
 			with(func(s *transcript.Statistics) {
 				s.Words, s.Overlaps, s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 3, 0, 1, 1, 1
-				s.WordDuration = transcript.Distribution{Count: 1, Sum: 1, Min: 1, Max: 1, P50: 1, P90: 1, P99: 1}
+				s.WordDuration = transcript.Distribution{
+					Count: 1, Sum: 1, Min: 1, Max: 1, P1: 1, P10: 1, P50: 1, P90: 1, P99: 1,
+				}
 				s.Anomalies = anomalies(map[transcript.Anomaly]int{
 					transcript.ConfidenceOutOfRange: 2, transcript.MissingTime: 2,
 				})
@@ -293,9 +320,15 @@ func TestStatistics(t *testing.T) {
 			with(func(s *transcript.Statistics) {
 				s.Confidence, s.Words, s.Overlaps = .6, 3, 0
 				s.SpeechSeconds, s.DurationSeconds, s.SpeechRate = 61, 122, 2/122.
-				s.WordConfidence = transcript.Distribution{Count: 2, Sum: 1.2, Min: .5, Max: .7, P50: .5, P90: .7, P99: .7}
-				s.WordDuration = transcript.Distribution{Count: 2, Sum: 61, Min: 1, Max: 60, P50: 1, P90: 60, P99: 60}
-				s.WordGap = transcript.Distribution{Count: 1, Sum: 61, Min: 61, Max: 61, P50: 61, P90: 61, P99: 61}
+				s.WordConfidence = transcript.Distribution{
+					Count: 2, Sum: 1.2, Min: .5, Max: .7, P1: .5, P10: .5, P50: .5, P90: .7, P99: .7,
+				}
+				s.WordDuration = transcript.Distribution{
+					Count: 2, Sum: 61, Min: 1, Max: 60, P1: 1, P10: 1, P50: 1, P90: 60, P99: 60,
+				}
+				s.WordGap = transcript.Distribution{
+					Count: 1, Sum: 61, Min: 61, Max: 61, P1: 61, P10: 61, P50: 61, P90: 61, P99: 61,
+				}
 				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.ImplausibleTime: 1})
 			}),
 		},
@@ -303,7 +336,9 @@ func TestStatistics(t *testing.T) {
 			document{words: []transcript.Piece{piece("a", 0, 40, nan), piece("a", 100, 500, nan), piece("a", 600, 900, .5)}},
 			with(func(s *transcript.Statistics) {
 				s.Confidence, s.Speakers, s.Words, s.Overlaps = .5, 1, 3, 0
-				s.WordConfidence = transcript.Distribution{Count: 1, Sum: .5, Min: .5, Max: .5, P50: .5, P90: .5, P99: .5}
+				s.WordConfidence = transcript.Distribution{
+					Count: 1, Sum: .5, Min: .5, Max: .5, P1: .5, P10: .5, P50: .5, P90: .5, P99: .5,
+				}
 				s.BySpeaker = []transcript.Speaker{{Words: 3, ConfidenceMean: .5}}
 				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.ImplausibleTime: 3})
 			}),
@@ -509,7 +544,8 @@ func TestQuantiles(t *testing.T) {
 		d := a.Result().WordConfidence
 		want := transcript.Distribution{
 			Count: n, Sum: d.Sum, Min: slices.Min(values), Max: slices.Max(values),
-			P50: nearestRank(values, 50), P90: nearestRank(values, 90), P99: nearestRank(values, 99),
+			P1: nearestRank(values, 1), P10: nearestRank(values, 10), P50: nearestRank(values, 50),
+			P90: nearestRank(values, 90), P99: nearestRank(values, 99),
 		}
 		if d != want {
 			t.Errorf("%d values: got %+v, want %+v", n, d, want)
@@ -576,7 +612,7 @@ func TestDistributionsAreExact(t *testing.T) {
 }
 
 func TestMeasures(t *testing.T) {
-	d := transcript.Distribution{Count: 4, Sum: 10, Min: 1, Max: 6, P50: 2, P90: 4, P99: 5}
+	d := transcript.Distribution{Count: 4, Sum: 10, Min: 1, Max: 6, P1: 1.25, P10: 1.5, P50: 2, P90: 4, P99: 5}
 	got, none := make(map[string]float64), make(map[string]float64)
 	for _, m := range transcript.Measures {
 		got[m.Name] = m.Of(&d)
@@ -584,7 +620,7 @@ func TestMeasures(t *testing.T) {
 			none[m.Name] = v
 		}
 	}
-	want := map[string]float64{"mean": 2.5, "min": 1, "max": 6, "p50": 2, "p90": 4, "p99": 5}
+	want := map[string]float64{"mean": 2.5, "min": 1, "max": 6, "p1": 1.25, "p10": 1.5, "p50": 2, "p90": 4, "p99": 5}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("measures (-want +got):\n%s", diff)
 	}
@@ -678,7 +714,7 @@ func checkRanges(t *testing.T, s *transcript.Statistics) {
 	}
 	for i := range transcript.WordDistributions {
 		d := transcript.WordDistributions[i].Value(s)
-		ascending := 0 <= d.Min && d.Min <= d.P50 && d.P50 <= d.P90 && d.P90 <= d.P99 && d.P99 <= d.Max
+		ascending := slices.IsSorted([]float64{0, d.Min, d.P1, d.P10, d.P50, d.P90, d.P99, d.Max})
 		if !ascending || d.Count == 1 && d.Sum != d.Max || !(d.Sum >= 0) || math.IsInf(d.Sum, 0) {
 			t.Errorf("%s: %+v", transcript.WordDistributions[i].Name, d)
 		}

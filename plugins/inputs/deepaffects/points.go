@@ -38,11 +38,11 @@ func (p *points) overview(acc telegraf.Accumulator, s *collector.Snapshot) {
 	setFloat(gauges, "quota_minute_limit", s.Minute.Limit)
 	setFloat(gauges, "quota_day_limit", s.Day.Limit)
 	counters := map[string]any{
-		"registered": int64(s.Totals.Sum(collector.JobsRegistered)),
+		"registered": int64(s.Totals.Counter(collector.JobsRegistered)),
 		"words":      int64(s.Totals.Counter(collector.Words)),
 		"api_ok":     int64(ok),
 		"api_errors": int64(failed),
-		"webhooks":   int64(s.Totals.Sum(collector.WebhookRequests)),
+		"webhooks":   int64(s.Totals.Counter(collector.WebhookRequests)),
 	}
 	for i, n := range s.Counts {
 		state := collector.JobState(i)
