@@ -58,11 +58,17 @@ func requestIDs(jobs []*Job) []string {
 	return ids
 }
 
+// SourceUp reports whether the last attempt to read a source went well, or there was none.
+func (s *Snapshot) SourceUp(from JobSource) bool {
+	problem, found := s.SourceProblems[from]
+	return !found || !problem.At.After(s.SourceSuccess[from])
+}
+
 // Requests returns the number of requests to the API that were answered with a state,
 // and the number of the others.
 func (s *Snapshot) Requests() (ok, failed float64) {
 	ok = s.Totals.Counter(APIRequests, jobstatus.OK.String())
-	return ok, s.Totals.Sum(APIRequests) - ok
+	return ok, s.Totals.Counter(APIRequests) - ok
 }
 
 // API returns how the API and the key are at present.

@@ -3,6 +3,7 @@ package exposition
 import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
@@ -11,6 +12,25 @@ var api = []*family{
 	gauge("up",
 		"1 if the last request to the API succeeded, else 0.",
 		func(s *collector.Snapshot) float64 { return truth(s.API.Up) }),
+	{
+		name: "api_state", kind: kindGauge, labels: []label{closed("state", poller.Conditions[:]...)},
+		help: "1 for how the API does at present, by the last request since the start; 0 for the other states.",
+		account: func(e *emitter, s *collector.Snapshot) {
+			for i, name := range poller.Conditions {
+				e.value(truth(s.API.Condition() == poller.Condition(i)), name)
+			}
+		},
+	},
+	{
+		name: "api_retry_timestamp_seconds", kind: kindGauge,
+		help: "Time when the account is polled again, in seconds since 1970, while it is paused after errors of the " +
+			"API; else absent.",
+		account: func(e *emitter, s *collector.Snapshot) {
+			if at := s.API.RetryAt(s.At); !at.IsZero() {
+				e.value(seconds(at))
+			}
+		},
+	},
 	total(jobs.APIRequests),
 	total(jobs.APIRequestDuration),
 	total(jobs.APIUnknownStates),

@@ -14,6 +14,15 @@ var intake = []*family{
 		func(s *collector.Snapshot) float64 { return seconds(s.WebhookReceived) }),
 	total(jobs.SourceErrors),
 	{
+		name: "source_up", kind: kindGauge, labels: []label{sourceLabel},
+		help: "1 if the last attempt to read request IDs from the source succeeded, or there was none; else 0.",
+		account: func(e *emitter, s *collector.Snapshot) {
+			for _, source := range submission.Sources {
+				e.value(truth(s.SourceUp(source)), string(source))
+			}
+		},
+	},
+	{
 		name: "source_last_success_timestamp_seconds", kind: kindGauge, labels: []label{sourceLabel},
 		help: "Time when the source was last read without an error, in seconds since 1970; 0 before the first.",
 		account: func(e *emitter, s *collector.Snapshot) {

@@ -193,6 +193,57 @@ type Trouble struct {
 	Until     time.Time         // end of the pause; zero or past: there is none
 }
 
+// A Condition is how the API does at present.
+type Condition int
+
+// The conditions.
+const (
+	OK           Condition = iota // the last response was as it should be
+	NotAsked                      // no request was sent since the start
+	NoKey                         // the key cannot be read
+	Unauthorized                  // the API rejects the key
+	OverQuota                     // the quota of the plan is used up
+	RateLimited                   // too many requests at once
+	Unavailable                   // no response, or an internal error
+	Unusable                      // a response that is not one of the API, or a rejected request
+)
+
+// Conditions are the names of the conditions, as the label `state` of api_state shows them.
+var Conditions = [...]string{
+	"ok", "not_asked", "no_key", "unauthorized", "over_quota", "rate_limited", "unavailable", "unusable",
+}
+
+func (c Condition) String() string { return Conditions[c] }
+
+// conditions are the conditions after outcomes.
+var conditions = [len(jobstatus.Outcomes)]Condition{
+	jobstatus.OK: OK, jobstatus.NotFound: OK,
+	jobstatus.Unauthorized: Unauthorized, jobstatus.OverQuota: OverQuota, jobstatus.RateLimited: RateLimited,
+	jobstatus.ServerError: Unavailable, jobstatus.Timeout: Unavailable, jobstatus.Network: Unavailable,
+	jobstatus.ClientError: Unusable, jobstatus.Malformed: Unusable, jobstatus.TooLarge: Unusable,
+}
+
+// Condition returns how the API does at present.
+func (s *State) Condition() Condition {
+	switch {
+	case s.Up:
+		return OK
+	case s.Trouble == nil:
+		return NotAsked
+	case s.Trouble.NoKey:
+		return NoKey
+	}
+	return conditions[s.Trouble.Outcome]
+}
+
+// RetryAt returns when a paused account polls again; zero if it is not paused.
+func (s *State) RetryAt(now time.Time) time.Time {
+	if s.Trouble == nil || !now.Before(s.Trouble.Until) {
+		return time.Time{}
+	}
+	return s.Trouble.Until
+}
+
 func (b *breaker) state() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -112,7 +112,7 @@ func sourcesOf(s *collector.Snapshot) (views []sourceView) {
 			v.LastSuccess = s.WebhookReceived
 		}
 		if p, found := s.SourceProblems[from]; found {
-			v.Problem, v.Failing = &p, p.At.After(v.LastSuccess)
+			v.Problem, v.Failing = &p, !s.SourceUp(from)
 		}
 		// The configuration is always read, even if it lists no job.
 		if v.Jobs > 0 || v.Errors > 0 || from != submission.Config && !v.LastSuccess.IsZero() {
