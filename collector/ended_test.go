@@ -86,7 +86,7 @@ func TestSourcesBringNothingBack(t *testing.T) {
 		check := func(when string) {
 			t.Helper()
 			s := m.Accounts()[0].Snapshot()
-			registered, finished := s.Totals.Sum(jobs.JobsRegistered), s.Totals.Sum(jobs.JobsFinished)
+			registered, finished := s.Totals.Counter(jobs.JobsRegistered), s.Totals.Counter(jobs.JobsFinished)
 			if registered != 4 || finished != 4 || api.requests.Load() != requests {
 				t.Errorf("%s: %v jobs registered, %v finished, %d requests more",
 					when, registered, finished, api.requests.Load()-requests)

@@ -52,7 +52,7 @@ func TestKeysAreNoRequestIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := account.Snapshot()
-	if n := s.Totals.Sum(jobs.SourceErrors); len(s.Jobs) != 1 || n != 3 {
+	if n := s.Totals.Counter(jobs.SourceErrors); len(s.Jobs) != 1 || n != 3 {
 		t.Errorf("%d jobs and %v errors, want 1 and 3", len(s.Jobs), n)
 	}
 	if shown := strings.ToLower(log.String()); strings.Contains(shown, "canary") ||

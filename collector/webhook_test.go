@@ -57,7 +57,7 @@ func TestWebhooksAndPolls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, requests := run(t, hooks, "http://monitor.invalid/webhook/token")
 			for _, total := range []*jobs.Total{jobs.Words, jobs.WordOverlaps, jobs.WordAnomalies} {
-				if got, want := s.Totals.Sum(total), polled.Totals.Sum(total); got != want {
+				if got, want := s.Totals.Counter(total), polled.Totals.Counter(total); got != want {
 					t.Errorf("%s: %v, by polling alone %v", total.Name, got, want)
 				}
 			}

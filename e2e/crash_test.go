@@ -174,7 +174,7 @@ func crash(t *testing.T, crashes int) {
 		for _, state := range []string{"pending", "running", "completed", "failed", "lost"} {
 			tracked += counter(metrics, `deepaffects_jobs{account="default",state="`+state+`"}`)
 		}
-		finished := counter(metrics, `deepaffects_jobs_finished_total{account="default",result="completed"}`)
+		finished := counter(metrics, `deepaffects_jobs_finished_total{account="default",api="unknown",result="completed"}`)
 		completed := counter(metrics, `deepaffects_jobs{account="default",state="completed"}`)
 		if registered != tracked || finished != completed {
 			t.Fatalf("round %d, %s: %d registered and %d tracked, %d finished and %d completed",

@@ -124,7 +124,7 @@ func TestMutatedWebhooks(t *testing.T) {
 		body := m.body()
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/webhook/token", bytes.NewReader(body)))
-		now := account.Snapshot().Totals.Sum(jobs.JobsFinished)
+		now := account.Snapshot().Totals.Counter(jobs.JobsFinished)
 		switch {
 		case w.Code != http.StatusOK && w.Code != http.StatusBadRequest:
 			t.Fatalf("HTTP %d: %.300q", w.Code, body)

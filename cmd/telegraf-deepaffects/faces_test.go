@@ -92,9 +92,9 @@ var counterparts = map[string]map[string]func(scrape, telegraf.Metric) float64{
 		"completed":                     series("jobs,state=completed"),
 		"failed":                        series("jobs,state=failed"),
 		"lost":                          series("jobs,state=lost"),
-		"finished_completed":            series("jobs_finished_total,result=completed"),
-		"finished_failed":               series("jobs_finished_total,result=failed"),
-		"finished_lost":                 series("jobs_finished_total,result=lost"),
+		"finished_completed":            ended("completed"),
+		"finished_failed":               ended("failed"),
+		"finished_lost":                 ended("lost"),
 		"registered":                    sum("jobs_registered_total"),
 		"words":                         series("words_total"),
 		"oldest_unfinished_age_seconds": series("oldest_unfinished_job_age_seconds"),
@@ -155,6 +155,22 @@ func init() {
 
 func sum(name string) func(scrape, telegraf.Metric) float64 {
 	return func(s scrape, _ telegraf.Metric) float64 { return s.total(name) }
+}
+
+// ended adds up the jobs that finished, over all APIs.
+func ended(result string) func(scrape, telegraf.Metric) float64 {
+	return func(s scrape, _ telegraf.Metric) float64 {
+		sum := math.NaN()
+		for series, v := range s {
+			if strings.HasPrefix(series, "jobs_finished_total,") && strings.HasSuffix(series, ",result="+result) {
+				if math.IsNaN(sum) {
+					sum = 0
+				}
+				sum += v
+			}
+		}
+		return sum
+	}
 }
 
 func series(name string) func(scrape, telegraf.Metric) float64 {

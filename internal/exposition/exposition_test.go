@@ -23,40 +23,45 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/histogram"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
+
+// perJob stands for the series of single jobs.
+const perJob = -1
 
 // contract are the metrics that dashboards and alert rules rely on.
 var contract = []struct {
 	name, kind string
 	labels     string // besides account and, for a job's, request_id
-	series     int    // of an empty account
+	series     int    // of an empty account; perJob: none, since they are those of jobs
 }{
-	{"job_state", "GAUGE", "state", 0},
-	{"job_info", "GAUGE", "api error_code source", 0},
-	{"job_first_seen_timestamp_seconds", "GAUGE", "", 0},
-	{"job_last_observed_timestamp_seconds", "GAUGE", "", 0},
-	{"job_next_poll_timestamp_seconds", "GAUGE", "", 0},
-	{"job_finished_timestamp_seconds", "GAUGE", "", 0},
-	{"job_confidence_ratio", "GAUGE", "", 0},
-	{"job_speakers", "GAUGE", "", 0},
-	{"job_words", "GAUGE", "", 0},
-	{"job_speech_seconds", "GAUGE", "", 0},
-	{"job_transcript_duration_seconds", "GAUGE", "", 0},
-	{"job_word_confidence_ratio", "SUMMARY", "", 0},
-	{"job_word_duration_seconds", "SUMMARY", "", 0},
-	{"job_word_gap_seconds", "SUMMARY", "", 0},
-	{"job_speaker_talk_seconds", "GAUGE", "speaker", 0},
+	{"job_state", "GAUGE", "state", perJob},
+	{"job_info", "GAUGE", "api error_code source", perJob},
+	{"job_first_seen_timestamp_seconds", "GAUGE", "", perJob},
+	{"job_last_observed_timestamp_seconds", "GAUGE", "", perJob},
+	{"job_next_poll_timestamp_seconds", "GAUGE", "", perJob},
+	{"job_finished_timestamp_seconds", "GAUGE", "", perJob},
+	{"job_confidence_ratio", "GAUGE", "", perJob},
+	{"job_speakers", "GAUGE", "", perJob},
+	{"job_words", "GAUGE", "", perJob},
+	{"job_speech_seconds", "GAUGE", "", perJob},
+	{"job_transcript_duration_seconds", "GAUGE", "", perJob},
+	{"job_word_confidence_ratio", "SUMMARY", "", perJob},
+	{"job_word_duration_seconds", "SUMMARY", "", perJob},
+	{"job_word_gap_seconds", "SUMMARY", "", perJob},
+	{"job_speaker_talk_seconds", "GAUGE", "speaker", perJob},
 	{"jobs", "GAUGE", "state", 5},
 	{"oldest_unfinished_job_age_seconds", "GAUGE", "", 1},
 	{"jobs_registered_total", "COUNTER", "source", 5},
-	{"jobs_finished_total", "COUNTER", "result", 3},
+	{"account_owned", "GAUGE", "", 1},
+	{"jobs_finished_total", "COUNTER", "api result", 0},
 	{"jobs_evicted_total", "COUNTER", "reason", 2},
-	{"job_duration_seconds", "HISTOGRAM", "result", 3},
+	{"job_duration_seconds", "HISTOGRAM", "api result", 0},
 	{"job_detection_window_seconds", "HISTOGRAM", "", 1},
 	{"unreadable_results_total", "COUNTER", "", 1},
-	{"transcript_confidence_ratio", "HISTOGRAM", "", 1},
+	{"transcript_confidence_ratio", "HISTOGRAM", "api", 0},
 	{"word_confidence_ratio", "HISTOGRAM", "", 1},
 	{"word_duration_seconds", "HISTOGRAM", "", 1},
 	{"word_gap_seconds", "HISTOGRAM", "", 1},
@@ -68,6 +73,8 @@ var contract = []struct {
 	{"word_overlaps_total", "COUNTER", "", 1},
 	{"word_anomalies_total", "COUNTER", "reason", 5},
 	{"up", "GAUGE", "", 1},
+	{"api_state", "GAUGE", "state", 8},
+	{"api_retry_timestamp_seconds", "GAUGE", "", 0},
 	{"api_requests_total", "COUNTER", "outcome", 11},
 	{"api_request_duration_seconds", "HISTOGRAM", "", 1},
 	{"api_unknown_states_total", "COUNTER", "", 1},
@@ -83,6 +90,7 @@ var contract = []struct {
 	{"poll_queue_jobs", "GAUGE", "", 1},
 	{"webhook_requests_total", "COUNTER", "outcome", 8},
 	{"webhook_last_received_timestamp_seconds", "GAUGE", "", 1},
+	{"source_up", "GAUGE", "source", 5},
 	{"source_errors_total", "COUNTER", "source", 5},
 	{"source_last_success_timestamp_seconds", "GAUGE", "source", 5},
 	{"store_errors_total", "COUNTER", "", 1},
@@ -140,6 +148,7 @@ func TestContract(t *testing.T) {
 	track(t, r, submission.HTTP, submission.Job{RequestID: "b"})
 	s := snapshot("default", r)
 	s.NextPolls = []time.Time{after(90), after(90)}
+	s.API.Trouble = &collector.APITrouble{Outcome: jobstatus.Timeout, Until: after(90)}
 	families := gather(t, everything(t, s))
 	for _, want := range contract {
 		f := families[want.name]
@@ -155,7 +164,7 @@ func TestContract(t *testing.T) {
 		if !slices.Contains(ofProcess, want.name) {
 			labels = append(labels, "account")
 		}
-		if want.series == 0 {
+		if want.series == perJob {
 			labels = append(labels, "request_id")
 		}
 		slices.Sort(labels)
@@ -176,7 +185,7 @@ func TestFirstScrape(t *testing.T) {
 	metrics := everything(t, snapshot("default", newJobs()), snapshot("other", newJobs()))
 	families := gather(t, metrics)
 	for _, want := range contract {
-		series := want.series
+		series := max(want.series, 0)
 		if !slices.Contains(ofProcess, want.name) {
 			series *= 2 // accounts
 		}
@@ -184,7 +193,9 @@ func TestFirstScrape(t *testing.T) {
 			t.Errorf("%s has %d series, want %d", want.name, got, series)
 		}
 		if slices.Contains(ofProcess, want.name) ||
-			slices.Contains([]string{"quota_limit_requests", "quota_left_requests", "store_writable"}, want.name) {
+			slices.Contains([]string{
+				"quota_limit_requests", "quota_left_requests", "store_writable", "api_state", "source_up", "account_owned",
+			}, want.name) {
 			continue
 		}
 		for _, m := range families[want.name].GetMetric() {
@@ -197,6 +208,8 @@ func TestFirstScrape(t *testing.T) {
 		}
 	}
 	check(t, of(t, snapshot("default", newJobs())), `
+		# TYPE deepaffects_account_owned gauge
+		deepaffects_account_owned{account="default"} 1
 		# TYPE deepaffects_api_requests_total counter
 		deepaffects_api_requests_total{account="default",outcome="client_error"} 0
 		deepaffects_api_requests_total{account="default",outcome="malformed"} 0
@@ -209,6 +222,15 @@ func TestFirstScrape(t *testing.T) {
 		deepaffects_api_requests_total{account="default",outcome="timeout"} 0
 		deepaffects_api_requests_total{account="default",outcome="too_large"} 0
 		deepaffects_api_requests_total{account="default",outcome="unauthorized"} 0
+		# TYPE deepaffects_api_state gauge
+		deepaffects_api_state{account="default",state="no_key"} 0
+		deepaffects_api_state{account="default",state="not_asked"} 1
+		deepaffects_api_state{account="default",state="ok"} 0
+		deepaffects_api_state{account="default",state="over_quota"} 0
+		deepaffects_api_state{account="default",state="rate_limited"} 0
+		deepaffects_api_state{account="default",state="unauthorized"} 0
+		deepaffects_api_state{account="default",state="unavailable"} 0
+		deepaffects_api_state{account="default",state="unusable"} 0
 		# TYPE deepaffects_jobs gauge
 		deepaffects_jobs{account="default",state="completed"} 0
 		deepaffects_jobs{account="default",state="failed"} 0
@@ -218,10 +240,6 @@ func TestFirstScrape(t *testing.T) {
 		# TYPE deepaffects_jobs_evicted_total counter
 		deepaffects_jobs_evicted_total{account="default",reason="limit"} 0
 		deepaffects_jobs_evicted_total{account="default",reason="retention"} 0
-		# TYPE deepaffects_jobs_finished_total counter
-		deepaffects_jobs_finished_total{account="default",result="completed"} 0
-		deepaffects_jobs_finished_total{account="default",result="failed"} 0
-		deepaffects_jobs_finished_total{account="default",result="lost"} 0
 		# TYPE deepaffects_jobs_registered_total counter
 		deepaffects_jobs_registered_total{account="default",source="config"} 0
 		deepaffects_jobs_registered_total{account="default",source="file"} 0
@@ -231,6 +249,12 @@ func TestFirstScrape(t *testing.T) {
 		# TYPE deepaffects_quota_limit_requests gauge
 		deepaffects_quota_limit_requests{account="default",window="day"} 100
 		deepaffects_quota_limit_requests{account="default",window="minute"} 5
+		# TYPE deepaffects_source_up gauge
+		deepaffects_source_up{account="default",source="config"} 1
+		deepaffects_source_up{account="default",source="file"} 1
+		deepaffects_source_up{account="default",source="http"} 1
+		deepaffects_source_up{account="default",source="url"} 1
+		deepaffects_source_up{account="default",source="webhook"} 1
 		# TYPE deepaffects_webhook_requests_total counter
 		deepaffects_webhook_requests_total{account="default",outcome="accepted"} 0
 		deepaffects_webhook_requests_total{account="default",outcome="adopted"} 0
@@ -247,8 +271,8 @@ func TestFirstScrape(t *testing.T) {
 		deepaffects_word_anomalies_total{account="default",reason="negative_duration"} 0
 		deepaffects_word_anomalies_total{account="default",reason="out_of_order"} 0
 	`,
-		"deepaffects_api_requests_total", "deepaffects_jobs", "deepaffects_jobs_evicted_total",
-		"deepaffects_jobs_finished_total",
+		"deepaffects_account_owned", "deepaffects_api_requests_total", "deepaffects_api_state", "deepaffects_jobs",
+		"deepaffects_jobs_evicted_total", "deepaffects_jobs_finished_total", "deepaffects_source_up",
 		"deepaffects_jobs_registered_total", "deepaffects_quota_limit_requests", "deepaffects_webhook_requests_total",
 		"deepaffects_word_anomalies_total")
 }
@@ -257,7 +281,7 @@ func TestFirstScrape(t *testing.T) {
 func TestAccount(t *testing.T) {
 	s := snapshot("calls", openJobs(stored{
 		`jobs_registered_total{"source":"file"}`: "1", `jobs_registered_total{"source":"url"}`: "2",
-		`jobs_finished_total{"result":"completed"}`: "3", `jobs_finished_total{"result":"failed"}`: "4",
+		`jobs_finished_total{"result":"completed"}`: "3", `jobs_finished_total{"api":"asr","result":"failed"}`: "4",
 		`jobs_finished_total{"result":"lost"}`:     "5",
 		`jobs_evicted_total{"reason":"retention"}`: "6", `jobs_evicted_total{"reason":"limit"}`: "7",
 		"words_total": "8", "word_overlaps_total": "9", "speech_seconds_total": "10.5",
@@ -296,18 +320,20 @@ func TestAccount(t *testing.T) {
 	}
 	slices.Sort(nonzero)
 	want := []string{
+		"account_owned 1",
 		"api_last_success_timestamp_seconds 1.00000002425e+09",
 		"api_requests_total ok 15",
 		"api_requests_total too_large 16",
+		"api_state ok 1",
 		"api_unknown_states_total 17",
 		"forecast_jobs 31",
 		"forecast_requests_per_job 32",
 		"jobs pending 1",
 		"jobs_evicted_total limit 7",
 		"jobs_evicted_total retention 6",
-		"jobs_finished_total completed 3",
-		"jobs_finished_total failed 4",
-		"jobs_finished_total lost 5",
+		"jobs_finished_total asr failed 4",
+		"jobs_finished_total unknown completed 3",
+		"jobs_finished_total unknown lost 5",
 		"jobs_registered_total file 1",
 		"jobs_registered_total url 2",
 		"oldest_unfinished_job_age_seconds 60",
@@ -324,6 +350,11 @@ func TestAccount(t *testing.T) {
 		"quota_used_requests minute 2.5",
 		"source_errors_total file 20",
 		"source_last_success_timestamp_seconds url 1.000000029e+09",
+		"source_up config 1",
+		"source_up file 1",
+		"source_up http 1",
+		"source_up url 1",
+		"source_up webhook 1",
 		"speech_seconds_total 10.5",
 		"store_corrupt_records_total 22",
 		"store_errors_total 21",
@@ -343,6 +374,97 @@ func TestAccount(t *testing.T) {
 	}
 }
 
+// The label api has the APIs of the jobs that were registered, at 0 from then on.
+func TestAPIs(t *testing.T) {
+	r := newJobs()
+	for id, api := range map[string]string{"a": "asr", "b": "", "c": "my_own", "d": "other", "e": "asr"} {
+		track(t, r, submission.HTTP, submission.Job{RequestID: id, API: api})
+	}
+	complete(t, r, "a", 30, conversation())
+	observe(t, r, jobs.Observation{RequestID: "c", At: after(40), State: jobs.Failed})
+	check(t, of(t, snapshot("default", r)), `
+		# TYPE deepaffects_jobs_finished_total counter
+		deepaffects_jobs_finished_total{account="default",api="asr",result="completed"} 1
+		deepaffects_jobs_finished_total{account="default",api="asr",result="failed"} 0
+		deepaffects_jobs_finished_total{account="default",api="asr",result="lost"} 0
+		deepaffects_jobs_finished_total{account="default",api="other",result="completed"} 0
+		deepaffects_jobs_finished_total{account="default",api="other",result="failed"} 1
+		deepaffects_jobs_finished_total{account="default",api="other",result="lost"} 0
+		deepaffects_jobs_finished_total{account="default",api="unknown",result="completed"} 0
+		deepaffects_jobs_finished_total{account="default",api="unknown",result="failed"} 0
+		deepaffects_jobs_finished_total{account="default",api="unknown",result="lost"} 0
+	`, "deepaffects_jobs_finished_total")
+	families := gather(t, of(t, snapshot("default", r)))
+	for name, want := range map[string]int{"job_duration_seconds": 9, "transcript_confidence_ratio": 3} {
+		if n := len(families[name].GetMetric()); n != want {
+			t.Errorf("%s has %d series, want %d", name, n, want)
+		}
+	}
+}
+
+// The state of the API is the trouble that the page shows.
+func TestAPIState(t *testing.T) {
+	trouble := func(outcome jobstatus.Outcome) collector.APIState {
+		return collector.APIState{Trouble: &collector.APITrouble{Outcome: outcome, Until: after(90)}}
+	}
+	for _, tt := range []struct {
+		api   collector.APIState
+		state string
+		retry float64
+	}{
+		{collector.APIState{}, "not_asked", 0},
+		{collector.APIState{Up: true}, "ok", 0},
+		{collector.APIState{Trouble: &collector.APITrouble{NoKey: true}}, "no_key", 0},
+		{trouble(jobstatus.Unauthorized), "unauthorized", 1000000090},
+		{trouble(jobstatus.OverQuota), "over_quota", 1000000090},
+		{trouble(jobstatus.RateLimited), "rate_limited", 1000000090},
+		{trouble(jobstatus.ServerError), "unavailable", 1000000090},
+		{trouble(jobstatus.Timeout), "unavailable", 1000000090},
+		{trouble(jobstatus.Network), "unavailable", 1000000090},
+		{trouble(jobstatus.ClientError), "unusable", 1000000090},
+		{trouble(jobstatus.Malformed), "unusable", 1000000090},
+		{trouble(jobstatus.TooLarge), "unusable", 1000000090},
+		{collector.APIState{Trouble: &collector.APITrouble{Outcome: jobstatus.Timeout, Until: after(60)}}, "unavailable", 0},
+	} {
+		s := snapshot("default", newJobs())
+		s.API = tt.api
+		families := gather(t, of(t, s))
+		var states []string
+		for _, m := range families["api_state"].GetMetric() {
+			if m.GetGauge().GetValue() == 1 {
+				states = append(states, m.GetLabel()[1].GetValue())
+			}
+		}
+		if !slices.Equal(states, []string{tt.state}) {
+			t.Errorf("%+v is %q, want %s", tt.api.Trouble, states, tt.state)
+		}
+		retry := 0.
+		for _, m := range families["api_retry_timestamp_seconds"].GetMetric() {
+			retry = m.GetGauge().GetValue()
+		}
+		if retry != tt.retry {
+			t.Errorf("%s: asked again at %f, want %f", tt.state, retry, tt.retry)
+		}
+	}
+}
+
+// A source is down from a failure to the next success.
+func TestSourceUp(t *testing.T) {
+	s := snapshot("default", newJobs())
+	s.SourceSuccess = map[submission.Source]time.Time{submission.File: after(10), submission.URL: after(10)}
+	s.SourceProblems = map[submission.Source]collector.SourceProblem{
+		submission.File: {At: after(9)}, submission.URL: {At: after(11)}, submission.Config: {At: after(0)},
+	}
+	check(t, of(t, s), `
+		# TYPE deepaffects_source_up gauge
+		deepaffects_source_up{account="default",source="config"} 0
+		deepaffects_source_up{account="default",source="file"} 1
+		deepaffects_source_up{account="default",source="http"} 1
+		deepaffects_source_up{account="default",source="url"} 0
+		deepaffects_source_up{account="default",source="webhook"} 1
+	`, "deepaffects_source_up")
+}
+
 // TestHistograms checks that every histogram of the totals is in its own metric.
 func TestHistograms(t *testing.T) {
 	totals := make(stored)
@@ -356,7 +478,7 @@ func TestHistograms(t *testing.T) {
 		totals[total.Name+labels] = string(value)
 	}
 	add(jobs.JobDuration, `{"result":"completed"}`, 1)
-	add(jobs.JobDuration, `{"result":"failed"}`, 2)
+	add(jobs.JobDuration, `{"api":"asr","result":"failed"}`, 2)
 	add(jobs.JobDuration, `{"result":"lost"}`, 3)
 	add(jobs.JobDetectionWindow, "", 4)
 	add(jobs.TranscriptConfidence, "", 5)
@@ -372,17 +494,20 @@ func TestHistograms(t *testing.T) {
 	for name, f := range gather(t, of(t, s)) {
 		for _, m := range f.GetMetric() {
 			if m.GetHistogram() != nil {
-				if len(m.GetLabel()) > 1 {
-					got[name+" "+m.GetLabel()[1].GetValue()] = m.GetHistogram().GetSampleSum()
-				} else {
-					got[name] = m.GetHistogram().GetSampleSum()
+				series := name
+				for _, l := range m.GetLabel()[1:] {
+					series += " " + l.GetValue()
+				}
+				if v := m.GetHistogram().GetSampleSum(); v != 0 {
+					got[series] = v
 				}
 			}
 		}
 	}
 	want := map[string]float64{
-		"job_duration_seconds completed": 1, "job_duration_seconds failed": 2, "job_duration_seconds lost": 3,
-		"job_detection_window_seconds": 4, "transcript_confidence_ratio": 5, "transcript_speech_rate_words_per_second": 6,
+		"job_duration_seconds unknown completed": 1, "job_duration_seconds asr failed": 2,
+		"job_duration_seconds unknown lost": 3, "job_detection_window_seconds": 4,
+		"transcript_confidence_ratio unknown": 5, "transcript_speech_rate_words_per_second": 6,
 		"transcript_speakers": 7, "dominant_speaker_talk_ratio": 8, "word_confidence_ratio": 9, "word_duration_seconds": 10,
 		"word_gap_seconds": 11, "api_request_duration_seconds": 12,
 	}

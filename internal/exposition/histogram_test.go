@@ -65,7 +65,7 @@ func TestBounds(t *testing.T) {
 		"api_request_duration_seconds":            "0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 +Inf",
 	}
 	got := make(map[string]string)
-	for name, f := range gather(t, of(t, snapshot("default", newJobs()))) {
+	for name, f := range gather(t, of(t, snapshot("default", withAJob(t)))) {
 		if f.GetType() == dto.MetricType_HISTOGRAM {
 			var bounds []string
 			for _, b := range f.GetMetric()[0].GetHistogram().GetBucket() {
@@ -195,7 +195,7 @@ func TestExemplars(t *testing.T) {
 			with[name] = true
 		}
 		if name == "deepaffects_job_duration_seconds_bucket" && strings.Contains(line, `"completed"`) {
-			line = strings.TrimPrefix(line, name+`{account="default",result="completed",le=`)
+			line = strings.TrimPrefix(line, name+`{account="default",api="unknown",result="completed",le=`)
 			durations = append(durations, strings.TrimSuffix(line, "\n"))
 		}
 	}
@@ -227,14 +227,21 @@ func TestExemplars(t *testing.T) {
 	}
 }
 
+// withAJob returns jobs with one job, for which totals have all of their series.
+func withAJob(t *testing.T) *jobs.Jobs {
+	r := newJobs()
+	track(t, r, submission.HTTP, submission.Job{RequestID: "a", API: "asr"})
+	return r
+}
+
 // TestCreated checks the created timestamps of counters and histograms.
 func TestCreated(t *testing.T) {
-	metrics := of(t, snapshot("default", newJobs()))
+	metrics := of(t, snapshot("default", withAJob(t)))
 	body, _ := scrape(t, metrics, openMetrics)
 	for _, want := range []string{
 		`deepaffects_words_created{account="default"} 1e+09`,
-		`deepaffects_jobs_finished_created{account="default",result="failed"} 1e+09`,
-		`deepaffects_job_duration_seconds_created{account="default",result="failed"} 1e+09`,
+		`deepaffects_jobs_finished_created{account="default",api="asr",result="failed"} 1e+09`,
+		`deepaffects_job_duration_seconds_created{account="default",api="asr",result="failed"} 1e+09`,
 	} {
 		if !strings.Contains(string(body), "\n"+want+"\n") {
 			t.Errorf("the page lacks %s", want)

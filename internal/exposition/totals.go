@@ -13,17 +13,23 @@ func gauge(name, help string, value func(*collector.Snapshot) float64) *family {
 	}
 }
 
+var totalsAPILabel = open("api", "of the jobs that were registered so far: the vendor's names, `other`, or `unknown`")
+
 // total returns the row of a counter or histogram, as package jobs declares it.
 func total(t *jobs.Total) *family {
 	f := &family{name: t.Name, kind: kindCounter, help: t.Help, exemplars: t.Exemplars}
-	if t.Label.Name != "" {
-		f.labels = []label{closed(t.Label.Name, t.Label.Values...)}
+	for _, l := range t.Labels {
+		if l.Values == nil {
+			f.labels = append(f.labels, totalsAPILabel)
+		} else {
+			f.labels = append(f.labels, closed(l.Name, l.Values...))
+		}
 	}
 	if t.Bounds != nil {
 		f.kind = kindHistogram
 	}
 	f.account = func(e *emitter, s *collector.Snapshot) {
-		for values := range t.Series() {
+		for values := range s.Totals.Series(t) {
 			if t.Bounds != nil {
 				e.histogram(s.Totals.Histogram(t, values...), values...)
 			} else {

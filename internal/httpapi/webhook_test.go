@@ -204,8 +204,8 @@ func TestWebhooks(t *testing.T) {
 				t.Errorf("HTTP %d, want %d", w.Code, tt.want.code)
 			}
 			s := h.Snapshot()
-			if n := webhooks(s, tt.want.outcome); n != 1 || s.Totals.Sum(jobs.WebhookRequests) != 1 {
-				t.Errorf("counted %v as %s of %v in all; want 1 of 1", n, tt.want.outcome, s.Totals.Sum(jobs.WebhookRequests))
+			if n := webhooks(s, tt.want.outcome); n != 1 || s.Totals.Counter(jobs.WebhookRequests) != 1 {
+				t.Errorf("counted %v as %s of %v in all; want 1 of 1", n, tt.want.outcome, s.Totals.Counter(jobs.WebhookRequests))
 			}
 			var state, errorCode string
 			if j, _, known := h.Job(id); known {
@@ -285,7 +285,7 @@ func TestWebhooksAtOnce(t *testing.T) {
 	s := h.Snapshot()
 	if s.Totals.Counter(jobs.JobsFinished, "completed") != 1 || s.Totals.Counter(jobs.Words) != 1 ||
 		webhooks(s, jobs.WebhookAdopted) != 1 || webhooks(s, jobs.WebhookDuplicate) != 49 {
-		t.Errorf("%v finished, %v words, %v adopted, %v duplicates", s.Totals.Sum(jobs.JobsFinished),
+		t.Errorf("%v finished, %v words, %v adopted, %v duplicates", s.Totals.Counter(jobs.JobsFinished),
 			s.Totals.Counter(jobs.Words), webhooks(s, jobs.WebhookAdopted), webhooks(s, jobs.WebhookDuplicate))
 	}
 }

@@ -408,7 +408,7 @@ func TestConcurrentWriters(t *testing.T) {
 		t.Errorf("unfinished (-before +after):\n%s", diff)
 	}
 	totals := j.Snapshot(start).Totals
-	if totals.Sum(jobs.StoreErrors) < 10 || totals.Sum(jobs.JobsFinished) < 50 || len(f.log) < 200 {
+	if totals.Counter(jobs.StoreErrors) < 10 || totals.Counter(jobs.JobsFinished) < 50 || len(f.log) < 200 {
 		t.Errorf("this test is about more: %v, %d events", counters(totals), len(f.log))
 	}
 }

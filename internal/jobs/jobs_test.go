@@ -131,7 +131,7 @@ func words(n int) *transcript.Result {
 func counters(totals jobs.Totals) map[string]float64 {
 	sums := make(map[string]float64)
 	for _, total := range jobs.Declared() {
-		if n := totals.Sum(total); n != 0 && total.Bounds == nil {
+		if n := totals.Counter(total); n != 0 && total.Bounds == nil {
 			sums[total.Name] = n
 		}
 	}
@@ -562,7 +562,7 @@ func TestUnknownFigures(t *testing.T) {
 		t.Errorf("counters (-want +got):\n%s", diff)
 	}
 	for _, total := range jobs.Declared() {
-		if total.Bounds != nil && total.Label.Name == "" {
+		if total.Bounds != nil && total.Labels == nil {
 			if h := totals.Histogram(total); h.Count() != 0 || math.IsNaN(h.Sum()) {
 				t.Errorf("%s has %d values", total.Name, h.Count())
 			}

@@ -53,6 +53,7 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time) *state {
 			continue
 		}
 		loaded = append(loaded, job)
+		s.totals.know(apiOf(job))
 	}
 	s.load(loaded)
 	s.departed.load(contents.Departed)

@@ -263,7 +263,7 @@ func TestUnknownTotalsSurvive(t *testing.T) {
 	observe(t, j, hooked("a", jobs.Completed, start))
 	unknown := []store.Total{
 		{Name: "coffees_total", Labels: "{}", Value: jsontext.Value(`{"cups":[1,2]}`)},
-		{Name: "jobs_finished_total", Labels: `{"api":"asr","result":"completed"}`, Value: jsontext.Value(`70`)},
+		{Name: "jobs_finished_total", Labels: `{"kind":"asr","result":"completed"}`, Value: jsontext.Value(`70`)},
 		{Name: "jobs_finished_total", Labels: `{"kind":"completed"}`, Value: jsontext.Value(`71`)},
 		{Name: "jobs_finished_total", Labels: `{"result":"postponed"}`, Value: jsontext.Value(`72`)},
 		{Name: "words_total", Labels: `{"language":"en"}`, Value: jsontext.Value(`73`)},
@@ -283,7 +283,7 @@ func TestUnknownTotalsSurvive(t *testing.T) {
 	totals := open(t, m, options()).Snapshot(start).Totals
 	want := map[string]float64{"jobs_finished_total": 2, "words_total": 3, "store_corrupt_records_total": 0}
 	for _, total := range []*jobs.Total{jobs.JobsFinished, jobs.Words, jobs.CorruptRecords} {
-		if n := totals.Sum(total); n != want[total.Name] {
+		if n := totals.Counter(total); n != want[total.Name] {
 			t.Errorf("%s is %v, want %v", total.Name, n, want[total.Name])
 		}
 	}
@@ -574,7 +574,7 @@ func shown(t *testing.T, j *jobs.Jobs) string {
 	}
 	values := series(s.Totals)
 	for _, total := range jobs.Declared() {
-		for labels := range total.Series() {
+		for labels := range s.Totals.Series(total) {
 			if value := values[fmt.Sprint(total.Name, labels)]; value != "0" {
 				line("total", total.Name, labels, value)
 			}
@@ -672,10 +672,10 @@ func TestLogDamagedAtEveryFrame(t *testing.T) {
 		}
 		adopted := s.Totals.Counter(jobs.WebhookRequests, "adopted")
 		for name, pair := range map[string][2]float64{
-			"jobs":      {s.Totals.Sum(jobs.JobsRegistered), float64(len(s.Jobs))},
+			"jobs":      {s.Totals.Counter(jobs.JobsRegistered), float64(len(s.Jobs))},
 			"completed": {s.Totals.Counter(jobs.JobsFinished, "completed"), float64(s.Counts[jobs.Completed])},
 			"failed":    {s.Totals.Counter(jobs.JobsFinished, "failed"), float64(s.Counts[jobs.Failed])},
-			"requests":  {s.Totals.Sum(jobs.APIRequests), float64(s.Counts[jobs.Completed])},
+			"requests":  {s.Totals.Counter(jobs.APIRequests), float64(s.Counts[jobs.Completed])},
 			"adopted":   {s.Totals.Counter(jobs.JobsRegistered, "webhook"), adopted},
 			"words":     {s.Totals.Counter(jobs.Words), words},
 			"corrupt":   {s.Totals.Counter(jobs.CorruptRecords), 0},

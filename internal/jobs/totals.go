@@ -1,12 +1,12 @@
 package jobs
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -24,15 +24,30 @@ import (
 type Total struct {
 	Name      string // in the store; with the prefix deepaffects_, the name of the metric
 	Help      string
-	Label     Label     // without a name: there is one series, without labels
+	Labels    []Label   // none: there is one series
 	Bounds    []float64 // classic upper bounds of a histogram; nil: a counter
 	Exemplars bool      // the histogram's exemplars name jobs
 }
 
-// A Label is a label of a total, with all values that it can have.
+// A Label is a label of a total, with all values that it can have; nil: those of Totals.apis.
 type Label struct {
 	Name   string
 	Values []string
+}
+
+// apiLabel is the name of the label whose values are the APIs of the jobs that were registered so far.
+const apiLabel = "api"
+
+// UnknownAPI is the value of the label `api` of a job whose API is unknown. It is not stored: in a stored total an absent
+// label means it, also in those of versions without the label.
+const UnknownAPI = "unknown"
+
+// apiOf returns the value of the label `api` that counts a job.
+func apiOf(j *Job) string {
+	if j.API == "" {
+		return UnknownAPI
+	}
+	return submission.KnownAPI(j.API)
 }
 
 // Classic bucket bounds. Those over words and results are in package transcript.
@@ -88,13 +103,14 @@ var (
 	JobsRegistered = counter("jobs_registered_total",
 		"Number of jobs that were registered, by their source.").by("source", sourceNames())
 	JobsFinished = counter("jobs_finished_total",
-		"Number of jobs that finished, each counted once, at its first end.").by("result", Results)
+		"Number of jobs that finished, each counted once, at its first end.").
+		by("result", Results).byAPI()
 	JobsEvicted = counter("jobs_evicted_total",
 		"Number of jobs that left the store at the end of their retention, or lost their own series to "+
 			"max_job_series.").by("reason", []string{ByRetention, ByLimit})
 	JobDuration = histogramOf("job_duration_seconds",
 		"Time from the submission of a job, or else its registration, until its end was observed, in seconds.",
-		jobDurationBounds).by("result", Results).withExemplars()
+		jobDurationBounds).by("result", Results).byAPI().withExemplars()
 	JobDetectionWindow = histogramOf("job_detection_window_seconds",
 		"Time from the last poll that found a job unfinished until its end was observed, in seconds: "+
 			"the upper bound of the error of job_duration_seconds.", jobDurationBounds)
@@ -102,7 +118,7 @@ var (
 	UnreadableResults = counter("unreadable_results_total",
 		"Number of jobs that ended without statistics because what the API answers about them stayed unreadable.")
 	TranscriptConfidence = histogramOf("transcript_confidence_ratio",
-		"Confidence of a result, from 0 to 1.", transcript.RatioBounds).withExemplars()
+		"Confidence of a result, from 0 to 1.", transcript.RatioBounds).byAPI().withExemplars()
 	WordConfidence = histogramOf("word_confidence_ratio",
 		"Confidence of a word, from 0 to 1.", transcript.RatioBounds)
 	WordDuration = histogramOf("word_duration_seconds",
@@ -163,26 +179,29 @@ func histogramOf(name, help string, bounds []float64) *Total {
 	return declare(&Total{Name: name, Help: help, Bounds: bounds})
 }
 
-func (t *Total) by(label string, values []string) *Total { t.Label = Label{label, values}; return t }
+func (t *Total) by(label string, values []string) *Total {
+	t.Labels = append(t.Labels, Label{label, values})
+	return t
+}
+
+func (t *Total) byAPI() *Total { return t.by(apiLabel, nil) }
 
 func (t *Total) withExemplars() *Total { t.Exemplars = true; return t }
 
-// Series yields the label values of every series of the total, in the order of the declaration. They are
-// present, at 0, from the first scrape on.
-func (t *Total) Series() iter.Seq[[]string] {
-	if t.Label.Name == "" {
-		return slices.Values([][]string{nil})
-	}
-	return slices.Chunk(t.Label.Values, 1)
-}
+// maxLabels is the number of labels that a total can have.
+const maxLabels = 2
 
 // A seriesID identifies one series.
 type seriesID struct {
-	total *Total
-	value string // of its label, if it has one
+	total  *Total
+	values [maxLabels]string // of its labels
 }
 
-func id(t *Total, values ...string) seriesID { return seriesID{t, strings.Join(values, "")} }
+func id(t *Total, values ...string) seriesID {
+	id := seriesID{total: t}
+	copy(id.values[:], values)
+	return id
+}
 
 // A series is the value of one series.
 type series struct {
@@ -208,27 +227,61 @@ type Totals struct {
 	Created time.Time // since when they count
 	stored  bool      // the store has Created
 	series  map[seriesID]series
+	apis    []string // values of the label `api`, sorted
 }
 
-// Counter returns the value of a counter for values of its labels.
-func (t Totals) Counter(of *Total, values ...string) float64 {
-	return t.series[id(of, values...)].count
+// Series yields the label values of every series of a total: each value of one label with each of the other. They are
+// present, at 0, from the first scrape on, and with the label `api` from the registration of a job of that API.
+// Values select those whose first labels have them.
+func (t Totals) Series(of *Total, values ...string) iter.Seq[[]string] {
+	return func(yield func([]string) bool) { t.each(of.Labels[len(values):], values, yield) }
 }
 
-// Sum returns the sum of a counter over all of its series.
-func (t Totals) Sum(of *Total) (sum float64) {
-	for values := range of.Series() {
-		sum += t.Counter(of, values...)
+// each yields values followed by each combination of the values of more labels.
+func (t Totals) each(more []Label, values []string, yield func([]string) bool) bool {
+	if len(more) == 0 {
+		return yield(values)
+	}
+	all := more[0].Values
+	if more[0].Name == apiLabel {
+		all = t.apis
+	}
+	for _, v := range all {
+		if !t.each(more[1:], append(slices.Clip(values), v), yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Counter returns the sum of a counter over the series whose first labels have these values.
+func (t Totals) Counter(of *Total, values ...string) (sum float64) {
+	for values := range t.Series(of, values...) {
+		sum += t.series[id(of, values...)].count
 	}
 	return sum
 }
 
-// Histogram returns a histogram for values of its labels. It must not be changed.
+// Sum returns the sum of a counter over all of its series.
+func (t Totals) Sum(of *Total) float64 { return t.Counter(of) }
+
+// Histogram returns the sum of a histogram over the series whose first labels have these values. It must not be changed.
 func (t Totals) Histogram(of *Total, values ...string) *histogram.Histogram {
-	if h := t.series[id(of, values...)].histogram; h != nil {
-		return h
+	var sum series
+	for values := range t.Series(of, values...) {
+		sum = sum.add(t.series[id(of, values...)])
 	}
-	return histogram.New(of.Bounds)
+	if sum.histogram == nil {
+		return histogram.New(of.Bounds)
+	}
+	return sum.histogram
+}
+
+// know makes an API one of those that the label `api` has.
+func (t *Totals) know(api string) {
+	if i, known := slices.BinarySearch(t.apis, api); !known {
+		t.apis = slices.Insert(slices.Clone(t.apis), i, api)
+	}
 }
 
 // with returns the totals after increments.
@@ -289,17 +342,18 @@ func (d increments) addAll(o increments) {
 
 // end counts the first end of a job. The duration of a job that was adopted is unknown.
 func (d increments) end(j *Job) {
-	d.add(JobsFinished, 1, j.State.String())
+	result, api := j.State.String(), apiOf(j)
+	d.add(JobsFinished, 1, result, api)
 	if j.Started() {
 		duration := j.Age(j.FinishedAt).Seconds()
-		d.histogram(JobDuration, j.State.String()).ObserveExemplar(duration, j.RequestID, j.FinishedAt)
+		d.histogram(JobDuration, result, api).ObserveExemplar(duration, j.RequestID, j.FinishedAt)
 		d.histogram(JobDetectionWindow).Observe(j.DetectionWindow.Seconds())
 	}
 }
 
 // result counts the result of a job. Histograms ignore unknown (NaN) values.
 func (d increments) result(j *Job, r *transcript.Result) {
-	d.histogram(TranscriptConfidence).ObserveExemplar(r.Confidence, j.RequestID, j.FinishedAt)
+	d.histogram(TranscriptConfidence, apiOf(j)).ObserveExemplar(r.Confidence, j.RequestID, j.FinishedAt)
 	d.histogram(SpeechRate).Observe(r.SpeechRate)
 	d.histogram(DominantSpeaker).Observe(r.DominantSpeakerRatio)
 	d.histogram(TranscriptSpeakers).Observe(r.Statistics.Speakers)
@@ -348,8 +402,10 @@ func (t *Totals) addTo(b *store.Batch, incremented increments) error {
 
 func (t *Totals) row(of seriesID) (store.Total, error) {
 	labels := make(map[string]string)
-	if name := of.total.Label.Name; name != "" {
-		labels[name] = of.value
+	for i, label := range of.total.Labels {
+		if label.Name != apiLabel || of.values[i] != UnknownAPI {
+			labels[label.Name] = of.values[i]
+		}
 	}
 	s := t.series[of]
 	if s.histogram != nil {
@@ -384,9 +440,21 @@ func (t *Totals) load(row *store.Total) error {
 	if err := json.Unmarshal([]byte(row.Labels), &labels); err != nil {
 		return err
 	}
-	value, labelled := labels[total.Label.Name]
-	delete(labels, total.Label.Name)
-	if labelled != (total.Label.Name != "") || len(labels) > 0 {
+	of := seriesID{total: total}
+	api := ""
+	for i, label := range total.Labels {
+		value, labelled := labels[label.Name]
+		switch {
+		case label.Name == apiLabel:
+			api = cmp.Or(value, UnknownAPI)
+			value = api
+		case !labelled:
+			return nil
+		}
+		of.values[i] = value
+		delete(labels, label.Name)
+	}
+	if len(labels) > 0 {
 		return nil
 	}
 	var s series
@@ -398,6 +466,9 @@ func (t *Totals) load(row *store.Total) error {
 	if err := json.Unmarshal(row.Value, into); err != nil {
 		return err
 	}
-	t.series[seriesID{total, value}] = s
+	t.series[of] = s
+	if api != "" {
+		t.know(api)
+	}
 	return nil
 }

@@ -124,6 +124,7 @@ func (t *transaction) register(from submission.Source, s submission.Job, now tim
 		sequence:     t.sequence,
 	}
 	t.put(j, true)
+	t.totals.know(apiOf(j))
 	t.counts.add(JobsRegistered, 1, string(from))
 	return j
 }

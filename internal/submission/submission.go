@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -145,6 +146,20 @@ func APIName(api string) string {
 		return otherAPI
 	}
 	return api
+}
+
+// APIs are the short names of the vendor's asynchronous APIs, as APIName returns them.
+var APIs = []string{
+	"asr", "denoise", "diarize", "featurize", "identify", "interaction", "is_depressed", "punctuate",
+	"recognise_emotion", "summary", "vad", "videochapters",
+}
+
+// KnownAPI returns a name that APIName returned if it is one of APIs, else `other`.
+func KnownAPI(api string) string {
+	if slices.Contains(APIs, api) {
+		return api
+	}
+	return otherAPI
 }
 
 // check returns why a job is invalid.

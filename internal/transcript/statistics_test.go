@@ -598,7 +598,7 @@ func TestDistributionsAreExact(t *testing.T) {
 				rank := func(percent int) float64 { return test.values[(n*percent+99)/100-1] }
 				want := transcript.Distribution{
 					Count: n, Sum: h.Sum(), Min: test.values[0], Max: test.values[n-1],
-					P50: rank(50), P90: rank(90), P99: rank(99),
+					P1: rank(1), P10: rank(10), P50: rank(50), P90: rank(90), P99: rank(99),
 				}
 				if test.d != want {
 					t.Errorf("%s with %d digits: %+v, want %+v", name, digits, test.d, want)
