@@ -234,7 +234,7 @@ export function api() {
       height: 5,
       interval: '1m',
       description: 'Responses with an unknown state: the API has changed.',
-      alerts: ['DeepAffectsUnknownState'],
+      alerts: ['DeepAffectsUnknownState', 'DeepAffectsResultsUnreadable'],
       targets: [query('A', grown('account', 'api_unknown_states_total'), '{{account}}')],
     }),
   ]);
