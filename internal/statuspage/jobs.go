@@ -12,6 +12,8 @@ import (
 type jobList struct {
 	Frame frame
 	Lists []accountJobs
+
+	Invalid string // what is wrong with the search; empty: nothing
 }
 
 // accountJobs are the matching jobs of one account.
@@ -30,8 +32,12 @@ func (s *site) jobs(r *http.Request) (any, int) {
 		State: values.Get("state"), ErrorCode: values.Get("error_code"),
 	}
 	state := jobs.State(slices.Index(jobs.States[:], q.State))
-	if state < 0 {
+	if q.State != "" && state < 0 {
 		q.State = ""
+		return jobList{
+			Frame:   s.frame("Jobs – DeepAffects jobs", q),
+			Invalid: "state is not one of " + strings.Join(jobs.States[:], ", "),
+		}, http.StatusBadRequest
 	}
 	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs", q)}
 	filter := jobs.Filter{ErrorCode: q.ErrorCode, Part: q.Text}

@@ -36,7 +36,7 @@ func TestServesItsPathsAlone(t *testing.T) {
 	}{
 		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/?x=y", 200}, {"POST", "/", 405}, {"DELETE", "/", 405},
 		{"GET", "/index.html", 404}, {"GET", "/x/", 404}, {"POST", "/x", 404},
-		{"GET", "/jobs", 200}, {"GET", "/jobs?account=none&state=x&after=y&q=z", 200}, {"GET", "/jobs/", 404},
+		{"GET", "/jobs", 200}, {"GET", "/jobs?account=none&after=y&q=z", 200}, {"GET", "/jobs?state=bogus", 400}, {"GET", "/jobs/", 404},
 		{"GET", "/runbooks", 200}, {"GET", "/job", 404}, {"GET", "/job?request_id=x", 404}, {"GET", "/job?request_id=x&account=none", 404},
 	} {
 		w := get(c, test.method, test.target)
@@ -539,8 +539,11 @@ func TestHostileJobs(t *testing.T) {
 	if diff := cmp.Diff(ids, shown); diff != "" {
 		t.Errorf("IDs (-want +got):\n%s", diff)
 	}
-	search := "/jobs?q=" + url.QueryEscape(evil) + "&state=" + url.QueryEscape(evil)
-	pages := map[string]string{"the overview": page, "the list": get(c, "GET", search).Body.String()}
+	search := "/jobs?q=" + url.QueryEscape(evil)
+	pages := map[string]string{
+		"the overview": page, "the list": get(c, "GET", search).Body.String(),
+		"a wrong state": get(c, "GET", search+"&state="+url.QueryEscape(evil)).Body.String(),
+	}
 	var got, want []string
 	for _, match := range regexp.MustCompile(`href="(/job\?[^"]*)"`).FindAllStringSubmatch(page, -1) {
 		target := html.UnescapeString(match[1])
