@@ -24,7 +24,6 @@ telegraf: ## Build bin/telegraf-deepaffects, the plugin for Telegraf's inputs.ex
 
 .PHONY: run
 run: build ## Run the exporter on its embedded simulator, without key or configuration
-	@echo 'Status page: http://localhost:9891/    Metrics: http://localhost:9891/metrics    (Ctrl-C stops)'
 	@bin/deepaffects_exporter --demo
 
 .PHONY: test

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,7 +105,7 @@ func (e *exporter) newServer(listening func()) *http.Server {
 	server.MaxHeaderBytes = 64 << 10      // browsers send cookies
 	own := server.Handler
 	var mu sync.Mutex // guards server.Handler, where there are several ports
-	server.BaseContext = func(net.Listener) context.Context {
+	server.BaseContext = func(l net.Listener) context.Context {
 		// exporter-toolkit has no paths without authentication. By now, before the port is
 		// served, it has put its handler in front of ours.
 		mu.Lock()
@@ -118,10 +119,30 @@ func (e *exporter) newServer(listening func()) *http.Server {
 				authenticated.ServeHTTP(w, r)
 			})
 		}
+		if u := e.url(l.Addr()); u != "" {
+			e.log.Info("Serving the status page", "url", u)
+		}
 		listening()
 		return context.Background()
 	}
 	return server
+}
+
+// url returns where a browser finds the status page at an address that is served; empty if that is not known, since a
+// --web.config.file decides about TLS.
+func (e *exporter) url(served net.Addr) string {
+	if e.location.external != nil {
+		return strings.TrimRight(e.location.external.String(), "/") + "/"
+	}
+	a, ok := served.(*net.TCPAddr)
+	if !ok || *e.flags.web.WebConfigFile != "" {
+		return ""
+	}
+	host := a.IP.String()
+	if a.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(a.Port)) + e.location.prefix + "/"
 }
 
 func (e *exporter) metrics() http.Handler {

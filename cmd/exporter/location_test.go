@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -172,6 +173,48 @@ func TestLocations(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The address of the status page is logged when it is served, and not before.
+func TestURL(t *testing.T) {
+	served := &net.TCPAddr{IP: net.IPv6unspecified, Port: 9891}
+	config := writeFile(t, "web.yml", "basic_auth_users: {}\n")
+	for _, tt := range []struct {
+		args    []string
+		address net.Addr
+		want    string
+	}{
+		{nil, served, "http://localhost:9891/"},
+		{nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}, "http://127.0.0.1:80/"},
+		{nil, &net.TCPAddr{IP: net.IPv6loopback, Port: 80}, "http://[::1]:80/"},
+		{nil, &net.UnixAddr{Name: "socket"}, ""},
+		{[]string{"--web.route-prefix=/a"}, served, "http://localhost:9891/a/"},
+		{[]string{"--web.external-url=https://example.com/b"}, served, "https://example.com/b/"},
+		{[]string{"--web.config.file=" + config}, served, ""},
+	} {
+		if got := idleExporter(t, tt.args...).url(tt.address); got != tt.want {
+			t.Errorf("%q at %s: %q, want %q", tt.args, tt.address, got, tt.want)
+		}
+	}
+}
+
+// A port that is taken is an error with a remedy, and no address is logged.
+func TestPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	e := idleExporter(t)
+	var log strings.Builder
+	f := parse(t, "--demo", "--web.listen-address="+l.Addr().String())
+	err = serve(f, nil, e.collector, slog.New(slog.NewTextHandler(&log, nil)))
+	if err == nil || !strings.Contains(err.Error(), "--web.listen-address") {
+		t.Errorf("error %v", err)
+	}
+	if strings.Contains(log.String(), "Serving the status page") {
+		t.Errorf("logged:\n%s", log.String())
 	}
 }
 

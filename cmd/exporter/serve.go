@@ -43,7 +43,10 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 
 	err := e.run(configs, listening, failed, hangups, stops)
 	e.stop(server)
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("serving: %w; stop what uses the port, or choose another with --web.listen-address", err)
+	case err != nil && !errors.Is(err, http.ErrServerClosed):
 		return fmt.Errorf("serving: %w", err)
 	}
 	return nil
