@@ -200,9 +200,14 @@ func TestMistakes(t *testing.T) {
 
 func TestMissingFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "missing.toml")
-	_, err := configfile.Load(path)
-	if err == nil || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), "give the path") {
-		t.Errorf("%v", err)
+	want := path + ": no such file or directory; give the path of a TOML file"
+	for name, load := range map[string]func() error{
+		"the exporter": func() error { _, err := configfile.Load(path); return err },
+		"the plugin":   func() error { _, err := configfile.LoadPlugin(path, new(options.Options)); return err },
+	} {
+		if err := load(); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"reflect"
@@ -35,7 +36,10 @@ type table struct {
 func read(path string) ([]table, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "open ") + "; give the path of a TOML file")
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = e.Err // the caller names the path
+		}
+		return nil, fmt.Errorf("%w; give the path of a TOML file", err)
 	}
 	var document struct {
 		Inputs struct {
