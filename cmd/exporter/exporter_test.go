@@ -193,6 +193,22 @@ func TestConfigCheckWarns(t *testing.T) {
 	}
 }
 
+// A warning says what is wrong, and is no option without effect.
+func TestConfigWarning(t *testing.T) {
+	config := writeFile(t, "config.toml",
+		"[[inputs.deepaffects]]\napi_key = \"key\"\nwebhook_token = \"canary-canary\"\n")
+	var out, log bytes.Buffer
+	err := run(parse(t, "--config.check", "--config.file="+config), &out, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := log.String()
+	if !strings.Contains(text, `msg="Option is valid, but most likely a mistake"`) ||
+		!strings.Contains(text, "webhook_token: shorter than") || strings.Contains(text, "canary") {
+		t.Errorf("warnings: %s", text)
+	}
+}
+
 // An answering transport is an API in memory.
 type answering func(*http.Request) *http.Response
 

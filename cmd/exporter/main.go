@@ -190,7 +190,7 @@ func loadConfig(
 		return nil, err
 	}
 	for _, warning := range file.Warnings {
-		log.Warn("Option has no effect", "file", path, "reason", warning)
+		log.Warn("Option is valid, but most likely a mistake", "file", path, "reason", warning)
 	}
 	return file.Accounts, nil
 }
