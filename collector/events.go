@@ -48,6 +48,7 @@ func (f *follower) apply(events []jobs.Event) {
 		}
 		added = nil
 	}
+	givenUp := make(map[string][]*jobs.Job) // by error code
 	for _, e := range events {
 		if e.Kind == jobs.Registered {
 			added, at = append(added, f.scheduled(e.Job, e.AgeUnknown)), e.At
@@ -62,9 +63,16 @@ func (f *follower) apply(events []jobs.Event) {
 		case jobs.Removed:
 			f.schedule.Remove(e.Job.RequestID)
 		}
-		f.report(e.Job)
+		if e.Job.State == jobs.Lost {
+			givenUp[e.Job.ErrorCode] = append(givenUp[e.Job.ErrorCode], e.Job)
+		} else {
+			f.report(e.Job)
+		}
 	}
 	add()
+	for code, of := range givenUp {
+		f.reportGivenUp(code, of)
+	}
 }
 
 // scheduled is a job as the scheduler sees it.
@@ -93,4 +101,20 @@ func (f *follower) report(j *jobs.Job) {
 		level = slog.LevelWarn
 	}
 	f.log.Log(context.Background(), level, "Job finished", attrs...)
+}
+
+// maxReported is how many jobs that were given up together are logged one by one, and named in the line about more.
+const maxReported = 5
+
+// reportGivenUp logs the jobs that one commit gave up for one reason. After an outage these may be thousands, and the
+// next commit waits until they are logged.
+func (f *follower) reportGivenUp(code string, givenUp []*jobs.Job) {
+	if len(givenUp) <= maxReported {
+		for _, j := range givenUp {
+			f.report(j)
+		}
+		return
+	}
+	f.log.Warn("Many jobs were given up", "jobs", len(givenUp), "error_code", code,
+		"first_request_ids", requestIDs(givenUp[:maxReported]))
 }

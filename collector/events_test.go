@@ -196,3 +196,29 @@ func TestEndsAreLogged(t *testing.T) {
 		}
 	}
 }
+
+// Jobs that are given up together are one line if they are many: the commits wait for it.
+func TestMassLossIsOneLine(t *testing.T) {
+	f, log := newFollower(schedule.Limits{})
+	var events []jobs.Event
+	for i := range 1000 {
+		e := event(jobs.Removed, fmt.Sprint("old-", i), jobs.Lost)
+		e.Job.ErrorCode = jobs.CodeMaxJobAge
+		events = append(events, e)
+	}
+	unknown := event(jobs.Removed, "unknown", jobs.Lost)
+	unknown.Job.ErrorCode = jobs.CodeNotFound
+	f.apply(append(events, unknown))
+	for _, line := range []string{
+		`level=WARN msg="Many jobs were given up" jobs=1000 error_code=max_job_age ` +
+			`first_request_ids="[old-0 old-1 old-2 old-3 old-4]"`,
+		`level=WARN msg="Job finished" request_id=unknown state=lost error_code=not_found`,
+	} {
+		if !strings.Contains(log.String(), line+"\n") {
+			t.Errorf("%q is missing in\n%.2000s", line, log)
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 2 {
+		t.Errorf("%d lines", n)
+	}
+}
