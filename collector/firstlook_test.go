@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,5 +88,47 @@ func TestFirstLook(t *testing.T) {
 		if asked := m.api.Log(); len(asked) != 5 || m.account.Snapshot().Counts[jobs.Running] != 5 {
 			t.Errorf("%d of 20 new jobs were polled at once", len(asked))
 		}
+	})
+}
+
+// What is in a file that a reload adds may be old: it is polled at once. What is appended later is not.
+func TestFirstLookAfterReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ids := filepath.Join(t.TempDir(), "ids")
+		write := func(text string) {
+			if err := os.WriteFile(ids, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 60, 100 })
+		m := start(t, simulator.Options{Key: "key"}, c, collector.Options{})
+		defer m.stop()
+		var asked []string
+		polled := func(when string, want ...string) {
+			t.Helper()
+			pass(10 * time.Second)
+			var got []string
+			for _, seen := range m.api.Log()[len(asked):] {
+				got = append(got, seen.RequestID)
+			}
+			asked = append(asked, got...)
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: polled %q, want %q", when, got, want)
+			}
+		}
+		for _, id := range []string{"1", "2", "3", "4", "5", "6", "a", "b", "c"} {
+			m.api.Submit(simulator.Job{RequestID: id, Outcome: simulator.Stuck})
+		}
+		m.track(t, "1", "2", "3", "4", "5", "6")
+		polled("the first of all", "1", "2", "3", "4", "5")
+		write("a\nb\n")
+		c.RequestIDFiles = []string{ids}
+		if err := m.Reload(t.Context(), []collector.Config{c}); err != nil {
+			t.Fatal(err)
+		}
+		polled("a file was added", "a", "b")
+		write("a\nb\nc\n")
+		polled("it grew")
 	})
 }

@@ -130,7 +130,7 @@ func (s *sources) stop() {
 func (s *sources) repeat(ctx context.Context, jobs []submission.Job) {
 	for {
 		wait := repeatInterval
-		err := s.register(submission.Config, jobs)
+		err := s.register(submission.Config, jobs, true)
 		if err != nil {
 			wait = retryInterval
 		}
@@ -145,8 +145,8 @@ func (s *sources) repeat(ctx context.Context, jobs []submission.Job) {
 
 func (s *sources) handler() source.Handler {
 	return source.Handler{
-		Track: func(_ context.Context, from submission.Source, jobs []submission.Job) error {
-			return s.register(from, jobs)
+		Track: func(_ context.Context, from submission.Source, jobs []submission.Job, firstLook bool) error {
+			return s.register(from, jobs, firstLook)
 		},
 		Looked: func(from submission.Source, problems []source.Problem, ok bool) {
 			s.report(from, problems)
@@ -208,15 +208,15 @@ func (s *sources) compare(from submission.Source, problems []source.Problem) (fr
 	return fresh, gone
 }
 
-// register registers jobs. It does not log an error: the housekeeping logs once that
-// the store cannot be written.
-func (s *sources) register(from submission.Source, jobs []submission.Job) error {
+// register registers jobs, which may have begun long ago if their age is unknown. It does not log an error: the
+// housekeeping logs once that the store cannot be written.
+func (s *sources) register(from submission.Source, jobs []submission.Job, ageUnknown bool) error {
 	allowed := s.keys.without(jobs)
 	if n := len(jobs) - len(allowed); n > 0 {
 		s.refuseKeys(from, n)
 	}
 	jobs = allowed
-	_, _, err := s.jobs.Register(from, jobs, s.ageUnknown(from), s.now())
+	_, _, err := s.jobs.Register(from, jobs, ageUnknown, s.now())
 	if err != nil {
 		s.jobs.CountSourceErrors(from, 1)
 		s.note(from, fmt.Errorf("registering jobs: %w", err))
@@ -258,15 +258,6 @@ func (s *sources) markLooked(from submission.Source, valid bool) {
 		close(looked)
 		delete(s.looking, from)
 	}
-}
-
-// ageUnknown reports whether the jobs that a source names now may be much older than
-// this process: request IDs of the configuration, and what a source has when it is
-// first read. A source that a reload adds has no such first time.
-func (s *sources) ageUnknown(from submission.Source) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return from == submission.Config || s.looking[from] != nil
 }
 
 // wait waits until every source of start was read once.

@@ -160,7 +160,7 @@ func TestSourcesAlone(t *testing.T) {
 			c.RequestIDs, c.RequestIDFiles, c.RequestIDURLs = []string{"c"}, []string{path}, []string{"http://host.invalid/d"}
 		}))
 		synctest.Wait()
-		want("after a reload", "config c ?", "url d")
+		want("after a reload", "config c ?", "url d ?")
 		success, problems := s.state()
 		if len(success) != 3 || len(problems) != 0 {
 			t.Errorf("success %v, problems %v", success, problems)
@@ -171,7 +171,7 @@ func TestSourcesAlone(t *testing.T) {
 	})
 }
 
-// A source that a reload adds does not wait for a first look.
+// The jobs of a source that a reload adds may be old.
 func TestSourceOfReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, r, _ := newTestSources()
@@ -181,7 +181,7 @@ func TestSourceOfReload(t *testing.T) {
 		r.take()
 		s.reload(sourceSettings(func(c *Config) { c.RequestIDURLs = []string{"http://host.invalid/b"} }))
 		synctest.Wait()
-		if got := r.take(); !slices.Contains(got, "url b") {
+		if got := r.take(); !slices.Contains(got, "url b ?") {
 			t.Errorf("registered %q", got)
 		}
 		s.stop()
@@ -234,7 +234,7 @@ func TestSourcesWhileTheStoreFails(t *testing.T) {
 		r.fail(nil)
 		r.take()
 		pass(time.Minute)
-		if got := fmt.Sprint(r.take()); got != "[config b ? file a]" {
+		if got := fmt.Sprint(r.take()); got != "[config b ? file a ?]" {
 			t.Errorf("registered %q when it works again", got)
 		}
 		s.stop()

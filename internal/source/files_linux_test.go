@@ -905,3 +905,33 @@ func TestFilesManyFilesAndRotation(t *testing.T) {
 		d.expect(want, nil, true)
 	}, "f*")
 }
+
+// What a file has when its pattern is added may be old, until it was accepted. What appears later is new.
+func TestFilesFirstLook(t *testing.T) {
+	follow(t, func(d *fixture) {
+		d.write("a.txt", "a1\n")
+		d.refuseNext(1)
+	}, func(d *fixture) {
+		first := func(want ...string) {
+			t.Helper()
+			if !slices.Equal(d.first, want) {
+				t.Errorf("first looks at %q, want %q", d.first, want)
+			}
+			d.forget()
+		}
+		first()
+		d.pass(every)
+		first("a1") // it was refused before
+		d.add("a.txt", "a2\n")
+		d.write("b.txt", "b1\n")
+		d.write("c.ids", "[\"c1\"]")
+		d.pass(every)
+		first()
+		d.must(d.files.SetPatterns(d.patterns("*.txt", "*.ids")))
+		synctest.Wait() // SetPatterns triggers a look
+		first("c1")
+		d.write("c.ids", "[\"c1\", \"c2\"]")
+		d.pass(every)
+		first()
+	}, "*.txt")
+}

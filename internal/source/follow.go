@@ -40,6 +40,7 @@ type follower struct {
 	file  *os.File    // nil while it is closed
 
 	state    state
+	added    bool        // it was there when its pattern was added, and was not read to its end yet
 	info     fs.FileInfo // as of the last look; nil before the first
 	quiet    int         // consecutive looks that found it unchanged
 	at       position    // in a file of lines; zero in a JSON array
@@ -98,6 +99,9 @@ func (fl *follower) observe(info fs.FileInfo) (changed bool) {
 // follow reads what is new in a file, and closes it if that fails.
 func (f *Files) follow(ctx context.Context, fl *follower) {
 	err := f.update(ctx, fl)
+	if fl.state == read || fl.state == invalid {
+		fl.added = false
+	}
 	if fl.bad.count > 0 {
 		f.ok = f.ok && fl.bad.fresh == 0
 		f.problems = append(f.problems, fl.bad.report())
@@ -221,7 +225,7 @@ func (f *Files) readArray(ctx context.Context, fl *follower) error {
 	if failed, ok := errors.AsType[*fs.PathError](invalid); ok {
 		return failed
 	}
-	accepted, err := f.handler.offer(ctx, submission.File, jobs[min(fl.accepted, len(jobs)):])
+	accepted, err := f.handler.offer(ctx, submission.File, jobs[min(fl.accepted, len(jobs)):], fl.added)
 	fl.accepted += accepted
 	if err != nil {
 		return nil
@@ -290,7 +294,7 @@ func (b *batch) reject(err error, number int) {
 // commit offers a batch, and reports whether it was accepted. If so, it notes the bad lines
 // and moves the file's position; if not, the next look reads the same lines again.
 func (f *Files) commit(ctx context.Context, fl *follower, b *batch, at position) bool {
-	if len(b.jobs) > 0 && f.handler.Track(ctx, submission.File, b.jobs) != nil {
+	if len(b.jobs) > 0 && f.handler.Track(ctx, submission.File, b.jobs, fl.added) != nil {
 		return false
 	}
 	if b.bad > 0 {

@@ -31,6 +31,7 @@ type recorder struct {
 	refused   []string
 	ids       []string
 	batches   []int
+	first     []string // of ids, those of a first look
 	problems  []string // that are new,
 	count     int      // and their number
 	present   []string // all problems of the last look
@@ -44,7 +45,7 @@ func (j *recorder) handler() source.Handler {
 		}
 	}
 	return source.Handler{
-		Track: func(_ context.Context, from submission.Source, jobs []submission.Job) error {
+		Track: func(_ context.Context, from submission.Source, jobs []submission.Job, firstLook bool) error {
 			check(from)
 			j.mu.Lock()
 			defer j.mu.Unlock()
@@ -60,6 +61,9 @@ func (j *recorder) handler() source.Handler {
 			j.accept = max(j.accept-1, 0)
 			j.ids = append(j.ids, names...)
 			j.batches = append(j.batches, len(jobs))
+			if firstLook {
+				j.first = append(j.first, names...)
+			}
 			return nil
 		},
 		Looked: func(from submission.Source, problems []source.Problem, ok bool) {
@@ -121,7 +125,7 @@ func (j *recorder) forget() {
 }
 
 func (j *recorder) reset() {
-	j.ids, j.batches, j.problems, j.count, j.successes, j.refused = nil, nil, nil, 0, 0, nil
+	j.first, j.ids, j.batches, j.problems, j.count, j.successes, j.refused = nil, nil, nil, nil, 0, 0, nil
 }
 
 // pass advances virtual time and waits until all goroutines are blocked.

@@ -143,7 +143,7 @@ func (f *Files) assign(matches []match, reloaded bool) {
 	for _, m := range moved {
 		i := slices.IndexFunc(gone, func(fl *follower) bool { return os.SameFile(fl.info, m.info) })
 		if i < 0 {
-			f.followers = append(f.followers, &follower{path: m.path, found: m.info})
+			f.followers = append(f.followers, &follower{path: m.path, found: m.info, added: reloaded})
 			continue
 		}
 		gone[i].path, gone[i].found = m.path, m.info

@@ -18,7 +18,9 @@ import (
 type Handler struct {
 	// Track receives at most 1,000 jobs, which it may keep. An error means that none of
 	// them was accepted: the source offers the same jobs again. It is not a Problem.
-	Track func(ctx context.Context, from submission.Source, jobs []submission.Job) error
+	// firstLook says that their file or URL is read for the first time since the start, or since a change
+	// of the configuration added it: they may be in it for long.
+	Track func(ctx context.Context, from submission.Source, jobs []submission.Job, firstLook bool) error
 	// Looked reports that everything was read once: what is wrong at present, and whether
 	// all that was read this time was valid and every job was accepted. It is not called
 	// when there is nothing to read.
@@ -42,9 +44,11 @@ const (
 )
 
 // offer hands jobs to Track in batches and returns how many were accepted.
-func (h *Handler) offer(ctx context.Context, from submission.Source, jobs []submission.Job) (accepted int, err error) {
+func (h *Handler) offer(
+	ctx context.Context, from submission.Source, jobs []submission.Job, firstLook bool,
+) (accepted int, err error) {
 	for batch := range slices.Chunk(jobs, batchSize) {
-		if err := h.Track(ctx, from, batch); err != nil {
+		if err := h.Track(ctx, from, batch, firstLook); err != nil {
 			return accepted, err
 		}
 		accepted += len(batch)

@@ -49,6 +49,7 @@ type endpoint struct {
 
 	pending []submission.Job  // jobs that Track has not accepted yet
 	offered time.Time         // when the whole list was last offered; zero: never
+	known   bool              // a whole list was accepted
 	sum     [sha256.Size]byte // of the body it came from
 	version validators        // of that body
 	bad     badEntries        // in that body
@@ -248,12 +249,12 @@ func parse(body []byte, skip func(error)) ([]submission.Job, error) {
 // offer offers the pending jobs and reports whether all were accepted. The others stay
 // pending: the URL may name only new jobs the next time.
 func (u *URLs) offer(ctx context.Context, e *endpoint) bool {
-	accepted, err := u.handler.offer(ctx, submission.URL, e.pending)
+	accepted, err := u.handler.offer(ctx, submission.URL, e.pending, !e.known)
 	if err != nil {
 		e.pending, e.healthy = e.pending[accepted:], false
 		return false
 	}
-	e.pending = nil
+	e.pending, e.known = nil, e.known || !e.offered.IsZero()
 	return true
 }
 

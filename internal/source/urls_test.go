@@ -389,7 +389,7 @@ func TestURLsKeepSecrets(t *testing.T) {
 			problems := make(chan string, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			urls, err := source.NewURLs([]string{u.String()}, server.Client().Transport, nil, time.Hour, source.Handler{
-				Track: func(context.Context, submission.Source, []submission.Job) error {
+				Track: func(context.Context, submission.Source, []submission.Job, bool) error {
 					t.Error("jobs were offered")
 					return nil
 				},
@@ -435,4 +435,21 @@ func TestNewURLsErrors(t *testing.T) {
 			t.Errorf("%q: error %v, want %s", text, err, want)
 		}
 	}
+}
+
+// What a URL has when it is first read may be old, until it was accepted. What it names later is new.
+func TestURLsFirstLook(t *testing.T) {
+	body := `["a"]`
+	fetch(t, func(*http.Request) (*http.Response, error) { return reply(200, body), nil }, func(j *recorder) {
+		if !slices.Equal(j.first, ids("a")) {
+			t.Errorf("first look at %q", j.first)
+		}
+		j.forget()
+		j.sync()
+		body = `["a", "b"]`
+		j.pass(time.Minute)
+		if len(j.first) > 0 || !slices.Contains(j.ids, "b") {
+			t.Errorf("tracked %q, first look at %q", j.ids, j.first)
+		}
+	}, address)
 }
