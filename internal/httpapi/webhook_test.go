@@ -148,7 +148,9 @@ func TestWebhooks(t *testing.T) {
 			name: "failed without a fault", body: `{"request_id":"a","status":"Failed","response":null}`,
 			want: failed("unknown", jobs.WebhookAccepted),
 		},
-		{name: "an unknown state", body: `{"request_id":"a","status":"canary","response":null}`, want: accepted},
+		// A result says how the job ended, whatever the word beside it. Without one, a word that nobody knows changes nothing.
+		{name: "an unknown state with a result", body: `{"request_id":"a","status":"canary","response":{}}`, want: accepted},
+		{name: "an unknown state without a result", body: `{"request_id":"a","status":"canary","response":null}`, want: malformed},
 		{
 			name: "an ID in the result, too", body: `{"response":{"request_id":"canary"},"request_id":"a"}`,
 			want: accepted,

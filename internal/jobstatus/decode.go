@@ -127,8 +127,8 @@ func decodeStatus(r io.Reader, timings bool) (body, error) {
 // has its ID in `response`, is accepted too.
 func decodeWebhook(r io.Reader, timings bool) (body, error) {
 	return decode(r, timings, func(d *decoder, b *body) error {
-		var within body // its ID and end are those in the response
-		ended, endedWithin := false, false
+		var within body                                    // its ID and end are those in the response
+		ended, endedWithin, carries := false, false, false // carries: something that decides how the job ended
 		response := func(name []byte) error {
 			switch string(name) {
 			case "request_id":
@@ -151,14 +151,16 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 				}
 			case "response":
 				ended = true
-				if c, err := d.Peek(); err != nil || c == '{' {
+				c, err := d.Peek()
+				carries = carries || c != 'n' // null
+				if err != nil || c == '{' {
 					d.acc.Reset()
 					return d.object(response)
 				}
 			case "depressed":
-				ended = true
+				ended, carries = true, true
 			case "fault":
-				ended = true
+				ended, carries = true, true
 				return d.fault(b)
 			}
 			return d.Skip()
@@ -174,6 +176,8 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 			return errNoWebhook
 		case b.state == Running:
 			return errors.New("the job has not ended")
+		case b.state == Unknown && b.hasStatus && !carries:
+			return errors.New("the state is unknown, and there is no result")
 		case b.state == Unknown:
 			b.state = Completed
 		}

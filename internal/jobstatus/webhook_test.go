@@ -34,12 +34,17 @@ func TestWebhooks(t *testing.T) {
 	failedPayload := failed("com.deepaffects.BadRequest")
 	failedPayload.RequestID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 	for doc, want := range map[string]jobstatus.Webhook{
-		string(payload(t, "webhook_asr.json")):                                              asr,
-		string(payload(t, "webhook_failed.json")):                                           failedPayload,
-		string(payload(t, "webhook_depressed.json")):                                        completed("h1"),
-		`{"response": null, "request_id": "a"}`:                                             completed("a"),
-		`{"request_id": "a", "response": [{"emotion": "neutral", "start": 0, "end": 3}]}`:   completed("a"),
-		`{"request_id": "a", "status": 200, "response": {}}`:                                completed("a"),
+		string(payload(t, "webhook_asr.json")):                                            asr,
+		string(payload(t, "webhook_failed.json")):                                         failedPayload,
+		string(payload(t, "webhook_depressed.json")):                                      completed("h1"),
+		`{"response": null, "request_id": "a"}`:                                           completed("a"),
+		`{"request_id": "a", "response": [{"emotion": "neutral", "start": 0, "end": 3}]}`: completed("a"),
+		`{"request_id": "a", "status": 200, "response": {}}`:                              completed("a"),
+		// The vendor sends a webhook when a job has ended. A result, or a fault, says how, whatever the word beside it.
+		`{"request_id": "a", "status": "Archived", "response": {}}`:                         completed("a"),
+		`{"response": {"speakers": []}, "status": "Archived", "request_id": "a"}`:           completed("a"),
+		`{"request_id": "a", "status": "Archived", "depressed": true}`:                      completed("a"),
+		`{"request_id": "a", "status": "Archived", "fault": {}}`:                            failed("unknown"),
 		`{"request_id": 7, "response": {}}`:                                                 completed("7"),
 		`{"request_id": "a", "response": {"words": [{"start": 0, "end": 1}], "fault": {}}}`: failed("unknown"),
 		`{"request_id": "a", "fault": {"detail": {"errorcode": "x.y"}}}`:                    failed("x.y"),
@@ -53,11 +58,14 @@ func TestWebhooks(t *testing.T) {
 
 func TestWhatIsNoWebhook(t *testing.T) {
 	for doc, want := range map[string]string{
-		``:                                     "malformed: empty",
-		`[]`:                                   "malformed: not a JSON object",
-		`{"request_id": "a"}`:                  "malformed: not a webhook, at byte 19",
-		`{"response": {}}`:                     "malformed: not a webhook, at byte 16",
-		`{"request_id": null, "response": {}}`: "malformed: not a webhook, at byte 36",
+		``:                    "malformed: empty",
+		`[]`:                  "malformed: not a JSON object",
+		`{"request_id": "a"}`: "malformed: not a webhook, at byte 19",
+		`{"response": {}}`:    "malformed: not a webhook, at byte 16",
+		// A word that nobody knows leaves the state alone where nothing else tells it: a poll decides.
+		`{"request_id": "a", "status": "Queued", "response": null}`: "malformed: " +
+			"the state is unknown, and there is no result, at byte 57",
+		`{"request_id": null, "response": {}}`:          "malformed: not a webhook, at byte 36",
 		`{"request_id": "a", "response": {"words": [}}`: "malformed: invalid JSON at byte 43",
 		`{"request_id": "a", "response": {}} {}`:        "malformed: trailing data after the document, at byte 36",
 		`{"request_id": "a", "request_id": "b", "response": {}}`: "malformed: " +
