@@ -572,3 +572,38 @@ func dump(t *testing.T, path string) string {
 	}
 	return b.String()
 }
+
+// A database of the first schema whose log has lost transactions is converted, and the loss reported.
+func TestSchema1WithDamagedLog(t *testing.T) {
+	dir, d := t.TempDir(), newDamaged(t)
+	path := filepath.Join(dir, "register.db")
+	schema, err := os.ReadFile("testdata/schema-1.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, path, "PRAGMA journal_mode = WAL; "+string(schema))
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	for second := range 10 {
+		if _, err := old.Exec("INSERT INTO requests VALUES ('a', ?, 1)", 300+second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := writeAheadLog(t, dir)
+	log[len(log)/2] ^= 1
+	d.write(t, before)
+	if err := os.WriteFile(d.path+"-wal", log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := load(t, open(t, d.dir), "a")
+	if c.Lost == 0 || len(c.Jobs) != 2 || len(c.Requests) < 2 || len(c.Requests) > 10 {
+		t.Errorf("%d lost, %d jobs, %d requests", c.Lost, len(c.Jobs), len(c.Requests))
+	}
+}

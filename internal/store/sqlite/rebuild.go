@@ -35,8 +35,8 @@ type schema struct {
 
 var (
 	current = &schema{schemaVersion, meta, tables[1 : len(tables)-1], sums}
-	// schemas are those whose rows have checksums, the newest first.
-	schemas = []*schema{current, schema3, schema2}
+	// schemas are all of them, the newest first. The rows of schema1 have no checksums.
+	schemas = []*schema{current, schema3, schema2, schema1}
 )
 
 // olderSchema is the error of a database that has to be converted.
@@ -256,8 +256,13 @@ func (c *copier) from(s *schema, path string) error {
 	if err != nil && !isDamage(err) {
 		return err
 	}
+	if s == schema1 {
+		if first, err := isSchema1(old, there); err != nil || !first {
+			return err
+		}
+	}
 	for _, t := range s.tables {
-		if s != schema1 && there[t.name] != t.create {
+		if there[t.name] == "" || s != schema1 && there[t.name] != t.create {
 			c.places++
 			continue
 		}
@@ -284,6 +289,15 @@ func (c *copier) from(s *schema, path string) error {
 		return errDamaged
 	}
 	return nil
+}
+
+// isSchema1 reports whether a database is certainly of schema 1: rows without checksums are not taken from another.
+func isSchema1(db *sql.DB, there map[string]string) (bool, error) {
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return false, err
+	}
+	return version == schema1.version && there[meta.name] == "", nil
 }
 
 // copy copies a table: from its beginning to where it is damaged, and from its end.
