@@ -62,11 +62,28 @@ func (l *Listeners) Prepare(configs []collector.Config) (*Prepared, error) {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
 			p.Discard()
-			return nil, fmt.Errorf("account %q: service_address: %w; choose another", config.Account, err)
+			if own := l.sharesPort(address); own != "" {
+				err = fmt.Errorf("%s overlaps with %s, where this process listens until a change succeeds; "+
+					"choose another port, or restart: %w", address, own, err)
+			} else {
+				err = fmt.Errorf("%w; choose another", err)
+			}
+			return nil, fmt.Errorf("account %q: service_address: %w", config.Account, err)
 		}
 		p.bound[address] = listener
 	}
 	return p, nil
+}
+
+// sharesPort returns an address that is served at the port of another; empty without one.
+func (l *Listeners) sharesPort(address string) string {
+	_, port, _ := net.SplitHostPort(address) // Validate reports its error
+	for own := range l.servers {
+		if _, p, _ := net.SplitHostPort(own); p == port && p != "0" {
+			return own
+		}
+	}
+	return ""
 }
 
 // Discard releases the new addresses.

@@ -173,6 +173,29 @@ func TestListeners(t *testing.T) {
 	}
 }
 
+// An address that overlaps with one that is served cannot be bound before that is free, and the error says so.
+func TestOverlappingAddress(t *testing.T) {
+	_, port, _ := net.SplitHostPort(freeAddress(t))
+	configs := []collector.Config{serviceConfig("a", "127.0.0.1:"+port, "", "hooks")}
+	c, err := collector.New(configs, collector.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := httpapi.NewListeners(c, httpapi.NewLimits(), slog.New(slog.DiscardHandler))
+	change, err := l.Prepare(configs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change.Apply(t.Context())
+	defer l.Stop(t.Context())
+	_, err = l.Prepare([]collector.Config{serviceConfig("a", "localhost:"+port, "", "hooks")})
+	want := `account "a": service_address: localhost:` + port + " overlaps with 127.0.0.1:" + port +
+		", where this process listens until a change succeeds; choose another port, or restart: "
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s…", err, want)
+	}
+}
+
 // An address that is no longer served is free at once, even if serving has only just begun.
 func TestAddressIsFreeAgain(t *testing.T) {
 	configs := []collector.Config{serviceConfig("a", freeAddress(t), "", "hooks")}
