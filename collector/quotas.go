@@ -211,6 +211,9 @@ func (s *settings) login() (login, error) {
 	return login{s.client.URL(), key}, err
 }
 
+// answeredWithin is how long after its reservation a request is answered or given up at the latest.
+func (s *settings) answeredWithin() time.Duration { return jobs.ReserveWithin + s.config.Timeout }
+
 // restore lets the scheduler know what was sent before a start, as far as it can be shown before the first request.
 func (a *Account) restore(s *settings, now time.Time) {
 	var log []schedule.Sent
@@ -221,7 +224,7 @@ func (a *Account) restore(s *settings, now time.Time) {
 			log = append(log, schedule.Sent{Reserved: sent.Reserved, Requests: sent.Requests, ClockSet: sent.ClockSet})
 		}
 	}
-	a.schedule.Restore(log, s.config.Timeout, now)
+	a.schedule.Restore(log, s.answeredWithin(), now)
 }
 
 // useKey returns the key for the next request, of an account with these settings. If it is another than that of the
@@ -242,7 +245,7 @@ func (a *Account) useKey(s *settings) (string, error) {
 	}
 	if l != a.login {
 		a.login = l
-		a.schedule.Restore(a.quotas.log(a.name, l, now), s.config.Timeout, now)
+		a.schedule.Restore(a.quotas.log(a.name, l, now), s.answeredWithin(), now)
 	}
 	return l.key, nil
 }

@@ -131,9 +131,25 @@ type reserved struct {
 	left   int
 }
 
+// ReserveWithin is how long after the time of its reservation a request may be sent at most.
+const ReserveWithin = 10 * time.Second
+
+var errSlow = fmt.Errorf("a request could not be stored within %s", ReserveWithin)
+
 // Reserve makes sure that a restart knows of a request that is about to be sent. If the quota allows many in a
-// second, block of them are stored at once: after a restart those that were not sent count as sent.
+// second, block of them are stored at once: after a restart those that were not sent count as sent. If that takes
+// longer than ReserveWithin, it is a failure of the store: a restart would forget the request too early.
 func (j *Jobs) Reserve(at time.Time, block int) error {
+	begin := time.Now()
+	err := j.reserve(at, block)
+	if err == nil && time.Since(begin) > ReserveWithin {
+		err = errSlow
+		j.failed(err)
+	}
+	return err
+}
+
+func (j *Jobs) reserve(at time.Time, block int) error {
 	return j.apply(func(t *transaction) {
 		if t.reserved.second != t.clock.now(at).Unix() || t.reserved.left == 0 || t.clock.skew(at) != 0 {
 			t.note(at)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -178,5 +179,37 @@ func TestRequestsAreKept(t *testing.T) {
 		if n := len(j.Sent(now)); n != want && days == 8 {
 			t.Errorf("%d requests are kept for %d days", n, days)
 		}
+	}
+}
+
+// A slow disk takes some time for each commit.
+type slow struct {
+	store.Account
+	takes time.Duration
+}
+
+func (s slow) Commit(b *store.Batch) error {
+	time.Sleep(s.takes)
+	return s.Account.Commit(b)
+}
+
+// A request is sent when its reservation is stored. If that took so long that a restart would forget it too early, it
+// must not be sent.
+func TestSlowReservation(t *testing.T) {
+	for takes, fails := range map[time.Duration]bool{
+		0: false, jobs.ReserveWithin: false, jobs.ReserveWithin + time.Second: true,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			j, err := jobs.Open(t.Context(), slow{newMemory(t), takes}, options(), time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Reserve(time.Now(), 1); (err != nil) != fails || (j.Writable() != nil) != fails {
+				t.Errorf("stored within %s: %v, the store: %v", takes, err, j.Writable())
+			}
+			if sent := j.Sent(time.Now()); len(sent) != 1 || time.Since(sent[0].Reserved) > jobs.ReserveWithin && !fails {
+				t.Errorf("stored within %s: sent %v", takes, sent)
+			}
+		})
 	}
 }
