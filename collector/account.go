@@ -26,6 +26,7 @@ type Account struct {
 	keys *keys // of all accounts
 
 	settings    atomic.Pointer[settings] // replaced by reload
+	closed      atomic.Bool              // by close
 	webhookSeen atomic.Int64             // when the last readable webhook came, Unix nanoseconds; 0: never
 
 	// Each of these has locks of its own. Events go from jobs to the scheduler; nothing
@@ -113,6 +114,7 @@ func (a *Account) close() {
 	if err := a.jobs.Close(); err != nil {
 		a.log.Error("Counts and learned job durations could not be stored", "err", err)
 	}
+	a.closed.Store(true)
 }
 
 // reload takes other settings; nothing in it can fail.

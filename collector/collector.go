@@ -151,9 +151,43 @@ func (c *Collector) Start() {
 	}
 }
 
+// stopGrace is how long a stop waits for the disk when requests may not end any more.
+const stopGrace = 5 * time.Second
+
 // Stop ends all work: no request is sent any more, and those in flight may end until ctx is done. It may be
-// called more than once. The accounts can be read after it, but not written.
+// called more than once. The accounts can be read after it, but not written. If the disk hangs, it returns 5 seconds
+// after ctx is done, and logs what was not stored.
 func (c *Collector) Stop(ctx context.Context) {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		c.stop(ctx)
+	}()
+	select {
+	case <-stopped:
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-stopped:
+	case <-time.After(stopGrace):
+		c.reportHanging()
+	}
+}
+
+// reportHanging logs what a stop leaves behind because the disk hangs.
+func (c *Collector) reportHanging() {
+	var unstored []string
+	for _, a := range c.Accounts() {
+		if !a.closed.Load() {
+			unstored = append(unstored, a.name)
+		}
+	}
+	c.options.Logger.Error("Stopping although the disk does not answer; what was counted since the last commit, and "+
+		"learned job durations, are not stored, and nothing that was acknowledged is lost", "accounts", unstored)
+}
+
+func (c *Collector) stop(ctx context.Context) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	if c.running {

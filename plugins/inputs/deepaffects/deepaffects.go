@@ -211,7 +211,15 @@ func (d *DeepAffects) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	d.listeners.Stop(ctx)
-	d.delivery.stop()
+	delivered := make(chan struct{})
+	go func() {
+		defer close(delivered)
+		d.delivery.stop()
+	}()
+	select {
+	case <-delivered:
+	case <-ctx.Done(): // the disk hangs; the collector says so
+	}
 	d.collector.Stop(ctx)
 	d.internal.unregister()
 	d.collector = nil
