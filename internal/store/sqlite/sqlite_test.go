@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -260,4 +261,40 @@ func TestCompact(t *testing.T) {
 	if empty := reopen(&store.Batch{Compact: true}); empty > full/10 {
 		t.Errorf("%d bytes are left of %d", empty, full)
 	}
+}
+
+// The statements of docs/operations.md delete an account, and are no damage.
+func TestRemovedAccount(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, _ := strings.Cut(string(text), "BEGIN IMMEDIATE;")
+	script, _, found := strings.Cut(script, "COMMIT;")
+	if !found {
+		t.Fatal("docs/operations.md has no statements")
+	}
+	dir := t.TempDir()
+	db := open(t, dir)
+	for _, account := range []string{"old", "other"} {
+		commit(t, db, account, &store.Batch{
+			Jobs:         []store.Job{{RequestID: "x", FirstSeen: start}},
+			Departed:     []store.DepartedBlock{{Departures: []store.Departure{store.DepartureOf("left", true)}}},
+			Totals:       []store.Total{{Name: "n", Labels: "{}", Value: jsontext.Value("1")}},
+			Requests:     []store.Requests{{Second: 1, Count: 1}},
+			Learnt:       jsontext.Value("{}"),
+			Timings:      []store.Timings{{RequestID: "x", Packed: []byte{1}}},
+			StateChanges: []store.StateChange{{Number: 1, RequestID: "x", At: start, Job: jsontext.Value("{}")}},
+		})
+	}
+	closed(t, db)
+	run(t, filepath.Join(dir, "register.db"), script)
+	db = open(t, dir)
+	if c := load(t, db, "old"); !reflect.DeepEqual(c, &store.Contents{}) {
+		t.Errorf("left of the account: %+v", c)
+	}
+	if c := load(t, db, "other"); c.Lost > 0 || len(c.Jobs) != 1 || len(c.StateChanges) != 1 {
+		t.Errorf("another account has %+v", c)
+	}
+	closed(t, db)
 }
