@@ -14,8 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -678,16 +676,6 @@ func TestKeepAlive(t *testing.T) {
 			}
 		})
 	}
-}
-
-// write writes a file and returns its path.
-func write(t *testing.T, content []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // tlsServer returns a server with TLS that logs nothing, and a configuration that trusts it.
