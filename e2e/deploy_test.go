@@ -21,9 +21,14 @@ func TestDeployedConfigurations(t *testing.T) {
 	if !strings.Contains(string(text), key) {
 		t.Fatalf("%s has no %s", telegraf, key)
 	}
-	here := filepath.Join(t.TempDir(), "deepaffects.conf") // also serves as the key file
-	if err := os.WriteFile(here, []byte(strings.ReplaceAll(string(text), key, here)), 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	here, keyFile := filepath.Join(dir, "deepaffects.conf"), filepath.Join(dir, "key")
+	for path, content := range map[string]string{
+		here: strings.ReplaceAll(string(text), key, keyFile), keyFile: "secret-key\n",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	compose := t.TempDir() // the files as compose.yaml mounts them
 	for name, target := range map[string]string{
