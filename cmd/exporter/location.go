@@ -31,9 +31,12 @@ func (f *flags) location() (location, error) {
 	if f.routePrefix != "" {
 		l.prefix = strings.TrimRight("/"+strings.Trim(f.routePrefix, "/"), "/")
 	}
-	for name, p := range map[string]string{"--web.external-url": l.base, "--web.route-prefix": l.prefix} {
+	for _, option := range []struct{ name, path string }{
+		{"--web.external-url", l.base}, {"--web.route-prefix", l.prefix},
+	} {
+		p := option.path
 		if p != "" && path.Clean(p) != p || strings.ContainsAny(p, "{} \t?#%") {
-			return l, errors.New(name + ": the path must be plain, such as /deepaffects")
+			return l, errors.New(option.name + ": the path must be plain, such as /deepaffects")
 		}
 	}
 	if f.externalURL == "" {
