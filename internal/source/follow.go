@@ -219,38 +219,38 @@ func (f *Files) readArray(ctx context.Context, fl *follower) error {
 		return nil
 	}
 	var bad badEntries
-	jobs, invalid := submission.ParseList(f.content(fl), maxEntries, func(err error) {
+	list := submission.ParseList(f.content(fl), maxEntries, func(err error) {
 		bad.add(1, fmt.Errorf("%s: %w", fl.path, err))
 	})
-	if failed, ok := errors.AsType[*fs.PathError](invalid); ok {
+	accepted, broken, refused := f.handler.offer(ctx, submission.File, fl.added, list, fl.accepted)
+	fl.accepted = accepted
+	if failed, ok := errors.AsType[*fs.PathError](broken); ok {
 		return failed
 	}
-	accepted, err := f.handler.offer(ctx, submission.File, jobs[min(fl.accepted, len(jobs)):], fl.added)
-	fl.accepted += accepted
-	if err != nil {
+	if refused != nil {
 		return nil
 	}
 	fl.state = read
 	fl.bad.replace(bad)
-	if invalid != nil {
-		fl.invalid(invalid)
+	if broken != nil {
+		fl.invalid(broken)
 	}
 	return nil
 }
 
 // readLines reads a file of lines from its position.
 func (f *Files) readLines(ctx context.Context, fl *follower) error {
-	lines := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks}
-	b := batch{path: fl.path}
+	reader := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks}
+	b := lines{path: fl.path}
 	for ctx.Err() == nil {
-		text, number, err := lines.next()
+		text, number, err := reader.next()
 		switch err {
 		case nil:
-			b.add(text, number)
+			b.read(text, number)
 		case errTooLong:
 			b.reject(err, number)
 		case io.EOF, errUnfinished:
-			if f.commit(ctx, fl, &b, lines.at) {
+			if f.commit(ctx, fl, &b, reader.at) {
 				fl.state = read
 				if err == errUnfinished {
 					fl.state = unfinished
@@ -260,47 +260,47 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 		default:
 			return err
 		}
-		if max(len(b.jobs), b.bad) == batchSize && !f.commit(ctx, fl, &b, lines.at) {
+		if (b.full() || b.bad == batchSize) && !f.commit(ctx, fl, &b, reader.at) {
 			return nil
 		}
 	}
 	return nil
 }
 
-// A batch is what was read from a file and is not yet accepted.
-type batch struct {
+// lines are what was read from a file and is not yet accepted.
+type lines struct {
+	batch
 	path     string
-	jobs     []submission.Job
-	bad      int // lines
+	bad      int // number of lines
 	firstBad error
 }
 
-func (b *batch) add(line []byte, number int) {
+func (b *lines) read(line []byte, number int) {
 	job, ok, err := submission.ParseLine(line)
 	switch {
 	case err != nil:
 		b.reject(err, number)
 	case ok:
-		b.jobs = append(b.jobs, job)
+		b.add(job)
 	}
 }
 
-func (b *batch) reject(err error, number int) {
+func (b *lines) reject(err error, number int) {
 	if b.bad++; b.bad == 1 {
 		b.firstBad = fmt.Errorf("%s:%d: %w", b.path, number, err)
 	}
 }
 
-// commit offers a batch, and reports whether it was accepted. If so, it notes the bad lines
+// commit offers what was read, and reports whether it was accepted. If so, it notes the bad lines
 // and moves the file's position; if not, the next look reads the same lines again.
-func (f *Files) commit(ctx context.Context, fl *follower, b *batch, at position) bool {
+func (f *Files) commit(ctx context.Context, fl *follower, b *lines, at position) bool {
 	if len(b.jobs) > 0 && f.handler.Track(ctx, submission.File, b.jobs, fl.added) != nil {
 		return false
 	}
 	if b.bad > 0 {
 		fl.bad.add(b.bad, b.firstBad)
 	}
-	*b = batch{path: b.path}
+	*b = lines{path: b.path}
 	fl.at = at
 	return true
 }

@@ -3,6 +3,7 @@ package source
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -30,7 +31,8 @@ type position struct {
 	line    int    // number of lines read including their newline
 	head    uint32 // checksum of the first headSize bytes before offset
 	tooLong bool   // offset is inside a line that is too long
-	partial []byte // unfinished line at offset that was returned already
+	// partial is the checksum of the unfinished line at offset that was returned already; zero: there is none.
+	partial [sha256.Size]byte
 }
 
 // advance moves the position over b.
@@ -39,6 +41,11 @@ func (p *position) advance(b []byte) {
 		p.head = crc32.Update(p.head, castagnoli, b[:min(int64(len(b)), headSize-p.offset)])
 	}
 	p.offset += int64(len(b))
+}
+
+// returned reports whether an unfinished line was returned already.
+func (p *position) returned(line []byte) bool {
+	return p.partial != [sha256.Size]byte{} && sha256.Sum256(line) == p.partial
 }
 
 // isIn reports whether a file of this size still starts with what was read before p.
@@ -82,7 +89,7 @@ func (r *lineReader) next() (text []byte, number int, err error) {
 		case bufio.ErrBufferFull:
 			reported := r.at.tooLong
 			r.at.advance(chunk)
-			r.at.tooLong, r.at.partial = true, nil
+			r.at.tooLong, r.at.partial = true, [sha256.Size]byte{}
 			if !reported {
 				return nil, number, errTooLong
 			}
@@ -200,10 +207,10 @@ func (r *lineReader) trimStart(text []byte) []byte {
 // or refused, before its newline came.
 func (r *lineReader) finished(chunk []byte) (text []byte, isNew bool) {
 	text = r.trim(chunk)
-	isNew = !r.at.tooLong && !bytes.Equal(text, r.at.partial)
+	isNew = !r.at.tooLong && !r.at.returned(text)
 	r.at.advance(chunk)
 	r.at.line += bytes.Count(chunk, []byte("\n"))
-	r.at.tooLong, r.at.partial = false, nil
+	r.at.tooLong, r.at.partial = false, [sha256.Size]byte{}
 	return text, isNew
 }
 
@@ -214,14 +221,14 @@ func (r *lineReader) unfinished(chunk []byte) ([]byte, error) {
 	case r.at.tooLong:
 		r.at.advance(chunk)
 		return nil, io.EOF
-	case len(text) == 0, bytes.Equal(text, r.at.partial):
+	case len(text) == 0, r.at.returned(text):
 		return nil, io.EOF
 	case !r.quiet:
 		return nil, errUnfinished
 	}
 	// The position stays before the line: if the line grows after all, it is read again as
 	// a whole, and its end is not mistaken for a line.
-	r.at.partial = bytes.Clone(text)
+	r.at.partial = sha256.Sum256(text)
 	return text, nil
 }
 

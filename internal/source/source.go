@@ -8,7 +8,7 @@ package source
 
 import (
 	"context"
-	"slices"
+	"iter"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
@@ -16,7 +16,7 @@ import (
 // Handler receives what a source finds. Both functions are required. They are called from
 // the goroutine of Run, one at a time.
 type Handler struct {
-	// Track receives at most 1,000 jobs, which it may keep. An error means that none of
+	// Track receives at most 1,000 jobs, about 1 MiB, which it may keep. An error means that none of
 	// them was accepted: the source offers the same jobs again. It is not a Problem.
 	// firstLook says that their file or URL is read for the first time since the start, or since a change
 	// of the configuration added it: they may be in it for long.
@@ -38,20 +38,63 @@ type Problem struct {
 
 const (
 	batchSize   = 1_000     // jobs per call of Track
+	batchMemory = 1 << 20   // bytes that the jobs of a call take, at most, but for the last of them
 	maxEntries  = 1_000_000 // of one JSON array
 	maxDocument = 64 << 20  // bytes of one JSON array
 	bom         = "\ufeff"  // some editors write it at the start of UTF-8 text
 )
 
-// offer hands jobs to Track in batches and returns how many were accepted.
+// What a source holds at most of what it reads, in bytes. Readers of foreign data add up to a limit of the process.
+const (
+	FilesMemory = submission.ParserMemory + batchMemory + 1<<20 // the last is for buffers, and the largest entry
+	URLsMemory  = maxInFlight*(smallBody+chunkSize) + maxBody + submission.ParserMemory + batchMemory + 1<<20
+)
+
+// A batch is a number of jobs for one call of Track.
+type batch struct {
+	jobs   []submission.Job
+	memory int
+}
+
+func (b *batch) add(j submission.Job) {
+	b.jobs = append(b.jobs, j)
+	b.memory += j.Memory()
+}
+
+func (b *batch) full() bool { return len(b.jobs) == batchSize || b.memory >= batchMemory }
+
+// offer hands the jobs of a list to Track in batches, but for the first ones, which were accepted before. It returns
+// how many are accepted now. broken is why the list ended too early; refused is the error of Track, at which it stops.
 func (h *Handler) offer(
-	ctx context.Context, from submission.Source, jobs []submission.Job, firstLook bool,
-) (accepted int, err error) {
-	for batch := range slices.Chunk(jobs, batchSize) {
-		if err := h.Track(ctx, from, batch, firstLook); err != nil {
-			return accepted, err
+	ctx context.Context, from submission.Source, firstLook bool, list iter.Seq2[submission.Job, error], before int,
+) (accepted int, broken, refused error) {
+	var b batch
+	accepted = before
+	track := func() error {
+		if len(b.jobs) == 0 {
+			return nil
 		}
-		accepted += len(batch)
+		if err := h.Track(ctx, from, b.jobs, firstLook); err != nil {
+			return err
+		}
+		accepted += len(b.jobs)
+		b = batch{}
+		return nil
 	}
-	return accepted, nil
+	for job, err := range list {
+		if err != nil {
+			broken = err
+			break
+		}
+		if before > 0 {
+			before--
+			continue
+		}
+		if b.add(job); b.full() {
+			if err := track(); err != nil {
+				return accepted, nil, err
+			}
+		}
+	}
+	return accepted, broken, track()
 }

@@ -1,17 +1,20 @@
 package source
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,8 +28,10 @@ const (
 	// forgotten, the next offer would register it again.
 	offerInterval = time.Hour
 	fetchTimeout  = 30 * time.Second // including the body
-	maxInFlight   = 4                // requests, and bodies in memory
+	maxInFlight   = 4                // requests in flight, and bodies in memory
 	maxBody       = 8 << 20          // bytes of an answer, some 200,000 IDs
+	smallBody     = 1 << 20          // bytes; one larger body is in memory at a time
+	chunkSize     = 64 << 10         // bytes
 )
 
 // URLs reads request IDs from URLs that answer with a JSON array.
@@ -36,6 +41,7 @@ type URLs struct {
 	header    func() (http.Header, error) // nil: none
 	handler   Handler
 	endpoints []*endpoint
+	large     chan struct{} // has an element while a large body is in memory
 }
 
 // An endpoint is a URL. Only the goroutine of Run uses it, except that fetch reads url.
@@ -47,13 +53,14 @@ type endpoint struct {
 	busy    bool      // a request is in flight
 	healthy bool      // the last fetch succeeded and every job was accepted
 
-	pending []submission.Job  // jobs that Track has not accepted yet
-	offered time.Time         // when the whole list was last offered; zero: never
-	known   bool              // a whole list was accepted
-	sum     [sha256.Size]byte // of the body it came from
-	version validators        // of that body
-	bad     badEntries        // in that body
-	broken  error             // why that body is not a whole list
+	pending  body              // with jobs that Track has not accepted yet; nil: there is none
+	accepted int               // number of its jobs that Track has accepted
+	offered  time.Time         // when the whole list was last offered; zero: never
+	known    bool              // a list was accepted
+	sum      [sha256.Size]byte // of the body it came from
+	version  validators        // of that body
+	bad      badEntries        // in that body
+	broken   error             // why that body is not a whole list
 
 	failed   error // why the last fetch failed
 	failures int   // that are not reported yet
@@ -71,7 +78,9 @@ func NewURLs(
 		// A redirect would send on the header, and a token in the URL as Referer.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	u := &URLs{interval: interval, client: client, header: header, handler: h}
+	u := &URLs{
+		interval: interval, client: client, header: header, handler: h, large: make(chan struct{}, 1),
+	}
 	for i, text := range urls {
 		parsed, err := outbound.ParseURL(text)
 		if err != nil {
@@ -89,18 +98,19 @@ func (u *URLs) Run(ctx context.Context) {
 	var fetching sync.WaitGroup
 	defer fetching.Wait()
 	results := make(chan result, maxInFlight)
-	free := maxInFlight
+	free := maxInFlight // places for a request, or a body that is pending
 	timer := time.NewTimer(u.interval)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		next := u.next()
-		for ; next != nil && free > 0 && time.Until(next.due) <= 0; next = u.next() {
-			if !u.offer(ctx, next) { // pending jobs come before new ones
+		next := u.next(free > 0)
+		for ; next != nil && time.Until(next.due) <= 0; next = u.next(free > 0) {
+			if next.pending == nil {
+				free--
+			} else if !u.offer(ctx, next) { // pending jobs come before new ones
 				u.reschedule(ctx, next)
 				continue
 			}
 			next.busy = true
-			free--
 			r := result{endpoint: next}
 			if !u.mustOffer(next) {
 				r.version = next.version
@@ -110,7 +120,7 @@ func (u *URLs) Run(ctx context.Context) {
 				results <- r
 			})
 		}
-		if next != nil && free > 0 {
+		if next != nil {
 			timer.Reset(time.Until(next.due))
 		} else {
 			timer.Stop()
@@ -119,19 +129,22 @@ func (u *URLs) Run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-timer.C:
 		case r := <-results:
-			free++
 			r.endpoint.busy = false
 			u.handle(ctx, r)
+			if r.endpoint.pending == nil {
+				free++
+			}
 			u.reschedule(ctx, r.endpoint)
 		}
 	}
 }
 
-// next returns the endpoint that is due first; nil if requests to all are in flight.
-func (u *URLs) next() *endpoint {
+// next returns the endpoint that is due first; nil if requests to all are in flight. If no place is free, it must have
+// one: with a body that is pending.
+func (u *URLs) next(free bool) *endpoint {
 	var next *endpoint
 	for _, e := range u.endpoints {
-		if !e.busy && (next == nil || e.due.Before(next.due)) {
+		if !e.busy && (free || e.pending != nil) && (next == nil || e.due.Before(next.due)) {
 			next = e
 		}
 	}
@@ -153,8 +166,72 @@ type result struct {
 	endpoint  *endpoint
 	version   validators // of the known body, if an unchanged one need not be sent again; then of this one
 	unchanged bool       // the server says that the body is the known one, and does not send it
-	body      []byte
+	body      body
 	err       error // quotes neither the URL nor the answer
+}
+
+// A body is held in chunks: a buffer that grows would be there twice meanwhile.
+type body [][]byte
+
+func (b body) isLarge() bool { return len(b) > smallBody/chunkSize }
+
+// drop ends the use of a body.
+func (u *URLs) drop(b body) {
+	if b.isLarge() {
+		<-u.large
+	}
+}
+
+// receive reads a body, which must be dropped later. A large one waits until no other is in memory. The error is that
+// of the reader, or that the body is too long.
+func (u *URLs) receive(ctx context.Context, r io.Reader) (b body, err error) {
+	defer func() {
+		if err != nil {
+			u.drop(b)
+			b = nil
+		}
+	}()
+	for size := 0; size <= maxBody; {
+		chunk, n := make([]byte, chunkSize), 0
+		for n < chunkSize && err == nil { // not io.ReadFull, for which a body that is cut off is complete
+			var read int
+			read, err = r.Read(chunk[n:])
+			n += read
+		}
+		if err != nil && err != io.EOF {
+			return b, outbound.Cause(err)
+		}
+		grown := append(b, chunk[:n])
+		if grown.isLarge() && !b.isLarge() {
+			select {
+			case u.large <- struct{}{}:
+			case <-ctx.Done():
+				return b, outbound.Cause(ctx.Err())
+			}
+		}
+		b, size = grown, size+n
+		if err == io.EOF && size <= maxBody {
+			return b, nil
+		}
+	}
+	return b, fmt.Errorf("the answer is longer than %d bytes", maxBody)
+}
+
+func (b body) reader() io.Reader {
+	readers := make([]io.Reader, len(b))
+	for i, chunk := range b {
+		readers[i] = bytes.NewReader(chunk)
+	}
+	return io.MultiReader(readers...)
+}
+
+func (b body) sum() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, chunk := range b {
+		h.Write(chunk) // never fails
+	}
+	h.Sum(sum[:0])
+	return sum
 }
 
 // fetch requests the URL of an endpoint, and uses nothing else of it.
@@ -195,14 +272,8 @@ func (u *URLs) fetch(ctx context.Context, r *result) error {
 		return fmt.Errorf("answered %d %s instead of 200 OK", code, http.StatusText(code))
 	}
 	r.version = validators{resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")}
-	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if err != nil {
-		return outbound.Cause(err)
-	}
-	if len(r.body) > maxBody {
-		return fmt.Errorf("the answer is longer than %d bytes", maxBody)
-	}
-	return nil
+	r.body, err = u.receive(ctx, resp.Body)
+	return err
 }
 
 // handle processes the result of a fetch.
@@ -212,50 +283,67 @@ func (u *URLs) handle(ctx context.Context, r result) {
 	if ctx.Err() != nil {
 		return // most likely the reason for an error
 	}
-	u.process(ctx, r)
-	if e.failed != nil {
-		e.failures++
-	}
-}
-
-func (u *URLs) process(ctx context.Context, r result) {
-	e := r.endpoint
 	if e.failed = r.err; r.err != nil {
+		e.failures++
 		return
 	}
-	sum := sha256.Sum256(r.body)
+	sum := r.body.sum()
 	if r.unchanged || sum == e.sum && !u.mustOffer(e) {
-		e.healthy, e.version, e.failed = e.broken == nil, r.version, e.broken
+		e.version = r.version
+		u.drop(r.body)
+		e.end(e.broken)
 		return
 	}
-	var bad badEntries
-	jobs, broken := parse(r.body, func(err error) { bad.add(1, fmt.Errorf("%s: %w", e.name, err)) })
-	e.bad.replace(bad)
-	e.pending, e.offered, e.sum, e.version = jobs, time.Now(), sum, r.version
-	e.broken, e.failed = broken, broken
-	e.healthy = u.offer(ctx, e) && broken == nil && e.bad.fresh == 0
-}
-
-// parse reads the jobs of a body, which must be an array: another document is most likely
-// an error message. The jobs before an error are valid.
-func parse(body []byte, skip func(error)) ([]submission.Job, error) {
-	body = bytes.TrimPrefix(body, []byte(bom))
-	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
-		return nil, errors.New("the answer is not a JSON array")
-	}
-	return submission.ParseList(bytes.NewReader(body), maxEntries, skip)
+	e.pending, e.accepted, e.offered, e.sum, e.version = r.body, 0, time.Now(), sum, r.version
+	u.offer(ctx, e)
 }
 
 // offer offers the pending jobs and reports whether all were accepted. The others stay
 // pending: the URL may name only new jobs the next time.
 func (u *URLs) offer(ctx context.Context, e *endpoint) bool {
-	accepted, err := u.handler.offer(ctx, submission.URL, e.pending, !e.known)
-	if err != nil {
-		e.pending, e.healthy = e.pending[accepted:], false
+	var bad badEntries
+	list := parse(e.pending, func(err error) { bad.add(1, fmt.Errorf("%s: %w", e.name, err)) })
+	accepted, broken, refused := u.handler.offer(ctx, submission.URL, !e.known, list, e.accepted)
+	e.accepted = accepted
+	if refused != nil {
+		e.healthy = false
 		return false
 	}
-	e.pending, e.known = nil, e.known || !e.offered.IsZero()
+	u.drop(e.pending)
+	e.pending, e.known = nil, true
+	e.bad.replace(bad)
+	e.end(broken)
 	return true
+}
+
+// end notes that all jobs of a body were accepted, and why it is not a whole list.
+func (e *endpoint) end(broken error) {
+	e.broken, e.failed = broken, broken
+	if broken != nil {
+		e.failures++
+	}
+	e.healthy = broken == nil && e.bad.fresh == 0
+}
+
+// parse reads the jobs of a body, which must be an array: another document is most likely
+// an error message.
+func parse(b body, skip func(error)) iter.Seq2[submission.Job, error] {
+	r := bufio.NewReader(b.reader())
+	if start, _ := r.Peek(len(bom)); string(start) == bom {
+		_, _ = r.Discard(len(bom)) // cannot fail after Peek
+	}
+	for {
+		switch c, err := r.ReadByte(); {
+		case err == nil && strings.IndexByte(" \t\r\n", c) >= 0:
+			continue
+		case c == '[':
+			_ = r.UnreadByte() // cannot fail after ReadByte
+			return submission.ParseList(r, maxEntries, skip)
+		}
+		return func(yield func(submission.Job, error) bool) {
+			yield(submission.Job{}, errors.New("the answer is not a JSON array"))
+		}
+	}
 }
 
 // reschedule sets when an endpoint is due again, and reports how all endpoints are.

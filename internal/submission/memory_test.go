@@ -9,7 +9,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// A generator is a document of a start and 64 MiB of pieces. It measures what its reader
+// A generator is a document of a start and 8 MiB of pieces. It measures what its reader
 // holds.
 type generator struct {
 	rest  []byte
@@ -21,14 +21,14 @@ type generator struct {
 
 func (g *generator) Read(p []byte) (int, error) {
 	if len(g.rest) == 0 {
-		if g.size >= 64<<20 {
+		if g.size >= 8<<20 {
 			return 0, io.EOF
 		}
 		for len(g.rest) < 64<<10 {
 			g.rest = append(g.rest, g.piece(g.i)...)
 			g.i++
 		}
-		if (g.size+len(g.rest))>>22 > g.size>>22 {
+		if (g.size+len(g.rest))>>20 > g.size>>20 {
 			g.max = max(g.max, live())
 		}
 		g.size += len(g.rest)
@@ -70,15 +70,31 @@ func TestMemory(t *testing.T) {
 			return text + "}}"
 		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			before := live()
-			jobs, err := submission.ParseJSON(&g, 100_000)
-			if held := max(g.max, before) - before; held > 32<<20 {
-				t.Errorf("%d MiB held of %d MiB", held>>20, g.size>>20)
-			}
-			if err == nil || jobs != nil {
-				t.Errorf("%d jobs, %v; want an error", len(jobs), err)
-			}
-		})
+		for _, parser := range []struct {
+			name  string
+			parse func(io.Reader) error
+			most  uint64
+		}{
+			{"document", func(r io.Reader) error {
+				_, err := submission.ParseJSON(r, 100_000)
+				return err
+			}, submission.ParserMemory + 100_000*submission.EntryMemory},
+			{"list", func(r io.Reader) (err error) {
+				for _, err = range submission.ParseList(r, 1_000_000, func(error) {}) {
+				}
+				return err
+			}, submission.ParserMemory},
+		} {
+			t.Run(name+" as "+parser.name, func(t *testing.T) {
+				g, before := g, live()
+				err := parser.parse(&g)
+				if held := max(g.max, before) - before; held > parser.most {
+					t.Errorf("%d KiB held of %d MiB, the maximum is %d KiB", held>>10, g.size>>20, parser.most>>10)
+				}
+				if err == nil {
+					t.Error("no error")
+				}
+			})
+		}
 	}
 }

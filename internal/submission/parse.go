@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -130,14 +131,18 @@ var ErrEmpty = errors.New("no job: send an object with request_id, an array of s
 // ErrTooMany is the error for a document with more entries than allowed.
 var ErrTooMany = errors.New("too many entries")
 
-// entryMemory is how many bytes of memory ParseJSON allows an entry on average: more than an
-// ID takes, and half of what a job with some labels does.
-const entryMemory = 256
+// What a parser holds at most, in bytes. Readers of foreign data add up to a limit of the process.
+const (
+	ParserMemory = 4 << 20
+	// EntryMemory is what ParseJSON allows an entry on average: more than an ID takes, and half of what a job with some
+	// labels does.
+	EntryMemory = 256
+)
 
 // ParseJSON parses a whole document: one object, an array of objects and IDs (as JSON
 // strings or numbers), or a sequence of objects and IDs (JSON lines). The first invalid
 // entry ends it with an error that counts entries from 1 and does not quote them. An error
-// of the reader is a *ReadError. It holds at most 256 bytes for each of maxEntries, and 2 MiB.
+// of the reader is a *ReadError. It holds at most EntryMemory for each of maxEntries, and ParserMemory.
 func ParseJSON(r io.Reader, maxEntries int) ([]Job, error) {
 	dec := newDecoder(r)
 	inArray := dec.PeekKind() == '['
@@ -161,15 +166,15 @@ func ParseJSON(r io.Reader, maxEntries int) ([]Job, error) {
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", n, err)
 		}
-		if size += sizeOf(&job); size > maxEntries*entryMemory {
+		if size += job.Memory(); size > maxEntries*EntryMemory {
 			return nil, fmt.Errorf("%w: more than %d with so many labels", ErrTooMany, n-1)
 		}
 		jobs = append(jobs, job)
 	}
 }
 
-// sizeOf estimates the memory of a job in bytes.
-func sizeOf(j *Job) int {
+// Memory estimates what a job takes, in bytes.
+func (j *Job) Memory() int {
 	size := 160 + len(j.RequestID) + len(j.API) + len(j.Account)
 	if len(j.Labels) > 0 {
 		size += 320 + 160*max(len(j.Labels)-8, 0) // a map of 8 is one allocation
@@ -180,31 +185,42 @@ func sizeOf(j *Job) int {
 	return size
 }
 
-// ParseList parses a JSON array of objects and IDs as ParseJSON does, but an invalid entry
-// does not end it: skip is called with its error. Names that are there twice, and bytes that
-// are not UTF-8, make only their entry invalid. The jobs before an error are valid.
-func ParseList(r io.Reader, maxEntries int, skip func(error)) (jobs []Job, err error) {
-	dec := newDecoder(r)
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, dec.explain(err)
-	}
-	for n := 1; ; n++ {
-		kind := dec.PeekKind()
-		if kind == jsontext.KindInvalid || kind == jsontext.KindEndArray {
-			return jobs, end(dec, kind == jsontext.KindEndArray, n)
+// ParseList parses a JSON array of objects and IDs as ParseJSON does, and yields one job after another. An invalid entry
+// does not end it: skip is called with its error. Names that are there twice, and bytes that are not UTF-8, make only
+// their entry invalid. What ends the list too early is yielded last, as an error without a job. It holds at most
+// ParserMemory.
+func ParseList(r io.Reader, maxEntries int, skip func(error)) iter.Seq2[Job, error] {
+	return func(yield func(Job, error) bool) {
+		dec := newDecoder(r)
+		if _, err := dec.ReadToken(); err != nil {
+			yield(Job{}, dec.explain(err))
+			return
 		}
-		if n > maxEntries {
-			return jobs, fmt.Errorf("%w: more than %d", ErrTooMany, maxEntries)
+		for n := 1; ; n++ {
+			kind := dec.PeekKind()
+			if kind == jsontext.KindInvalid || kind == jsontext.KindEndArray {
+				if err := end(dec, kind == jsontext.KindEndArray, n); err != nil {
+					yield(Job{}, err)
+				}
+				return
+			}
+			if n > maxEntries {
+				yield(Job{}, fmt.Errorf("%w: more than %d", ErrTooMany, maxEntries))
+				return
+			}
+			job, err := dec.entry()
+			if invalid, ok := errors.AsType[*entryError](err); ok {
+				skip(fmt.Errorf("entry %d: %w", n, invalid))
+				continue
+			}
+			if err != nil {
+				yield(Job{}, fmt.Errorf("entry %d: %w", n, err))
+				return
+			}
+			if !yield(job, nil) {
+				return
+			}
 		}
-		job, err := dec.entry()
-		if invalid, ok := errors.AsType[*entryError](err); ok {
-			skip(fmt.Errorf("entry %d: %w", n, invalid))
-			continue
-		}
-		if err != nil {
-			return jobs, fmt.Errorf("entry %d: %w", n, err)
-		}
-		jobs = append(jobs, job)
 	}
 }
 
@@ -220,7 +236,7 @@ const (
 	maxSpace = 1 << 10
 )
 
-// A decoder reads a document an entry at a time. It holds at most 2 MiB, whatever the
+// A decoder reads a document an entry at a time. It holds at most ParserMemory, whatever the
 // document is like.
 type decoder struct {
 	*jsontext.Decoder

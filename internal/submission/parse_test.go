@@ -321,14 +321,18 @@ func TestParseList(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var skipped []string
-			jobs, err := submission.ParseList(strings.NewReader(test.list), 6, func(err error) {
-				skipped = append(skipped, err.Error())
-			})
-			checkError(t, err, test.err)
+			skip := func(err error) { skipped = append(skipped, err.Error()) }
 			var ids []string
-			for _, job := range jobs {
-				ids = append(ids, job.RequestID)
+			var last error
+			for job, err := range submission.ParseList(strings.NewReader(test.list), 6, skip) {
+				if last != nil {
+					t.Errorf("%v is not the last", last)
+				}
+				if last = err; err == nil {
+					ids = append(ids, job.RequestID)
+				}
 			}
+			checkError(t, last, test.err)
 			if diff := cmp.Diff(test.ids, ids); diff != "" {
 				t.Errorf("IDs (-want +got):\n%s", diff)
 			}
