@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
@@ -24,8 +25,7 @@ type registered struct {
 }
 
 // register registers jobs. It validates all entries before it registers the first. If the
-// store fails after some of several accounts, the client tries again: registering is
-// idempotent.
+// store fails after some of them, the client tries again: registering is idempotent.
 func (a *api) register(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	if encodingOf(r) != "" {
 		w.Header().Set("Accept-Encoding", "identity")
@@ -44,14 +44,14 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) (int, any, error)
 	if err != nil {
 		return 0, nil, err
 	}
-	for account, jobs := range groups {
-		if account.HoldsKey(jobs) {
+	for _, g := range groups {
+		if g.account.HoldsKey(g.jobs) {
 			return 0, nil, refuse(http.StatusBadRequest, "an entry contains an API key; send the request ID of the job")
 		}
 	}
 	var sum registered
-	for account, jobs := range groups {
-		tracked, known, err := account.Register(submission.HTTP, jobs)
+	for _, g := range groups {
+		tracked, known, err := g.account.Register(submission.HTTP, g.jobs)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -82,20 +82,36 @@ func unreadable(w http.ResponseWriter, err error) *refusal {
 	return refuse(http.StatusBadRequest, err.Error())
 }
 
-// byAccount groups jobs by the account that they name, else the query.
-func (a *api) byAccount(r *http.Request, jobs []submission.Job) (map[*collector.Account][]submission.Job, error) {
+// A group is the jobs of one account.
+type group struct {
+	account *collector.Account
+	jobs    []submission.Job
+}
+
+// byAccount groups jobs by the account that they name, else the query. It changes their order, and copies none.
+func (a *api) byAccount(r *http.Request, jobs []submission.Job) (groups []group, err error) {
 	_, query, err := a.account(r)
 	if err != nil && (query == nil || query.Get("account") != "") { // invalid even if no entry needs it
 		return nil, err
 	}
 	accounts := a.accounts(r)
-	groups := make(map[*collector.Account][]submission.Job)
-	for i, job := range jobs {
-		account, err := collector.Find(accounts, cmp.Or(job.Account, query.Get("account")))
+	named := make(map[string]*collector.Account)
+	for i := range jobs {
+		account, err := collector.Find(accounts, cmp.Or(jobs[i].Account, query.Get("account")))
 		if err != nil {
 			return nil, refuse(http.StatusBadRequest, fmt.Sprintf("entry %d: account: %v", i+1, err))
 		}
-		groups[account] = append(groups[account], job)
+		jobs[i].Account = account.Name()
+		named[account.Name()] = account
+	}
+	slices.SortStableFunc(jobs, func(a, b submission.Job) int { return cmp.Compare(a.Account, b.Account) })
+	for len(jobs) > 0 {
+		n := 1
+		for n < len(jobs) && jobs[n].Account == jobs[0].Account {
+			n++
+		}
+		groups = append(groups, group{named[jobs[0].Account], jobs[:n]})
+		jobs = jobs[n:]
 	}
 	return groups, nil
 }

@@ -824,3 +824,42 @@ func TestCountsInMemory(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A large registration takes several commits, so that others need not wait until its end.
+func TestLargeRegistrationLetsOthersIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t)
+		var sizes []int
+		other := 0 // number of the commit that has the other job
+		j := open(t, m, options())
+		m.onCommit = func(b *store.Batch) (bool, error) {
+			if sizes = append(sizes, len(b.Jobs)); len(sizes) == 1 {
+				go func() { register(t, j, time.Now(), "other") }()
+				synctest.Wait() // until it waits for a commit
+			}
+			for _, row := range b.Jobs {
+				if row.RequestID == "other" {
+					other = len(sizes)
+				}
+			}
+			return true, nil
+		}
+		const many = 20_000
+		ids := make([]string, many)
+		for i := range ids {
+			ids[i] = strconv.Itoa(i)
+		}
+		registered, known, err := j.Register(submission.HTTP, submissions(append(ids, ids[0])...), false, time.Now())
+		if registered != many || known != 1 || err != nil {
+			t.Errorf("%d registered, %d known, %v", registered, known, err)
+		}
+		for i, size := range sizes {
+			if size > many/4 {
+				t.Errorf("commit %d has %d jobs", i+1, size)
+			}
+		}
+		if other == 0 || other > 3 {
+			t.Errorf("the other job is in commit %d of %d", other, len(sizes))
+		}
+	})
+}

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
@@ -9,28 +10,34 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// Register starts tracking the jobs that are not known, and returns how many those were. It is idempotent. A
-// departed job is not registered again, but for one that a user removed, over HTTP. ageUnknown says that the jobs
-// may have begun long before now.
+// registerBatch is the maximum number of jobs that one commit registers. Others wait for a commit: polls, webhooks and
+// other registrations; and its rows are in memory.
+const registerBatch = 2_000
+
+// Register starts tracking the jobs that are not known, and returns how many those were. It is idempotent: many jobs
+// take several commits, and an error may come after some of them. A departed job is not registered again, but for one
+// that a user removed, over HTTP. ageUnknown says that the jobs may have begun long before now.
 func (j *Jobs) Register(
 	from submission.Source, submissions []submission.Job, ageUnknown bool, now time.Time,
 ) (registered, known int, err error) {
-	err = j.apply(func(t *transaction) {
-		for _, s := range submissions {
-			if _, tracked := t.jobs.Get(s.RequestID); tracked {
-				continue
+	for batch := range slices.Chunk(submissions, registerBatch) {
+		err := j.apply(func(t *transaction) {
+			for _, s := range batch {
+				if _, tracked := t.jobs.Get(s.RequestID); tracked {
+					continue
+				}
+				if departed, removed := t.departed.find(s.RequestID); departed && (!removed || from != submission.HTTP) {
+					t.departed.remember(s.RequestID, removed) // for as long as a source names it
+					continue
+				}
+				job := t.register(from, s, now)
+				t.events = append(t.events, Event{Kind: Registered, Job: job, At: now, AgeUnknown: ageUnknown})
+				registered++
 			}
-			if departed, removed := t.departed.find(s.RequestID); departed && (!removed || from != submission.HTTP) {
-				t.departed.remember(s.RequestID, removed) // for as long as a source names it
-				continue
-			}
-			job := t.register(from, s, now)
-			t.events = append(t.events, Event{Kind: Registered, Job: job, At: now, AgeUnknown: ageUnknown})
-			registered++
+		})
+		if err != nil {
+			return 0, 0, err
 		}
-	})
-	if err != nil {
-		return 0, 0, err
 	}
 	return registered, len(submissions) - registered, nil
 }
