@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/credential"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
@@ -66,7 +67,15 @@ type Config struct {
 }
 
 // timings reports whether the timings of words are used.
-func (c *Config) timings() bool { return c.WordPoints || c.KeepTimings }
+func (c *Config) timings() jobstatus.Timings {
+	switch {
+	case c.WordPoints:
+		return jobstatus.WordTimings
+	case c.KeepTimings:
+		return jobstatus.CompactTimings
+	}
+	return jobstatus.NoTimings
+}
 
 // The values of job_metrics.
 const (

@@ -29,7 +29,7 @@ type Config struct {
 	URL             string        // base URL of the API, http or https
 	Timeout         time.Duration // of one request, including the body
 	MaxResponseSize int64         // bytes, after decompression
-	Timings         bool          // results have the timings of their words
+	Timings         Timings       // those that results have
 	Transport       http.RoundTripper
 }
 

@@ -88,11 +88,29 @@ type decoder struct {
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
-// Memory is bounded: of results with more than largeResult words or segments, which is some hours of speech, one is
-// decoded at a time. Others take their turn.
-const largeResult = 1 << 15
+// What the decoding of a body holds at most, in bytes, with the result until it is stored. Readers of foreign data add
+// up to a limit of the process.
+const (
+	ResultMemory = 1 << 20
+	// LargeResultMemory is that of the one large result that is decoded at a time. Others take their turn.
+	LargeResultMemory = 32 << 20
+
+	// largeResult is what an accumulator holds of a large result, in bytes: some 6,500 words, which is most of an hour of
+	// speech.
+	largeResult = 256 << 10
+)
 
 var largeTurn = make(chan struct{}, 1)
+
+// Timings are the timings of words that a result has.
+type Timings int
+
+// The timings of a result.
+const (
+	NoTimings      Timings = iota
+	CompactTimings         // those of transcript.Compact
+	WordTimings            // those of each word
+)
 
 // These mean that a document is JSON and not what it should be.
 var (
@@ -104,7 +122,7 @@ var (
 // decodeStatus decodes a status body. Names may come in any order; unknown ones are skipped. What is read must be JSON,
 // but for what laxjson tolerates. Of a name that is repeated, the last value counts; what decides something, the state
 // and the request ID, must not be repeated with another value.
-func decodeStatus(r io.Reader, timings bool) (body, error) {
+func decodeStatus(r io.Reader, timings Timings) (body, error) {
 	return decode(r, timings, func(d *decoder, b *body) error {
 		return d.object(func(name []byte) error {
 			switch string(name) {
@@ -125,7 +143,7 @@ func decodeStatus(r io.Reader, timings bool) (body, error) {
 // decodeWebhook decodes the body of a webhook in the same way: a request ID and beside it a result as in a status body.
 // The webhook of is_depressed has the field `depressed` in place of `response`. The status body of an ended job, which
 // has its ID in `response`, is accepted too.
-func decodeWebhook(r io.Reader, timings bool) (body, error) {
+func decodeWebhook(r io.Reader, timings Timings) (body, error) {
 	return decode(r, timings, func(d *decoder, b *body) error {
 		var within body                                    // its ID and end are those in the response
 		ended, endedWithin, carries := false, false, false // carries: something that decides how the job ended
@@ -185,14 +203,14 @@ func decodeWebhook(r io.Reader, timings bool) (body, error) {
 	})
 }
 
-// decode decodes one document, with the timings of words if they are wanted, and applies
+// decode decodes one document, with the timings that are wanted, and applies
 // what a fault in it means for the state.
-func decode(r io.Reader, timings bool, read func(*decoder, *body) error) (body, error) {
+func decode(r io.Reader, timings Timings, read func(*decoder, *body) error) (body, error) {
 	d := decoders.Get().(*decoder)
 	defer d.release()
 	d.Reset(r)
 	d.acc.Reset()
-	d.acc.KeepTimings = timings
+	d.acc.KeepTimings = timings != NoTimings
 	var b body
 	switch c, err := d.Peek(); {
 	case err != nil:
@@ -213,6 +231,9 @@ func decode(r io.Reader, timings bool, read func(*decoder, *body) error) (body, 
 		b.state = Failed
 	case b.state == Completed:
 		b.result = d.acc.Result()
+		if b.result != nil && timings == CompactTimings {
+			b.result.Timings = transcript.Compact(b.result.Timings)
+		}
 	case b.state == Failed && b.errorCode == "":
 		b.errorCode = UnknownErrorCode
 	}
@@ -271,7 +292,7 @@ func (d *decoder) array(element func() error) error {
 		if err := element(); err != nil {
 			return err
 		}
-		if !d.large && d.acc.Pieces() > largeResult {
+		if !d.large && d.acc.Memory() > largeResult {
 			largeTurn <- struct{}{}
 			d.large = true
 		}

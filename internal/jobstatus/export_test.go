@@ -18,7 +18,7 @@ type Body struct {
 
 // DecodeStatus is decodeStatus.
 func DecodeStatus(r io.Reader) (Body, error) {
-	b, err := decodeStatus(r, false)
+	b, err := decodeStatus(r, NoTimings)
 	return Body{b.hasStatus, b.state, b.requestID, b.word, b.errorCode, b.result}, err
 }
 

@@ -17,10 +17,10 @@ type Webhook struct {
 	Result    *transcript.Result // of a completed job; nil if there is nothing to measure
 }
 
-// ReadWebhook decodes the body of a webhook as tolerantly as a status, with the timings of
-// words if they are wanted. It returns an error of the reader as it is; other errors do not
+// ReadWebhook decodes the body of a webhook as tolerantly as a status, with the timings that
+// are wanted. It returns an error of the reader as it is; other errors do not
 // quote the document.
-func ReadWebhook(r io.Reader, timings bool) (Webhook, error) {
+func ReadWebhook(r io.Reader, timings Timings) (Webhook, error) {
 	b, err := decodeWebhook(r, timings)
 	if e, ok := errors.AsType[*laxjson.ReadError](err); ok {
 		return Webhook{}, e.Err

@@ -140,7 +140,7 @@ const (
 
 // Limits of what an accumulator holds. They are beyond what people say in a day.
 const (
-	maxPieces       = 1 << 19 // a transcript with more words or segments counts as too long
+	maxPieces       = 1 << 18 // a transcript with more words or segments counts as too long
 	fewPieces       = 1 << 12 // for which room is made at once: half an hour of speech
 	maxSpeakers     = 4096    // further speakers count as missing
 	maxSpeakerBytes = 256     // a longer ID counts as missing
@@ -174,6 +174,7 @@ type pieces struct {
 	pausesEnd   float64 // the last end of a pause; 0 without one
 	confidences []float64
 	speakerIDs  map[string]int
+	idBytes     int // the size of all speakerIDs
 	speakers    []tally
 	last        int // the speaker who was found last
 	anomalies   [len(Anomalies)]int
@@ -250,8 +251,13 @@ func (a *Accumulator) Pause(s Piece) {
 	}
 }
 
-// Pieces returns the number of words and segments that the accumulator holds.
-func (a *Accumulator) Pieces() int { return len(a.words.timed) + len(a.segments.timed) }
+// Memory returns how many bytes the accumulator uses of what it holds. Its result takes up to twice as much again.
+func (a *Accumulator) Memory() int { return a.words.memory() + a.segments.memory() }
+
+func (p *pieces) memory() int {
+	const ofTimed, ofConfidence, ofSpeaker = 32, 8, 256
+	return ofTimed*len(p.timed) + ofConfidence*len(p.confidences) + ofSpeaker*len(p.speakers) + p.idBytes
+}
 
 // between is the time from one time to another, to the microsecond. Times are decimal, and the error of a
 // floating-point difference would put values on bucket bounds into the wrong bucket: 1.6 - 1.5 is above 0.1.
@@ -329,6 +335,7 @@ func (p *pieces) speaker(id []byte) int {
 		i = len(p.speakers)
 		p.speakers = push(p.speakers, tally{id: string(id), first: i}, 8)
 		p.speakerIDs[p.speakers[i].id] = i
+		p.idBytes += len(id)
 	}
 	p.last = i
 	return i

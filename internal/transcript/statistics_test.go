@@ -421,11 +421,11 @@ func TestLimits(t *testing.T) {
 		a.Word(transcript.Piece{Start: 0, End: 1, Confidence: .5, Speaker: fmt.Appendf(nil, "speaker %d", i)})
 	}
 	a.Word(piece(strings.Repeat("x", 1e6), 0, 1, .5))
-	if n := a.Pieces(); n > 1<<19 {
-		t.Errorf("%d pieces are held", n)
+	if n := a.Memory(); n > 13<<20 {
+		t.Errorf("%d bytes are held", n)
 	}
 	r := a.Result()
-	if r.Words != 1<<20+1 || r.Speakers > 5000 || !math.IsNaN(r.SpeechSeconds) || r.WordConfidence.Count > 1<<19 ||
+	if r.Words != 1<<20+1 || r.Speakers > 5000 || !math.IsNaN(r.SpeechSeconds) || r.WordConfidence.Count > 1<<18 ||
 		r.Anomalies[transcript.ImplausibleTime] != 1<<20+1 {
 		t.Errorf("%+v", r.Statistics)
 	}
