@@ -72,6 +72,10 @@ SOAK ?= 60m
 soak: ## For SOAK, let an exporter with the race detector meet all faults that we know, and compare it with the truth (needs root and a C compiler)
 	SOAK=$(SOAK) go test -tags e2e -count=1 -timeout 0 -run TestSoak -v ./e2e
 
+.PHONY: memory-test
+memory-test: build ## Send the worst bodies from all sides at once for a minute, in a cgroup of 256 MiB (Linux, root)
+	MEMORY=60 go test -tags e2e -count=1 -timeout 0 -run TestMemoryInCgroup -v ./e2e
+
 .PHONY: telegraf-test
 telegraf-test: telegraf ## Telegraf, compiled in and through execd: killed with -9 30 times, with an output that is down beside one that is up, and the rate at which a backlog is written
 	e2e/telegraf.sh

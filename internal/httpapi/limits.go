@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -24,10 +25,19 @@ const (
 	maxResponses   = 16   // scrapes, pages and lists that are rendered or sent
 	// Bodies that are parsed at a time: of at most smallBody, which are received first, and
 	// larger ones, which are parsed while they are received.
-	maxSmallBodies   = 8
-	maxRegistrations = 2
-	maxWebhooks      = 16
+	maxSmallBodies   = 4
+	maxRegistrations = 1
+	maxWebhooks      = 8
 	smallBody        = 16 << 10 // bytes
+)
+
+// What the bodies of requests take at most, in bytes. A small one may be a registration of 8,192 short IDs, or a webhook
+// with gzip.
+const (
+	smallMemory        = 2 * jobstatus.ResultMemory
+	registrationMemory = submission.ParserMemory + maxEntries*submission.EntryMemory + 2<<20 // the last is a commit's
+	// Memory is the sum for all bodies that are parsed at a time, but for the one large result of a process.
+	Memory = maxSmallBodies*smallMemory + maxWebhooks*jobstatus.ResultMemory + maxRegistrations*registrationMemory
 )
 
 // Limits bound what the clients of a process can occupy. The servers of a process share

@@ -61,9 +61,14 @@ func NewTransport(
 		ResponseHeaderTimeout: timeout,
 		ForceAttemptHTTP2:     true,
 		// A request that times out leaves its HTTP/2 connection open. Pings find dead ones.
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout},
-		MaxIdleConnsPerHost: connections,
-		IdleConnTimeout:     90 * time.Second,
+		// What is received and not read yet is in memory: by default 4 MiB of each answer.
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: timeout, PingTimeout: timeout,
+			MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 1 << 20,
+		},
+		MaxResponseHeaderBytes: 64 << 10, // by default 10 MB
+		MaxIdleConnsPerHost:    connections,
+		IdleConnTimeout:        90 * time.Second,
 	}
 }
 

@@ -46,8 +46,8 @@ const (
 
 // What a source holds at most of what it reads, in bytes. Readers of foreign data add up to a limit of the process.
 const (
-	FilesMemory = submission.ParserMemory + batchMemory + 1<<20 // the last is for buffers, and the largest entry
-	URLsMemory  = maxInFlight*(smallBody+chunkSize) + maxBody + submission.ParserMemory + batchMemory + 1<<20
+	FilesMemory = submission.ParserMemory + batchMemory + 1<<19 // the last is for buffers, and the largest entry
+	URLsMemory  = maxInFlight*(smallBody+chunkSize) + maxBody + submission.ParserMemory + batchMemory + 1<<19
 )
 
 // A batch is a number of jobs for one call of Track.

@@ -133,7 +133,7 @@ var ErrTooMany = errors.New("too many entries")
 
 // What a parser holds at most, in bytes. Readers of foreign data add up to a limit of the process.
 const (
-	ParserMemory = 4 << 20
+	ParserMemory = 3 << 20
 	// EntryMemory is what ParseJSON allows an entry on average: more than an ID takes, and half of what a job with some
 	// labels does.
 	EntryMemory = 256
