@@ -85,26 +85,35 @@ func (b worst) packed(t *testing.T, size int) []byte {
 	return packed.Bytes()
 }
 
-// confine moves a process into a new cgroup of so many bytes, and reports whether that is
-// possible on this machine.
+// confine moves a process into a new cgroup of so many bytes, version 1 or 2, and reports
+// whether that is possible on this machine.
 func confine(t *testing.T, pid int, limit int64) bool {
 	t.Helper()
-	for root, file := range map[string]string{
-		"/sys/fs/cgroup/memory": "memory.limit_in_bytes", "/sys/fs/cgroup": "memory.max",
+	// Only files that are there are written: a cgroup has them from the start. Any other
+	// directory, as above the groups of version 1, is removed again.
+	write := func(file string, n int64) bool {
+		f, err := os.OpenFile(file, os.O_WRONLY, 0)
+		if err != nil {
+			return false
+		}
+		_, err = f.Write(strconv.AppendInt(nil, n, 10))
+		return f.Close() == nil && err == nil
+	}
+	for _, version := range [][2]string{
+		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, {"/sys/fs/cgroup", "memory.max"},
 	} {
+		root := version[0]
 		dir := filepath.Join(root, fmt.Sprintf("deepaffects-e2e-%d", pid))
 		if os.Mkdir(dir, 0o700) != nil {
 			continue
 		}
-		// It can be removed once the process has ended: before, it goes back to the root.
 		t.Cleanup(func() {
-			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0)
+			write(filepath.Join(root, "cgroup.procs"), int64(pid)) // an occupied cgroup cannot be removed
 			if err := os.Remove(dir); err != nil {
 				t.Error(err)
 			}
 		})
-		if os.WriteFile(filepath.Join(dir, file), strconv.AppendInt(nil, limit, 10), 0) == nil &&
-			os.WriteFile(filepath.Join(dir, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0) == nil {
+		if write(filepath.Join(dir, version[1]), limit) && write(filepath.Join(dir, "cgroup.procs"), int64(pid)) {
 			return true
 		}
 	}

@@ -663,7 +663,7 @@ func (r *repeated) next(b []byte) []byte {
 // No body of the maximum size makes the decoder hold much of it.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("decodes 16 MiB many times")
+		t.Skip("decodes 8 MiB many times")
 	}
 	const result = `{"status":"Completed","request_id":"r","response":{"request_id":"r","response":{`
 	const words, segments = result + `"words":[{}`, result + `"segments":[{}`
@@ -692,7 +692,7 @@ func TestMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, webhook := range []bool{false, true} {
-				for _, size := range []int{16 << 20, 200 << 10} {
+				for _, size := range []int{8 << 20, 200 << 10} {
 					doc, most := test.document, uint64(jobstatus.ResultMemory)
 					if doc.size = size; test.large && (size > 1<<20 || strings.Contains(doc.unit, "#")) {
 						most = jobstatus.LargeResultMemory

@@ -75,8 +75,8 @@ func list(entry string, size int) string {
 func TestFilesMemory(t *testing.T) {
 	for name, entry := range worstEntries() {
 		for format, file := range map[string]string{
-			"array": list(entry, 8<<20),
-			"lines": strings.Repeat(entry+"\n", (2<<20)/(len(entry)+1)),
+			"array": list(entry, 4<<20),
+			"lines": strings.Repeat(entry+"\n", (1<<20)/(len(entry)+1)),
 		} {
 			t.Run(name+" as "+format, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "ids")
@@ -110,7 +110,7 @@ func TestURLsMemory(t *testing.T) {
 	}
 	for name, entry := range worstEntries() {
 		t.Run(name, func(t *testing.T) {
-			bodies := []string{list(entry, 1_000<<10), list(entry, 7<<20)}
+			bodies := []string{list(entry, 1_000<<10), list(entry, 4<<20)}
 			synctest.Test(t, func(t *testing.T) {
 				m := &meter{accepts: 2}
 				var fetched atomic.Int64

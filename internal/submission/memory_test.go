@@ -9,7 +9,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// A generator is a document of a start and 8 MiB of pieces. It measures what its reader
+// A generator is a document of a start and 4 MiB of pieces. It measures what its reader
 // holds.
 type generator struct {
 	rest  []byte
@@ -21,7 +21,7 @@ type generator struct {
 
 func (g *generator) Read(p []byte) (int, error) {
 	if len(g.rest) == 0 {
-		if g.size >= 8<<20 {
+		if g.size >= 4<<20 {
 			return 0, io.EOF
 		}
 		for len(g.rest) < 64<<10 {
