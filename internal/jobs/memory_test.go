@@ -55,6 +55,8 @@ func (m *memory) commits() int {
 
 func (m *memory) Verify() error { return m.verify }
 
+func (m *memory) Inbox() ([]store.Message, error) { return nil, nil }
+
 func (m *memory) Size() int64 { return 4096 }
 
 func (m *memory) Commit(b *store.Batch) error {

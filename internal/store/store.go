@@ -19,6 +19,10 @@ import (
 // nothing of the batch was stored, none that all of it is durable.
 var ErrUnknown = errors.New("it is unknown whether this was stored")
 
+// ErrNotOwner is wrapped by an error of Commit and Load if another replica may own the
+// account now. Nothing of the batch was stored, and this Account will store nothing any more.
+var ErrNotOwner = errors.New("another replica may own this account")
+
 // An Engine is an open database of several accounts.
 type Engine interface {
 	Account(name string) Account
@@ -41,6 +45,10 @@ type Account interface {
 	// for example because a file was removed. If the engine could restore it, the next call
 	// succeeds.
 	Verify() error
+	// Inbox returns the oldest messages of other replicas, in their order, that no batch
+	// has Received: a bounded number of bytes, at least one message if there is any. It
+	// returns none where one process owns all accounts.
+	Inbox() ([]Message, error)
 	// Size returns the bytes on disk of the whole database.
 	Size() int64
 }
@@ -119,6 +127,15 @@ type StateChange struct {
 	Job       jsontext.Value // what else was known of the job
 }
 
+// A Message is what a replica wants of the owner of an account. docs/storage.md
+// describes its kinds.
+type Message struct {
+	Number    uint64 // in the order in which they are received
+	Kind      string
+	RequestID string         // the job that it is about; empty: none
+	Body      jsontext.Value // nil: nothing more to say
+}
+
 // A Batch is what one transaction changes.
 type Batch struct {
 	Jobs         []Job // new or changed
@@ -131,6 +148,7 @@ type Batch struct {
 	Timings      []Timings
 	StateChanges []StateChange // new
 	Delivered    []uint64      // state changes to delete, by number
+	Received     []uint64      // messages to delete, by number
 	Compact      bool          // give free pages back to the disk
 }
 
@@ -146,6 +164,9 @@ type Contents struct {
 	Learnt       jsontext.Value // nil: nothing
 	Timings      []Timings
 	StateChanges []StateChange // by number
+	// Now is what the clock of the engine showed when this was loaded, in UTC; zero: the
+	// engine has no clock but that of the machine.
+	Now time.Time
 	// Lost is the number of rows that were lost to damage, as far as known: at least
 	// one if there was any. It is reported once.
 	Lost int

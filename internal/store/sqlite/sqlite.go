@@ -355,6 +355,9 @@ func (a *account) Verify() error {
 	return nil
 }
 
+// Inbox returns nothing: one process has all accounts of a directory.
+func (a *account) Inbox() ([]store.Message, error) { return nil, nil }
+
 // Commit writes a batch in one transaction. The outcome is known unless COMMIT
 // itself fails, with another error than a full disk or a lock: the log may then have
 // the whole transaction, although SQLite could not make sure of it. It is
