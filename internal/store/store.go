@@ -136,6 +136,18 @@ type Message struct {
 	Body      jsontext.Value // nil: nothing more to say
 }
 
+// Whereabouts is where a replica that does not own an account finds a job, in what is
+// stored and in the inbox.
+type Whereabouts int
+
+// The whereabouts.
+const (
+	Nowhere  Whereabouts = iota // nothing is known of it
+	Tracked                     // it is tracked, or its registration is in the inbox
+	Departed                    // it is no longer tracked
+	Removed                     // it is no longer tracked since a user removed it, or the removal is in the inbox
+)
+
 // A Batch is what one transaction changes.
 type Batch struct {
 	Jobs         []Job // new or changed
