@@ -99,19 +99,23 @@ func (t *transaction) requestsRow() (store.Total, error) {
 	return totalRow(requestsTotal, map[string]string{}, stored)
 }
 
-// note stores what the clock of the log shows. If the wall clock was set, the log follows: its rows keep their age.
+// note stores what the clock of the log shows. If the wall clock was set, the log follows.
 func (t *transaction) note(now time.Time) {
 	t.noting, t.clock.noted = now, now
+	if skew := t.clock.skew(now); skew != 0 {
+		t.shift(skew)
+		t.clock.set = t.clock.now(now).Unix()
+	}
 	if t.requests.Len() == 0 {
-		t.clock.wall, t.clock.at, t.clock.set = now.Round(0), now, 0
+		t.clock.set = 0
 	}
-	skew := t.clock.skew(now)
-	if skew == 0 {
-		return
-	}
+}
+
+// shift sets the clock of the log. Its rows keep their age, and so do the keys that they were for.
+func (t *transaction) shift(by time.Duration) {
 	moved := make(map[int64]int)
 	for second, n := range t.requests.Copy().Scan {
-		moved[second+int64(skew/time.Second)] = n
+		moved[second+int64(by/time.Second)] = n
 		t.requests.remove(second)
 	}
 	for second, n := range moved {
@@ -119,10 +123,9 @@ func (t *transaction) note(now time.Time) {
 	}
 	t.keys = slices.Clone(t.keys)
 	for i := range t.keys {
-		t.keys[i].since += int64(skew / time.Second)
+		t.keys[i].since += int64(by / time.Second)
 	}
-	t.clock.wall, t.reserved = t.clock.wall.Add(skew), reserved{}
-	t.clock.set = t.clock.now(now).Unix()
+	t.clock.wall, t.reserved = t.clock.wall.Add(by), reserved{}
 }
 
 // reserved is what is left of the requests that were stored for a second.

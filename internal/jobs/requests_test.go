@@ -127,6 +127,24 @@ func TestLogFollowsTheClock(t *testing.T) {
 	}
 }
 
+// What is reserved is known to be for the key in use, although the clock was set when there were no requests.
+func TestKeyNotedBeforeTheClockWasSet(t *testing.T) {
+	for _, jump := range []time.Duration{0, 100 * time.Hour, -100 * time.Hour} {
+		m := newMemory(t)
+		j := open(t, m, options())
+		useKey(t, j, "a", start)
+		useKey(t, j, "b", start)
+		now := start.Add(jump)
+		j = openAt(t, m, options(), now)
+		useKey(t, j, "b", now)
+		reserve(t, j, now.Add(time.Minute), 2)
+		end := now.Add(2 * time.Minute)
+		if got := ages(j.Sent(end), end); got != "b59s 2" && got != "b1m0s 2" {
+			t.Errorf("after a jump of %s: sent %s", jump, got)
+		}
+	}
+}
+
 // What was reserved while the key changed counts for both keys, and what was reserved before any key was known for none
 // by name.
 func TestUseKey(t *testing.T) {
