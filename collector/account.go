@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -20,51 +16,29 @@ import (
 // totals. It may be used by several goroutines at once.
 type Account struct {
 	// These do not change.
-	name string
-	log  *slog.Logger
-	now  func() time.Time
-	keys *keys // of all accounts
+	name    string
+	log     *slog.Logger
+	now     func() time.Time
+	keys    *keys // of all accounts
+	quotas  *quotas
+	sources *sources // has locks of its own
+	writes  router
 
 	settings    atomic.Pointer[settings] // replaced by reload
 	closed      atomic.Bool              // by close
 	webhookSeen atomic.Int64             // when the last readable webhook came, Unix nanoseconds; 0: never
 
-	// Each of these has locks of its own. Events go from jobs to the scheduler; nothing
-	// holds the lock of one while it takes that of another, but for that.
-	jobs     *jobs.Jobs
-	schedule *schedule.Scheduler
-	poller   *poller.Poller
-	sources  *sources
-	keeper   housekeeper
-
-	quotas *quotas
-	login  login // of the last request; empty: none yet. Only useKey uses it
-
-	// Only start and stop use these, and the collector calls one at a time.
-	cancel  context.CancelFunc // ends the poller and the housekeeping
-	abort   context.CancelFunc // ends the requests in flight
-	workers sync.WaitGroup
+	owner atomic.Pointer[owner] // nil while this process does not own the account
 }
 
-func newAccount(s *settings, options Options, j *jobs.Jobs, k *keys, q *quotas) *Account {
-	now := options.Now()
+func newAccount(s *settings, options Options, k *keys, q *quotas) *Account {
 	a := &Account{
 		name: s.config.Account, log: options.Logger.With("account", s.config.Account), now: options.Now, keys: k,
-		jobs: j, schedule: schedule.New(s.limits, now), quotas: q,
+		quotas: q,
 	}
 	a.settings.Store(s)
-	a.poller = poller.New(a.schedule, j, a.forPoller(s), a.log, a.now)
-	a.sources = newSources(j, k, a.log, a.now)
-	a.keeper = housekeeper{jobs: j, schedule: a.schedule, quotas: q, log: a.log, now: a.now}
-	if learnt := j.Learnt(); learnt != nil {
-		if err := a.schedule.Recall(learnt); err != nil {
-			a.log.Warn("Stored job durations cannot be used; learning starts again", "err", err)
-		}
-	}
-	a.restore(s, now)
-	f := &follower{schedule: a.schedule, poller: a.poller, log: a.log}
-	f.restore(j, now)
-	j.Subscribe(f.apply)
+	a.writes = router{owner: &a.owner}
+	a.sources = newSources(a.writes, k, a.log, a.now)
 	return a
 }
 
@@ -73,12 +47,7 @@ func (a *Account) Name() string { return a.name }
 
 func (a *Account) start() {
 	a.logStart()
-	// These contexts end with stop, not with the caller of start.
-	running, cancel := context.WithCancel(context.Background())
-	sending, abort := context.WithCancel(context.Background())
-	a.cancel, a.abort = cancel, abort
-	a.workers.Go(func() { a.poller.Run(running, sending) })
-	a.workers.Go(func() { a.keeper.run(running) })
+	a.owner.Load().start()
 	a.sources.start(a.settings.Load())
 }
 
@@ -86,7 +55,7 @@ func (a *Account) start() {
 func (a *Account) logStart() {
 	c := &a.settings.Load().config
 	api, _ := url.Parse(c.URL) // Validate reports its error
-	counts := a.jobs.Snapshot(a.now()).Counts
+	counts := a.Snapshot().Counts
 	a.log.Info("Account started", "api", api.Host,
 		"requests_per_minute", c.RequestsPerMinute, "requests_per_day", c.RequestsPerDay,
 		"unfinished_jobs", counts[Pending]+counts[Running], "request_ids", len(c.RequestIDs),
@@ -95,35 +64,25 @@ func (a *Account) logStart() {
 
 // stop ends all work. Requests in flight may end until ctx is done.
 func (a *Account) stop(ctx context.Context) {
-	a.cancel()
+	a.owner.Load().stopping()
 	a.sources.stop()
-	defer context.AfterFunc(ctx, a.abort)()
-	a.workers.Wait()
-	a.abort()
-	a.finish()
-}
-
-// finish hands over what the scheduler has learnt, when all work has ended. close stores it.
-func (a *Account) finish() {
-	a.keeper.storeLearnt()
+	a.owner.Load().stop(ctx)
 	a.settings.Load().close()
 }
 
 // close stores what was counted and learnt, and ends all writing.
 func (a *Account) close() {
-	if err := a.jobs.Close(); err != nil {
-		a.log.Error("Counts and learned job durations could not be stored", "err", err)
-	}
+	a.owner.Load().close()
 	a.closed.Store(true)
 }
 
 // reload takes other settings; nothing in it can fail.
 func (a *Account) reload(s *settings) {
 	old := a.settings.Swap(s)
-	a.jobs.SetOptions(s.forJobs())
-	a.schedule.SetLimits(s.limits)
+	if o := a.owner.Load(); o != nil {
+		o.reload(s)
+	}
 	a.sources.reload(s)
-	a.poller.SetSettings(a.forPoller(s))
 	old.close()
 }
 
@@ -133,7 +92,7 @@ func (a *Account) HoldsKey(s []submission.Job) bool { return len(a.keys.without(
 // Register starts tracking jobs, and returns how many were new and how many were
 // known. It is idempotent. They are stored when it returns.
 func (a *Account) Register(from submission.Source, s []submission.Job) (registered, known int, err error) {
-	if registered, known, err = a.jobs.Register(from, s, false, a.now()); err != nil {
+	if registered, known, err = a.writes.Register(from, s, false, a.now()); err != nil {
 		err = fmt.Errorf("registering jobs: %w", err)
 	}
 	return registered, known, err
@@ -144,7 +103,7 @@ var ErrUnknownJob = errors.New("no such job")
 
 // Remove stops tracking a job. It returns ErrUnknownJob if there is none.
 func (a *Account) Remove(requestID string) error {
-	was, err := a.jobs.Remove(requestID)
+	was, err := a.writes.Remove(requestID)
 	switch {
 	case err != nil:
 		return fmt.Errorf("removing a job: %w", err)
@@ -154,14 +113,10 @@ func (a *Account) Remove(requestID string) error {
 	return nil
 }
 
-// StateChanges returns the state changes that were not delivered yet, the oldest
-// first, at most limit. There are none without Options.MaxStateChanges.
-func (a *Account) StateChanges(limit int) []*StateChange { return a.jobs.StateChanges(limit) }
-
 // Delivered marks the state changes with these numbers as delivered. They are not
 // returned again, even after a restart. Other numbers are ignored.
 func (a *Account) Delivered(numbers ...uint64) error {
-	if err := a.jobs.Delivered(numbers); err != nil {
+	if err := a.writes.Delivered(numbers); err != nil {
 		return fmt.Errorf("marking state changes as delivered: %w", err)
 	}
 	return nil

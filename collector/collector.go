@@ -116,7 +116,8 @@ func (c *Collector) open(settings []*settings) ([]*Account, error) {
 		c.quotas.enter(s.config.Account, opened[i])
 	}
 	for i, s := range settings {
-		accounts[i] = newAccount(s, c.options, opened[i], &c.keys, c.quotas)
+		accounts[i] = newAccount(s, c.options, &c.keys, c.quotas)
+		accounts[i].owner.Store(accounts[i].own(opened[i]))
 	}
 	return accounts, nil
 }
@@ -263,7 +264,7 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 		if c.engine != nil {
 			stored = c.engine.Account(a.name)
 		}
-		if err := c.quotas.leave(a.name, a.jobs, stored, c.options.Now()); err != nil {
+		if err := c.quotas.leave(a.name, a.reading().jobs, stored, c.options.Now()); err != nil {
 			c.options.Logger.Error("Requests of an account cannot be read", "err", err)
 		}
 	}
@@ -304,7 +305,7 @@ func Find(accounts []*Account, name string) (*Account, error) {
 // Healthy returns an error if the poller of an account has not moved for longer than it ever should.
 func (c *Collector) Healthy() error {
 	for _, a := range c.Accounts() {
-		if err := a.poller.Healthy(); err != nil {
+		if err := a.owner.Load().poller.Healthy(); err != nil {
 			return fmt.Errorf("account %q: %w", a.name, err)
 		}
 	}

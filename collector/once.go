@@ -43,12 +43,13 @@ func (a *Account) once(ctx context.Context) (done bool, err error) {
 	a.sources.start(a.settings.Load())
 	err = a.sources.wait(ctx)
 	a.sources.stop()
+	o := a.owner.Load()
 	if err == nil {
-		unfinished := requestIDs(slices.Collect(a.jobs.Unfinished()))
+		unfinished := requestIDs(slices.Collect(o.jobs.Unfinished()))
 		var answered int
-		answered, err = a.poller.Round(ctx, unfinished)
+		answered, err = o.poller.Round(ctx, unfinished)
 		tracked := 0
-		for _, n := range a.jobs.Snapshot(a.now()).Counts {
+		for _, n := range o.jobs.Snapshot(a.now()).Counts {
 			tracked += n
 		}
 		done = answered > 0 || len(unfinished) == 0 && tracked > 0
@@ -56,6 +57,7 @@ func (a *Account) once(ctx context.Context) (done bool, err error) {
 			err = errors.New("no job is tracked; check the sources of request IDs")
 		}
 	}
-	a.finish()
+	o.keeper.storeLearnt()
+	a.settings.Load().close()
 	return done, err
 }

@@ -213,39 +213,3 @@ func (s *settings) login() (login, error) {
 
 // answeredWithin is how long after its reservation a request is answered or given up at the latest.
 func (s *settings) answeredWithin() time.Duration { return jobs.ReserveWithin + s.config.Timeout }
-
-// restore lets the scheduler know what was sent before a start, as far as it can be shown before the first request.
-func (a *Account) restore(s *settings, now time.Time) {
-	var log []schedule.Sent
-	if l, err := s.login(); err == nil {
-		log = a.quotas.log(a.name, l, now)
-	} else {
-		for _, sent := range a.jobs.Sent(now) {
-			log = append(log, schedule.Sent{Reserved: sent.Reserved, Requests: sent.Requests, ClockSet: sent.ClockSet})
-		}
-	}
-	a.schedule.Restore(log, s.answeredWithin(), now)
-}
-
-// useKey returns the key for the next request, of an account with these settings. If it is another than that of the
-// request before, the scheduler counts what was sent with it.
-func (a *Account) useKey(s *settings) (string, error) {
-	l, err := s.login()
-	if err != nil {
-		return "", err
-	}
-	now := a.now()
-	if s.limited() {
-		if err := a.quotas.spend(a.name, l); err != nil {
-			return "", err
-		}
-		if err := a.jobs.UseKey(l.has, l.name, now); err != nil {
-			return "", fmt.Errorf("storing which key is used: %w", err)
-		}
-	}
-	if l != a.login {
-		a.login = l
-		a.schedule.Restore(a.quotas.log(a.name, l, now), s.answeredWithin(), now)
-	}
-	return l.key, nil
-}

@@ -9,7 +9,6 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 )
@@ -144,9 +143,4 @@ func (s *settings) forJobs() jobs.Options {
 		MaxStateChanges: s.maxStateChanges, WordPoints: s.config.WordPoints,
 		RequestsKept: s.limits.Kept() + s.config.Timeout,
 	}
-}
-
-func (a *Account) forPoller(s *settings) poller.Settings {
-	key := func() (string, error) { return a.useKey(s) }
-	return poller.Settings{Client: s.client, Key: key, Block: s.limits.Block()}
 }

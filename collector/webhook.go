@@ -80,7 +80,7 @@ func (a *Account) Webhook(body io.ReadCloser, gzipped bool) (WebhookOutcome, err
 		state = Failed
 	}
 	now := a.now()
-	effect, err := a.jobs.Observe(jobs.Observation{
+	effect, err := a.writes.Observe(jobs.Observation{
 		RequestID: hook.RequestID, At: now, By: jobs.ByWebhook, Adopt: config.AdoptUnknownWebhooks,
 		State: state, ErrorCode: hook.ErrorCode, Result: hook.Result,
 	})
@@ -92,7 +92,7 @@ func (a *Account) Webhook(body io.ReadCloser, gzipped bool) (WebhookOutcome, err
 }
 
 // RefuseWebhook counts a webhook that reported nothing.
-func (a *Account) RefuseWebhook(outcome WebhookOutcome) { a.jobs.CountWebhook(outcome) }
+func (a *Account) RefuseWebhook(outcome WebhookOutcome) { a.writes.CountWebhook(outcome) }
 
 // readWebhook reads a webhook whose body is within the size limit, compressed and
 // decompressed. With an error, the outcome is its kind.

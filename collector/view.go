@@ -1,0 +1,95 @@
+package collector
+
+import (
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+// A view is what can be read of an account: its jobs, and a scheduler that knows them.
+type view struct {
+	jobs     *jobs.Jobs
+	schedule *schedule.Scheduler
+}
+
+// viewOf returns a view of jobs. The scheduler has learnt what is stored, and knows no job yet.
+func (a *Account) viewOf(j *jobs.Jobs, s *settings, now time.Time) view {
+	v := view{jobs: j, schedule: schedule.New(s.limits, now)}
+	if learnt := j.Learnt(); learnt != nil {
+		if err := v.schedule.Recall(learnt); err != nil {
+			a.log.Warn("Stored job durations cannot be used; learning starts again", "err", err)
+		}
+	}
+	// What was sent before, as far as it can be shown before the first request.
+	var log []schedule.Sent
+	if l, err := s.login(); err == nil {
+		log = a.quotas.log(a.name, l, now)
+	} else {
+		for _, sent := range j.Sent(now) {
+			log = append(log, schedule.Sent{Reserved: sent.Reserved, Requests: sent.Requests, ClockSet: sent.ClockSet})
+		}
+	}
+	v.schedule.Restore(log, s.answeredWithin(), now)
+	return v
+}
+
+// reading returns what is read of the account at present.
+func (a *Account) reading() view { return a.owner.Load().view }
+
+// API returns how the API and the key are at present.
+func (a *Account) API() APIState { return a.owner.Load().poller.State() }
+
+// Job returns what is known of one job, and when it is due to be polled (zero: unknown).
+func (a *Account) Job(requestID string) (job *Job, next time.Time, known bool) {
+	v := a.reading()
+	job, known = v.jobs.Job(requestID)
+	if known {
+		next = v.schedule.View(a.now(), []string{requestID}).NextPolls[0]
+	}
+	return job, next, known
+}
+
+// A JobPage is some of the jobs that a filter selects, the newest first.
+type JobPage struct {
+	Jobs      []*Job
+	NextPolls []time.Time // when each is due; zero: unknown
+	Next      string      // ID of the job after which the next page begins; empty: this is the last page
+}
+
+// Jobs returns at most limit jobs, from the one after the job with the ID after (empty: from the newest). A page that
+// is not the last may have fewer, or none: one call looks at a bounded number of jobs. ok is false if the job after is
+// not tracked.
+func (a *Account) Jobs(f JobFilter, after string, limit int) (page JobPage, ok bool) {
+	v := a.reading()
+	page.Jobs, page.Next, ok = v.jobs.List(f, after, limit)
+	page.NextPolls = v.schedule.View(a.now(), requestIDs(page.Jobs)).NextPolls
+	return page, ok
+}
+
+// Overview returns at most limit jobs of each kind, and counts the failures since a time.
+func (a *Account) Overview(since time.Time, limit int) jobs.Overview {
+	return a.reading().jobs.Overview(since, limit)
+}
+
+// Timings returns the timings of the words or segments of a job's result, in order of
+// start; nil if they are not kept.
+func (a *Account) Timings(requestID string) []Timing { return a.reading().jobs.Timings(requestID) }
+
+// NextPolls returns the next n polls in their order.
+func (a *Account) NextPolls(n int) []Poll { return a.reading().schedule.NextPolls(a.now(), n) }
+
+// Explain returns why and when an unfinished job is polled; ok is false if it is unknown.
+func (a *Account) Explain(requestID string) (r Reason, ok bool) {
+	return a.reading().schedule.Explain(requestID, a.now())
+}
+
+// Plan returns the polls of the coming time, at most limit, and the usage of the
+// day's quota after them, as if no job ended and none was registered.
+func (a *Account) Plan(length time.Duration, limit int) ([]Planned, Usage) {
+	return a.reading().schedule.Plan(a.now(), length, limit)
+}
+
+// StateChanges returns the state changes that were not delivered yet, the oldest
+// first, at most limit. There are none without Options.MaxStateChanges.
+func (a *Account) StateChanges(limit int) []*StateChange { return a.reading().jobs.StateChanges(limit) }
