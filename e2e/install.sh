@@ -24,6 +24,15 @@ if [ ! -x .cache/influxdb/usr/bin/influxd ]; then
 	rm -r .cache/download
 fi
 
+# The server of PostgreSQL, which needs its libraries installed. Its package would start a server.
+if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
+	lists
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get install -y -qq --no-install-recommends postgresql-common >/dev/null
+	sed -i -E 's/^#?(create_main_cluster) .*/\1 = false/' /etc/postgresql-common/createcluster.conf
+	apt-get install -y -qq --no-install-recommends postgresql >/dev/null
+fi
+
 # The query engine of InfluxDB 3.
 [ -f .cache/npm/node_modules/datafusion-wasm/datafusion_wasm_bg.wasm ] ||
 	npm install --silent --no-audit --no-fund --prefix .cache/npm datafusion-wasm@0.2.0

@@ -148,6 +148,23 @@ const (
 	Removed                     // it is no longer tracked since a user removed it, or the removal is in the inbox
 )
 
+// Kinds of messages that change where a job is.
+const (
+	RegisterMessage = "register"
+	RemoveMessage   = "remove"
+)
+
+// After returns where a job is when its owner has applied a message of a kind.
+func (w Whereabouts) After(kind string) Whereabouts {
+	switch {
+	case kind == RegisterMessage && w != Departed:
+		return Tracked
+	case kind == RemoveMessage && w == Tracked:
+		return Removed
+	}
+	return w
+}
+
 // A Batch is what one transaction changes.
 type Batch struct {
 	Jobs         []Job // new or changed

@@ -1,0 +1,263 @@
+//go:build e2e
+
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
+)
+
+// opened returns an empty database, which is closed at the end of the test.
+func opened(t *testing.T) *postgres.DB {
+	t.Helper()
+	db := open(t, server.URL(t))
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// one is a batch with a total of a value.
+func one(value string) *store.Batch {
+	return &store.Batch{Totals: []store.Total{{Name: "n", Labels: "{}", Value: jsontext.Value(value)}}}
+}
+
+// total returns what one has stored.
+func total(t *testing.T, a store.Account) string {
+	t.Helper()
+	c, err := a.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Totals) == 0 {
+		return ""
+	}
+	return string(c.Totals[0].Value)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dead(t *testing.T, tenure *postgres.Tenure) {
+	t.Helper()
+	select {
+	case <-tenure.Done():
+	default:
+		t.Error("the tenure is not done")
+	}
+	if tenure.Valid() {
+		t.Error("the tenure is valid")
+	}
+	_, loaded := tenure.Load(t.Context())
+	_, inbox := tenure.Inbox()
+	for what, err := range map[string]error{
+		"commit": tenure.Commit(one("0")), "load": loaded, "inbox": inbox, "verify": tenure.Verify(),
+		"release": tenure.Release(t.Context(), ""),
+	} {
+		if !errors.Is(err, store.ErrNotOwner) {
+			t.Errorf("%s: got %v, want %v", what, err, store.ErrNotOwner)
+		}
+	}
+}
+
+func TestTakeOver(t *testing.T) {
+	db := opened(t)
+	a := takeOver(t, db, "a", time.Minute)
+	must(t, a.Commit(one("1")))
+	must(t, a.Commit(one("2")))
+	seen := look(t, db, "a")
+	want := postgres.Lease{
+		Account: "a", Owner: self.ID, OwnerURL: self.URL, Number: 1, Token: seen.Token, Commits: 2, Since: seen.Since,
+	}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("the lease (-want +got):\n%s", diff)
+	}
+	must(t, a.Commit(one("3")))
+	other := postgres.Member{ID: "other", URL: "http://other"}
+	for _, old := range []postgres.Lease{seen, {Account: "a"}} {
+		if _, err := db.TakeOver(t.Context(), old, other, time.Minute); !errors.Is(err, postgres.ErrSeenChanged) {
+			t.Errorf("a takeover of a lease that has changed: %v", err)
+		}
+	}
+	if !a.Valid() {
+		t.Error("the owner is not valid")
+	}
+
+	b, err := db.TakeOver(t.Context(), look(t, db, "a"), other, time.Minute)
+	must(t, err)
+	if err := a.Commit(one("4")); !errors.Is(err, store.ErrNotOwner) || errors.Is(err, store.ErrUnknown) {
+		t.Errorf("a commit of the former owner: %v", err)
+	}
+	dead(t, a)
+	if got := total(t, b); got != "3" {
+		t.Errorf("the successor loads %s, want 3", got)
+	}
+	must(t, b.Commit(one("5")))
+	if got := total(t, db.Account("a")); got != "5" {
+		t.Errorf("a reader loads %s, want 5", got)
+	}
+	if err := db.Account("a").Commit(one("6")); !errors.Is(err, store.ErrNotOwner) {
+		t.Errorf("a commit of a reader: %v", err)
+	}
+	if l := look(t, db, "a"); l.Owner != "other" || l.Number != 2 || l.Token == seen.Token || l.Commits != 1 {
+		t.Errorf("the lease is %+v", l)
+	}
+}
+
+func TestRenew(t *testing.T) {
+	db := opened(t)
+	a, b := takeOver(t, db, "a", time.Minute), takeOver(t, db, "b", time.Minute)
+	member := postgres.Member{ID: "self", URL: "http://self", Accounts: []string{"a", "b\x00"}}
+	must(t, db.Renew(t.Context(), member, []*postgres.Tenure{a, b}))
+	must(t, db.Renew(t.Context(), member, []*postgres.Tenure{a}))
+	leases, members, err := db.Look(t.Context())
+	must(t, err)
+	var renewals []int64
+	for _, l := range leases {
+		renewals = append(renewals, l.Renewals)
+	}
+	if diff := cmp.Diff([]int64{2, 1}, renewals); diff != "" {
+		t.Errorf("renewals (-want +got):\n%s", diff)
+	}
+	member.Beats, member.Accounts[1] = 2, "b\uFFFD"
+	if diff := cmp.Diff([]postgres.Member{member}, members); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
+	if db.Account("a").Size() < 1<<20 {
+		t.Errorf("the size is %d", db.Account("a").Size())
+	}
+
+	stolen := takeOver(t, db, "a", time.Minute)
+	must(t, db.Renew(t.Context(), member, []*postgres.Tenure{a, b}))
+	dead(t, a)
+	if !b.Valid() || !stolen.Valid() {
+		t.Error("a tenure that is not lost is not valid")
+	}
+
+	must(t, db.Leave(t.Context(), postgres.Member{ID: "self", Beats: 1})) // not as it was seen
+	if _, members, err := db.Look(t.Context()); err != nil || len(members) != 1 {
+		t.Errorf("members: %v, %v", members, err)
+	}
+	must(t, db.Leave(t.Context(), postgres.Member{ID: "self"}))
+	if _, members, err := db.Look(t.Context()); err != nil || len(members) != 0 {
+		t.Errorf("members: %v, %v", members, err)
+	}
+}
+
+func TestRelease(t *testing.T) {
+	db := opened(t)
+	a := takeOver(t, db, "a", time.Minute)
+	must(t, a.Release(t.Context(), "other"))
+	dead(t, a)
+	if l := look(t, db, "a"); !l.Released || l.Successor != "other" {
+		t.Errorf("the lease is %+v", l)
+	}
+	takeOver(t, db, "a", time.Minute)
+	if l := look(t, db, "a"); l.Released || l.Successor != "" || l.Number != 2 {
+		t.Errorf("the lease is %+v", l)
+	}
+}
+
+func TestExpired(t *testing.T) {
+	db := opened(t)
+	a := takeOver(t, db, "a", 0)
+	if a.Valid() {
+		t.Error("a tenure is valid after its lease")
+	}
+	must(t, db.Renew(t.Context(), self, []*postgres.Tenure{a}))
+	dead(t, a)
+	if l := look(t, db, "a"); l.Renewals != 0 {
+		t.Errorf("the lease is %+v", l)
+	}
+}
+
+func message(kind, id string) store.Message {
+	return store.Message{Kind: kind, RequestID: id, Body: jsontext.Value(`{"of":"` + id + `"}`)}
+}
+
+func TestSend(t *testing.T) {
+	db := opened(t)
+	a := takeOver(t, db, "a", time.Minute)
+	must(t, a.Commit(&store.Batch{
+		Jobs: []store.Job{{RequestID: "tracked"}, {RequestID: "leaving"}},
+		Departed: []store.DepartedBlock{
+			{Number: 3, Departures: []store.Departure{
+				store.DepartureOf("again", false), store.DepartureOf("gone", true), store.DepartureOf("gone", false),
+			}},
+			{Number: 4, Departures: []store.Departure{store.DepartureOf("removed", true), store.DepartureOf("again", true)}},
+		},
+	}))
+	for _, step := range []struct {
+		kind, id string
+		want     store.Whereabouts
+	}{
+		{"register", "new", store.Nowhere}, {"register", "new", store.Tracked}, {"remove", "new", store.Tracked},
+		{"webhook", "new", store.Removed}, {"register", "new", store.Removed}, {"remove", "new", store.Tracked},
+		{"register", "tracked", store.Tracked}, {"remove", "leaving", store.Tracked}, {"remove", "leaving", store.Removed},
+		{"register", "gone", store.Departed}, {"register", "gone", store.Departed}, {"remove", "gone", store.Departed},
+		{"register", "removed", store.Removed}, {"register", "removed", store.Tracked},
+		{"remove", "again", store.Removed}, {"counts", "", store.Nowhere},
+		{"remove", "other\x00", store.Nowhere}, {"register", "other\xff", store.Nowhere},
+		{"remove", "other\uFFFD", store.Tracked},
+	} {
+		got, err := db.Send("a", []store.Message{message(step.kind, step.id)})
+		if err != nil || len(got) != 1 || got[0] != step.want {
+			t.Errorf("%s %q: %v, %v, want %v", step.kind, step.id, got, err, step.want)
+		}
+	}
+	got, err := db.Send("b", []store.Message{
+		message("register", "x"), message("register", "tracked"), message("remove", "x"), message("register", "x"),
+		message("register", "x"), {Kind: "counts"},
+	})
+	want := []store.Whereabouts{store.Nowhere, store.Nowhere, store.Tracked, store.Removed, store.Tracked, store.Nowhere}
+	if err != nil || !cmp.Equal(want, got) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	b := takeOver(t, db, "b", time.Minute)
+	messages, err := b.Inbox()
+	must(t, err)
+	wantMessages := []store.Message{
+		message("register", "x"), message("register", "tracked"), message("remove", "x"), message("register", "x"),
+		message("register", "x"), {Kind: "counts"},
+	}
+	if diff := cmp.Diff(wantMessages, messages, cmpopts.IgnoreFields(store.Message{}, "Number")); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+	must(t, b.Commit(&store.Batch{Received: []uint64{messages[0].Number, messages[2].Number}}))
+	if again, err := b.Inbox(); err != nil || len(again) != 4 || again[0].Number != messages[1].Number {
+		t.Errorf("messages: %v, %v", again, err)
+	}
+}
+
+func TestListen(t *testing.T) {
+	db := opened(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, ended := make(chan string), make(chan struct{})
+	go func() {
+		defer close(ended)
+		db.Listen(ctx, func(account string) { heard <- account })
+	}()
+	if got := <-heard; got != "" {
+		t.Errorf("heard %q at first", got)
+	}
+	_, err := db.Send("a", []store.Message{message("register", "x"), message("register", "y")})
+	must(t, err)
+	_, err = db.Send("b", []store.Message{message("register", "x")})
+	must(t, err)
+	if first, second := <-heard, <-heard; first != "a" || second != "b" {
+		t.Errorf("heard %q and %q", first, second)
+	}
+	cancel()
+	<-ended
+}

@@ -1,0 +1,229 @@
+// Package postgres is the storage engine on PostgreSQL, for several replicas: an account has one owner at a time, and
+// what other replicas want of it goes into its inbox. docs/storage.md describes the tables, and the rights that a role
+// needs.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+)
+
+const (
+	connectTimeout = 5 * time.Second  // unless the URL has connect_timeout
+	sendTimeout    = 10 * time.Second // for what has no context and no lease
+	poolSize       = 8                // connections, unless the URL has pool_max_conns
+)
+
+// A DB is a database that several replicas use, an engine. It is safe for use by several goroutines.
+type DB struct {
+	log *slog.Logger
+	// pool is for all but control: leases must be renewed although all connections of pool wait.
+	pool, control *pgxpool.Pool
+	size          atomic.Int64 // of the database in bytes, as of the last renewal
+}
+
+// Open connects to a database, and makes or migrates its tables. The URL is one of libpq, with all of its options. The
+// error contains the remedy, and never the password.
+func Open(ctx context.Context, url string, log *slog.Logger) (*DB, error) {
+	config, err := parse(url)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{log: log}
+	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, explain(config, err)
+	}
+	control := config.Copy()
+	control.MinConns, control.MinIdleConns, control.MaxConns = 0, 0, 2
+	if db.control, err = pgxpool.NewWithConfig(ctx, control); err != nil {
+		db.pool.Close()
+		return nil, explain(config, err)
+	}
+	if err := db.migrate(ctx); err != nil {
+		_ = db.Close()
+		return nil, explain(config, err)
+	}
+	return db, nil
+}
+
+// parse returns the configuration of the connections to a database.
+func parse(url string) (*pgxpool.Config, error) {
+	given, err := pgx.ParseConfig(url)
+	if err != nil {
+		// The error of pgx may quote a part of the URL, such as the password before an unescaped slash.
+		return nil, errors.New("the database URL is not valid; it is like postgres://user:password@host:5432/database, " +
+			"with special characters of user and password percent-encoded")
+	}
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the options of the database URL that begin with pool_ are not valid")
+	}
+	if given.RuntimeParams["pool_max_conns"] == "" {
+		config.MaxConns = poolSize
+	}
+	c := config.ConnConfig
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = connectTimeout
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "deepaffects-monitor"
+	}
+	if c.ValidateConnect == nil { // a standby is of no use, whatever is configured
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+		c.DefaultQueryExecMode = pgx.QueryExecModeExec // rows are read in binary
+	}
+	dial := c.DialFunc
+	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return uncancelable{conn}, nil
+	}
+	c.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) {
+		if n.SeverityUnlocalized == "WARNING" {
+			conn.CustomData()[warned] = n.Message
+		}
+	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		// What is acknowledged must be durable. A plan that was made while a table was small must not read all of it
+		// later: our statements find rows by key, but for those that read everything of an account.
+		_, err := conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', false)
+			WHERE current_setting('synchronous_commit') IN ('off', 'local')
+			UNION ALL SELECT set_config('plan_cache_mode', 'force_generic_plan', false)
+			UNION ALL SELECT set_config('enable_seqscan', 'off', false)
+			UNION ALL SELECT set_config('enable_hashjoin', 'off', false)
+			UNION ALL SELECT set_config('enable_mergejoin', 'off', false)`)
+		return err
+	}
+	return config, nil
+}
+
+// uncancelable is a connection whose statement cannot be canceled. pgx sends a cancel request when a connection breaks.
+// If the transaction waits for a standby then, it would become visible although the standby does not have it.
+type uncancelable struct{ net.Conn }
+
+func (uncancelable) RemoteAddr() net.Addr { return nowhere{} }
+
+type nowhere struct{}
+
+func (nowhere) Network() string { return "none" }
+func (nowhere) String() string  { return "" }
+
+// warned is the key of the last warning in the custom data of a connection.
+const warned = "warned"
+
+// warning returns an error if the server gave a warning with the last statement of a connection. It gives one if the
+// transaction is committed, and the wait for the standby was canceled.
+func warning(conn *pgx.Conn) error {
+	data := conn.PgConn().CustomData()
+	message, is := data[warned]
+	delete(data, warned)
+	if !is {
+		return nil
+	}
+	return fmt.Errorf("the database warns: %s", message)
+}
+
+// change runs a statement that changes something, and returns its rows. An error wraps store.ErrUnknown unless it is
+// certain that nothing was changed.
+func change[T any](ctx context.Context, pool *pgxpool.Pool, to pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	_ = warning(conn.Conn()) // of an earlier statement
+	rows, err := conn.Query(ctx, sql, args...)
+	var result []T
+	if err == nil {
+		result, err = pgx.CollectRows(rows, to)
+	}
+	if err == nil {
+		err = warning(conn.Conn())
+		if err == nil {
+			return result, nil
+		}
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.SeverityUnlocalized == "ERROR" {
+		if e.Code == readOnly {
+			pool.Reset() // this server is a standby now
+		}
+		return nil, err
+	}
+	if pgconn.SafeToRetry(err) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: %w", store.ErrUnknown, err)
+}
+
+// Codes of errors, see PostgreSQL's appendix A.
+const (
+	readOnly             = "25006"
+	invalidAuthorization = "28000"
+	wrongPassword        = "28P01"
+	noDatabase           = "3D000"
+	noSchema             = "3F000"
+	noRight              = "42501"
+	locked               = "55P03"
+)
+
+// explain adds the remedy to an error of Open.
+func explain(config *pgxpool.Config, err error) error {
+	c := config.ConnConfig
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code {
+		case wrongPassword, invalidAuthorization:
+			return fmt.Errorf("the database refuses user %q: check user and password: %w", c.User, err)
+		case noDatabase:
+			return fmt.Errorf("there is no database %q: make it with CREATE DATABASE: %w", c.Database, err)
+		case noRight, noSchema:
+			return fmt.Errorf("user %q has no right to make or use the tables; make it the owner of database %q, "+
+				"or GRANT CREATE, USAGE ON SCHEMA to it: %w", c.User, c.Database, err)
+		}
+	}
+	if errors.As(err, new(*pgconn.ConnectError)) {
+		return fmt.Errorf("cannot reach the database: %w", err)
+	}
+	return err
+}
+
+// Close closes all connections. What waits for them ends first.
+func (db *DB) Close() error {
+	db.pool.Close()
+	db.control.Close()
+	return nil
+}
+
+// Account returns an account to read, by a replica that does not own it.
+func (db *DB) Account(name string) store.Account { return reader{db, store.Clean(name)} }
+
+// Senders returns the names of the accounts that have requests stored.
+func (db *DB) Senders(ctx context.Context) ([]string, error) {
+	return db.names(ctx, "SELECT DISTINCT account FROM requests ORDER BY account")
+}
+
+func (db *DB) names(ctx context.Context, query string) ([]string, error) {
+	rows, err := db.pool.Query(ctx, query)
+	var names []string
+	if err == nil {
+		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the names of accounts: %w", err)
+	}
+	return names, nil
+}

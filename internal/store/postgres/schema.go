@@ -1,0 +1,88 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// schemaVersion is in the table meta. A migration only adds, so that replicas of the version before run on beside it.
+const schemaVersion = 1
+
+// schemaLock is the key of the advisory lock under which the tables are made and migrated.
+const schemaLock = 0x6465657061666665 // "deepaffe"
+
+// migrations bring a database from the version of their index to the next one.
+//
+// Rows of leases, replicas and totals are changed with every commit or renewal. Their pages have room for the next
+// versions of a row, and no index has what changes, so that these take the place of older ones on the page.
+var migrations = []string{`
+CREATE TABLE meta (name text COLLATE "C" PRIMARY KEY, value text COLLATE "C" NOT NULL);
+
+CREATE TABLE leases (account text COLLATE "C" PRIMARY KEY, owner text COLLATE "C" NOT NULL,
+	owner_url text COLLATE "C" NOT NULL, number bigint NOT NULL, token text COLLATE "C" NOT NULL, commits bigint NOT NULL,
+	renewals bigint NOT NULL, since timestamptz NOT NULL, released boolean NOT NULL, successor text COLLATE "C" NOT NULL)
+	WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE replicas (id text COLLATE "C" PRIMARY KEY, url text COLLATE "C" NOT NULL, accounts text[] NOT NULL,
+	beats bigint NOT NULL, leaving boolean NOT NULL)
+	WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+` + create(jobs, "fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000") + `
+` + create(departed, "fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000") + `
+` + create(totals, "fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000") + `
+` + create(requests, "fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000") + `
+` + create(learnt, "fillfactor = 80") + `
+` + create(timings, "fillfactor = 100") + `
+` + create(stateChanges, "fillfactor = 100, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000") + `
+
+CREATE TABLE inbox (account text COLLATE "C" NOT NULL, number bigint GENERATED ALWAYS AS IDENTITY (CACHE 1),
+	kind text COLLATE "C" NOT NULL, request_id text COLLATE "C", body text COLLATE "C", PRIMARY KEY (account, number))
+	WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX inbox_request_id ON inbox (account, request_id);
+`}
+
+// migrate makes the tables, or migrates those of an older version. The lock is held to the end of the transaction: who
+// waits for it finds the tables made.
+func (db *DB) migrate(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		version, err := db.version(ctx, tx)
+		if err == nil && version < schemaVersion {
+			if _, err = tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(schemaLock)); err == nil {
+				version, err = db.version(ctx, tx)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("reading the version of the tables: %w", err)
+		}
+		if version > schemaVersion {
+			return fmt.Errorf("the tables were made by a newer version (schema %d, this one knows %d); "+
+				"use that version, or another database", version, schemaVersion)
+		}
+		for ; version < schemaVersion; version++ {
+			script := migrations[version] +
+				"INSERT INTO meta VALUES ('schema', '" + strconv.Itoa(version+1) + "') " +
+				"ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+			if _, err := tx.Conn().PgConn().Exec(ctx, script).ReadAll(); err != nil {
+				return fmt.Errorf("making the tables of schema %d: %w", version+1, err)
+			}
+		}
+		return nil
+	})
+}
+
+// version returns the version of the tables; 0: there are none.
+func (db *DB) version(ctx context.Context, tx pgx.Tx) (version int, err error) {
+	var there bool
+	if err := tx.QueryRow(ctx, "SELECT to_regclass('meta') IS NOT NULL").Scan(&there); err != nil || !there {
+		return 0, err
+	}
+	err = tx.QueryRow(ctx, "SELECT value::int FROM meta WHERE name = 'schema'").Scan(&version)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, errors.New("the table meta is of another program; use another database or schema")
+	}
+	return version, err
+}

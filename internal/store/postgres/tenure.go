@@ -1,0 +1,179 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+)
+
+// A reader reads an account, whoever owns it.
+type reader struct {
+	db   *DB
+	name string
+}
+
+// Load returns everything that is stored of the account, as it is at one moment.
+func (r reader) Load(ctx context.Context) (*store.Contents, error) {
+	return r.load(ctx, func(pgx.Tx) error { return nil })
+}
+
+// load loads the account if it may, which is looked at in the same snapshot.
+func (r reader) load(ctx context.Context, may func(pgx.Tx) error) (*store.Contents, error) {
+	c := new(store.Contents)
+	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := pgx.BeginTxFunc(ctx, r.db.pool, snapshot, func(tx pgx.Tx) error {
+		if err := may(tx); err != nil {
+			return err
+		}
+		for _, t := range tables {
+			if err := t.load(ctx, tx, r.name, c); err != nil {
+				return fmt.Errorf("reading the table %s: %w", t.name, err)
+			}
+		}
+		return tx.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&c.Now)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("loading account %q: %w", r.name, err)
+	}
+	c.Now = c.Now.UTC()
+	return c, nil
+}
+
+// Commit stores nothing.
+func (r reader) Commit(*store.Batch) error { return fmt.Errorf("storing: %w", store.ErrNotOwner) }
+
+// Verify finds nothing wrong: the database looks after its files.
+func (r reader) Verify() error { return nil }
+
+// Size returns the bytes on disk of the whole database, as of the last renewal of leases.
+func (r reader) Size() int64 { return r.db.size.Load() }
+
+// A Tenure is an account from a takeover to the next one, for its owner. It is dead from when another replica may own
+// the account: then it stores and loads nothing.
+type Tenure struct {
+	reader
+	number int64
+	token  string
+	lease  time.Duration
+
+	mu      sync.Mutex // guards commits; a commit holds it
+	commits int64
+
+	renewed atomic.Pointer[time.Time] // when the last successful takeover, renewal or commit was sent
+	died    sync.Once
+	done    chan struct{}
+}
+
+// Valid reports whether the account is certainly owned: no other replica may have taken it over yet.
+func (t *Tenure) Valid() bool {
+	select {
+	case <-t.done:
+		return false
+	default:
+	}
+	sent, now := *t.renewed.Load(), time.Now()
+	// A machine may sleep, which its monotonic clock may not count, and its wall clock may be set.
+	passed := max(now.Sub(sent), now.Round(0).Sub(sent.Round(0)))
+	return passed < t.lease-t.lease/10
+}
+
+// Done is closed when the tenure is dead.
+func (t *Tenure) Done() <-chan struct{} { return t.done }
+
+func (t *Tenure) die() { t.died.Do(func() { close(t.done) }) }
+
+// alive returns an error if the account is not certainly owned any more. A tenure that expired stays dead: a successor
+// may have shown what a failover of the database has lost since, its takeover with it.
+func (t *Tenure) alive() error {
+	if !t.Valid() {
+		t.die()
+		return store.ErrNotOwner
+	}
+	return nil
+}
+
+// renew notes the time at which a successful renewal was sent.
+func (t *Tenure) renew(sent time.Time) {
+	for {
+		before := t.renewed.Load()
+		if !sent.After(*before) || t.renewed.CompareAndSwap(before, &sent) {
+			return
+		}
+	}
+}
+
+// Load returns everything that is stored of the account.
+func (t *Tenure) Load(ctx context.Context) (*store.Contents, error) {
+	if err := t.alive(); err != nil {
+		return nil, fmt.Errorf("loading account %q: %w", t.name, err)
+	}
+	return t.load(ctx, func(tx pgx.Tx) error {
+		var owned bool
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM leases
+			WHERE account = $1 AND number = $2 AND token = $3 AND NOT released)`, t.name, t.number, t.token).Scan(&owned)
+		if err == nil && !owned {
+			t.die()
+			err = store.ErrNotOwner
+		}
+		return err
+	})
+}
+
+// fence is the first part of a commit, on whose row all others depend: it locks the row of the lease, so that a
+// takeover comes before all of the commit or after it, and it passes each number of a commit once.
+const fence = `fence AS (UPDATE leases SET commits = commits + 1
+WHERE account = %s AND number = %s AND token = %s AND commits = %s AND NOT released RETURNING account, number)`
+
+// Commit stores a batch in one statement. Its outcome is unknown if the connection breaks or the time of a lease is
+// over before the answer, or if the database warns that it did not wait for its standby. The tenure is dead then.
+func (t *Tenure) Commit(b *store.Batch) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.alive(); err != nil {
+		return fmt.Errorf("storing: %w", err)
+	}
+	s := new(statement)
+	s.add(fence, t.name, t.number, t.token, t.commits)
+	for _, table := range tables {
+		table.change(s, b)
+	}
+	if len(b.Received) > 0 {
+		s.add("received AS (DELETE FROM inbox USING fence, unnest(%s::bigint[]) AS r(number) "+
+			"WHERE inbox.account = fence.account AND inbox.number = r.number)", b.Received)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), t.lease)
+	defer cancel()
+	sent := time.Now()
+	passed, err := change(ctx, t.db.pool, pgx.RowTo[int64], s.text(), s.args...)
+	switch {
+	case errors.Is(err, store.ErrUnknown):
+		t.die()
+	case err == nil && len(passed) == 0:
+		t.die()
+		err = store.ErrNotOwner
+	case err == nil:
+		t.commits++
+		t.renew(sent)
+	}
+	if err != nil {
+		return fmt.Errorf("storing: %w", err)
+	}
+	return nil
+}
+
+// Verify returns an error if the tenure is dead.
+func (t *Tenure) Verify() error {
+	select {
+	case <-t.done:
+		return fmt.Errorf("looking at the store: %w", store.ErrNotOwner)
+	default:
+		return nil
+	}
+}
