@@ -30,6 +30,7 @@ run: build ## Run the exporter on its embedded simulator, without key or configu
 test: ## Run all tests that need only Go (with the race detector if there is a C compiler)
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go test $(RACE) ./...
+	cd deploy/mixin && go test $(RACE) ./...
 
 .PHONY: long-test
 long-test: ## Run all tests with more days, cases and repetitions
@@ -44,6 +45,7 @@ lint: ## Check for conflict markers and formatting, vet, and lint
 	.cache/staticcheck -tags e2e ./...
 	cd e2e/telegraf && go vet ./...
 	cd e2e/browser && go vet -tags e2e ./...
+	cd deploy/mixin && go vet ./...
 	go build -modfile=tools/go.mod -o .cache/readme_linter github.com/influxdata/telegraf/tools/readme_linter
 	.cache/readme_linter plugins/inputs/deepaffects/README.md
 
@@ -99,10 +101,9 @@ fuzz: ## Fuzz every parser, for FUZZTIME each
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/jobs ./internal/schedule
 
-.PHONY: dashboards
-dashboards: ## Generate Grafana's files from deploy/grafana/generate and the rules in deploy/prometheus (needs Node.js)
-	npm ci --prefix deploy/grafana/generate --no-audit --no-fund --loglevel=error
-	npm run --prefix deploy/grafana/generate --silent generate
+.PHONY: mixin
+mixin: ## Compile the rules, alerts and dashboards below deploy/ from deploy/mixin
+	cd deploy/mixin && go tool jsonnetfmt -i *.*sonnet */*.libsonnet && go tool jsonnet -S -m .. compile.jsonnet
 
 .PHONY: size
 size: build ## Measure memory and disk usage of a large store

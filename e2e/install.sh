@@ -52,8 +52,6 @@ if ! command -v chromium >/dev/null || ! command -v ip >/dev/null; then
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium iproute2 >/dev/null
 fi
 
-# axe-core checks the accessibility of the pages; the generator writes the dashboards.
+# axe-core checks the accessibility of the pages.
 [ -f .cache/npm/node_modules/axe-core/axe.min.js ] ||
 	npm install --silent --no-audit --no-fund --prefix .cache/npm axe-core@4.14.1
-[ -d deploy/grafana/generate/node_modules/yaml ] ||
-	npm ci --silent --no-audit --no-fund --prefix deploy/grafana/generate

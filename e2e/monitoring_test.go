@@ -68,11 +68,6 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// The generated files for Grafana are current.
-func TestGenerated(t *testing.T) {
-	run(t, grafanaDir+"generate", "node", "main.js", "--check")
-}
-
 // A rule is a recording rule or an alert.
 type rule struct {
 	Record, Alert, Expr string

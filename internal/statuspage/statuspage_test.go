@@ -116,7 +116,7 @@ func TestRunbooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := get(watch(t, nil, config("a")), "GET", "/runbooks").Body.String()
-	alerts := regexp.MustCompile(`(?m)^\s*- alert: (\w+)$`).FindAllStringSubmatch(string(rules), -1)
+	alerts := regexp.MustCompile(`(?m)^\s*- alert: "(\w+)"$`).FindAllStringSubmatch(string(rules), -1)
 	if len(alerts) == 0 {
 		t.Error("no alerts")
 	}

@@ -1,0 +1,159 @@
+// Alerts on single jobs, and on how many fail or end.
+function(config)
+  {
+    name: 'deepaffects-jobs',
+    rules: [
+      // The jobs that failed in the last 20 minutes, by name; without series, how many failed in the last 15.
+      // The names stay longer than the counter's window, and the part after "unless" covers a
+      // restart, so that the second part never replaces the first.
+      {
+        alert: 'DeepAffectsJobFailed',
+        expr: |||
+          (
+              max without (instance, pod) (deepaffects_job_info)
+            and on (account, request_id)
+              max without (instance, pod) (deepaffects_job_state{state="failed"}) == 1
+            and on (account, request_id)
+              max without (instance, pod) (deepaffects_job_finished_timestamp_seconds) > time() - 1200
+          )
+          or
+          (
+              sum without (api) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})[15m:])) > 0
+            unless on (account)
+              (
+                  max without (instance, pod) (last_over_time(deepaffects_job_state{state="failed"}[15m])) == 1
+                and on (account, request_id)
+                  max without (instance, pod) (last_over_time(deepaffects_job_finished_timestamp_seconds[15m])) > time() - 1200
+              )
+          )
+        |||,
+        keep_firing_for: '10m',
+        labels: { severity: 'warning' },
+        annotations: {
+          summary: 'DeepAffects job failed{{ with $labels.request_id }}: {{ . }}{{ end }}',
+          description: '{{ if $labels.request_id }}Job {{ $labels.request_id }} of account {{ $labels.account }} (API {{ $labels.api }}) failed in the last 20 minutes with the error code {{ or $labels.error_code "(none)" }}.{{ else }}{{ $value | printf "%.0f" }} job(s) of account {{ $labels.account }} without series failed in the last 15 minutes.{{ end }}',
+        },
+      },
+
+      {
+        alert: 'DeepAffectsJobLost',
+        expr: |||
+          (
+              max without (instance, pod) (deepaffects_job_info)
+            and on (account, request_id)
+              max without (instance, pod) (deepaffects_job_state{state="lost"}) == 1
+            and on (account, request_id)
+              max without (instance, pod) (deepaffects_job_finished_timestamp_seconds) > time() - 1200
+          )
+          or
+          (
+              sum without (api) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="lost"})[15m:])) > 0
+            unless on (account)
+              (
+                  max without (instance, pod) (last_over_time(deepaffects_job_state{state="lost"}[15m])) == 1
+                and on (account, request_id)
+                  max without (instance, pod) (last_over_time(deepaffects_job_finished_timestamp_seconds[15m])) > time() - 1200
+              )
+          )
+        |||,
+        keep_firing_for: '10m',
+        labels: { severity: 'warning' },
+        annotations: {
+          summary: 'DeepAffects job lost{{ with $labels.request_id }}: {{ . }}{{ end }}',
+          description: '{{ if $labels.request_id }}Job {{ $labels.request_id }} of account {{ $labels.account }} (API {{ $labels.api }}) was given up in the last 20 minutes: the API did not know it for longer than not_found_grace, or it was unfinished for longer than max_job_age.{{ else }}{{ $value | printf "%.0f" }} job(s) of account {{ $labels.account }} without series were given up in the last 15 minutes.{{ end }}',
+        },
+      },
+
+      {
+        alert: 'DeepAffectsJobStuck',
+        expr: |||
+          max without (instance, pod) (deepaffects_job_info)
+            * on (account, request_id) group_left ()
+          (
+              time() - max by (account, request_id) (deepaffects_job_first_seen_timestamp_seconds) > 4 * 3600
+            unless on (account, request_id)
+              max by (account, request_id) (deepaffects_job_finished_timestamp_seconds)
+          )
+            or on (account)
+          max without (instance, pod) (deepaffects_oldest_unfinished_job_age_seconds) > 4 * 3600
+        |||,
+        'for': '10m',
+        keep_firing_for: '15m',
+        labels: { severity: 'warning' },
+        annotations: {
+          summary: 'DeepAffects job unfinished for more than 4 hours{{ with $labels.request_id }}: {{ . }}{{ end }}',
+          description: '{{ if $labels.request_id }}Job {{ $labels.request_id }} of account {{ $labels.account }} (API {{ $labels.api }}){{ else }}A job of account {{ $labels.account }}{{ end }} has been unfinished for {{ $value | humanizeDuration }}.',
+        },
+      },
+
+      // 4.5 stands for 5 failed jobs, because increase() extrapolates.
+      {
+        alert: 'DeepAffectsFailureRatioHigh',
+        expr: |||
+          account:deepaffects_jobs_failed:increase1h / account:deepaffects_jobs_finished:increase1h > 0.25
+            and
+          account:deepaffects_jobs_failed:increase1h >= 4.5
+        |||,
+        'for': '5m',
+        keep_firing_for: '10m',
+        labels: { severity: 'critical' },
+        annotations: {
+          summary: 'DeepAffects jobs fail too often in account {{ $labels.account }}',
+          description: '{{ $value | humanizePercentage }} of the jobs of account {{ $labels.account }} that ended in the last hour failed.',
+        },
+      },
+
+      // With 24 ends a day, three hours without an end are unlikely: one in 20 such windows at random, fewer
+      // if jobs are unfinished all the time. New jobs must have been registered meanwhile: the few jobs that are
+      // left over at night are covered by DeepAffectsJobStuck. A lack of quota is excluded: it is covered by
+      // DeepAffectsDayQuotaRunsOut.
+      {
+        alert: 'DeepAffectsNothingFinishes',
+        expr: |||
+          sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total[3h])) == 0
+            and
+          min_over_time(account:deepaffects_jobs_unfinished:sum[3h:5m]) >= 3
+            and
+          sum without (instance, pod, source) (increase(deepaffects_jobs_registered_total[150m] offset 30m)) >= 2.5
+            and
+          sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total[1d] offset 3h)) >= 24
+            unless
+          (
+              max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[3h])) > 3600
+            and
+              sum without (instance, pod, outcome) (increase(deepaffects_api_requests_total[3h])) < 2.5
+          )
+        |||,
+        'for': '5m',
+        keep_firing_for: '15m',
+        labels: { severity: 'critical' },
+        annotations: {
+          summary: 'No DeepAffects jobs finish in account {{ $labels.account }}',
+          description: 'No job of account {{ $labels.account }} ended in the last 3 hours, although at least 3 were unfinished all the time, new ones were registered, and 24 or more ended in the day before.',
+        },
+      },
+
+      // The first poll after an end detects it, and polls are rarer if the quota is short. Therefore the rise of
+      // the detection windows may explain at most half of the rise of the mean duration.
+      {
+        alert: 'DeepAffectsJobsSlow',
+        expr: |||
+          account:deepaffects_job_duration_seconds:mean6h > 2 * account:deepaffects_job_duration_seconds:mean7d
+            and
+          account:deepaffects_job_duration_seconds:mean6h - account:deepaffects_job_duration_seconds:mean7d > 60
+            and
+          account:deepaffects_job_duration_seconds:mean6h - account:deepaffects_job_duration_seconds:mean7d
+            > 2 * (account:deepaffects_job_detection_window_seconds:mean6h - account:deepaffects_job_detection_window_seconds:mean7d)
+            and
+          sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total{result="completed"}[6h])) >= 10
+        |||,
+        'for': '15m',
+        keep_firing_for: '30m',
+        labels: { severity: 'warning' },
+        annotations: {
+          summary: 'DeepAffects jobs take longer than before in account {{ $labels.account }}',
+          description: 'The jobs of account {{ $labels.account }} that completed in the last 6 hours took {{ $value | humanizeDuration }} on average, more than twice the average of the last 7 days. Less frequent polling is not the reason.',
+        },
+      },
+    ],
+  }

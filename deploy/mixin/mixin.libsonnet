@@ -1,0 +1,5 @@
+(import 'alerts/alerts.libsonnet')
++ (import 'config.libsonnet')
++ (import 'dashboards/dashboards.libsonnet')
++ (import 'grafana-alerting.libsonnet')
++ (import 'rules/recording.libsonnet')
