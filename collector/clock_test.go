@@ -62,3 +62,44 @@ func TestClockThatWasAhead(t *testing.T) {
 		m.stop()
 	})
 }
+
+// Jobs that began while the clock was wrong are polled soon after a restart with the right clock, and are not given up:
+// their times say nothing about their age.
+func TestJobsOfUnknownAge(t *testing.T) {
+	for _, off := range []time.Duration{-30 * 24 * time.Hour, -2 * time.Hour, 0, 2 * time.Hour} {
+		t.Run(off.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				c := config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 5, 100 })
+				wrong := func() time.Time { return time.Now().Add(off) }
+				m := start(t, simulator.Options{Key: "key"}, c, collector.Options{StateDirectory: dir, Now: wrong})
+				stuck := []string{"a", "b", "c", "d", "e", "f"}
+				for _, id := range append(stuck, "job") {
+					m.api.Submit(simulator.Job{RequestID: id, Outcome: simulator.Stuck})
+					m.track(t, id)
+				}
+				pass(time.Hour)
+				m.stop()
+
+				api := simulator.New(simulator.Options{Key: "key"})
+				for _, id := range stuck {
+					api.Submit(simulator.Job{RequestID: id, Outcome: simulator.Stuck})
+				}
+				api.Submit(completes("job", time.Second))
+				pass(time.Second)
+				m = monitorOf(t, api, c, collector.Options{StateDirectory: dir})
+				m.Start()
+				pass(5 * time.Minute)
+				if got := m.state("job"); (got == "completed") != (off != 0) {
+					t.Errorf("the job is %q after 5 minutes", got)
+				}
+				for _, id := range stuck {
+					if got := m.state(id); got != "running" && got != "pending" {
+						t.Errorf("%s is %q", id, got)
+					}
+				}
+				m.stop()
+			})
+		})
+	}
+}

@@ -25,14 +25,19 @@ type follower struct {
 	trials int
 }
 
-// restore lets the scheduler know of the jobs that are unfinished at start.
+// restore lets the scheduler know of the jobs that are unfinished at start. If the clock was set, a job may have begun
+// at any time: it is polled soon, and the scheduler learns nothing from it.
 func (f *follower) restore(j *jobs.Jobs, now time.Time) {
 	if day := f.schedule.View(now, nil).Day; !math.IsInf(day.Limit, 1) {
 		f.trials = int(trialShare*day.Limit - day.Used)
 	}
 	var added []schedule.Job
 	for job := range j.Unfinished() {
-		added = append(added, f.scheduled(job, false))
+		s := f.scheduled(job, false)
+		if j.ClockSet() {
+			s.Start, s.Seen, s.AgeUnknown = now, time.Time{}, true
+		}
+		added = append(added, s)
 	}
 	f.schedule.Add(now, added...)
 }

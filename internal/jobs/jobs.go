@@ -41,7 +41,9 @@ type Jobs struct {
 	store   store.Account // nil: in memory
 	publish func([]Event)
 	opened  time.Time
-	failure atomic.Pointer[error] // of the last commit; nil: it succeeded
+	// clockSet: the wall clock seems to have been set before they were opened.
+	clockSet bool
+	failure  atomic.Pointer[error] // of the last commit; nil: it succeeded
 	// accessed is since when the store has been busy with a commit; nil: it is not.
 	accessed atomic.Pointer[time.Time]
 	queue    queue
@@ -176,6 +178,7 @@ func Open(ctx context.Context, s store.Account, options Options, now time.Time) 
 		}
 		correct(contents.Jobs, now)
 		committed = j.decode(contents, now)
+		j.clockSet = committed.clock.set != 0 || committed.clock.skew(now) != 0
 	}
 	j.committed.Store(committed)
 	return j, nil

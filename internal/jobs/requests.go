@@ -45,6 +45,10 @@ func (c clock) skew(now time.Time) time.Duration {
 	return skew
 }
 
+// ClockSet reports whether the wall clock seems to have been set before the jobs were opened, not longer ago than
+// requests are kept: then the stored times say little about the age of a job. A machine that was off looks the same.
+func (j *Jobs) ClockSet() bool { return j.clockSet }
+
 // A keyUse says since when requests are for a key.
 type keyUse struct {
 	key   string

@@ -20,8 +20,13 @@ func (j *Jobs) Sweep(now time.Time) error {
 	if err := j.Flush(); err != nil {
 		return err
 	}
+	certain := time.Time{} // when the age of jobs began to be certain
+	if j.clockSet {
+		certain = j.opened
+	}
 	for n := sweepChunk; n == sweepChunk && j.due(now); {
-		if err := j.apply(func(t *transaction) { n = max(t.giveUpExpired(now, j.opened), t.evict(now)) }); err != nil {
+		err := j.apply(func(t *transaction) { n = max(t.giveUpExpired(now, j.opened, certain), t.evict(now)) })
+		if err != nil {
 			return err
 		}
 	}
@@ -49,14 +54,14 @@ func (j *Jobs) due(now time.Time) bool {
 // giveUpExpired gives up at most sweepChunk jobs that the API called unfinished at an age above MaxJobAge. A
 // job that could not be polled at that age (the quota is used up, the API is down, it was submitted long ago, no
 // process ran) may well have ended: it gets as much time again, counted at the earliest from its registration and from
-// when the jobs were opened.
-func (t *transaction) giveUpExpired(now, opened time.Time) (n int) {
+// when the jobs were opened. Until their age is certain, polls say nothing about it.
+func (t *transaction) giveUpExpired(now, opened, certain time.Time) (n int) {
 	limit := t.options.MaxJobAge
 	for j := range t.unfinished.Copy().Scan {
 		if now.Sub(j.Start()) <= limit || n == sweepChunk {
 			break
 		}
-		polledTooOld := j.LastObserved.Sub(j.Start()) > limit
+		polledTooOld := min(j.LastObserved.Sub(j.Start()), j.LastObserved.Sub(certain)) > limit
 		if polledTooOld || now.Sub(j.Start()) > 2*limit && now.Sub(j.FirstSeen) > limit && now.Sub(opened) > limit {
 			t.giveUp(j, CodeMaxJobAge, now)
 			n++

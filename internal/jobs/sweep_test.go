@@ -238,6 +238,30 @@ func TestGiveUpAfterALongStop(t *testing.T) {
 	}
 }
 
+// If the clock was set across a restart, a job is not given up before polls have shown for long enough that it is unfinished.
+func TestGiveUpAfterTheClockWasSet(t *testing.T) {
+	m := newMemory(t)
+	j := open(t, m, options())
+	register(t, j, start, "a")
+	reserve(t, j, start, 1) // notes the time
+	now := at(30 * 24 * time.Hour)
+	j = openAt(t, m, options(), now)
+	if !j.ClockSet() || open(t, m, options()).ClockSet() {
+		t.Error("it is not known whether the clock was set")
+	}
+	for _, tt := range []struct {
+		after time.Duration
+		want  string
+	}{{time.Minute, "running"}, {24 * time.Hour, "running"}, {24*time.Hour + time.Minute, "lost"}} {
+		then := now.Add(tt.after)
+		observe(t, j, polled("a", jobs.Running, then))
+		sweep(t, j, then)
+		if got := state(t, j, "a"); got != tt.want {
+			t.Errorf("after %s the job is %s, want %s", tt.after, got, tt.want)
+		}
+	}
+}
+
 // Other operations do not wait until a sweep has given up and evicted very many jobs.
 func TestSweepInChunks(t *testing.T) {
 	m := newMemory(t)
