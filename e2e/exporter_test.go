@@ -26,7 +26,7 @@ const (
 	binary   = "../bin/deepaffects_exporter"
 	debian   = "../.cache/prometheus/usr/bin/"
 	newest   = "../.cache/prometheus3/current/"
-	patience = 60 * time.Second // timeout of eventually
+	patience = 3 * time.Minute // timeout of eventually; a test machine may be slow, and only a failure takes so long
 )
 
 // freeAddress returns a loopback address on which no process listens.

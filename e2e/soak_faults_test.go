@@ -1,4 +1,4 @@
-//go:build e2e && linux
+//go:build e2e && soak && linux
 
 package e2e
 
@@ -195,21 +195,21 @@ func (s *soak) loseStore() {
 // takeStore loses the store, and waits until all is stored again.
 func (s *soak) takeStore() {
 	s.loseStore()
-	s.eventually("a new store", time.Minute, func() error {
+	eventually(s.T, "a new store", func() (string, bool) {
 		head := make([]byte, 16)
 		f, err := os.Open(filepath.Join(s.storage, "register.db"))
 		if err != nil {
-			return err
+			return outcome(err)
 		}
 		defer f.Close()
 		if _, err = io.ReadFull(f, head); err == nil && !bytes.HasPrefix(head, []byte("SQLite format 3")) {
 			err = errors.New("no database")
 		}
-		return err
+		return outcome(err)
 	})
-	s.eventually("a writable store", time.Minute, func() error {
+	eventually(s.T, "a writable store", func() (string, bool) {
 		_, err := s.send(http.MethodPost, "/api/v1/jobs?account=main", `"endless-known"`, http.StatusAccepted)
-		return err
+		return outcome(err)
 	})
 	aside, _ := filepath.Glob(filepath.Join(s.storage, "*.replaced-*"))
 	for _, name := range append(aside, s.storage+".moved") {
@@ -222,13 +222,6 @@ func (s *soak) takeStore() {
 // fillDisk fills the disk of the store for a time.
 func (s *soak) fillDisk() {
 	name := filepath.Join(filepath.Dir(s.storage), "ballast")
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(filepath.Dir(s.storage), &disk); err != nil {
-		s.Fatal(err)
-	}
-	if disk.Blocks*uint64(disk.Bsize) > 1<<30 {
-		return // not its own
-	}
 	ballast, err := os.Create(name)
 	for block := make([]byte, 4096); err == nil; {
 		_, err = ballast.Write(block)

@@ -1,9 +1,10 @@
-//go:build e2e && linux
+//go:build e2e && soak && linux
 
 package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,12 +27,9 @@ import (
 // For SOAK, an exporter with the race detector tracks jobs at an API that knows the truth, while all goes wrong that can:
 // the process, its clock, disk and configuration, the API, files, URLs, webhooks and clients. At the end everything must be
 // exact. One exporter is killed and started again and again; another one is not, and its memory, file descriptors and
-// goroutines must not grow.
+// goroutines must not grow. The tag soak keeps it from the other tests: it builds the standard library with another clock.
 func TestSoak(t *testing.T) {
-	if os.Getenv("SOAK") == "" {
-		t.Skip("make soak runs it: it builds the standard library with another clock")
-	}
-	length, err := time.ParseDuration(os.Getenv("SOAK"))
+	length, err := time.ParseDuration(cmp.Or(os.Getenv("SOAK"), "20s"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +86,7 @@ type soak struct {
 	program  string
 	killed   bool // it is killed and started again
 	address  string
-	storage  string // on a disk of its own, if that is possible
+	storage  string // on a disk of its own
 	config   string
 	files    string // directory of the files with request IDs
 	clock    string
@@ -132,10 +130,13 @@ func newSoak(t *testing.T, program string, killed bool) *soak {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", filepath.Dir(s.storage), "tmpfs", 0, "size=256m"); err != nil {
-		t.Logf("no disk of its own, so it is never full: %v", err)
-	} else {
-		t.Cleanup(func() { _ = syscall.Unmount(filepath.Dir(s.storage), syscall.MNT_DETACH) })
+		t.Fatalf("mounting a disk that can be full: %v; this test needs root", err)
 	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(filepath.Dir(s.storage), syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(func() {
 		if s.process != nil {
 			_ = s.process.Kill()
@@ -183,16 +184,13 @@ func (s *soak) run(length time.Duration) {
 	flat := s.flat(length)
 	s.terminate() // a start asks about all jobs at once
 	s.start()
-	s.eventually("all ends", 3*time.Minute, func() error { return s.exact(s.metrics()) })
+	eventually(s.T, "all ends", func() (string, bool) { return outcome(s.exact(s.metrics())) })
 	s.terminate()
 	s.start()
-	metrics := s.metrics()
-	if err := errors.Join(s.exact(metrics), s.vendor.check()); err != nil {
-		s.Error(err)
-	}
 	stopScraping()
 	checks.Wait()
-	if err := counters.check(metrics); err != nil {
+	metrics := s.metrics()
+	if err := errors.Join(s.exact(metrics), s.vendor.check(), counters.check(metrics)); err != nil {
 		s.Error(err)
 	}
 	s.terminate()
@@ -228,7 +226,7 @@ func (s *soak) start() {
 		_ = cmd.Wait() // its exit code is in ProcessState
 		ended <- cmd.ProcessState
 	}()
-	s.eventually("ready", time.Minute, func() error {
+	eventually(s.T, "ready", func() (string, bool) {
 		select {
 		case state := <-ended:
 			s.process = nil
@@ -236,7 +234,7 @@ func (s *soak) start() {
 		default:
 		}
 		_, err := s.send(http.MethodGet, "/-/ready", "", http.StatusOK)
-		return err
+		return outcome(err)
 	})
 }
 
@@ -266,17 +264,8 @@ func (s *soak) terminate() {
 	}
 }
 
-func (s *soak) eventually(what string, within time.Duration, try func() error) {
-	for end := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			s.Fatalf("%s: not within %s: %v", what, within, err)
-		}
-	}
-}
+// outcome is what a try of eventually returns.
+func outcome(err error) (text string, ok bool) { return fmt.Sprint(err), err == nil }
 
 // send sends a request, and returns an error unless the response has one of the statuses.
 func (s *soak) send(method, path, body string, want ...int) (string, error) {
