@@ -31,6 +31,7 @@ test: ## Run all tests that need only Go (with the race detector if there is a C
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go test $(RACE) ./...
 	cd deploy/mixin && go test $(RACE) ./...
+	$(if $(RACE),go test -run Allocations ./internal/jobstatus) # the race detector allocates, too
 
 .PHONY: long-test
 long-test: ## Run all tests with more days, cases and repetitions

@@ -662,9 +662,6 @@ func (r *repeated) next(b []byte) []byte {
 
 // No body of the maximum size makes the decoder hold much of it.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("decodes 8 MiB many times")
-	}
 	const result = `{"status":"Completed","request_id":"r","response":{"request_id":"r","response":{`
 	const words, segments = result + `"words":[{}`, result + `"segments":[{}`
 	const long = "xxxxxxxxxxxxxxxx"
