@@ -27,7 +27,7 @@ const stopTimeout = 4 * time.Second
 func serve(f *flags, configs []collector.Config, c *collector.Collector, log *slog.Logger) error {
 	// Without this, the process ends when the reader of its log goes away.
 	signal.Ignore(syscall.SIGPIPE)
-	// Two channels, so that a signal to stop is not lost behind pending reloads.
+	// Two channels, so that a signal to stop is not lost behind pending reloads, and does not wait for them.
 	hangups, stops := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -36,12 +36,14 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 
 	log.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	e := newExporter(f, c, log)
-	listening := make(chan struct{})
+	listening, stopping := make(chan struct{}), make(chan struct{})
+	defer close(stopping)
 	server := e.newServer(sync.OnceFunc(func() { close(listening) }))
 	failed := make(chan error, 1)
 	go func() { failed <- web.ListenAndServe(server, f.web, log) }()
 
-	err := e.run(configs, listening, failed, hangups, stops)
+	go e.reloadOn(hangups, stopping)
+	err := e.run(configs, listening, failed, stops)
 	e.stop(server)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -52,10 +54,23 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 	return nil
 }
 
-// run starts the collector and reloads the configuration on SIGHUP, until a signal stops
-// the process or the server fails.
+// reloadOn reloads the configuration on SIGHUP, until the process stops. A reload may hang on a disk.
+func (e *exporter) reloadOn(hangups <-chan os.Signal, stopping <-chan struct{}) {
+	for {
+		select {
+		case <-stopping:
+			return
+		case <-hangups:
+			if e.ready.Load() { // else the configuration was read just now, or is not needed any more
+				_ = e.reload() // it logs its error
+			}
+		}
+	}
+}
+
+// run starts the collector, and returns when a signal stops the process or the server fails.
 func (e *exporter) run(
-	configs []collector.Config, listening <-chan struct{}, failed <-chan error, hangups, stops <-chan os.Signal,
+	configs []collector.Config, listening <-chan struct{}, failed <-chan error, stops <-chan os.Signal,
 ) error {
 	for {
 		select {
@@ -71,10 +86,6 @@ func (e *exporter) run(
 		case s := <-stops:
 			e.log.Info("Stopping", "signal", s.String())
 			return nil
-		case <-hangups:
-			if listening == nil { // else the configuration was read just now
-				_ = e.reload() // it logs its error
-			}
 		}
 	}
 }
