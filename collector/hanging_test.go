@@ -22,10 +22,10 @@ func (d hangingDisk) Close() error                              { <-d.mended; re
 func (d hangingDisk) Load(context.Context) (c *store.Contents, err error) {
 	return new(store.Contents), nil
 }
-func (d hangingDisk) Commit(*store.Batch) error       { <-d.mended; return nil }
-func (d hangingDisk) Verify() error                   { return nil }
-func (d hangingDisk) Inbox() ([]store.Message, error) { return nil, nil }
-func (d hangingDisk) Size() int64                     { return 0 }
+func (d hangingDisk) Commit(*store.Batch) error             { <-d.mended; return nil }
+func (d hangingDisk) Verify() error                         { return nil }
+func (d hangingDisk) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
+func (d hangingDisk) Size() int64                           { return 0 }
 
 // A stop does not wait for ever for a disk that hangs: not for a source that registers jobs, nor for the last commit.
 func TestStopWithHangingDisk(t *testing.T) {

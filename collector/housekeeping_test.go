@@ -28,7 +28,7 @@ type memory struct {
 
 func (m *memory) Load(context.Context) (*store.Contents, error) { return new(store.Contents), nil }
 func (m *memory) Verify() error                                 { return nil }
-func (m *memory) Inbox() ([]store.Message, error)               { return nil, nil }
+func (m *memory) Inbox() ([]store.Message, bool, error)         { return nil, false, nil }
 func (m *memory) Size() int64                                   { return 0 }
 
 func (m *memory) Commit(b *store.Batch) error {

@@ -75,10 +75,10 @@ func (s stored) Load(context.Context) (*store.Contents, error) {
 	return c, nil
 }
 
-func (stored) Commit(*store.Batch) error       { return nil }
-func (stored) Verify() error                   { return nil }
-func (stored) Inbox() ([]store.Message, error) { return nil, nil }
-func (stored) Size() int64                     { return 0 }
+func (stored) Commit(*store.Batch) error             { return nil }
+func (stored) Verify() error                         { return nil }
+func (stored) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
+func (stored) Size() int64                           { return 0 }
 
 // track registers a job at the epoch.
 func track(t testing.TB, j *jobs.Jobs, from submission.Source, job submission.Job) {

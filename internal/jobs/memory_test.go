@@ -55,7 +55,7 @@ func (m *memory) commits() int {
 
 func (m *memory) Verify() error { return m.verify }
 
-func (m *memory) Inbox() ([]store.Message, error) { return nil, nil }
+func (m *memory) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
 
 func (m *memory) Size() int64 { return 4096 }
 

@@ -46,9 +46,10 @@ type Account interface {
 	// succeeds.
 	Verify() error
 	// Inbox returns the oldest messages of other replicas, in their order, that no batch
-	// has Received: a bounded number of bytes, at least one message if there is any. It
-	// returns none where one process owns all accounts.
-	Inbox() ([]Message, error)
+	// has Received, and whether there are more: a bounded number of messages and of bytes,
+	// at least one message if there is any. It returns none where one process owns all
+	// accounts.
+	Inbox() (oldest []Message, more bool, err error)
 	// Size returns the bytes on disk of the whole database.
 	Size() int64
 }
@@ -193,6 +194,10 @@ type Contents struct {
 	Learnt       jsontext.Value // nil: nothing
 	Timings      []Timings
 	StateChanges []StateChange // by number
+	// Inbox has the oldest messages that no batch has Received, as of the same moment as
+	// the rest: a bounded number of bytes. It is there for a reader only: an Account that
+	// is not the owner's.
+	Inbox []Message
 	// Now is what the clock of the engine showed when this was loaded, in UTC; zero: the
 	// engine has no clock but that of the machine.
 	Now time.Time

@@ -15,38 +15,53 @@ const (
 	inboxChannel  = "deepaffects_inbox" // its payload is the account
 	inboxBytes    = 1 << 20             // of bodies that Inbox returns, but for the first
 	inboxMessages = 1000                // that Inbox returns
+	viewBytes     = 16 << 20            // as inboxBytes, of a reader's Load
+	viewMessages  = 100_000             // as inboxMessages, of a reader's Load
 )
 
 // Inbox returns the oldest messages to the owner of the account.
-func (r reader) Inbox() ([]store.Message, error) {
+func (r reader) Inbox() (oldest []store.Message, more bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
-	// The limits come before the bodies are read: a large one is not in the row.
-	rows, err := r.db.pool.Query(ctx, `SELECT number, kind, coalesce(request_id, ''), body FROM (
-		SELECT *, sum(octet_length(body)) OVER (ORDER BY number) AS bytes, row_number() OVER (ORDER BY number) AS n
-		FROM (SELECT * FROM inbox WHERE account = $1 ORDER BY number LIMIT $2) AS oldest) AS summed
-		WHERE n = 1 OR coalesce(bytes, 0) <= $3 ORDER BY number`, r.name, inboxMessages, inboxBytes)
-	var messages []store.Message
-	if err == nil {
-		messages, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m store.Message, err error) {
-			var body *string
-			err = row.Scan(&m.Number, &m.Kind, &m.RequestID, &body)
-			if body != nil {
-				m.Body = jsontext.Value(*body)
-			}
-			return m, err
-		})
-	}
+	oldest, more, err = inbox(ctx, r.db.pool, r.name, inboxMessages, inboxBytes)
 	if err != nil {
-		return nil, fmt.Errorf("reading the inbox of account %q: %w", r.name, err)
+		return nil, false, fmt.Errorf("reading the inbox of account %q: %w", r.name, err)
 	}
-	return messages, nil
+	return oldest, more, nil
+}
+
+// inbox returns the oldest messages of an account, at most so many, and whether there are more. Their bodies are at
+// most so many bytes, but for the first.
+func inbox(
+	ctx context.Context, in interface {
+		Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	}, account string, messages, bytes int,
+) (oldest []store.Message, more bool, err error) {
+	// The limits come before the bodies are read: a large one is not in the row.
+	rows, err := in.Query(ctx, `SELECT number, kind, coalesce(request_id, ''), body, looked FROM (
+		SELECT *, sum(octet_length(body)) OVER (ORDER BY number) AS bytes, row_number() OVER (ORDER BY number) AS n,
+			count(*) OVER () AS looked
+		FROM (SELECT * FROM inbox WHERE account = $1 ORDER BY number LIMIT $2 + 1) AS oldest) AS summed
+		WHERE n = 1 OR n <= $2 AND coalesce(bytes, 0) <= $3 ORDER BY number`, account, messages, bytes)
+	if err != nil {
+		return nil, false, err
+	}
+	looked := 0
+	oldest, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m store.Message, err error) {
+		var body *string
+		err = row.Scan(&m.Number, &m.Kind, &m.RequestID, &body, &looked)
+		if body != nil {
+			m.Body = jsontext.Value(*body)
+		}
+		return m, err
+	})
+	return oldest, looked > len(oldest), err
 }
 
 // Inbox returns the oldest messages to the owner of the account.
-func (t *Tenure) Inbox() ([]store.Message, error) {
+func (t *Tenure) Inbox() (oldest []store.Message, more bool, err error) {
 	if err := t.alive(); err != nil {
-		return nil, fmt.Errorf("reading the inbox of account %q: %w", t.name, err)
+		return nil, false, fmt.Errorf("reading the inbox of account %q: %w", t.name, err)
 	}
 	return t.reader.Inbox()
 }

@@ -5,6 +5,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func dead(t *testing.T, tenure *postgres.Tenure) {
 		t.Error("the tenure is valid")
 	}
 	_, loaded := tenure.Load(t.Context())
-	_, inbox := tenure.Inbox()
+	_, _, inbox := tenure.Inbox()
 	for what, err := range map[string]error{
 		"commit": tenure.Commit(one("0")), "load": loaded, "inbox": inbox, "verify": tenure.Verify(),
 		"release": tenure.Release(t.Context(), ""),
@@ -225,7 +226,7 @@ func TestSend(t *testing.T) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 	b := takeOver(t, db, "b", time.Minute)
-	messages, err := b.Inbox()
+	messages, more, err := b.Inbox()
 	must(t, err)
 	wantMessages := []store.Message{
 		message("register", "x"), message("register", "tracked"), message("remove", "x"), message("register", "x"),
@@ -235,8 +236,45 @@ func TestSend(t *testing.T) {
 		t.Errorf("messages (-want +got):\n%s", diff)
 	}
 	must(t, b.Commit(&store.Batch{Received: []uint64{messages[0].Number, messages[2].Number}}))
-	if again, err := b.Inbox(); err != nil || len(again) != 4 || again[0].Number != messages[1].Number {
-		t.Errorf("messages: %v, %v", again, err)
+	again, moreAgain, err := b.Inbox()
+	if err != nil || len(again) != 4 || again[0].Number != messages[1].Number || more || moreAgain {
+		t.Errorf("messages: %v, %v; more: %v and %v", again, err, more, moreAgain)
+	}
+	// A reader loads it with all else, the owner does not.
+	if c, err := db.Account("b").Load(t.Context()); err != nil || !cmp.Equal(again, c.Inbox) {
+		t.Errorf("a reader loads %v, %v", c, err)
+	}
+	if c, err := b.Load(t.Context()); err != nil || c.Inbox != nil {
+		t.Errorf("the owner loads %v, %v", c, err)
+	}
+}
+
+// The inbox is read in parts.
+func TestInboxIsReadInParts(t *testing.T) {
+	db := opened(t)
+	body := func(size int) jsontext.Value { return jsontext.Value(`"` + strings.Repeat("x", size) + `"`) }
+	large := []store.Message{
+		{Kind: "webhook", Body: body(2 << 20)}, {Kind: "webhook", Body: body(700 << 10)},
+		{Kind: "webhook", Body: body(700 << 10)}, {Kind: "remove"},
+	}
+	for range 2001 {
+		large = append(large, store.Message{Kind: "remove", RequestID: "x"})
+	}
+	_, err := db.Send("a", large)
+	must(t, err)
+	a := takeOver(t, db, "a", time.Minute)
+	for i, want := range []int{1, 1, 1000, 1000, 3, 0} {
+		messages, more, err := a.Inbox()
+		if err != nil || len(messages) != want || more != (i < 4) {
+			t.Fatalf("part %d has %d messages, want %d; more: %v, %v", i, len(messages), want, more, err)
+		}
+		b := new(store.Batch)
+		for _, m := range messages {
+			b.Received = append(b.Received, m.Number)
+		}
+		if len(messages) > 0 {
+			must(t, a.Commit(b))
+		}
 	}
 }
 

@@ -21,15 +21,18 @@ type reader struct {
 
 // Load returns everything that is stored of the account, as it is at one moment.
 func (r reader) Load(ctx context.Context) (*store.Contents, error) {
-	return r.load(ctx, func(pgx.Tx) error { return nil })
+	return r.load(ctx, func(tx pgx.Tx, c *store.Contents) (err error) {
+		c.Inbox, _, err = inbox(ctx, tx, r.name, viewMessages, viewBytes)
+		return err
+	})
 }
 
-// load loads the account if it may, which is looked at in the same snapshot.
-func (r reader) load(ctx context.Context, may func(pgx.Tx) error) (*store.Contents, error) {
+// load loads the account, and first does what else belongs into the same snapshot.
+func (r reader) load(ctx context.Context, first func(pgx.Tx, *store.Contents) error) (*store.Contents, error) {
 	c := new(store.Contents)
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, r.db.pool, snapshot, func(tx pgx.Tx) error {
-		if err := may(tx); err != nil {
+		if err := first(tx, c); err != nil {
 			return err
 		}
 		for _, t := range tables {
@@ -114,7 +117,7 @@ func (t *Tenure) Load(ctx context.Context) (*store.Contents, error) {
 	if err := t.alive(); err != nil {
 		return nil, fmt.Errorf("loading account %q: %w", t.name, err)
 	}
-	return t.load(ctx, func(tx pgx.Tx) error {
+	return t.load(ctx, func(tx pgx.Tx, _ *store.Contents) error {
 		var owned bool
 		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM leases
 			WHERE account = $1 AND number = $2 AND token = $3 AND NOT released)`, t.name, t.number, t.token).Scan(&owned)

@@ -356,7 +356,7 @@ func (a *account) Verify() error {
 }
 
 // Inbox returns nothing: one process has all accounts of a directory.
-func (a *account) Inbox() ([]store.Message, error) { return nil, nil }
+func (a *account) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
 
 // Commit writes a batch in one transaction. The outcome is known unless COMMIT
 // itself fails, with another error than a full disk or a lock: the log may then have
