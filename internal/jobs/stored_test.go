@@ -125,6 +125,7 @@ func TestReopen(t *testing.T) {
 		}
 		j.CountSourceErrors(submission.URL, 1)
 		flush(t, j)
+		reserve(t, j, now, 1) // notes the time: the clock is not set
 		before, requests := j.Snapshot(now), j.Requests()
 		closed()
 		j, closed = openSQLite(t, dir, o, now)
