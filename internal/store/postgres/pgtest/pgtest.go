@@ -52,33 +52,57 @@ func Start(t testing.TB) *Server {
 
 // New starts a server, such as one for all tests of a package. Settings are lines of postgresql.conf.
 func New(settings ...string) (*Server, error) {
-	s := new(Server)
-	var err error
-	if s.bin, err = find(); err != nil {
+	s, err := prepare()
+	if err != nil {
 		return nil, err
 	}
-	if s.credential, err = credential(); err != nil {
-		return nil, err
+	lines := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = ''\n"+
+		"max_connections = 200\nfsync = off\nlog_min_messages = warning\n", s.Port)
+	for _, line := range settings {
+		lines += line + "\n"
 	}
-	if s.dir, err = os.MkdirTemp("", "pgtest"); err != nil {
-		return nil, err
+	err = s.run("initdb", "--pgdata", s.data(), "--username", User, "--auth", "trust", "--encoding", "UTF8",
+		"--locale", "C", "--no-sync")
+	if err == nil {
+		err = s.Configure(lines)
 	}
-	if err := s.init(settings); err != nil {
+	if err == nil {
+		err = s.Run()
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
+// prepare makes the directory of a server.
+func prepare() (*Server, error) {
+	s := new(Server)
+	var err error
+	if s.bin, err = find(); err == nil {
+		s.credential, err = credential()
+	}
+	if err == nil {
+		s.Port, err = freePort()
+	}
+	if err == nil {
+		s.dir, err = os.MkdirTemp("", "pgtest")
+	}
+	if err == nil && s.credential != nil {
+		err = os.Chown(s.dir, int(s.credential.Uid), int(s.credential.Gid))
+	}
+	return s, err
+}
+
 // find returns the directory of the server's programs.
 func find() (string, error) {
-	if path, err := exec.LookPath("initdb"); err == nil {
-		return filepath.Dir(path), nil
+	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb"); len(found) > 0 {
+		return filepath.Dir(found[len(found)-1]), nil
 	}
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/initdb", "/usr/local/pgsql/bin/initdb"} {
-		if found, _ := filepath.Glob(pattern); len(found) > 0 {
-			return filepath.Dir(found[len(found)-1]), nil
-		}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		path, err = filepath.EvalSymlinks(path)
+		return filepath.Dir(path), err
 	}
 	return "", errors.New("no PostgreSQL server is installed: install Debian's package postgresql")
 }
@@ -103,32 +127,6 @@ func credential() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
 }
 
-// init makes the files of a server, and starts it.
-func (s *Server) init(settings []string) error {
-	if s.credential != nil {
-		if err := os.Chown(s.dir, int(s.credential.Uid), int(s.credential.Gid)); err != nil {
-			return err
-		}
-	}
-	err := s.run("initdb", "--pgdata", s.data(), "--username", User, "--auth", "trust", "--encoding", "UTF8",
-		"--locale", "C", "--no-sync")
-	if err != nil {
-		return err
-	}
-	if s.Port, err = freePort(); err != nil {
-		return err
-	}
-	lines := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = ''\n"+
-		"max_connections = 200\nfsync = off\nlog_min_messages = warning\n", s.Port)
-	for _, line := range settings {
-		lines += line + "\n"
-	}
-	if err := s.Configure(lines); err != nil {
-		return err
-	}
-	return s.Run()
-}
-
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // Configure appends lines to postgresql.conf, which count from the next start on.
@@ -139,6 +137,16 @@ func (s *Server) Configure(lines string) error {
 	}
 	_, err = file.WriteString(lines)
 	return errors.Join(err, file.Close())
+}
+
+// Authenticate lets a user in only with its password, from the next start on.
+func (s *Server) Authenticate(user string) error {
+	path := filepath.Join(s.data(), "pg_hba.conf")
+	all, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append([]byte("host all "+user+" 127.0.0.1/32 scram-sha-256\n"), all...), 0)
 }
 
 func freePort() (int, error) {
@@ -253,10 +261,10 @@ func (s *Server) URL(t testing.TB) string {
 	return s.url(name)
 }
 
+// Address returns the host and port of the server.
+func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
+
 func (s *Server) url(database string) string {
-	u := url.URL{
-		Scheme: "postgres", User: url.User(User), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)),
-		Path: database, RawQuery: "sslmode=disable",
-	}
+	u := url.URL{Scheme: "postgres", User: url.User(User), Host: s.Address(), Path: database, RawQuery: "sslmode=disable"}
 	return u.String()
 }
