@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	inboxChannel  = "deepaffects_inbox" // its payload is the account
-	inboxBytes    = 1 << 20             // of bodies that Inbox returns, but for the first
-	inboxMessages = 1000                // that Inbox returns
-	viewBytes     = 16 << 20            // as inboxBytes, of a reader's Load
-	viewMessages  = 100_000             // as inboxMessages, of a reader's Load
+	channel       = "deepaffects_account" // its payload is the account
+	inboxBytes    = 1 << 20               // of bodies that Inbox returns, but for the first
+	inboxMessages = 1000                  // that Inbox returns
+	viewBytes     = 16 << 20              // as inboxBytes, of a reader's Load
+	viewMessages  = 100_000               // as inboxMessages, of a reader's Load
 )
 
 // Inbox returns the oldest messages to the owner of the account.
@@ -25,7 +25,7 @@ func (r reader) Inbox() (oldest []store.Message, more bool, err error) {
 	defer cancel()
 	oldest, more, err = inbox(ctx, r.db.pool, r.name, inboxMessages, inboxBytes)
 	if err != nil {
-		return nil, false, fmt.Errorf("reading the inbox of account %q: %w", r.name, err)
+		return nil, false, fmt.Errorf("reading the inbox of account %q: %w", r.name, r.db.failed(err))
 	}
 	return oldest, more, nil
 }
@@ -72,66 +72,99 @@ func (t *Tenure) Inbox() (oldest []store.Message, more bool, err error) {
 func (db *DB) Send(account string, messages []store.Message) ([]store.Whereabouts, error) {
 	account = store.Clean(account)
 	var kinds, ids, bodies []string
-	var departures, removed []int64
 	for _, m := range messages {
-		id := store.Clean(m.RequestID)
-		kinds, ids = append(kinds, store.Clean(m.Kind)), append(ids, id)
+		kinds, ids = append(kinds, store.Clean(m.Kind)), append(ids, store.Clean(m.RequestID))
 		bodies = append(bodies, store.Clean(string(m.Body)))
-		departures = append(departures, int64(store.DepartureOf(id, false)))
-		removed = append(removed, int64(store.DepartureOf(id, true)))
 	}
-	type found struct {
-		Tracked  bool
-		Departed *bool    // the last departure: whether a user did not remove it; nil: none
-		Sent     []string // kinds of messages that are in the inbox
-	}
+	cached, _ := db.departed.LoadOrStore(account, new(departedJobs))
+	departed := cached.(*departedJobs)
+	departed.mu.Lock()
+	defer departed.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
-	before, err := change(ctx, db.pool, pgx.RowToStructByPos[found], `
-		WITH messages AS (SELECT * FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
-			WITH ORDINALITY AS m (kind, request_id, body, departure, removal, n)),
-		sent AS (INSERT INTO inbox (account, kind, request_id, body)
-			SELECT $1, kind, nullif(request_id, ''), nullif(body, '') FROM messages ORDER BY n),
-		notified AS MATERIALIZED (SELECT count(pg_notify($7, $1)) AS n)
-		SELECT EXISTS (SELECT FROM jobs WHERE account = $1 AND jobs.request_id = m.request_id),
-			(SELECT (d.departure & 1) = 0 FROM departed, unnest(departed.departures) WITH ORDINALITY AS d (departure, n)
-				WHERE account = $1 AND departures && ARRAY[m.departure, m.removal] AND d.departure IN (m.departure, m.removal)
-				ORDER BY departed.number DESC, d.n DESC LIMIT 1),
-			ARRAY(SELECT kind FROM inbox WHERE account = $1 AND inbox.request_id = m.request_id ORDER BY number)
-		FROM messages AS m, notified WHERE notified.n > 0 ORDER BY m.n`,
-		account, kinds, ids, bodies, departures, removed, inboxChannel)
+	before, err := change(ctx, db, db.pool, pgx.RowToStructByPos[before], sendStatement,
+		account, kinds, ids, bodies, channel, departed.token, departed.first, departed.next)
 	if err != nil {
 		return nil, fmt.Errorf("sending to the owner of account %q: %w", account, err)
 	}
-	whereabouts := make([]store.Whereabouts, len(messages))
-	now := make(map[string]store.Whereabouts)
-	for i, f := range before {
-		is, again := now[ids[i]]
-		if !again {
-			switch {
-			case f.Tracked:
-				is = store.Tracked
-			case f.Departed != nil && *f.Departed:
-				is = store.Departed
-			case f.Departed != nil:
-				is = store.Removed
+	return whereabouts(departed, before, kinds, ids), nil
+}
+
+// before is a row of what was stored before a message was: of its job; or, in the order of their numbers, a block of
+// the departures that this process has not read yet; or of the lease.
+type before struct {
+	Message    int64    // from 1 on; 0: none
+	Tracked    bool     // the job of the message is
+	Kinds      []string // of the messages about its job
+	Block      int64    // of departures
+	Departures []int64
+	Token      *string // of the lease
+}
+
+// sendStatement stores messages and looks for their jobs, in one snapshot. If the lease changed, or blocks of
+// departures were forgotten, it returns all departures, else those from a block on.
+const sendStatement = `
+WITH messages AS (SELECT * FROM unnest($2::text[], $3::text[], $4::text[])
+	WITH ORDINALITY AS m (kind, request_id, body, n)),
+sent AS (INSERT INTO inbox (account, kind, request_id, body)
+	SELECT $1, kind, nullif(request_id, ''), nullif(body, '') FROM messages ORDER BY n),
+notified AS MATERIALIZED (SELECT count(pg_notify($5, $1)) AS n),
+lease AS (SELECT coalesce((SELECT token FROM leases WHERE account = $1), '') AS token,
+	coalesce((SELECT min(number) FROM departed WHERE account = $1), 0) AS first)
+SELECT m.n, EXISTS (SELECT FROM jobs WHERE account = $1 AND jobs.request_id = m.request_id),
+	ARRAY(SELECT kind FROM inbox WHERE account = $1 AND inbox.request_id = m.request_id ORDER BY number),
+	0, NULL::bigint[], NULL FROM messages AS m
+UNION ALL SELECT 0, false, NULL, first, NULL, token FROM lease, notified WHERE notified.n > 0
+UNION ALL (SELECT 0, false, NULL, number, departures, NULL FROM departed, lease
+	WHERE account = $1 AND number >= CASE WHEN (token, first) = ($6, $7::bigint) THEN $8::bigint ELSE first END
+	ORDER BY number)`
+
+// whereabouts returns where the jobs of messages were before each.
+func whereabouts(departed *departedJobs, rows []before, kinds, ids []string) []store.Whereabouts {
+	var token string
+	var first int64
+	var blocks []store.DepartedBlock
+	stored := make([]before, len(ids))
+	for _, r := range rows {
+		switch {
+		case r.Message > 0:
+			stored[r.Message-1] = r
+		case r.Token != nil:
+			token, first = *r.Token, r.Block
+		default:
+			block := store.DepartedBlock{Number: uint64(r.Block), Departures: make([]store.Departure, len(r.Departures))}
+			for i, d := range r.Departures {
+				block.Departures[i] = store.Departure(d)
 			}
-			for _, kind := range f.Sent {
+			blocks = append(blocks, block)
+		}
+	}
+	find := departed.add(token, first, blocks)
+	now := make(map[string]store.Whereabouts)
+	was := make([]store.Whereabouts, len(ids))
+	for i, id := range ids {
+		is, again := now[id]
+		if !again {
+			is = store.Tracked
+			if !stored[i].Tracked {
+				is = find(id)
+			}
+			for _, kind := range stored[i].Kinds {
 				is = is.After(kind)
 			}
 		}
-		whereabouts[i] = is
-		now[ids[i]] = is.After(kinds[i])
+		was[i] = is
+		now[id] = is.After(kinds[i])
 	}
-	return whereabouts, nil
+	return was
 }
 
-// Listen calls heard with the name of each account to which a message is sent, until the context ends. After it could
-// not listen for some time, it calls heard with "": there may be messages for any account.
+// Listen calls heard with the name of each account to which a message is sent, or that is taken over or released, until
+// the context ends. After it could not listen for some time, it calls heard with "": any account may have changed.
 func (db *DB) Listen(ctx context.Context, heard func(account string)) {
 	for ctx.Err() == nil {
 		if err := db.listen(ctx, heard); err != nil && ctx.Err() == nil {
-			db.log.Debug("Listening for messages of other replicas failed; they are looked for every second", "err", err)
+			db.log.Debug("Listening to other replicas failed; they are looked at from time to time", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -154,7 +187,7 @@ func (db *DB) listen(ctx context.Context, heard func(account string)) error {
 		defer cancel()
 		_ = conn.Close(closing)
 	}()
-	if _, err := conn.Exec(ctx, "LISTEN "+inboxChannel); err != nil {
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return err
 	}
 	heard("")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 )
@@ -57,14 +56,39 @@ func (db *DB) Look(ctx context.Context) (leases []Lease, members []Member, err e
 		return err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("looking at the leases: %w", err)
+		return nil, nil, fmt.Errorf("looking at the leases: %w", db.failed(err))
+	}
+	for i := range leases {
+		leases[i].Since = leases[i].Since.UTC()
 	}
 	return leases, members, nil
 }
 
 // Renew lets other replicas see that this one is alive, and renews its leases. A tenure whose lease is another
-// replica's dies. A lease whose row is locked is left to what locks it: a commit, which renews it too.
+// replica's dies. A row that is locked is left to what locks it, such as a commit that waits for a standby: that renews
+// the lease, too.
 func (db *DB) Renew(ctx context.Context, self Member, tenures []*Tenure) error {
+	for {
+		locked, err := db.renew(ctx, self, tenures)
+		if err != nil || !locked {
+			return err
+		}
+		var accounts []string
+		for _, t := range tenures {
+			accounts = append(accounts, t.name)
+		}
+		// A transaction of one statement waits for its client only if the end of the statement is missing.
+		ended, err := db.unlock(ctx, `SELECT xmax FROM leases WHERE account = ANY($1)
+			UNION ALL SELECT xmax FROM replicas WHERE id = $2`, `wait_event = 'ClientRead'
+			AND xact_start < clock_timestamp() - interval '500 ms'`, accounts, store.Clean(self.ID))
+		if err != nil || !ended {
+			return err
+		}
+	}
+}
+
+// renew reports whether a row was locked.
+func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked bool, err error) {
 	var accounts, tokens []string
 	var numbers []int64
 	owned := make(map[string]*Tenure)
@@ -75,45 +99,62 @@ func (db *DB) Renew(ctx context.Context, self Member, tenures []*Tenure) error {
 		}
 	}
 	type row struct {
-		Account string
-		Renewed bool
-		Size    int64
+		Account       string // empty: of the replica
+		Own, Renewed  bool
+		DatabaseBytes int64
 	}
 	sent := time.Now()
-	rows, err := unlocking(ctx, db.control, "replicas", "id", self.ID, func() ([]row, error) {
-		return change(ctx, db.control, pgx.RowToStructByPos[row], `
-			WITH alone AS (SELECT FROM replicas WHERE id = $1 FOR UPDATE NOWAIT),
-			beat AS (INSERT INTO replicas (id, url, accounts, beats, leaving)
-				SELECT $1, $2, $3, 1, $4 FROM (SELECT count(*) FROM alone) AS first
-				ON CONFLICT (id) DO UPDATE SET url = excluded.url, accounts = excluded.accounts,
-					beats = replicas.beats + 1, leaving = excluded.leaving),
-			own AS (SELECT * FROM unnest($5::text[], $6::bigint[], $7::text[]) AS own (account, number, token)),
-			free AS (SELECT leases.account FROM leases JOIN own USING (account, number, token) WHERE NOT released
-				FOR UPDATE OF leases SKIP LOCKED),
-			renewed AS (UPDATE leases SET renewals = renewals + 1 FROM free WHERE leases.account = free.account
-				RETURNING leases.account)
-			SELECT account, account IN (SELECT account FROM renewed), 0 FROM leases JOIN own USING (account, number, token)
-			WHERE NOT released
-			UNION ALL SELECT '', false, pg_database_size(current_database())`,
-			self.ID, self.URL, clean(self.Accounts), self.Leaving, accounts, numbers, tokens)
-	})
+	id := store.Clean(self.ID)
+	rows, err := change(ctx, db, db.control, pgx.RowToStructByPos[row], `
+		WITH own AS (SELECT * FROM unnest($5::text[], $6::bigint[], $7::text[]) AS own (account, number, token)),
+		free AS (SELECT leases.account FROM leases JOIN own USING (account, number, token) WHERE NOT released
+			ORDER BY leases.account FOR UPDATE OF leases SKIP LOCKED),
+		renewed AS (UPDATE leases SET renewals = renewals + 1 FROM free WHERE leases.account = free.account
+			RETURNING leases.account),
+		there AS (SELECT FROM replicas WHERE id = $1),
+		unlocked AS (SELECT FROM replicas WHERE id = $1 FOR UPDATE SKIP LOCKED),
+		beat AS (INSERT INTO replicas (id, url, accounts, beats, leaving) SELECT $1, $2, $3, 1, $4
+			WHERE EXISTS (SELECT FROM unlocked) OR NOT EXISTS (SELECT FROM there)
+			ON CONFLICT (id) DO UPDATE SET url = excluded.url, accounts = excluded.accounts,
+				beats = replicas.beats + 1, leaving = excluded.leaving RETURNING id)
+		SELECT account, leases.account IS NOT NULL, account IN (SELECT account FROM renewed), 0
+			FROM own LEFT JOIN (SELECT * FROM leases WHERE NOT released) AS leases USING (account, number, token)
+		UNION ALL SELECT '', true, EXISTS (SELECT FROM beat), pg_database_size(current_database())`,
+		id, store.Clean(self.URL), clean(self.Accounts), self.Leaving, accounts, numbers, tokens)
 	if err != nil {
-		return fmt.Errorf("renewing the leases: %w", err)
+		return false, fmt.Errorf("renewing the leases: %w", err)
 	}
 	for _, r := range rows {
-		if r.Account == "" {
-			db.size.Store(r.Size)
-			continue
-		}
-		if r.Renewed {
+		locked = locked || r.Own && !r.Renewed
+		switch {
+		case r.Account == "":
+			db.size.Store(r.DatabaseBytes)
+		case !r.Own:
+			owned[r.Account].Drop()
+		case r.Renewed:
 			owned[r.Account].renew(sent)
 		}
-		delete(owned, r.Account)
 	}
-	for _, t := range owned {
-		t.die()
+	return locked, nil
+}
+
+// unlock ends the sessions that lock rows and for which a condition on pg_stat_activity is true, and reports whether
+// there was one. The transaction that locks a row is the xmax of its last committed version, which rows selects.
+func (db *DB) unlock(ctx context.Context, rows, condition string, args ...any) (ended bool, err error) {
+	err = db.control.QueryRow(ctx, `SELECT count(pg_terminate_backend(s.pid)) > 0 FROM (`+rows+`) AS r
+		JOIN pg_locks AS l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = r.xmax
+		JOIN pg_stat_activity AS s ON s.pid = l.pid AND s.pid <> pg_backend_pid() WHERE `+condition, args...).Scan(&ended)
+	if err != nil {
+		return false, fmt.Errorf("ending the session that locks a row: %w", db.failed(err))
 	}
-	return nil
+	if ended { // it takes a moment
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return ended, nil
 }
 
 // TakeOver makes a replica the owner of an account whose lease was seen released, or unchanged for a whole lease, or
@@ -124,54 +165,53 @@ func (db *DB) TakeOver(ctx context.Context, seen Lease, self Member, lease time.
 		reader: reader{db, store.Clean(seen.Account)}, number: seen.Number + 1, token: rand.Text(), lease: lease,
 		done: make(chan struct{}),
 	}
-	sent := time.Now()
-	t.renewed.Store(&sent)
-	taken, err := unlocking(ctx, db.control, "leases", "account", t.name, func() ([]int64, error) {
-		if seen.Number == 0 {
-			return change(ctx, db.control, pgx.RowTo[int64], `
-				INSERT INTO leases (account, owner, owner_url, number, token, commits, renewals, since, released, successor)
-				VALUES ($1, $2, $3, $4, $5, 0, 0, clock_timestamp(), false, '') ON CONFLICT DO NOTHING RETURNING number`,
-				t.name, self.ID, self.URL, t.number, t.token)
+	for {
+		err := db.take(ctx, t, seen, self)
+		if err == nil {
+			return t, nil
 		}
-		return change(ctx, db.control, pgx.RowTo[int64], `
-			WITH seen AS (SELECT account FROM leases WHERE account = $1 AND number = $6 AND token = $7 AND commits = $8
-				AND renewals = $9 AND released = $10 AND successor = $11 FOR UPDATE NOWAIT)
-			UPDATE leases SET owner = $2, owner_url = $3, number = $4, token = $5, commits = 0, renewals = 0,
-				since = clock_timestamp(), released = false, successor = ''
-			FROM seen WHERE leases.account = seen.account RETURNING number`,
-			t.name, self.ID, self.URL, t.number, t.token,
-			seen.Number, seen.Token, seen.Commits, seen.Renewals, seen.Released, seen.Successor)
-	})
-	if err == nil && len(taken) == 0 {
-		err = ErrSeenChanged
+		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == rowLocked {
+			_, err = db.unlock(ctx, "SELECT xmax FROM leases WHERE account = $1", "true", t.name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("taking over account %q: %w", t.name, err)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("taking over account %q: %w", t.name, err)
-	}
-	return t, nil
 }
 
-// unlocking calls do until it does not fail because a row is locked, and ends the session that locks it.
-func unlocking[T any](
-	ctx context.Context, pool *pgxpool.Pool, table, key, value string, do func() ([]T, error),
-) ([]T, error) {
-	for {
-		rows, err := do()
-		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != locked {
-			return rows, err
-		}
-		// The transaction that locks a row is the xmax of its last committed version.
-		_, err = pool.Exec(ctx, "SELECT pg_terminate_backend(l.pid) FROM "+table+" r JOIN pg_locks l "+
-			"ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = r.xmax WHERE r."+key+" = $1", value)
-		if err != nil {
-			return nil, fmt.Errorf("ending the session that locks the row: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(10 * time.Millisecond): // it ends by itself
-		}
+func (db *DB) take(ctx context.Context, t *Tenure, seen Lease, self Member) error {
+	statement := `INSERT INTO leases (account, owner, owner_url, number, token, commits, renewals, since, released,
+		successor) VALUES ($2, $3, $4, $5, $6, 0, 0, clock_timestamp(), false, '') ON CONFLICT DO NOTHING RETURNING number`
+	args := []any{store.Clean(self.ID), store.Clean(self.URL), t.number, t.token}
+	if seen.Number > 0 {
+		statement = `UPDATE leases SET owner = $3, owner_url = $4, number = $5, token = $6, commits = 0, renewals = 0,
+			since = clock_timestamp(), released = false, successor = ''
+			FROM (SELECT account FROM leases WHERE account = $2 AND number = $7 AND token = $8 AND commits = $9
+				AND renewals = $10 AND released = $11 AND successor = $12 FOR UPDATE NOWAIT) AS seen
+			WHERE leases.account = seen.account RETURNING number`
+		args = append(args, seen.Number, seen.Token, seen.Commits, seen.Renewals, seen.Released, seen.Successor)
 	}
+	sent := time.Now()
+	t.renewed.Store(&sent)
+	err := db.notify(ctx, statement, t.name, args...)
+	if errors.Is(err, errNoRow) {
+		return ErrSeenChanged
+	}
+	return err
+}
+
+// errNoRow means that a statement has changed no row.
+var errNoRow = errors.New("no row was changed")
+
+// notify changes the lease of an account, $2, and lets those hear it that listen, on the channel $1.
+func (db *DB) notify(ctx context.Context, statement string, account string, args ...any) error {
+	changed, err := change(ctx, db, db.control, pgx.RowTo[string],
+		"WITH changed AS ("+statement+") SELECT pg_notify($1, $2)::text FROM changed",
+		append([]any{channel, account}, args...)...)
+	if err == nil && len(changed) == 0 {
+		return errNoRow
+	}
+	return err
 }
 
 // Release gives the lease back, for a successor if it is not empty. The tenure is dead then, also after an error.
@@ -181,12 +221,11 @@ func (t *Tenure) Release(ctx context.Context, successor string) error {
 	if err := t.alive(); err != nil {
 		return fmt.Errorf("releasing account %q: %w", t.name, err)
 	}
-	t.die()
-	released, err := change(ctx, t.db.control, pgx.RowTo[int64], `
-		UPDATE leases SET released = true, successor = $4, renewals = renewals + 1
-		WHERE account = $1 AND number = $2 AND token = $3 AND NOT released RETURNING number`,
-		t.name, t.number, t.token, successor)
-	if err == nil && len(released) == 0 {
+	t.Drop()
+	err := t.db.notify(ctx, `UPDATE leases SET released = true, successor = $5, renewals = renewals + 1
+		WHERE account = $2 AND number = $3 AND token = $4 AND NOT released RETURNING number`,
+		t.name, t.number, t.token, store.Clean(successor))
+	if errors.Is(err, errNoRow) {
 		err = store.ErrNotOwner
 	}
 	if err != nil {
@@ -197,9 +236,10 @@ func (t *Tenure) Release(ctx context.Context, successor string) error {
 
 // Leave removes a member. If its beats are not 0, they must be those of the row: it is not removed if it is alive.
 func (db *DB) Leave(ctx context.Context, self Member) error {
-	_, err := db.control.Exec(ctx, "DELETE FROM replicas WHERE id = $1 AND $2::bigint IN (0, beats)", self.ID, self.Beats)
+	_, err := db.control.Exec(ctx, "DELETE FROM replicas WHERE id = $1 AND $2::bigint IN (0, beats)",
+		store.Clean(self.ID), self.Beats)
 	if err != nil {
-		return fmt.Errorf("removing the replica %q: %w", self.ID, err)
+		return fmt.Errorf("removing the replica %q: %w", self.ID, db.failed(err))
 	}
 	return nil
 }

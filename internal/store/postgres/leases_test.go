@@ -5,6 +5,8 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +22,16 @@ import (
 // opened returns an empty database, which is closed at the end of the test.
 func opened(t *testing.T) *postgres.DB {
 	t.Helper()
-	db := open(t, server.URL(t))
-	t.Cleanup(func() { _ = db.Close() })
+	db, _ := openedAt(t)
 	return db
+}
+
+func openedAt(t *testing.T) (db *postgres.DB, url string) {
+	t.Helper()
+	url = server.URL(t)
+	db = open(t, url)
+	t.Cleanup(func() { _ = db.Close() })
+	return db, url
 }
 
 // one is a batch with a total of a value.
@@ -274,6 +283,71 @@ func TestInboxIsReadInParts(t *testing.T) {
 		}
 		if len(messages) > 0 {
 			must(t, a.Commit(b))
+		}
+	}
+}
+
+// What Send knows of departed jobs is what the blocks say, in their order, whatever it has read before.
+func TestSendDeparted(t *testing.T) {
+	db := opened(t)
+	a := takeOver(t, db, "a", time.Minute)
+	blocks := make(map[uint64]store.DepartedBlock)
+	random := rand.New(rand.NewPCG(1, 2))
+	job := func() string { return fmt.Sprint(random.IntN(20_000)) }
+	number, first := uint64(3), uint64(3)
+	for round := range 40 {
+		batch := new(store.Batch)
+		switch {
+		case round == 20: // as a failover that loses blocks, and the takeover after it
+			for n := first + 5; n <= number; n++ {
+				delete(blocks, n)
+				batch.Forgotten = append(batch.Forgotten, n)
+			}
+			number = first + 5
+			must(t, a.Commit(batch))
+			batch = new(store.Batch)
+			a = takeOver(t, db, "a", time.Minute)
+		case round == 30: // the oldest are forgotten
+			for ; first < number-4; first++ {
+				delete(blocks, first)
+				batch.Forgotten = append(batch.Forgotten, first)
+			}
+		}
+		for range random.IntN(1200) {
+			b := blocks[number]
+			b.Number = number
+			b.Departures = append(b.Departures, store.DepartureOf(job(), random.IntN(2) == 0))
+			blocks[number] = b
+			if len(b.Departures) == store.DeparturesPerBlock {
+				batch.Departed = append(batch.Departed, b)
+				number++
+			}
+		}
+		if b, growing := blocks[number]; growing {
+			batch.Departed = append(batch.Departed, b)
+		}
+		must(t, a.Commit(batch))
+
+		last := make(map[store.Departure]store.Whereabouts)
+		for n := first; n <= number; n++ {
+			for _, d := range blocks[n].Departures {
+				last[d&^1] = store.Departed + store.Whereabouts(d&1)
+			}
+		}
+		var messages []store.Message
+		var want []store.Whereabouts
+		asked := make(map[string]bool)
+		for range 200 {
+			if id := job(); !asked[id] {
+				asked[id] = true
+				messages = append(messages, store.Message{Kind: "webhook", RequestID: id})
+				want = append(want, last[store.DepartureOf(id, false)])
+			}
+		}
+		got, err := db.Send("a", messages)
+		must(t, err)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("round %d (-want +got):\n%s", round, diff)
 		}
 	}
 }

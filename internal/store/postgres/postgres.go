@@ -9,6 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,12 +35,13 @@ type DB struct {
 	// pool is for all but control: leases must be renewed although all connections of pool wait.
 	pool, control *pgxpool.Pool
 	size          atomic.Int64 // of the database in bytes, as of the last renewal
+	departed      sync.Map     // departedJobs by account, of accounts to which messages were sent
 }
 
 // Open connects to a database, and makes or migrates its tables. The URL is one of libpq, with all of its options. The
 // error contains the remedy, and never the password.
-func Open(ctx context.Context, url string, log *slog.Logger) (*DB, error) {
-	config, err := parse(url)
+func Open(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
+	config, err := parse(database)
 	if err != nil {
 		return nil, err
 	}
@@ -58,16 +63,14 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*DB, error) {
 }
 
 // parse returns the configuration of the connections to a database.
-func parse(url string) (*pgxpool.Config, error) {
-	given, err := pgx.ParseConfig(url)
+func parse(database string) (*pgxpool.Config, error) {
+	given, err := pgx.ParseConfig(database)
 	if err != nil {
-		// The error of pgx may quote a part of the URL, such as the password before an unescaped slash.
-		return nil, errors.New("the database URL is not valid; it is like postgres://user:password@host:5432/database, " +
-			"with special characters of user and password percent-encoded")
+		return nil, invalid(database, err)
 	}
-	config, err := pgxpool.ParseConfig(url)
+	config, err := pgxpool.ParseConfig(database)
 	if err != nil {
-		return nil, errors.New("the options of the database URL that begin with pool_ are not valid")
+		return nil, invalid(database, err)
 	}
 	if given.RuntimeParams["pool_max_conns"] == "" {
 		config.MaxConns = poolSize
@@ -112,6 +115,23 @@ func parse(url string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
+// invalid returns the error about an invalid URL. That of pgx may quote a part of it, such as a password with a slash
+// that is not encoded: only that about an option of a URL that is one is told.
+func invalid(database string, err error) error {
+	reason := "it is like postgres://user:password@host:5432/database, " +
+		"with special characters of user and password percent-encoded"
+	parsed, notURL := url.Parse(database)
+	_, detail, _ := strings.Cut(err.Error(), "`: ")
+	if notURL == nil && parsed.Host != "" && detail != "" {
+		password, _ := parsed.User.Password()
+		secrets := []string{password, parsed.Query().Get("password"), parsed.Query().Get("sslpassword")}
+		if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(detail, s) }) {
+			reason = detail
+		}
+	}
+	return fmt.Errorf("the database URL is not valid: %s", reason)
+}
+
 // uncancelable is a connection whose statement cannot be canceled. pgx sends a cancel request when a connection breaks.
 // If the transaction waits for a standby then, it would become visible although the standby does not have it.
 type uncancelable struct{ net.Conn }
@@ -138,9 +158,26 @@ func warning(conn *pgx.Conn) error {
 	return fmt.Errorf("the database warns: %s", message)
 }
 
+// failed looks at an error of a connection, and returns it. If one is broken, others are, too, or lead to a server that
+// is a standby now: none that is idle is used again.
+func (db *DB) failed(err error) error {
+	e, answered := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case err == nil, errors.Is(err, store.ErrNotOwner):
+	case answered && e.SeverityUnlocalized == "ERROR" && e.Code != readOnly:
+	default:
+		db.pool.Reset()
+		db.control.Reset()
+	}
+	return err
+}
+
 // change runs a statement that changes something, and returns its rows. An error wraps store.ErrUnknown unless it is
 // certain that nothing was changed.
-func change[T any](ctx context.Context, pool *pgxpool.Pool, to pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+func change[T any](
+	ctx context.Context, db *DB, pool *pgxpool.Pool, to pgx.RowToFunc[T], sql string, args ...any,
+) (result []T, err error) {
+	defer func() { _ = db.failed(err) }()
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -148,23 +185,17 @@ func change[T any](ctx context.Context, pool *pgxpool.Pool, to pgx.RowToFunc[T],
 	defer conn.Release()
 	_ = warning(conn.Conn()) // of an earlier statement
 	rows, err := conn.Query(ctx, sql, args...)
-	var result []T
 	if err == nil {
 		result, err = pgx.CollectRows(rows, to)
 	}
 	if err == nil {
 		err = warning(conn.Conn())
-		if err == nil {
-			return result, nil
-		}
 	}
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.SeverityUnlocalized == "ERROR" {
-		if e.Code == readOnly {
-			pool.Reset() // this server is a standby now
-		}
-		return nil, err
-	}
-	if pgconn.SafeToRetry(err) {
+	e, answered := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case err == nil:
+		return result, nil
+	case answered && e.SeverityUnlocalized == "ERROR", pgconn.SafeToRetry(err):
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: %w", store.ErrUnknown, err)
@@ -178,7 +209,7 @@ const (
 	noDatabase           = "3D000"
 	noSchema             = "3F000"
 	noRight              = "42501"
-	locked               = "55P03"
+	rowLocked            = "55P03"
 )
 
 // explain adds the remedy to an error of Open.
@@ -223,7 +254,7 @@ func (db *DB) names(ctx context.Context, query string) ([]string, error) {
 		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the names of accounts: %w", err)
+		return nil, fmt.Errorf("reading the names of accounts: %w", db.failed(err))
 	}
 	return names, nil
 }

@@ -123,9 +123,10 @@ func part[T any](list []T, put func(*T) bool) (is, not []T) {
 // (see store.Clean).
 type column[T any] struct {
 	name, kind string
-	wire       string // the type in which its values travel; empty: kind
-	unknown    string // the literal that is stored as NULL; empty: none
-	required   bool   // not NULL, although there is an unknown
+	wire       string          // the type in which its values travel; empty: kind
+	unknown    string          // the literal that is stored as NULL; empty: none
+	required   bool            // not NULL, although there is an unknown
+	clean      func(*T) string // the text of a key; nil: it is a number
 	array      func([]T) any
 	set        func(*T, []byte) // takes a value that is not NULL, in PostgreSQL's binary format
 }
@@ -149,7 +150,7 @@ func collect[T, V any](value func(*T) V) func([]T) any {
 // id is a text that is part of a key: an empty one is no unknown one.
 func id[T any](name string, field func(*T) *string) column[T] {
 	c := text(name, field)
-	c.unknown = ""
+	c.unknown, c.clean = "", func(row *T) string { return store.Clean(*field(row)) }
 	return c
 }
 

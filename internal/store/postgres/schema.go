@@ -46,15 +46,13 @@ CREATE INDEX inbox_request_id ON inbox (account, request_id);
 `}
 
 // migrate makes the tables, or migrates those of an older version. The lock is held to the end of the transaction: who
-// waits for it finds the tables made.
+// waits for it finds the tables made. It comes first, since a session remembers that a table is not there.
 func (db *DB) migrate(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		version, err := db.version(ctx, tx)
-		if err == nil && version < schemaVersion {
-			if _, err = tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(schemaLock)); err == nil {
-				version, err = db.version(ctx, tx)
-			}
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(schemaLock)); err != nil {
+			return fmt.Errorf("waiting for the lock on the tables: %w", err)
 		}
+		version, err := version(ctx, tx)
 		if err != nil {
 			return fmt.Errorf("reading the version of the tables: %w", err)
 		}
@@ -75,7 +73,7 @@ func (db *DB) migrate(ctx context.Context) error {
 }
 
 // version returns the version of the tables; 0: there are none.
-func (db *DB) version(ctx context.Context, tx pgx.Tx) (version int, err error) {
+func version(ctx context.Context, tx pgx.Tx) (version int, err error) {
 	var there bool
 	if err := tx.QueryRow(ctx, "SELECT to_regclass('meta') IS NOT NULL").Scan(&there); err != nil || !there {
 		return 0, err

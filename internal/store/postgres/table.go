@@ -112,6 +112,7 @@ func declare[T any](name string, key int, columns []column[T],
 		change: func(s *statement, b *store.Batch) {
 			stored, removed := changes(b)
 			if len(stored) > 0 {
+				stored = distinct(stored, columns[:key])
 				s.add(put, arrays(stored, columns)...)
 			}
 			if len(removed) > 0 {
@@ -135,6 +136,35 @@ func declare[T any](name string, key int, columns []column[T],
 			return rows.Err()
 		},
 	}
+}
+
+// distinct returns the rows without those whose key is, when it is clean, that of a later one: a statement may store a
+// key once.
+func distinct[T any](rows []T, key []column[T]) []T {
+	if len(rows) < 2 {
+		return rows
+	}
+	keys := make([]string, len(rows))
+	last := make(map[string]int, len(rows))
+	for i := range rows {
+		for _, c := range key {
+			if c.clean == nil {
+				return rows
+			}
+			keys[i] += c.clean(&rows[i]) + "\x00"
+		}
+		last[keys[i]] = i
+	}
+	if len(last) == len(rows) {
+		return rows
+	}
+	var kept []T
+	for i := range rows {
+		if last[keys[i]] == i {
+			kept = append(kept, rows[i])
+		}
+	}
+	return kept
 }
 
 func create(t *table, parameters string) string { return t.create + " WITH (" + parameters + ");" }

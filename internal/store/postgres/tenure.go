@@ -35,6 +35,9 @@ func (r reader) load(ctx context.Context, first func(pgx.Tx, *store.Contents) er
 		if err := first(tx, c); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = on"); err != nil { // it may be most of the table
+			return err
+		}
 		for _, t := range tables {
 			if err := t.load(ctx, tx, r.name, c); err != nil {
 				return fmt.Errorf("reading the table %s: %w", t.name, err)
@@ -43,7 +46,7 @@ func (r reader) load(ctx context.Context, first func(pgx.Tx, *store.Contents) er
 		return tx.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&c.Now)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("loading account %q: %w", r.name, err)
+		return nil, fmt.Errorf("loading account %q: %w", r.name, r.db.failed(err))
 	}
 	c.Now = c.Now.UTC()
 	return c, nil
@@ -90,13 +93,14 @@ func (t *Tenure) Valid() bool {
 // Done is closed when the tenure is dead.
 func (t *Tenure) Done() <-chan struct{} { return t.done }
 
-func (t *Tenure) die() { t.died.Do(func() { close(t.done) }) }
+// Drop makes the tenure dead, without a word to the database.
+func (t *Tenure) Drop() { t.died.Do(func() { close(t.done) }) }
 
 // alive returns an error if the account is not certainly owned any more. A tenure that expired stays dead: a successor
 // may have shown what a failover of the database has lost since, its takeover with it.
 func (t *Tenure) alive() error {
 	if !t.Valid() {
-		t.die()
+		t.Drop()
 		return store.ErrNotOwner
 	}
 	return nil
@@ -122,7 +126,7 @@ func (t *Tenure) Load(ctx context.Context) (*store.Contents, error) {
 		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM leases
 			WHERE account = $1 AND number = $2 AND token = $3 AND NOT released)`, t.name, t.number, t.token).Scan(&owned)
 		if err == nil && !owned {
-			t.die()
+			t.Drop()
 			err = store.ErrNotOwner
 		}
 		return err
@@ -154,12 +158,12 @@ func (t *Tenure) Commit(b *store.Batch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), t.lease)
 	defer cancel()
 	sent := time.Now()
-	passed, err := change(ctx, t.db.pool, pgx.RowTo[int64], s.text(), s.args...)
+	passed, err := change(ctx, t.db, t.db.pool, pgx.RowTo[int64], s.text(), s.args...)
 	switch {
 	case errors.Is(err, store.ErrUnknown):
-		t.die()
+		t.Drop()
 	case err == nil && len(passed) == 0:
-		t.die()
+		t.Drop()
 		err = store.ErrNotOwner
 	case err == nil:
 		t.commits++

@@ -25,8 +25,8 @@ type Proxy struct {
 	changed chan struct{} // closed and replaced when stuck or conns change
 }
 
-// A Message is one of PostgreSQL's protocol: a letter, the length of the rest in 4 bytes, and the rest. The first one of
-// a connection has no letter, and is not shown.
+// A Message is one of the protocol: a letter, the length of the rest in 4 bytes, and the rest. The first one of a
+// connection has no letter, and is not shown.
 type Message struct {
 	FromServer bool
 	Bytes      []byte

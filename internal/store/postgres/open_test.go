@@ -1,0 +1,158 @@
+//go:build e2e
+
+package postgres_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres/pgtest"
+)
+
+// exec runs SQL in a database.
+func exec(t *testing.T, url, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), sql)
+	must(t, err)
+}
+
+// as returns the URL of a database for another user.
+func as(t *testing.T, database, user, password string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	must(t, err)
+	u.User = url.UserPassword(user, password)
+	return u.String()
+}
+
+func TestOpenErrors(t *testing.T) {
+	const password = "Secret/9:@?"
+	s := pgtest.Start(t)
+	must(t, s.Exec("CREATE ROLE monitor LOGIN PASSWORD '"+password+"'"))
+	must(t, s.Authenticate("monitor"))
+	s.Stop()
+	must(t, s.Run())
+	database := s.URL(t)
+	newer := s.URL(t)
+	_ = open(t, newer).Close()
+	exec(t, newer, "UPDATE meta SET value = '99'")
+	foreign := s.URL(t)
+	exec(t, foreign, "CREATE TABLE meta (name text, value text)")
+	at := func(database, change string, by string) string {
+		return strings.Replace(as(t, database, "monitor", password), change, by, 1)
+	}
+	encoded := url.UserPassword("", password).String()[1:]
+	free := pgtest.Start(t)
+	free.Stop()
+	for name, test := range map[string]struct{ url, want string }{
+		"wrong password":  {as(t, database, "monitor", password+"x"), `the database refuses user "monitor": check user and`},
+		"no such user":    {as(t, database, "nobody", password), `the database refuses user "nobody": check user and`},
+		"no database":     {at(database, "/test_", "/none_"), `there is no database "none_1": make it with CREATE`},
+		"no right":        {as(t, database, "monitor", password), `user "monitor" has no right to make or use the tables;`},
+		"newer":           {newer, "made by a newer version (schema 99, this one knows 1); use that version, or another"},
+		"foreign":         {foreign, "the table meta is of another program; use another database or schema"},
+		"unreachable":     {at(database, s.Address(), free.Address()), "cannot reach the database: "},
+		"no host":         {at(database, s.Address(), "host.invalid"), "cannot reach the database: "},
+		"only a standby":  {database + "&target_session_attrs=standby", "cannot reach the database: "},
+		"slash":           {at(database, encoded, password), "the database URL is not valid: it is like postgres://user"},
+		"port":            {at(database, encoded+"@127.0.0.1:", encoded+"@127.0.0.1:x"), "the database URL is not valid: "},
+		"option":          {at(database, "sslmode=disable", "sslmode=yes"), "sslmode is invalid"},
+		"pool":            {as(t, database, "monitor", password) + "&pool_max_conns=x", "cannot parse pool_max_conns"},
+		"keywords":        {"host=x password='" + password, "the database URL is not valid: it is like postgres://user"},
+		"another scheme":  {"mysql://monitor:" + password + "@host/database", "the database URL is not valid: it is like"},
+		"secret in query": {"postgres://host/d?sslmode=no&password=" + encoded, "sslmode is invalid"},
+		"file": {as(t, database, "monitor", password) + "&sslrootcert=/nonexistent.pem&sslmode=verify-full",
+			"/nonexistent.pem"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			db, err := postgres.Open(t.Context(), test.url, slog.New(slog.NewTextHandler(&log, nil)))
+			if err == nil {
+				_ = db.Close()
+				t.Fatal("it was opened")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %q, want …%q…", err, test.want)
+			}
+			for _, secret := range []string{password, encoded, "Secret"} {
+				if text := err.Error() + fmt.Sprintf("%+v", err) + log.String(); strings.Contains(text, secret) {
+					t.Errorf("the password is in %q", text)
+				}
+			}
+		})
+	}
+}
+
+// Several replicas that start at once make the tables once.
+func TestOpenAtOnce(t *testing.T) {
+	database := server.URL(t)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			db, err := postgres.Open(t.Context(), database, quiet)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = db.Close()
+		})
+	}
+	all.Wait()
+	_ = open(t, database).Close()
+}
+
+// A role that only uses the tables needs the rights in docs/storage.md.
+func TestRights(t *testing.T) {
+	database := server.URL(t)
+	_ = open(t, database).Close()
+	must(t, server.Exec("CREATE ROLE writer LOGIN"))
+	exec(t, database, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO writer")
+	writer := as(t, database, "writer", "")
+	db := open(t, writer)
+	defer db.Close()
+	_, err := db.Send("a", []store.Message{message("register", "x")})
+	must(t, err)
+	a := takeOver(t, db, "a", time.Minute)
+	messages, _, err := a.Inbox()
+	must(t, err)
+	must(t, a.Commit(&store.Batch{Received: []uint64{messages[0].Number}, Totals: one("1").Totals}))
+	tx := lock(t, writer, "a")
+	a = takeOver(t, db, "a", time.Minute)
+	if tx.Commit(t.Context()) == nil {
+		t.Error("the session that locked the row goes on")
+	}
+	must(t, db.Renew(t.Context(), self, []*postgres.Tenure{a}))
+	must(t, a.Release(t.Context(), ""))
+	must(t, db.Leave(t.Context(), self))
+}
+
+// Text of a replica is cleaned as text of jobs is.
+func TestOddReplica(t *testing.T) {
+	db := opened(t)
+	odd := postgres.Member{ID: "id\x00\xff", URL: "http://\x00", Accounts: []string{"a\x00\xff"}}
+	a, err := db.TakeOver(t.Context(), postgres.Lease{Account: "a\x00\xff"}, odd, time.Minute)
+	must(t, err)
+	must(t, db.Renew(t.Context(), odd, []*postgres.Tenure{a}))
+	if l := look(t, db, "a\uFFFD\uFFFD"); l.Owner != "id\uFFFD\uFFFD" || l.OwnerURL != "http://\uFFFD" || l.Renewals != 1 {
+		t.Errorf("the lease is %+v", l)
+	}
+	must(t, a.Release(t.Context(), odd.ID))
+	seen := look(t, db, "a\uFFFD\uFFFD")
+	if seen.Successor != "id\uFFFD\uFFFD" {
+		t.Errorf("the lease is %+v", seen)
+	}
+	must(t, db.Leave(t.Context(), odd))
+}
