@@ -16,9 +16,10 @@ import (
 // A hangingDisk answers no commit until it is mended.
 type hangingDisk struct{ mended chan struct{} }
 
-func (d hangingDisk) Account(string) store.Account              { return d }
-func (d hangingDisk) Senders(context.Context) ([]string, error) { return nil, nil }
-func (d hangingDisk) Close() error                              { <-d.mended; return nil }
+func (d hangingDisk) Account(string) store.Account               { return d }
+func (d hangingDisk) Accounts(context.Context) ([]string, error) { return nil, nil }
+func (d hangingDisk) Senders(context.Context) ([]string, error)  { return nil, nil }
+func (d hangingDisk) Close() error                               { <-d.mended; return nil }
 func (d hangingDisk) Load(context.Context) (c *store.Contents, err error) {
 	return new(store.Contents), nil
 }

@@ -26,7 +26,9 @@ var ErrNotOwner = errors.New("another replica may own this account")
 // An Engine is an open database of several accounts.
 type Engine interface {
 	Account(name string) Account
-	// Senders returns the names of the accounts that have requests stored.
+	// Accounts returns the names of the accounts of which anything is stored, in order.
+	Accounts(context.Context) ([]string, error)
+	// Senders returns the names of the accounts that have requests stored, in order.
 	Senders(context.Context) ([]string, error)
 	Close() error
 }

@@ -3,11 +3,9 @@
 package postgres_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,37 +32,6 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // self is the replica of a test.
 var self = postgres.Member{ID: "self", URL: "http://self"}
-
-// owner is an engine that takes over each account that it is asked for.
-type owner struct {
-	*postgres.DB
-	t *testing.T
-
-	mu      sync.Mutex // guards tenures
-	tenures map[string]*postgres.Tenure
-}
-
-func (o *owner) Account(name string) store.Account {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.tenures[name] == nil {
-		o.tenures[name] = takeOver(o.t, o.DB, name, time.Minute)
-	}
-	return account{o.tenures[name], o.DB}
-}
-
-// account measures the size of the database whenever it is asked for it.
-type account struct {
-	*postgres.Tenure
-	db *postgres.DB
-}
-
-func (a account) Size() int64 {
-	if err := a.db.Renew(context.Background(), self, nil); err != nil {
-		panic(err)
-	}
-	return a.Tenure.Size()
-}
 
 // look returns the lease of an account.
 func look(t *testing.T, db *postgres.DB, account string) postgres.Lease {
@@ -103,7 +70,7 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() store.Engine {
 		url := server.URL(t)
 		return func() store.Engine {
-			return &owner{DB: open(t, url), t: t, tenures: make(map[string]*postgres.Tenure)}
+			return open(t, url).Sole(self, time.Minute)
 		}
 	})
 }

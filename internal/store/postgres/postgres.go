@@ -50,7 +50,7 @@ func Open(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
 		return nil, explain(config, err)
 	}
 	control := config.Copy()
-	control.MinConns, control.MinIdleConns, control.MaxConns = 0, 0, 2
+	control.MinConns, control.MinIdleConns, control.MaxConns = 0, 0, 6 // for some that hang beside others
 	if db.control, err = pgxpool.NewWithConfig(ctx, control); err != nil {
 		db.pool.Close()
 		return nil, explain(config, err)
@@ -242,7 +242,16 @@ func (db *DB) Close() error {
 // Account returns an account to read, by a replica that does not own it.
 func (db *DB) Account(name string) store.Account { return reader{db, store.Clean(name)} }
 
-// Senders returns the names of the accounts that have requests stored.
+// Accounts returns the names of the accounts of which anything is stored, in order.
+func (db *DB) Accounts(ctx context.Context) ([]string, error) {
+	var selects []string
+	for _, t := range tables {
+		selects = append(selects, "SELECT account FROM "+t.name)
+	}
+	return db.names(ctx, strings.Join(selects, " UNION ")+" UNION SELECT account FROM inbox ORDER BY account")
+}
+
+// Senders returns the names of the accounts that have requests stored, in order.
 func (db *DB) Senders(ctx context.Context) ([]string, error) {
 	return db.names(ctx, "SELECT DISTINCT account FROM requests ORDER BY account")
 }

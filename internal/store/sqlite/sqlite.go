@@ -316,11 +316,20 @@ func (db *DB) Close() error {
 // Account returns the account of that name; it need not exist yet.
 func (db *DB) Account(name string) store.Account { return &account{db, store.Clean(name)} }
 
-// Senders returns the names of the accounts that have requests stored.
-func (db *DB) Senders(ctx context.Context) (names []string, err error) {
+// Accounts returns the names of the accounts of which anything is stored, in order.
+func (db *DB) Accounts(ctx context.Context) ([]string, error) {
+	return db.names(ctx, "SELECT DISTINCT account FROM sums WHERE row_count > 0 ORDER BY account")
+}
+
+// Senders returns the names of the accounts that have requests stored, in order.
+func (db *DB) Senders(ctx context.Context) ([]string, error) {
+	return db.names(ctx, "SELECT DISTINCT account FROM requests ORDER BY account")
+}
+
+func (db *DB) names(ctx context.Context, query string) (names []string, err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	err = scan(ctx, db.sql, "SELECT DISTINCT account FROM requests ORDER BY account", func(row []any) error {
+	err = scan(ctx, db.sql, query, func(row []any) error {
 		names = append(names, textOf(row[0]))
 		return nil
 	})

@@ -2,6 +2,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -134,7 +135,9 @@ func Run(t *testing.T, database func(*testing.T) (open func() store.Engine)) {
 		"order":              order,
 		"canceled load":      canceledLoad,
 		"compact":            compact,
+		"accounts":           accounts,
 		"senders":            senders,
+		"inbox":              inbox,
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := &opener{open: database(t)}
@@ -150,16 +153,44 @@ func Run(t *testing.T, database func(*testing.T) (open func() store.Engine)) {
 	}
 }
 
+// names checks the names of accounts that an engine returns.
+func names(t *testing.T, list func(context.Context) ([]string, error), want ...string) {
+	t.Helper()
+	got, err := list(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
+
+func accounts(t *testing.T, o *opener) {
+	names(t, o.engine.Accounts)
+	full, want := reflect.ValueOf(Full()).Elem(), []string{}
+	for i := range full.NumField() { // an account with one kind of rows each
+		switch field := full.Type().Field(i); field.Name {
+		case "RemovedJobs", "Forgotten", "Delivered", "Received", "Compact":
+		default:
+			b := new(store.Batch)
+			reflect.ValueOf(b).Elem().Field(i).Set(full.Field(i))
+			o.commit(t, field.Name, b)
+			want = append(want, field.Name)
+		}
+	}
+	o.commit(t, "empty", &store.Batch{RemovedJobs: []string{"x"}})
+	slices.Sort(want)
+	names(t, o.engine.Accounts, want...)
+	o.again(t)
+	names(t, o.engine.Accounts, want...)
+	o.commit(t, "Jobs", &store.Batch{RemovedJobs: []string{"full", "bare"}})
+	names(t, o.engine.Accounts, slices.DeleteFunc(want, func(name string) bool { return name == "Jobs" })...)
+}
+
 func senders(t *testing.T, o *opener) {
 	check := func(want ...string) {
 		t.Helper()
-		got, err := o.engine.Senders(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-			t.Errorf("senders (-want +got):\n%s", diff)
-		}
+		names(t, o.engine.Senders, want...)
 	}
 	check()
 	o.commit(t, "b", &store.Batch{Requests: []store.Requests{{Second: 1, Count: 1}, {Second: 2, Count: 1}}})
@@ -168,6 +199,99 @@ func senders(t *testing.T, o *opener) {
 	check("a", "b")
 	o.commit(t, "b", &store.Batch{Requests: []store.Requests{{Second: 1}, {Second: 2}}})
 	check("a")
+}
+
+// An engine without other replicas has no messages. One that has takes them in order, and returns a part of them again
+// and again, until a batch has received them.
+func inbox(t *testing.T, o *opener) {
+	type sender interface {
+		Send(account string, messages []store.Message) ([]store.Whereabouts, error)
+	}
+	check := func(account string, more bool, want ...store.Message) []store.Message {
+		t.Helper()
+		got, isMore, err := o.engine.Account(account).Inbox()
+		if err != nil {
+			t.Fatal(err)
+		}
+		diff := cmp.Diff(want, got, cmpopts.IgnoreFields(store.Message{}, "Number"), cmpopts.EquateEmpty())
+		if diff != "" || isMore != more {
+			t.Errorf("account %s: more: %t; messages (-want +got):\n%s", account, isMore, diff)
+		}
+		return got
+	}
+	check("a", false)
+	if _, has := o.engine.(sender); !has {
+		return
+	}
+	send := func(account string, messages ...store.Message) {
+		t.Helper()
+		before, err := o.engine.(sender).Send(account, messages)
+		if err != nil || len(before) != len(messages) {
+			t.Fatalf("%d messages sent, got %d whereabouts: %v", len(messages), len(before), err)
+		}
+	}
+	message := func(kind, id, body string) store.Message {
+		return store.Message{Kind: kind, RequestID: id, Body: jsontext.Value(body)}
+	}
+	first, second := message("register", "x", `{"source":"http"}`), store.Message{Kind: "counts"}
+	third := message("remove", "nul\x00 \xff", `{"text":"話\x00"}`)
+	send("a", first, second)
+	send("b", second)
+	send("a", third, first)
+	third.RequestID, third.Body = store.Clean(third.RequestID), jsontext.Value(store.Clean(string(third.Body)))
+	got := check("a", false, first, second, third, first)
+	for i := range got[1:] {
+		if got[i].Number >= got[i+1].Number {
+			t.Errorf("message %d has number %d, the next one %d", i, got[i].Number, got[i+1].Number)
+		}
+	}
+	names(t, o.engine.Accounts, "a", "b")
+
+	b := Full()
+	b.Received = []uint64{got[0].Number, got[2].Number, 1 << 40}
+	o.commit(t, "a", b)
+	o.commit(t, "b", &store.Batch{Received: []uint64{got[1].Number}}) // of another account
+	o.check(t, "a", stored(b))
+	check("a", false, second, first)
+	check("b", false, second)
+	o.again(t)
+	check("a", false, second, first)
+	bad := &store.Batch{Received: []uint64{got[1].Number}, Totals: []store.Total{{Name: "without a value", Labels: "{}"}}}
+	if err := o.engine.Account("a").Commit(bad); err == nil {
+		t.Error("a total without a value was stored")
+	}
+	check("a", false, second, first)
+
+	// No part is large, but for one with one message.
+	large := make([]store.Message, 0, 3_005)
+	for i := range 5 {
+		large = append(large, message("webhook", fmt.Sprint(i), `"`+strings.Repeat("x", 900_000)+`"`))
+	}
+	for i := range 3_000 {
+		large = append(large, message("register", fmt.Sprint(i), ""))
+	}
+	large[2].Body = jsontext.Value(`"` + strings.Repeat("x", 5_000_000) + `"`)
+	send("c", large...)
+	for len(large) > 0 {
+		part, more, err := o.engine.Account("c").Inbox()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, received := 0, new(store.Batch)
+		for i, m := range part {
+			size += len(m.Body)
+			received.Received = append(received.Received, m.Number)
+			if m.RequestID != large[i].RequestID || !bytes.Equal(m.Body, large[i].Body) {
+				t.Fatalf("got a message about %q, want one about %q", m.RequestID, large[i].RequestID)
+			}
+		}
+		if len(part) == 0 || len(part) > 2_000 || len(part) > 1 && size > 2_000_000 || more != (len(part) < len(large)) {
+			t.Fatalf("%d of %d messages with %d bytes; more: %t", len(part), len(large), size, more)
+		}
+		large = large[len(part):]
+		o.commit(t, "c", received)
+	}
+	check("c", false)
 }
 
 func everyField(t *testing.T, o *opener) {
@@ -315,6 +439,20 @@ func oddText(t *testing.T, o *opener) {
 	o.check(t, account, want)
 	o.again(t)
 	o.check(t, account, want)
+	// Of two keys that are one when they are clean, the last counts.
+	same := &store.Batch{
+		Jobs: []store.Job{{RequestID: "x", Sequence: 3}, {RequestID: "same\x00"}, {RequestID: "same\xff", Sequence: 4}},
+		Totals: []store.Total{
+			{Name: "n\x00", Labels: "{}", Value: jsontext.Value("1")}, {Name: "n\xff", Labels: "{}", Value: jsontext.Value("2")},
+		},
+		Timings: []store.Timings{{RequestID: "same\x00", Packed: []byte{1}}, {RequestID: "same\xff", Packed: []byte{2}}},
+	}
+	o.commit(t, "same", same)
+	o.check(t, "same", &store.Contents{
+		Jobs:    []store.Job{{RequestID: "same\uFFFD", Sequence: 4}, {RequestID: "x", Sequence: 3}},
+		Totals:  []store.Total{{Name: "n\uFFFD", Labels: "{}", Value: jsontext.Value("2")}},
+		Timings: []store.Timings{{RequestID: "same\uFFFD", Packed: []byte{2}}},
+	})
 	for i := range b.Jobs {
 		o.commit(t, account, &store.Batch{RemovedJobs: []string{b.Jobs[i].RequestID}})
 	}
