@@ -54,7 +54,7 @@ lint: ## Check for conflict markers and formatting, vet, and lint
 e2e: build telegraf ## Test the built programs with real Prometheus 2 and 3, Alertmanager, Telegraf, InfluxDB and Chromium, and the store with a real PostgreSQL (installs Debian packages; needs root and Node.js)
 	e2e/install.sh
 	e2e/telegraf.sh
-	go test -tags e2e -count=1 ./internal/store/postgres
+	go test -tags e2e -count=1 ./internal/store/postgres ./internal/store/transfer
 	go test -tags e2e -count=1 -timeout 30m ./e2e
 	cd e2e/browser && go test -tags e2e -count=1 .
 
