@@ -1,8 +1,32 @@
 {
   _config+:: {
+    // Label matchers for every query, for example 'job="deepaffects", cluster="eu"'. Metrics of the exporter have names
+    // of their own, so that no matcher is needed if one Prometheus scrapes the accounts of one installation.
+    selector: '',
+    // The labels that tell replicas apart. Everything else that an account's series have, they have in common.
+    replicaLabels: 'instance, pod',
+
     // The address at which people reach the runbooks, which the exporter serves (--web.external-url).
     runbookURL: 'http://localhost:9891/runbooks',
     metricsURL: 'https://github.com/deepaffects-monitor/deepaffects-monitor/blob/main/docs/metrics.md',
+
+    thresholds: {
+      // DeepAffectsFailureRatioHigh: more than this share of the jobs that ended within an hour failed, and at least so
+      // many.
+      failureRatio: 0.25,
+      failureCount: 5,
+      // DeepAffectsJobsSlow: jobs took so many times as long as in the last 7 days, and so much longer.
+      slowFactor: 2,
+      slowSeconds: 60,
+      // DeepAffectsConfidenceFell: the mean confidence is so much below that of the last 7 days.
+      confidenceDrop: 0.1,
+      // The scheduler expects to have no request of the day's quota for so long: then the quota is why jobs wait, and
+      // DeepAffectsDayQuotaRunsOut fires if they do. After the longer time it fires in any case.
+      scarceSeconds: 3600,
+      exhaustedSeconds: 21600,
+      // DeepAffectsMinuteQuotaTooSmall: one poll of each job that is due takes so long.
+      roundHours: 1,
+    },
 
     // Grafana evaluates the alerts on this data source, by its UID, and shows them in this folder.
     grafanaAlertingDatasource: 'prometheus',

@@ -2,4 +2,4 @@
 + (import 'config.libsonnet')
 + (import 'dashboards/dashboards.libsonnet')
 + (import 'grafana-alerting.libsonnet')
-+ (import 'rules/recording.libsonnet')
++ (import 'rules/rules.libsonnet')

@@ -3,9 +3,11 @@ package mixin
 
 import (
 	"bytes"
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -67,6 +69,69 @@ func TestSource(t *testing.T) {
 		var problems bytes.Buffer
 		if linter.LintSnippet(jsonnet.MakeVM(), &problems, []linter.Snippet{{FileName: name, Code: text}}) {
 			t.Error(problems.String())
+		}
+	}
+}
+
+// metric matches a metric of the exporter with its selector. What is recorded from such has a colon before it.
+var metric = regexp.MustCompile(`(:?)deepaffects_[a-z0-9_:]+(\{[^}]*\})?`)
+
+// queriesOf returns the queries for Prometheus in rules and dashboards.
+func queriesOf(value any) (queries []string) {
+	switch value := value.(type) {
+	case map[string]any:
+		for name, v := range value {
+			text, ok := v.(string)
+			if ok && (name == "expr" || strings.HasPrefix(text, "label_values(")) {
+				queries = append(queries, text)
+			}
+			queries = append(queries, queriesOf(v)...)
+		}
+	case []any:
+		for _, v := range value {
+			queries = append(queries, queriesOf(v)...)
+		}
+	}
+	return queries
+}
+
+// The configuration reaches every query and every link.
+func TestConfiguration(t *testing.T) {
+	vm := jsonnet.MakeVM()
+	out, err := vm.EvaluateAnonymousSnippet("configured.jsonnet", `
+		local mixin = (import 'mixin.libsonnet') + { _config+:: {
+			selector: 'cluster="eu"',
+			replicaLabels: 'instance, host',
+			runbookURL: 'https://example.com/runbooks',
+			thresholds+: { failureRatio: 0.75 },
+		} };
+		[mixin.prometheusRules, mixin.prometheusAlerts, mixin.grafanaDashboards, mixin.grafanaAlerting]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed any
+	if err := json.Unmarshal([]byte(out), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	queries := queriesOf(parsed)
+	if len(queries) < 150 {
+		t.Fatalf("%d queries", len(queries))
+	}
+	for _, q := range queries {
+		for _, s := range metric.FindAllStringSubmatch(q, -1) {
+			if s[1] == "" && !strings.HasPrefix(s[2], `{cluster="eu"`) {
+				t.Errorf("%s is not of the configured cluster, in\n%s", s[0], q)
+			}
+		}
+	}
+	for _, text := range []string{"instance, pod", "localhost:9891"} {
+		if strings.Contains(out, text) {
+			t.Errorf("something has %q", text)
+		}
+	}
+	for _, text := range []string{"without (instance, host)", "https://example.com/runbooks#DeepAffectsJobLost", "> 0.75"} {
+		if !strings.Contains(out, text) {
+			t.Errorf("nothing has %q", text)
 		}
 	}
 }

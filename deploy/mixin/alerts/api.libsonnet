@@ -37,7 +37,7 @@ function(config)
       {
         alert: 'DeepAffectsUnknownState',
         expr: |||
-          increase(max without (instance, pod) (deepaffects_api_unknown_states_total)[2h:]) > 0
+          increase(max without (instance, pod) (deepaffects_api_unknown_states_total)[2h:1m]) > 0
         |||,
         labels: { severity: 'warning' },
         annotations: {
@@ -49,7 +49,7 @@ function(config)
       {
         alert: 'DeepAffectsResultsUnreadable',
         expr: |||
-          increase(max without (instance, pod) (deepaffects_unreadable_results_total)[1h:]) > 0
+          increase(max without (instance, pod) (deepaffects_unreadable_results_total)[1h:1m]) > 0
         |||,
         labels: { severity: 'warning' },
         annotations: {
@@ -64,7 +64,7 @@ function(config)
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state=~"over_quota|rate_limited"}) == 1
             or
-          increase(max without (instance, pod, outcome) (deepaffects_api_requests_total{outcome="rate_limited"})[1h:]) > 2.5
+          increase(max without (instance, pod, outcome) (deepaffects_api_requests_total{outcome="rate_limited"})[1h:1m]) > 2.5
         |||,
         'for': '5m',
         keep_firing_for: '5m',
@@ -86,18 +86,18 @@ function(config)
             and
           (
               (
-                  max without (instance, pod) (min_over_time(deepaffects_poll_queue_jobs[30m])) > 0
+                  min_over_time(max without (instance, pod) (deepaffects_poll_queue_jobs)[30m:1m]) > 0
                 and
                   (
-                      max without (instance, pod) (min_over_time(deepaffects_poll_price_seconds[30m])) > 3600
+                      min_over_time(max without (instance, pod) (deepaffects_poll_price_seconds)[30m:1m]) > %(scarceSeconds)g
                     or
-                      max without (instance, pod, window) (min_over_time(deepaffects_quota_left_requests{window="day"}[30m])) < 1
+                      min_over_time(max without (instance, pod, window) (deepaffects_quota_left_requests{window="day"})[30m:1m]) < 1
                   )
               )
             or
-              max without (instance, pod) (min_over_time(deepaffects_poll_price_seconds[1h])) > 6 * 3600
+              min_over_time(max without (instance, pod) (deepaffects_poll_price_seconds)[1h:1m]) > %(exhaustedSeconds)g
           )
-        |||,
+        ||| % config.thresholds,
         'for': '15m',
         keep_firing_for: '30m',
         labels: { severity: 'warning' },
@@ -111,17 +111,17 @@ function(config)
       {
         alert: 'DeepAffectsMinuteQuotaTooSmall',
         expr: |||
-          max without (instance, pod) (min_over_time(deepaffects_poll_queue_jobs[30m]))
+          min_over_time(max without (instance, pod) (deepaffects_poll_queue_jobs)[30m:1m])
             / 60
             / max without (instance, pod, window) (deepaffects_quota_limit_requests{window="minute"})
-            > 1
+            > %(roundHours)g
             unless
           (
-              max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[30m])) > 3600
+              max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[30m])) > %(scarceSeconds)g
             or
-              max without (instance, pod, window) (min_over_time(deepaffects_quota_left_requests{window="day"}[30m])) < 1
+              min_over_time(max without (instance, pod, window) (deepaffects_quota_left_requests{window="day"})[30m:1m]) < 1
           )
-        |||,
+        ||| % config.thresholds,
         'for': '15m',
         keep_firing_for: '30m',
         labels: { severity: 'warning' },
@@ -137,16 +137,16 @@ function(config)
         expr: |||
           max without (instance, pod) (deepaffects_poll_queue_jobs) > 0
             and
-          sum without (instance, pod, outcome) (increase(deepaffects_api_requests_total[10m])) == 0
+          sum without (outcome) (increase(max without (instance, pod) (deepaffects_api_requests_total)[10m:1m])) == 0
             and
           max without (instance, pod, state) (deepaffects_api_state{state=~"ok|not_asked"}) == 1
             unless
           (
-              max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[1h])) > 3600
+              max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[1h])) > %(scarceSeconds)g
             or
-              max without (instance, pod, window) (min_over_time(deepaffects_quota_left_requests{window="day"}[30m])) < 1
+              min_over_time(max without (instance, pod, window) (deepaffects_quota_left_requests{window="day"})[30m:1m]) < 1
           )
-        |||,
+        ||| % config.thresholds,
         'for': '30m',
         keep_firing_for: '5m',
         labels: { severity: 'critical' },

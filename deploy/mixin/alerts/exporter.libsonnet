@@ -3,11 +3,18 @@ function(config)
   {
     name: 'deepaffects-exporter',
     rules: [
-      // First part: an exporter that was scraped within a day is down. Second part: no exporter is scraped.
+      // First part: an exporter that was scraped within a day is down, and one of its accounts has no owner. Second
+      // part: no exporter is scraped.
       {
         alert: 'DeepAffectsExporterGone',
         expr: |||
-          up == 0 and on (job, instance) present_over_time(deepaffects_exporter_build_info[1d])
+          up == 0
+            and on (job, instance)
+          (
+              present_over_time(deepaffects_account_owned[1d])
+            unless on (job, account)
+              deepaffects_account_owned == 1
+          )
             or on ()
           absent(deepaffects_exporter_build_info)
         |||,
@@ -15,7 +22,58 @@ function(config)
         labels: { severity: 'critical' },
         annotations: {
           summary: 'deepaffects_exporter is gone{{ with $labels.instance }}: {{ . }}{{ end }}',
-          description: '{{ if $labels.instance }}Prometheus cannot scrape deepaffects_exporter at {{ $labels.instance }} (job {{ $labels.job }}).{{ else }}Prometheus scrapes no deepaffects_exporter at all.{{ end }} No other alert on it can fire.',
+          description: '{{ if $labels.instance }}Prometheus cannot scrape deepaffects_exporter at {{ $labels.instance }} (job {{ $labels.job }}), and no other replica has its accounts.{{ else }}Prometheus scrapes no deepaffects_exporter at all.{{ end }} No other alert on it can fire.',
+        },
+      },
+
+      // Other replicas own all of its accounts.
+      {
+        alert: 'DeepAffectsReplicaGone',
+        expr: |||
+          up == 0
+            and on (job, instance)
+          present_over_time(deepaffects_account_owned[1d])
+            unless on (job, instance)
+          (
+              present_over_time(deepaffects_account_owned[1d])
+            unless on (job, account)
+              deepaffects_account_owned == 1
+          )
+        |||,
+        'for': '5m',
+        labels: { severity: 'warning' },
+        annotations: {
+          summary: 'A replica of deepaffects_exporter is gone: {{ $labels.instance }}',
+          description: 'Prometheus cannot scrape the replica of deepaffects_exporter at {{ $labels.instance }} (job {{ $labels.job }}). Other replicas have its accounts.',
+        },
+      },
+
+      // During a handover, two replicas may show that they own an account until both have been scraped again, and none
+      // may own it for two leases.
+      {
+        alert: 'DeepAffectsAccountUnowned',
+        expr: |||
+          max without (instance, pod) (deepaffects_account_owned) == 0
+        |||,
+        'for': '2m',
+        labels: { severity: 'critical' },
+        annotations: {
+          summary: 'No replica of deepaffects_exporter owns account {{ $labels.account }}',
+          description: 'Replicas run, but for more than 2 minutes none of them has owned account {{ $labels.account }}. Its jobs are not polled, and no other alert on it can fire.',
+        },
+      },
+
+      {
+        alert: 'DeepAffectsAccountOwnedTwice',
+        expr: |||
+          sum without (instance, pod) (deepaffects_account_owned) > 1
+        |||,
+        'for': '2m',
+        keep_firing_for: '5m',
+        labels: { severity: 'critical' },
+        annotations: {
+          summary: 'Several exporters own account {{ $labels.account }}',
+          description: '{{ $value | printf "%.0f" }} exporters have owned account {{ $labels.account }} for more than 2 minutes. Each spends the whole quota; or two accounts have the same name.',
         },
       },
 

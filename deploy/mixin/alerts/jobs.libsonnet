@@ -18,7 +18,7 @@ function(config)
           )
           or
           (
-              sum without (api) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})[15m:])) > 0
+              sum without (api) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})[15m:1m])) > 0
             unless on (account)
               (
                   max without (instance, pod) (last_over_time(deepaffects_job_state{state="failed"}[15m])) == 1
@@ -47,7 +47,7 @@ function(config)
           )
           or
           (
-              sum without (api) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="lost"})[15m:])) > 0
+              sum without (api) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="lost"})[15m:1m])) > 0
             unless on (account)
               (
                   max without (instance, pod) (last_over_time(deepaffects_job_state{state="lost"}[15m])) == 1
@@ -86,14 +86,14 @@ function(config)
         },
       },
 
-      // 4.5 stands for 5 failed jobs, because increase() extrapolates.
+      // Half a job less than the threshold, because increase() extrapolates.
       {
         alert: 'DeepAffectsFailureRatioHigh',
         expr: |||
-          account:deepaffects_jobs_failed:increase1h / account:deepaffects_jobs_finished:increase1h > 0.25
+          account:deepaffects_jobs_failed:increase1h / account:deepaffects_jobs_finished:increase1h > %(failureRatio)g
             and
-          account:deepaffects_jobs_failed:increase1h >= 4.5
-        |||,
+          account:deepaffects_jobs_failed:increase1h > %(failureCount)g - 0.5
+        ||| % config.thresholds,
         'for': '5m',
         keep_firing_for: '10m',
         labels: { severity: 'critical' },
@@ -110,20 +110,20 @@ function(config)
       {
         alert: 'DeepAffectsNothingFinishes',
         expr: |||
-          sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total[3h])) == 0
+          sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total)[3h:1m])) == 0
             and
           min_over_time(account:deepaffects_jobs_unfinished:sum[3h:5m]) >= 3
             and
-          sum without (instance, pod, source) (increase(deepaffects_jobs_registered_total[150m] offset 30m)) >= 2.5
+          sum without (source) (increase(max without (instance, pod) (deepaffects_jobs_registered_total)[150m:5m] offset 30m)) >= 2.5
             and
-          sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total[1d] offset 3h)) >= 24
+          sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total)[1d:5m] offset 3h)) >= 24
             unless
           (
-              max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[3h])) > 3600
+              max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[3h])) > %(scarceSeconds)g
             and
-              sum without (instance, pod, outcome) (increase(deepaffects_api_requests_total[3h])) < 2.5
+              sum without (outcome) (increase(max without (instance, pod) (deepaffects_api_requests_total)[3h:1m])) < 2.5
           )
-        |||,
+        ||| % config.thresholds,
         'for': '5m',
         keep_firing_for: '15m',
         labels: { severity: 'critical' },
@@ -138,15 +138,15 @@ function(config)
       {
         alert: 'DeepAffectsJobsSlow',
         expr: |||
-          account:deepaffects_job_duration_seconds:mean6h > 2 * account:deepaffects_job_duration_seconds:mean7d
+          account:deepaffects_job_duration_seconds:mean6h > %(slowFactor)g * account:deepaffects_job_duration_seconds:mean7d
             and
-          account:deepaffects_job_duration_seconds:mean6h - account:deepaffects_job_duration_seconds:mean7d > 60
+          account:deepaffects_job_duration_seconds:mean6h - account:deepaffects_job_duration_seconds:mean7d > %(slowSeconds)g
             and
           account:deepaffects_job_duration_seconds:mean6h - account:deepaffects_job_duration_seconds:mean7d
             > 2 * (account:deepaffects_job_detection_window_seconds:mean6h - account:deepaffects_job_detection_window_seconds:mean7d)
             and
-          sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total{result="completed"}[6h])) >= 10
-        |||,
+          sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="completed"})[6h:5m])) >= 10
+        ||| % config.thresholds,
         'for': '15m',
         keep_firing_for: '30m',
         labels: { severity: 'warning' },

@@ -6,10 +6,10 @@ function(config)
       {
         alert: 'DeepAffectsConfidenceFell',
         expr: |||
-          account:deepaffects_transcript_confidence_ratio:mean7d - account:deepaffects_transcript_confidence_ratio:mean6h > 0.1
+          account:deepaffects_transcript_confidence_ratio:mean7d - account:deepaffects_transcript_confidence_ratio:mean6h > %(confidenceDrop)g
             and
           account:deepaffects_transcript_confidence_ratio:count6h >= 10
-        |||,
+        ||| % config.thresholds,
         'for': '15m',
         keep_firing_for: '30m',
         labels: { severity: 'warning' },

@@ -6,11 +6,11 @@ function(config)
       {
         alert: 'DeepAffectsWebhooksStopped',
         expr: |||
-          sum without (instance, pod, outcome) (increase(deepaffects_webhook_requests_total{outcome=~"accepted|duplicate|adopted"}[6h])) == 0
+          sum without (outcome) (increase(max without (instance, pod) (deepaffects_webhook_requests_total{outcome=~"accepted|duplicate|adopted"})[6h:5m])) == 0
             and
-          sum without (instance, pod, outcome) (increase(deepaffects_webhook_requests_total{outcome=~"accepted|duplicate|adopted"}[1d] offset 6h)) >= 9.5
+          sum without (outcome) (increase(max without (instance, pod) (deepaffects_webhook_requests_total{outcome=~"accepted|duplicate|adopted"})[1d:5m] offset 6h)) >= 9.5
             and
-          sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total{result!="lost"}[6h])) >= 9.5
+          sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result!="lost"})[6h:5m])) >= 9.5
         |||,
         'for': '10m',
         keep_firing_for: '15m',
@@ -27,7 +27,7 @@ function(config)
         expr: |||
           min without (instance, pod) (deepaffects_source_up) == 0
             or
-          increase(max without (instance, pod) (deepaffects_source_errors_total{source="file"})[15m:]) > 0
+          increase(max without (instance, pod) (deepaffects_source_errors_total{source="file"})[15m:1m]) > 0
         |||,
         'for': '5m',
         keep_firing_for: '5m',
@@ -54,7 +54,7 @@ function(config)
       {
         alert: 'DeepAffectsStoreDamaged',
         expr: |||
-          increase(max without (instance, pod) (deepaffects_store_corrupt_records_total)[1h:]) > 0
+          increase(max without (instance, pod) (deepaffects_store_corrupt_records_total)[1h:1m]) > 0
         |||,
         labels: { severity: 'warning' },
         annotations: {

@@ -283,16 +283,12 @@ function(config) {
     'prometheus',
     [
       p.account,
-      g.choice('api', 'API', 'label_values(deepaffects_job_info{account=~"$account"}, api)', p.datasource) {
-        allValue: '.*',
+      p.choice('api', 'API', 'deepaffects_job_info{account=~"$account"}') {
         description: 'Applies to panels about single jobs',
       },
-      g.variable(
-        'request_id',
-        'Job',
-        'label_values(deepaffects_job_info{account=~"$account", api=~"$api"}, request_id)',
-        p.datasource,
-      ) { description: 'The job in the last row' },
+      p.variable('request_id', 'Job', 'deepaffects_job_info{account=~"$account", api=~"$api"}') {
+        description: 'The job in the last row',
+      },
     ],
     [now, running, failed, durations, one],
   ),

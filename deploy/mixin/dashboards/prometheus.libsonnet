@@ -2,12 +2,17 @@
 function(config) {
   local p = self,
   local g = (import 'grafana.libsonnet')(config),
+  local query = (import '../promql.libsonnet')(config).query,
 
   datasource: { type: 'prometheus', uid: '${datasource}' },
 
-  account: g.choice('account', 'Account', 'label_values(deepaffects_up, account)', p.datasource) { allValue: '.*' },
+  // Variables with the values of a label.
+  choice(name, label, metric): g.choice(name, label, query('label_values(%s, %s)' % [metric, name]), p.datasource) { allValue: '.*' },
+  variable(name, label, metric): g.variable(name, label, query('label_values(%s, %s)' % [metric, name]), p.datasource),
 
-  local target(ref, expr) = { refId: ref, datasource: p.datasource, expr: std.rstripChars(expr, '\n') },
+  account: p.choice('account', 'Account', 'deepaffects_up'),
+
+  local target(ref, expr) = { refId: ref, datasource: p.datasource, expr: query(std.rstripChars(expr, '\n')) },
 
   // A query over time, of the present, and of the present as a table.
   range(ref, expr, legend, exemplar=false):

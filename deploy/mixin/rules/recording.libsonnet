@@ -1,130 +1,82 @@
-// The recording rules, which the alerts use. Two idioms:
+// The recording rules, which the alerts use. The idioms here and in the alerts:
 //
-// - "without (instance, pod)": it does not matter which replica shows an account. A counter survives a
-//   restart and a failover, so its highest value is the correct one. Its rates add up, because no two
-//   replicas show it at the same time.
+// - "max without (instance, pod)": one of several replicas owns an account and shows it. A counter survives a restart
+//   and a failover, so its highest value is the correct one. Its increase is that of a subquery, which does not depend
+//   on the replica that shows it. The step of a subquery may be long: a counter loses nothing between two steps.
+// - Native histograms have no highest value: their rates add up. A failover costs what was counted between two scrapes.
 // - "or histogram_…": the classic histogram if it is scraped, otherwise the native one.
-{
-  prometheusRules+:: {
-    groups+: [
-      {
-        name: 'deepaffects-recording',
-        rules: [
-          {
-            record: 'account:deepaffects_jobs_unfinished:sum',
-            expr: |||
-              sum without (state) (max without (instance, pod) (deepaffects_jobs{state=~"pending|running"}))
-            |||,
-          },
+local jobs = {
+  name: 'deepaffects-recording',
+  rules: [
+    {
+      record: 'account:deepaffects_jobs_unfinished:sum',
+      expr: |||
+        sum without (state) (max without (instance, pod) (deepaffects_jobs{state=~"pending|running"}))
+      |||,
+    },
 
-          // Jobs that ended within an hour. An account that was not scraped an hour ago has had its first failures before
-          // the first scrape, where increase() does not see them: it takes those of the store, which keeps ended jobs for
-          // the retention.
-          {
-            record: 'account:deepaffects_jobs_finished:increase1h',
-            expr: |||
-              sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total[1h]))
-                and on (account)
-              present_over_time(deepaffects_jobs{state="failed"}[1h] offset 1h)
-                or
-              sum without (instance, pod, state) (max without (instance, pod) (deepaffects_jobs{state=~"completed|failed|lost"}))
-            |||,
-          },
+    // Jobs that ended within an hour. An account that was not scraped an hour ago has had its first failures before
+    // the first scrape, where increase() does not see them: it takes those of the store, which keeps ended jobs for
+    // the retention.
+    {
+      record: 'account:deepaffects_jobs_finished:increase1h',
+      expr: |||
+        sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total)[1h:1m]))
+          and on (account)
+        present_over_time(deepaffects_jobs{state="failed"}[1h] offset 1h)
+          or
+        sum without (state) (max without (instance, pod) (deepaffects_jobs{state=~"completed|failed|lost"}))
+      |||,
+    },
 
-          {
-            record: 'account:deepaffects_jobs_failed:increase1h',
-            expr: |||
-              sum without (instance, pod, api, result) (increase(deepaffects_jobs_finished_total{result="failed"}[1h]))
-                and on (account)
-              present_over_time(deepaffects_jobs{state="failed"}[1h] offset 1h)
-                or
-              sum without (instance, pod, state) (max without (instance, pod) (deepaffects_jobs{state="failed"}))
-            |||,
-          },
-        ],
-      },
+    {
+      record: 'account:deepaffects_jobs_failed:increase1h',
+      expr: |||
+        sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})[1h:1m]))
+          and on (account)
+        present_over_time(deepaffects_jobs{state="failed"}[1h] offset 1h)
+          or
+        sum without (state) (max without (instance, pod) (deepaffects_jobs{state="failed"}))
+      |||,
+    },
+  ],
+};
 
-      // Long windows over histograms change slowly: a long interval is enough.
-      {
-        name: 'deepaffects-recording-slow',
-        interval: '5m',
-        rules: [
-          {
-            record: 'account:deepaffects_job_duration_seconds:mean6h',
-            expr: |||
-              sum without (instance, pod, api, result) (rate(deepaffects_job_duration_seconds_sum{result="completed"}[6h]))
-                / (sum without (instance, pod, api, result) (rate(deepaffects_job_duration_seconds_count{result="completed"}[6h])) > 0)
-              or
-              histogram_sum(sum without (instance, pod, api, result) (rate(deepaffects_job_duration_seconds{result="completed"}[6h])))
-                / (histogram_count(sum without (instance, pod, api, result) (rate(deepaffects_job_duration_seconds{result="completed"}[6h]))) > 0)
-            |||,
-          },
+local steps = { '6h': '5m', '7d': '1h' };
 
-          {
-            record: 'account:deepaffects_job_duration_seconds:mean7d',
-            expr: |||
-              sum without (instance, pod, api, result) (rate(deepaffects_job_duration_seconds_sum{result="completed"}[7d]))
-                / (sum without (instance, pod, api, result) (rate(deepaffects_job_duration_seconds_count{result="completed"}[7d])) > 0)
-              or
-              histogram_sum(sum without (instance, pod, api, result) (rate(deepaffects_job_duration_seconds{result="completed"}[7d])))
-                / (histogram_count(sum without (instance, pod, api, result) (rate(deepaffects_job_duration_seconds{result="completed"}[7d]))) > 0)
-            |||,
-          },
+// The mean of a histogram over a window, per account. labels are those that it has besides.
+local mean(metric, window, matchers='', labels=[]) =
+  local sum(labels, expr) = if labels == [] then expr else 'sum without (%s) (%s)' % [std.join(', ', labels), expr];
+  local classic(part) =
+    sum(labels, 'rate(max without (instance, pod) (%s_%s%s)[%s:%s])' % [metric, part, matchers, window, steps[window]]);
+  local native = sum(['instance, pod'] + labels, 'rate(%s%s[%s])' % [metric, matchers, window]);
+  {
+    record: 'account:%s:mean%s' % [metric, window],
+    expr: |||
+      %s
+        / (%s > 0)
+      or
+      histogram_sum(%s)
+        / (histogram_count(%s) > 0)
+    ||| % [classic('sum'), classic('count'), native, native],
+  };
 
-          {
-            record: 'account:deepaffects_job_detection_window_seconds:mean6h',
-            expr: |||
-              sum without (instance, pod) (rate(deepaffects_job_detection_window_seconds_sum[6h]))
-                / (sum without (instance, pod) (rate(deepaffects_job_detection_window_seconds_count[6h])) > 0)
-              or
-              histogram_sum(sum without (instance, pod) (rate(deepaffects_job_detection_window_seconds[6h])))
-                / (histogram_count(sum without (instance, pod) (rate(deepaffects_job_detection_window_seconds[6h]))) > 0)
-            |||,
-          },
+// Long windows over histograms change slowly: a long interval is enough.
+local slow = {
+  name: 'deepaffects-recording-slow',
+  interval: '5m',
+  rules:
+    [mean('deepaffects_job_duration_seconds', window, '{result="completed"}', ['api', 'result']) for window in ['6h', '7d']]
+    + [mean('deepaffects_job_detection_window_seconds', window) for window in ['6h', '7d']]
+    + [mean('deepaffects_transcript_confidence_ratio', window, labels=['api']) for window in ['6h', '7d']]
+    + [{
+      record: 'account:deepaffects_transcript_confidence_ratio:count6h',
+      expr: |||
+        sum without (api) (increase(max without (instance, pod) (deepaffects_transcript_confidence_ratio_count)[6h:5m]))
+        or
+        histogram_count(sum without (instance, pod, api) (increase(deepaffects_transcript_confidence_ratio[6h])))
+      |||,
+    }],
+};
 
-          {
-            record: 'account:deepaffects_job_detection_window_seconds:mean7d',
-            expr: |||
-              sum without (instance, pod) (rate(deepaffects_job_detection_window_seconds_sum[7d]))
-                / (sum without (instance, pod) (rate(deepaffects_job_detection_window_seconds_count[7d])) > 0)
-              or
-              histogram_sum(sum without (instance, pod) (rate(deepaffects_job_detection_window_seconds[7d])))
-                / (histogram_count(sum without (instance, pod) (rate(deepaffects_job_detection_window_seconds[7d]))) > 0)
-            |||,
-          },
-
-          {
-            record: 'account:deepaffects_transcript_confidence_ratio:mean6h',
-            expr: |||
-              sum without (instance, pod, api) (rate(deepaffects_transcript_confidence_ratio_sum[6h]))
-                / (sum without (instance, pod, api) (rate(deepaffects_transcript_confidence_ratio_count[6h])) > 0)
-              or
-              histogram_sum(sum without (instance, pod, api) (rate(deepaffects_transcript_confidence_ratio[6h])))
-                / (histogram_count(sum without (instance, pod, api) (rate(deepaffects_transcript_confidence_ratio[6h]))) > 0)
-            |||,
-          },
-
-          {
-            record: 'account:deepaffects_transcript_confidence_ratio:mean7d',
-            expr: |||
-              sum without (instance, pod, api) (rate(deepaffects_transcript_confidence_ratio_sum[7d]))
-                / (sum without (instance, pod, api) (rate(deepaffects_transcript_confidence_ratio_count[7d])) > 0)
-              or
-              histogram_sum(sum without (instance, pod, api) (rate(deepaffects_transcript_confidence_ratio[7d])))
-                / (histogram_count(sum without (instance, pod, api) (rate(deepaffects_transcript_confidence_ratio[7d]))) > 0)
-            |||,
-          },
-
-          {
-            record: 'account:deepaffects_transcript_confidence_ratio:count6h',
-            expr: |||
-              sum without (instance, pod, api) (increase(deepaffects_transcript_confidence_ratio_count[6h]))
-              or
-              histogram_count(sum without (instance, pod, api) (increase(deepaffects_transcript_confidence_ratio[6h])))
-            |||,
-          },
-        ],
-      },
-    ],
-  },
-}
+[jobs, slow]
