@@ -155,7 +155,7 @@ func testMonitoring(t *testing.T, s server) {
 		"--config.file="+write("alertmanager.yml", text), "--storage.path="+filepath.Join(dir, "alertmanager"),
 		"--web.listen-address="+address, "--cluster.listen-address=")
 
-	// The rules, with a short interval for the slow ones too.
+	// The rules, with short intervals and windows for the slow ones too.
 	recording, err := os.ReadFile(rulesDir + "deepaffects-recording.yml")
 	if err != nil {
 		t.Fatal(err)
@@ -164,10 +164,11 @@ func testMonitoring(t *testing.T, s server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	quick := strings.NewReplacer(`interval: "5m"`, "interval: 1s", "[6h:5m]", "[5m:5s]", "[7d:1h]", "[5m:5s]", ":1m]", ":5s]")
 	base := prometheus(t, s, exporter, fmt.Sprintf(`
 rule_files: [%q, %q]
 alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}`,
-		write("recording.yml", strings.ReplaceAll(string(recording), "interval: 5m", "interval: 1s")), alerts, address))
+		write("recording.yml", quick.Replace(string(recording))), alerts, address))
 
 	t.Run("alert on a failed job", func(t *testing.T) {
 		eventually(t, "the alert", func() (string, bool) {
@@ -207,6 +208,13 @@ func values(base, expression string) (int, error) {
 	return len(found), err
 }
 
+// A panel is a panel of a dashboard, or a collapsed row with its panels.
+type panel struct {
+	Title   string
+	Targets []struct{ RefID, Expr string }
+	Panels  []panel
+}
+
 // testDashboards runs every query of every dashboard for Prometheus, with its variables
 // replaced, until it returns data.
 func testDashboards(t *testing.T, base, exporter string) {
@@ -224,10 +232,10 @@ func testDashboards(t *testing.T, base, exporter string) {
 					Query      any
 				}
 			}
-			Panels []struct {
-				Title   string
-				Targets []struct{ RefID, Expr string }
+			Annotations struct {
+				List []struct{ Name, Expr string }
 			}
+			Panels []panel
 		}
 		text, err := os.ReadFile(file)
 		if err == nil {
@@ -242,7 +250,16 @@ func testDashboards(t *testing.T, base, exporter string) {
 				found(t, base, fill(match[1], ".*"), dashboard.Title+": variable "+v.Name)
 			}
 		}
-		for _, p := range dashboard.Panels {
+		for _, a := range dashboard.Annotations.List {
+			if _, err := query(base, fill(a.Expr, ".*")); err != nil {
+				t.Errorf("%s: annotation %s: %v", dashboard.Title, a.Name, err)
+			}
+		}
+		panels := dashboard.Panels
+		for _, row := range dashboard.Panels {
+			panels = append(panels, row.Panels...)
+		}
+		for _, p := range panels {
 			for _, target := range p.Targets {
 				if target.Expr == "" {
 					continue // SQL
@@ -282,7 +299,7 @@ var labelValues = regexp.MustCompile(`^label_values\((.*), \w+\)$`)
 // fill replaces the variables of a dashboard.
 func fill(expression, requestID string) string {
 	return strings.NewReplacer("$request_id", requestID, "$account", ".*", "$api", ".*",
-		"$__rate_interval", "1m", "$__range", "5m").Replace(expression)
+		"$__rate_interval", "1m", "$__range", "5m", ":1m]", ":1s]").Replace(expression)
 }
 
 func requestIDs(exporter string) (ids []string, err error) {

@@ -4,6 +4,7 @@ package grafana_test
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,16 +20,23 @@ type (
 		Tags                    []string
 		Links                   []link
 		Templating              struct{ List []variable }
+		Annotations             struct{ List []annotation }
 		Panels                  []panel
 	}
 	variable struct {
 		Name, Type string
 		Datasource struct{ UID string }
 	}
+	annotation struct {
+		Name, Expr string
+		Datasource struct{ UID string }
+	}
 	panel struct {
 		ID                       int
 		Type, Title, Description string
 		GridPos                  grid
+		Collapsed                bool
+		Panels                   []panel // of a collapsed row
 		Datasource               struct{ UID string }
 		FieldConfig              struct {
 			Defaults struct {
@@ -44,6 +52,7 @@ type (
 		}
 		Options struct {
 			Calculate *bool
+			GraphMode string
 			Legend    struct{ Show, ShowLegend bool }
 		}
 		Transformations []struct {
@@ -64,6 +73,22 @@ type (
 		Tags                 []string
 	}
 )
+
+// all returns the panels, with those of collapsed rows.
+func (d *dashboard) all() iter.Seq[panel] {
+	return func(yield func(panel) bool) {
+		for _, p := range d.Panels {
+			for _, p := range append([]panel{p}, p.Panels...) {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// noQuery are the types of panels that query no data source.
+var noQuery = []string{"row", "alertlist"}
 
 func read(t *testing.T, name string) []byte {
 	t.Helper()
@@ -118,6 +143,22 @@ func metrics(t *testing.T) map[string]bool {
 // units are the Grafana units that the panels use. Any text may follow "suffix:".
 var units = []string{"short", "percentunit", "s", "bytes", "dateTimeAsIso", "dateTimeFromNow", "suffix:words/s"}
 
+// testPlaces fails if panels are outside the grid, or cover each other.
+func testPlaces(t *testing.T, file string, panels []panel) {
+	t.Helper()
+	for i, p := range panels {
+		g := p.GridPos
+		if g.W <= 0 || g.H <= 0 || g.X < 0 || g.Y < 0 || g.X+g.W > 24 {
+			t.Errorf("%s: %s is at %+v", file, p.Title, g)
+		}
+		for _, q := range panels[:i] {
+			if o := q.GridPos; g.X < o.X+o.W && o.X < g.X+g.W && g.Y < o.Y+o.H && o.Y < g.Y+g.H {
+				t.Errorf("%s: %s covers %s", file, p.Title, q.Title)
+			}
+		}
+	}
+}
+
 // The queries fit the type of the panel: instant values, ranges, or distributions. With
 // other queries Grafana shows an empty panel, sometimes without an error.
 func TestPanels(t *testing.T) {
@@ -139,18 +180,14 @@ func TestPanels(t *testing.T) {
 				t.Errorf("%s: the link %s is in a menu", file, l.URL)
 			}
 		}
-		for i, p := range d.Panels {
+		testPlaces(t, file, d.Panels)
+		for p := range d.all() {
 			where := file + ": " + p.Title
-			g := p.GridPos
-			if g.W <= 0 || g.H <= 0 || g.X < 0 || g.Y < 0 || g.X+g.W > 24 {
-				t.Errorf("%s is at %+v", where, g)
+			if p.Collapsed == (len(p.Panels) == 0) {
+				t.Errorf("%s: collapsed %t, with %d panels", where, p.Collapsed, len(p.Panels))
 			}
-			for _, q := range d.Panels[:i] {
-				if o := q.GridPos; g.X < o.X+o.W && o.X < g.X+g.W && g.Y < o.Y+o.H && o.Y < g.Y+g.H {
-					t.Errorf("%s covers %s", where, q.Title)
-				}
-			}
-			if p.Type == "row" {
+			testPlaces(t, file, p.Panels)
+			if slices.Contains(noQuery, p.Type) {
 				continue
 			}
 			if !slices.Contains(units, p.FieldConfig.Defaults.Unit) {
@@ -180,7 +217,7 @@ func TestPanels(t *testing.T) {
 				if q.Expr == "" {
 					continue
 				}
-				now := p.Type == "stat" || p.Type == "bargauge" || p.Type == "table"
+				now := p.Type == "stat" && p.Options.GraphMode == "none" || p.Type == "bargauge" || p.Type == "table"
 				if q.Instant != now || q.Range == now ||
 					(q.Format == "table") != (p.Type == "table") || (q.Format == "heatmap") != (p.Type == "heatmap") {
 					t.Errorf("%s, a %s, has the query %+v", where, p.Type, q)
@@ -224,6 +261,68 @@ func TestPanels(t *testing.T) {
 	}
 }
 
+// testMetrics fails if there is no such metric as a query has.
+func testMetrics(t *testing.T, where, query string, names map[string]bool) {
+	t.Helper()
+	for _, name := range metric.FindAllString(query, -1) {
+		if !names[name] {
+			t.Errorf("%s: no metric %s", where, name)
+		}
+	}
+}
+
+// Where a dashboard has a variable for accounts or APIs, every query uses it, or is about one job; or the title of the
+// panel or of its row says that it is about all of them.
+func TestVariables(t *testing.T) {
+	for file, d := range dashboards(t) {
+		for _, v := range d.Templating.List {
+			if v.Name != "account" && v.Name != "api" {
+				continue
+			}
+			row := ""
+			for p := range d.all() {
+				if p.Type == "row" {
+					row = p.Title
+				}
+				for _, q := range p.Targets {
+					text := q.Expr + q.RawSQL
+					all := strings.Contains(row+p.Title, "all APIs") && v.Name == "api" || strings.Contains(row, "Exporters")
+					uses := []string{
+						v.Name + `=~"$` + v.Name + `"`, v.Name + " IN (${" + v.Name + ":singlequote})",
+						`request_id="$request_id"`, "request_id = ${request_id:singlequote}",
+					}
+					if !all && !slices.ContainsFunc(uses, func(use string) bool { return strings.Contains(text, use) }) {
+						t.Errorf("%s: %s: query %s ignores the variable %s:\n%s", file, p.Title, q.RefID, v.Name, text)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Every aggregate of what an account has is right over a failover: a counter is the highest of all replicas before its
+// increase is taken. Native histograms have no highest value.
+func TestFailover(t *testing.T) {
+	counter := regexp.MustCompile(`(?:rate|increase)\((\w+)`)
+	classic := regexp.MustCompile(`_(total|bucket|sum|count)$`)
+	counted := 0
+	for file, d := range dashboards(t) {
+		for p := range d.all() {
+			for _, q := range p.Targets {
+				for _, m := range counter.FindAllStringSubmatch(q.Expr, -1) {
+					counted++
+					if classic.MatchString(m[1]) {
+						t.Errorf("%s: %s counts %s for each replica", file, p.Title, m[1])
+					}
+				}
+			}
+		}
+	}
+	if counted == 0 {
+		t.Error("nothing is counted")
+	}
+}
+
 // Every panel has a description and a unit, queries the chosen data source for existing
 // metrics, and has only valid links.
 func TestDashboards(t *testing.T) {
@@ -248,18 +347,27 @@ func TestDashboards(t *testing.T) {
 			t.Errorf("%s: variables %v", file, vars)
 		}
 		for _, v := range d.Templating.List[1:] {
-			if v.Datasource.UID != "${datasource}" {
+			if v.Type == "query" && v.Datasource.UID != "${datasource}" {
 				t.Errorf("%s: variable %s queries %s", file, v.Name, v.Datasource.UID)
 			}
 		}
+		for _, a := range d.Annotations.List {
+			if a.Datasource.UID != "${datasource}" {
+				t.Errorf("%s: annotation %s queries %s", file, a.Name, a.Datasource.UID)
+			}
+			testMetrics(t, file+": "+a.Name, a.Expr, names)
+		}
+		if influxdb := len(d.Annotations.List) == 0; influxdb != (file == "jobs-influxdb.json") {
+			t.Errorf("%s has no annotations", file)
+		}
 		ids := make(map[int]bool)
-		for _, p := range d.Panels {
+		for p := range d.all() {
 			where := file + ": " + p.Title
 			if p.Title == "" || p.ID == 0 || ids[p.ID] {
 				t.Errorf("%s: no title, or no unique ID: %d", where, p.ID)
 			}
 			ids[p.ID] = true
-			if p.Type == "row" {
+			if slices.Contains(noQuery, p.Type) {
 				continue
 			}
 			if p.Description == "" || p.FieldConfig.Defaults.Unit == "" ||
@@ -290,13 +398,9 @@ func TestDashboards(t *testing.T) {
 				if q.Datasource.UID != "${datasource}" || (q.Expr == "") == (q.RawSQL == "") {
 					t.Errorf("%s, query %s: %+v", where, q.RefID, q)
 				}
-				for _, name := range metric.FindAllString(q.Expr, -1) {
-					if !names[name] {
-						t.Errorf("%s: no metric %s", where, name)
-					}
-				}
+				testMetrics(t, where, q.Expr, names)
 				for _, w := range window.FindAllStringSubmatch(q.Expr, -1) {
-					if w[1] != "$__rate_interval" && w[1] != "$__range" {
+					if !slices.Contains([]string{"$__rate_interval", "$__range", "$__rate_interval:1m", "$__range:1m"}, w[1]) {
 						t.Errorf("%s: a window of %s", where, w[1])
 					}
 				}

@@ -73,7 +73,7 @@ func newValidator(t *testing.T) *validator.Validator {
 	return v
 }
 
-// parsed returns the valid manifests by kind.
+// parsed returns the valid manifests by kind, and the dashboards by kind and name.
 func parsed(t *testing.T) map[string]*unstructured.Unstructured {
 	t.Helper()
 	v := newValidator(t)
@@ -86,7 +86,11 @@ func parsed(t *testing.T) map[string]*unstructured.Unstructured {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
-		all[object.GetKind()] = object
+		key := object.GetKind()
+		if name := object.GetName(); name != "deepaffects-exporter" {
+			key += " " + name
+		}
+		all[key] = object
 	}
 	return all
 }
@@ -107,7 +111,11 @@ func TestManifests(t *testing.T) {
 		kinds = append(kinds, kind)
 	}
 	slices.Sort(kinds)
-	want := []string{"ConfigMap", "NetworkPolicy", "Secret", "Service", "ServiceMonitor", "StatefulSet"}
+	want := []string{
+		"ConfigMap", "ConfigMap deepaffects-exporter-dashboard-api", "ConfigMap deepaffects-exporter-dashboard-jobs",
+		"ConfigMap deepaffects-exporter-dashboard-jobs-influxdb", "ConfigMap deepaffects-exporter-dashboard-transcripts",
+		"NetworkPolicy", "PrometheusRule", "Secret", "Service", "ServiceMonitor", "StatefulSet",
+	}
 	if !slices.Equal(kinds, want) {
 		t.Fatalf("the manifests are %q, want %q", kinds, want)
 	}
@@ -116,6 +124,20 @@ func TestManifests(t *testing.T) {
 	secret := convert[corev1.Secret](t, all["Secret"])
 	service := convert[corev1.Service](t, all["Service"])
 	network := convert[networkingv1.NetworkPolicy](t, all["NetworkPolicy"])
+
+	t.Run("dashboards", func(t *testing.T) {
+		for _, name := range want[1:5] {
+			dashboard := convert[corev1.ConfigMap](t, all[name])
+			if size := len(dashboard.Data); size != 1 || dashboard.Labels["grafana_dashboard"] != "1" {
+				t.Errorf("%s has %d files and the labels %v", name, size, dashboard.Labels)
+			}
+			for file, text := range dashboard.Data {
+				if !strings.HasSuffix(file, ".json") || !json.Valid([]byte(text)) {
+					t.Errorf("%s: %s is no dashboard", name, file)
+				}
+			}
+		}
+	})
 
 	t.Run("restricted", func(t *testing.T) {
 		evaluator, err := policy.NewEvaluator(policy.DefaultChecks())

@@ -3,8 +3,8 @@ local mixin = import 'mixin.libsonnet';
 
 local head = '# Compiled from deploy/mixin with `make mixin`. Its source has the reasons for each rule.\n';
 
-local yaml(comment, value) =
-  head + comment + std.manifestYamlDoc(value, indent_array_in_object=true, quote_keys=false);
+local document(value) = std.manifestYamlDoc(value, indent_array_in_object=true, quote_keys=false);
+local yaml(comment, value) = head + comment + document(value);
 
 {
   'prometheus/deepaffects-recording.yml': yaml(|||
@@ -26,6 +26,16 @@ local yaml(comment, value) =
     # The alerts of deploy/prometheus as rules that Grafana evaluates. They query the data source with the
     # UID "prometheus": give yours this UID, or replace it here.
   |||, mixin.grafanaAlerting),
+
+  'kubernetes/prometheusrule.yaml': yaml(|||
+    # Recording rules and alerts for the Prometheus Operator. runbook_url leads to the runbooks that the exporter
+    # serves. Put in the address at which people reach yours (--web.external-url), here and in dashboards.yaml:
+    #   sed -i 's|http://localhost:9891|https://deepaffects.example.com|' prometheusrule.yaml dashboards.yaml
+  |||, mixin.kubernetesPrometheusRule),
+
+  'kubernetes/dashboards.yaml': head + |||
+    # Dashboards for the sidecar of Grafana's Helm chart, which loads ConfigMaps with the label grafana_dashboard.
+  ||| + std.join('\n---\n', std.map(document, mixin.kubernetesDashboards)),
 } + {
   ['grafana/dashboards/' + name]: std.manifestJsonEx(mixin.grafanaDashboards[name], '  ')
   for name in std.objectFieldsAll(mixin.grafanaDashboards)

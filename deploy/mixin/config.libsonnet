@@ -32,9 +32,20 @@
     grafanaAlertingDatasource: 'prometheus',
     grafanaAlertingFolder: 'DeepAffects',
 
+    // The objects of Kubernetes. The dashboards have the labels and annotations by which a Grafana finds them.
+    kubernetesName: 'deepaffects-exporter',
+    kubernetesLabels: { 'app.kubernetes.io/name': 'deepaffects-exporter' },
+    kubernetesDashboardLabels: { grafana_dashboard: '1' },
+    kubernetesDashboardAnnotations: { grafana_folder: 'DeepAffects' },
+
     dashboardTitlePrefix: 'DeepAffects / ',
     dashboardTags: ['deepaffects'],
     dashboardRefresh: '1m',
     dashboardTimezone: 'browser',
+    // The time that each bar covers, of 1m, 5m, 15m, 1h, 6h and 1d. Viewers can choose another.
+    dashboardPer: '1h',
+    // The dashboards show a confidence from here on in orange, and from there on in green.
+    confidenceLow: 0.6,
+    confidenceGood: 0.8,
   },
 }

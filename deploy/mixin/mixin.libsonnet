@@ -2,4 +2,5 @@
 + (import 'config.libsonnet')
 + (import 'dashboards/dashboards.libsonnet')
 + (import 'grafana-alerting.libsonnet')
++ (import 'kubernetes.libsonnet')
 + (import 'rules/rules.libsonnet')

@@ -135,3 +135,33 @@ func TestConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// The examples in the README work, as in a directory into which jsonnet-bundler has installed the mixin.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	vendor := t.TempDir()
+	if err := os.Symlink(here, filepath.Join(vendor, "mixin")); err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```jsonnet\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(examples) == 0 {
+		t.Error("no examples")
+	}
+	for _, e := range examples {
+		vm := jsonnet.MakeVM()
+		vm.Importer(&jsonnet.FileImporter{JPaths: []string{vendor}})
+		_, err := vm.EvaluateAnonymousSnippet("example", `
+			local mixin = `+e[1]+`;
+			[mixin.grafanaDashboards, mixin.prometheusAlerts, mixin.prometheusRules, mixin.grafanaAlerting]`)
+		if err != nil {
+			t.Errorf("%v\n%s", err, e[1])
+		}
+	}
+}

@@ -2,9 +2,7 @@
 function(config) {
   local g = self,
 
-  local runbooks = config.runbookURL,
-
-  dashboard(uid, title, description, datasource, variables, rows, from='now-24h'): {
+  dashboard(uid, title, description, datasource, variables, rows, from='now-24h', annotations=[]): {
     uid: uid,
     title: config.dashboardTitlePrefix + title,
     description: description,
@@ -17,34 +15,15 @@ function(config) {
     schemaVersion: 42,
     links: [
       { title: 'DeepAffects', type: 'dashboards', tags: config.dashboardTags, keepTime: true, includeVars: true },
-      link('Runbooks', runbooks, 'doc', 'What the alerts mean, and what to do'),
+      link('Runbooks', config.runbookURL, 'doc', 'What the alerts mean, and what to do'),
       link('Metrics', config.metricsURL, 'info', 'What every metric means'),
     ],
+    annotations: { list: annotations },
     templating: {
-      list: [{ type: 'datasource', name: 'datasource', label: 'Data source', query: datasource }] + variables,
+      list: [{ type: 'datasource', name: 'datasource', label: 'Data source', query: datasource }] + variables + [per],
     },
     panels: place(rows),
   },
-
-  // Sizes are in units of the grid, which is 24 wide. Panels fill it from left to right.
-  local place(rows) =
-    local next(state, panel) =
-      local w = panel.gridPos.w, h = panel.gridPos.h;
-      local at = if state.x + w <= 24 then state else { x: 0, y: state.y + state.h, h: 0 };
-      {
-        x: at.x + w,
-        y: at.y,
-        h: std.max(at.h, h),
-        panels: state.panels + [panel { gridPos: { x: at.x, y: at.y, w: w, h: h } }],
-      };
-    local numbered(panels) = std.mapWithIndex(function(i, p) p { id: i + 1 }, panels);
-    local heads = [
-      [{ type: 'row', title: r.title, collapsed: false, panels: [], gridPos: { w: 24, h: 1 } }] + r.panels
-      for r in rows
-    ];
-    numbered(std.foldl(next, std.flattenArrays(heads), { x: 0, y: 0, h: 0, panels: [] }).panels),
-
-  row(title, panels): { title: title, panels: panels },
 
   local link(title, url, icon='', tooltip='') =
     { title: title, type: 'link', url: url, icon: icon, tooltip: tooltip, targetBlank: true },
@@ -68,6 +47,63 @@ function(config) {
     current: { text: ['All'], value: ['$__all'] },
   },
 
+  // How much time a bar, or a point of what is counted, covers. By default an hour: there may be few jobs.
+  local per =
+    local values = ['1m', '5m', '15m', '1h', '6h', '1d'];
+    local option(value) = { text: value, value: value, selected: value == config.dashboardPer };
+    {
+      type: 'interval',
+      name: 'per',
+      label: 'Bars per',
+      description: 'The time that each bar covers',
+      query: std.join(',', values),
+      options: [option(v) for v in values],
+      current: option(config.dashboardPer),
+      auto: false,
+      refresh: 2,
+    },
+
+  // Rows and their places. Sizes are in units of the grid, which is 24 wide. Panels fill it from left to right.
+
+  row(title, panels, collapsed=false): { title: title, panels: panels, collapsed: collapsed },
+
+  local place(rows) =
+    local flow(y, panels) =
+      local next(at, panel) =
+        local w = panel.gridPos.w, h = panel.gridPos.h;
+        local line = if at.x + w <= 24 then at else { x: 0, y: at.y + at.h, h: 0 };
+        {
+          x: line.x + w,
+          y: line.y,
+          h: std.max(line.h, h),
+          panels: at.panels + [panel { gridPos: { x: line.x, y: line.y, w: w, h: h } }],
+        };
+      std.foldl(next, panels, { x: 0, y: y, h: 0, panels: [] });
+    local add(all, row) =
+      local inner = flow(all.y + 1, row.panels);
+      local head = {
+        type: 'row',
+        title: row.title,
+        collapsed: row.collapsed,
+        panels: if row.collapsed then inner.panels else [],
+        gridPos: { x: 0, y: all.y, w: 24, h: 1 },
+      };
+      {
+        y: if row.collapsed then all.y + 1 else inner.y + inner.h,
+        panels: all.panels + [head] + (if row.collapsed then [] else inner.panels),
+      };
+    numbered(std.foldl(add, rows, { y: 0, panels: [] }).panels),
+
+  // Links to a panel need its ID.
+  local numbered(panels) =
+    local next(all, p) =
+      local inner = [p.panels[i] { id: all.id + 1 + i } for i in std.range(0, std.length(std.get(p, 'panels', [])) - 1)];
+      {
+        id: all.id + 1 + std.length(inner),
+        panels: all.panels + [p { id: all.id, [if 'panels' in p then 'panels']: inner }],
+      };
+    std.foldl(next, panels, { id: 1, panels: [] }).panels,
+
   // Panels. The alerts are those whose runbooks the panel links to.
 
   local panel(type, title, description, unit, targets, alerts, width, height) = {
@@ -76,7 +112,7 @@ function(config) {
     description: description,
     datasource: targets[0].datasource,
     gridPos: { w: width, h: height },
-    links: [link('Runbook: ' + a, '%s#%s' % [runbooks, a]) for a in alerts],
+    links: [link('Runbook: ' + a, '%s#%s' % [config.runbookURL, a]) for a in alerts],
     fieldConfig: { defaults: { unit: unit }, overrides: [] },
     targets: targets,
   },
@@ -88,12 +124,13 @@ function(config) {
 
   local defaults(fields) = { fieldConfig+: { defaults+: fields } },
 
-  // Lines over time. Set interval where data is sparse.
-  lines(title, description, unit, targets, alerts=[], width=12, height=8, min=null, max=null, interval=null, stack=false, log=false):
+  // Lines over time. Each threshold is a line, too.
+  lines(title, description, unit, targets, alerts=[], width=12, height=8, min=null, max=null, interval=null, stack=false, log=false, thresholds=[], calcs=['lastNotNull', 'max']):
     panel('timeseries', title, description, unit, targets, alerts, width, height)
     + defaults({
       [if min != null then 'min']: min,
       [if max != null then 'max']: max,
+      [if thresholds != [] then 'thresholds']: steps([[null, 'transparent']] + thresholds),
       custom: {
         lineWidth: 1,
         fillOpacity: if stack then 30 else 5,
@@ -101,6 +138,7 @@ function(config) {
         spanNulls: 3600000,
         [if log then 'scaleDistribution']: { type: 'log', log: 10 },
         [if stack then 'stacking']: { mode: 'normal' },
+        [if thresholds != [] then 'thresholdsStyle']: { mode: 'line+area' },
       },
     })
     + {
@@ -115,29 +153,34 @@ function(config) {
         ],
       },
       options: {
-        legend: { displayMode: 'list', placement: 'bottom', showLegend: true, calcs: [] },
+        legend: { displayMode: 'list', placement: 'bottom', showLegend: true, calcs: calcs },
         tooltip: { mode: 'multi', sort: 'desc' },
       },
     },
 
-  // Bars over time, for events.
-  columns(title, description, unit, targets, alerts=[], width=12, height=8, interval='1m', stack=false):
-    g.lines(title, description, unit, targets, alerts, width, height, min=0, interval=interval, stack=stack)
-    + defaults({ custom+: { drawStyle: 'bars', fillOpacity: 70, spanNulls: false } }),
+  // What was counted per time, as bars that end at the time of their value, or with after=true begin there.
+  columns(title, description, unit, targets, alerts=[], width=12, height=8, stack=false, decimals=0, after=false):
+    g.lines(title, description, unit, targets, alerts, width, height, min=0, interval='$per', stack=stack, calcs=['sum'])
+    + defaults({
+      [if decimals != null then 'decimals']: decimals,
+      custom+: { drawStyle: 'bars', barAlignment: if after then 1 else -1, fillOpacity: 70, spanNulls: false },
+    }),
 
-  // One number: the last value of its query.
-  stat(title, description, unit, targets, alerts=[], thresholds=[[null, 'text']], none='–', decimals=null, width=4, height=4, interval=null):
+  // One number: the last value of its query, with its course behind it if that is over time.
+  stat(title, description, unit, targets, alerts=[], thresholds=[[null, 'text']], none='–', decimals=null, width=4, height=4, interval=null, texts={}):
+    local course = std.get(targets[0], 'range', false);
     panel('stat', title, description, unit, targets, alerts, width, height)
     + defaults({
       noValue: none,
       thresholds: steps(thresholds),
       color: { mode: 'thresholds' },
       [if decimals != null then 'decimals']: decimals,
+      [if texts != {} then 'mappings']: [{ type: 'value', options: { [value]: { text: texts[value] } for value in std.objectFields(texts) } }],
     })
     + {
       [if interval != null then 'interval']: interval,
       options: {
-        graphMode: 'none',
+        graphMode: if course then 'area' else 'none',
         colorMode: 'value',
         justifyMode: 'auto',
         textMode: 'auto',
@@ -198,11 +241,11 @@ function(config) {
 
   // A distribution over time. The height is the value, the colour is the number of values.
   // calculate=true: Grafana makes the buckets, from single values.
-  heatmap(title, description, unit, targets, alerts=[], width=12, height=8, interval='5m', calculate=false):
+  heatmap(title, description, unit, targets, alerts=[], width=12, height=8, calculate=false):
     panel('heatmap', title, description, unit, targets, alerts, width, height)
     + defaults({ custom: {} })
     + {
-      interval: interval,
+      interval: '$per',
       options: {
         calculate: calculate,
         color: { mode: 'scheme', scheme: 'Oranges', fill: '', exponent: 0.5, steps: 64, reverse: false },
@@ -260,4 +303,24 @@ function(config) {
           },
         }],
     },
+
+  // The alerts of this mixin that fire or are about to, whoever evaluates them.
+  alertList(title, description, width=24, height=6): {
+    type: 'alertlist',
+    title: title,
+    description: description,
+    gridPos: { w: width, h: height },
+    options: {
+      viewMode: 'list',
+      groupMode: 'default',
+      groupBy: [],
+      maxItems: 20,
+      sortOrder: 3,  // by importance
+      dashboardAlerts: false,
+      alertName: '',
+      alertInstanceLabelFilter: '{alertname=~"DeepAffects.+"}',
+      showInactiveAlerts: false,
+      stateFilter: { firing: true, pending: true, recovering: true, noData: true, 'error': true, normal: false },
+    },
+  },
 }

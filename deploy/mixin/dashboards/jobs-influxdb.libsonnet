@@ -37,17 +37,11 @@ function(config) {
   ||| % [std.join(', ', columns), selected],
   local average(columns) = gauge(['AVG(%s) AS %s' % [c, c] for c in columns]),
 
-  local ended(aggregates, where) = |||
-    SELECT $__dateBin(time) AS time, %s
-    FROM deepaffects_job
-    WHERE %s AND %s
-    GROUP BY 1
-    ORDER BY 1
-  ||| % [aggregates, selectedJobs, where],
-
+  local high = { median: 0.5, '90th percentile': 0.9, '99th percentile': 0.99 },
+  local low = { median: 0.5, '10th percentile': 0.1, '1st percentile': 0.01 },
   // Without approx_percentile_cont, whose syntax differs between versions of InfluxDB 3.
-  local quantiles(column) = |||
-    SELECT time, MIN(CASE WHEN share >= 0.5 THEN value END) AS p50, MIN(CASE WHEN share >= 0.9 THEN value END) AS p90, MIN(CASE WHEN share >= 0.99 THEN value END) AS p99
+  local quantiles(column, names) = |||
+    SELECT time, %s
     FROM (
       SELECT time, value, CUME_DIST() OVER (PARTITION BY time ORDER BY value) AS share
       FROM (
@@ -59,7 +53,11 @@ function(config) {
     )
     GROUP BY time
     ORDER BY time
-  ||| % [column, column],
+  ||| % [
+    std.join(', ', ['MIN(CASE WHEN share >= %g THEN value END) AS "%s"' % [names[name], name] for name in std.objectFields(names)]),
+    column,
+    column,
+  ],
 
   local count(state) = |||
     SELECT COUNT(*) AS jobs
@@ -81,60 +79,68 @@ function(config) {
     { field: 'api', title: 'API' },
   ],
 
-  local now = g.row('Now', [
+  local now = g.row('Now, all APIs', [
     g.stat(
-      'Unfinished',
+      'Unfinished jobs',
       'Jobs that are pending or running.',
       'short',
       [series('A', gauge(['MAX(pending + running) AS unfinished']))],
+      width=8,
       interval=written,
     ),
     g.stat(
-      'Completed',
+      'Age of the oldest unfinished job',
+      'Time since that job was registered.',
+      's',
+      [series('A', average(['oldest_unfinished_age_seconds']))],
+      ['DeepAffectsJobStuck'],
+      thresholds=[[null, 'green'], [3600, 'orange'], [14400, 'red']],
+      width=8,
+      interval=written,
+    ),
+    g.stat(
+      'Requests left of the day',
+      "Requests left of the day's quota. Without a limit, the field does not exist.",
+      'short',
+      [series('A', gauge(['MIN(quota_day_limit - quota_day_used) AS "left"']))],
+      ['DeepAffectsDayQuotaRunsOut'],
+      width=8,
+      interval=written,
+    ),
+  ]),
+
+  local inRange = g.row('In the time range', [
+    g.stat(
+      'Completed jobs',
       'Jobs that completed in the time range.',
       'short',
       [rows('A', count('completed'))],
       thresholds=[[null, 'green']],
+      width=8,
     ),
     g.stat(
-      'Failed',
+      'Failed jobs',
       'Jobs that failed in the time range.',
       'short',
       [rows('A', count('failed'))],
       ['DeepAffectsJobFailed'],
       thresholds=[[null, 'green'], [1, 'red']],
+      width=8,
     ),
     g.stat(
-      'Lost',
+      'Lost jobs',
       'Jobs that were given up in the time range.',
       'short',
       [rows('A', count('lost'))],
       ['DeepAffectsJobLost'],
       thresholds=[[null, 'green'], [1, 'purple']],
-    ),
-    g.stat(
-      'Oldest unfinished',
-      'Age of the oldest unfinished job.',
-      's',
-      [series('A', average(['oldest_unfinished_age_seconds']))],
-      ['DeepAffectsJobStuck'],
-      thresholds=[[null, 'green'], [3600, 'orange'], [14400, 'red']],
-      interval=written,
-    ),
-    g.stat(
-      'Left today',
-      "Requests left of the day's quota. Without a limit, the field does not exist.",
-      'short',
-      [series('A', gauge(['MIN(quota_day_limit - quota_day_used) AS "left"']))],
-      ['DeepAffectsDayQuotaRunsOut'],
-      thresholds=[[null, 'red'], [1, 'orange'], [20, 'green']],
-      interval=written,
+      width=8,
     ),
   ]),
 
-  local running = g.row('What runs', [
+  local unfinished = g.row('Unfinished jobs', [
     g.lines(
-      'Jobs by state',
+      'Jobs by state, all APIs',
       'Tracked jobs by state. Ended jobs are dropped after their retention.',
       'short',
       [series('A', average(['pending', 'running', 'completed', 'failed', 'lost']))],
@@ -142,56 +148,15 @@ function(config) {
       interval=written,
       stack=true,
     ),
-    g.columns(
-      'Ended',
-      'Jobs whose end was seen, per interval.',
-      'short',
-      [series('A', |||
-        SELECT $__dateBin(time) AS time, state, COUNT(*) AS jobs
-        FROM deepaffects_job
-        WHERE %s AND state IN ('completed', 'failed', 'lost')
-        GROUP BY 1, state
-        ORDER BY 1
-      ||| % selectedJobs)],
-      ['DeepAffectsNothingFinishes'],
-      stack=true,
-    ),
     g.lines(
-      'Backlog',
-      'Unfinished jobs that would be polled now if the quota allowed.',
-      'short',
-      [series('A', average(['poll_queue']))],
-      ['DeepAffectsDayQuotaRunsOut'],
-      min=0,
-      interval=written,
-    ),
-    g.lines(
-      'Age of the oldest unfinished job',
+      'Age of the oldest unfinished job, all APIs',
       'A line that only rises is a stuck job.',
       's',
       [series('A', average(['oldest_unfinished_age_seconds']))],
       ['DeepAffectsJobStuck'],
       min=0,
       interval=written,
-    ),
-    g.lines(
-      'Quota of the day',
-      'Requests that were sent within the day, and the limit. Without a limit, the fields do not exist.',
-      'short',
-      [series('A', average(['quota_day_used', 'quota_day_limit']))],
-      ['DeepAffectsDayQuotaRunsOut', 'DeepAffectsQuotaRefused'],
-      min=0,
-      interval=written,
-    ),
-    g.lines(
-      'API up',
-      '1 if the last request succeeded.',
-      'short',
-      [series('A', average(['up']))],
-      ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused'],
-      min=0,
-      max=1,
-      interval=written,
+      thresholds=[[14400, 'red']],
     ),
     g.table(
       'Oldest unfinished jobs',
@@ -214,9 +179,72 @@ function(config) {
     ),
   ]),
 
-  local failed = g.row('What failed, and why', [
+  local quota = g.row('Quota, all APIs', [
+    g.lines(
+      'Requests of the day',
+      'Requests that were sent within the day, and the limit. Without a limit, the fields do not exist.',
+      'short',
+      [series('A', average(['quota_day_used', 'quota_day_limit']))],
+      ['DeepAffectsDayQuotaRunsOut', 'DeepAffectsQuotaRefused'],
+      width=8,
+      min=0,
+      interval=written,
+    ),
+    g.lines(
+      'Jobs that wait for the quota',
+      'Unfinished jobs that would be polled now if the quota allowed.',
+      'short',
+      [series('A', average(['poll_queue']))],
+      ['DeepAffectsDayQuotaRunsOut'],
+      width=8,
+      min=0,
+      interval=written,
+    ),
+    g.lines(
+      'Whether the API works',
+      '1 if the last request succeeded.',
+      'short',
+      [series('A', average(['up']))],
+      ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused'],
+      width=8,
+      min=0,
+      max=1,
+      interval=written,
+    ),
+  ], collapsed=true),
+
+  local ended = g.row('Ended jobs', [
+    g.columns(
+      'Ended jobs per $per, by result',
+      'Jobs whose end was seen. Each bar is the time after it.',
+      'short',
+      [series('A', |||
+        SELECT $__dateBin(time) AS time, state, COUNT(*) AS jobs
+        FROM deepaffects_job
+        WHERE %s AND state IN ('completed', 'failed', 'lost')
+        GROUP BY 1, state
+        ORDER BY 1
+      ||| % selectedJobs)],
+      ['DeepAffectsNothingFinishes'],
+      stack=true,
+      after=true,
+    ),
+    g.columns(
+      'Failed and lost jobs per $per, by account',
+      'Jobs that failed or were given up.',
+      'short',
+      [series('A', |||
+        SELECT $__dateBin(time) AS time, account, state, COUNT(*) AS jobs
+        FROM deepaffects_job
+        WHERE %s AND state IN ('failed', 'lost')
+        GROUP BY 1, account, state
+        ORDER BY 1
+      ||| % selectedJobs)],
+      ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
+      after=true,
+    ),
     g.bars(
-      'Failed, by API and error code',
+      'Failed jobs by API and error code',
       'Jobs that failed in the time range.',
       'short',
       [rows('A', |||
@@ -228,20 +256,9 @@ function(config) {
         LIMIT 20
       ||| % selectedJobs)],
       ['DeepAffectsFailureRatioHigh'],
+      width=24,
+      height=6,
       rows=true,
-    ),
-    g.columns(
-      'Failed and lost',
-      'Jobs that failed or were given up, per interval.',
-      'short',
-      [series('A', |||
-        SELECT $__dateBin(time) AS time, account, state, COUNT(*) AS jobs
-        FROM deepaffects_job
-        WHERE %s AND state IN ('failed', 'lost')
-        GROUP BY 1, account, state
-        ORDER BY 1
-      ||| % selectedJobs)],
-      ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
     ),
     g.table(
       'Latest failed and lost jobs',
@@ -264,7 +281,7 @@ function(config) {
     ),
   ]),
 
-  local durations = g.row('How long they take, and how good they are', [
+  local durations = g.row('Durations and confidence', [
     g.heatmap(
       'Durations of completed jobs',
       'Time from the submission of a job, or from when it was first seen, until its end was seen.',
@@ -279,39 +296,39 @@ function(config) {
       calculate=true,
     ),
     g.lines(
-      'Durations of completed jobs, quantiles',
-      'Median, 90th and 99th percentile of the job durations.',
+      'Durations of completed jobs, percentiles',
+      'Half of the jobs that completed in each $per took less than the median.',
       's',
-      [series('A', quantiles('duration_seconds'))],
+      [series('A', quantiles('duration_seconds', high))],
       ['DeepAffectsJobsSlow'],
       min=0,
-      interval='5m',
+      interval='$per',
     ),
     g.lines(
-      'Detection windows, quantiles',
-      'Median, 90th and 99th percentile of the detection windows. They grow if the quota is too small.',
+      'How late ends are seen, at most: percentiles',
+      'Time between the last poll that found a job unfinished and the observation of its end. It grows if the quota is too small.',
       's',
-      [series('A', quantiles('detection_window_seconds'))],
+      [series('A', quantiles('detection_window_seconds', high))],
       ['DeepAffectsDayQuotaRunsOut'],
       min=0,
-      interval='5m',
+      interval='$per',
     ),
     g.lines(
-      'Confidence of results',
-      'Mean and lowest confidence of the results, per interval.',
+      'Confidence of results, percentiles',
+      'One in 10 results that ended in each $per is below the 10th percentile.',
       'percentunit',
-      [series('A', ended('AVG(confidence) AS mean, MIN(confidence) AS lowest', "state = 'completed'"))],
+      [series('A', quantiles('confidence', low))],
       ['DeepAffectsConfidenceFell'],
       min=0,
       max=1,
-      interval='5m',
+      interval='$per',
     ),
   ]),
 
   local one = g.row('One job: $request_id', [
     g.table(
-      'Timeline',
-      'Each observed state change.',
+      'Changes of state',
+      'Each change that was observed.',
       'short',
       [rows('A', |||
         SELECT time AS changed, account, api, state, age_seconds AS age, error_code, duration_seconds AS took, detection_window_seconds AS give_or_take
@@ -325,7 +342,7 @@ function(config) {
         { field: 'age', title: 'Age', unit: 's' },
         { field: 'error_code', title: 'Error code', width: 280 },
         { field: 'took', title: 'Took', unit: 's' },
-        { field: 'give_or_take', title: 'Of that, at most unseen', unit: 's' },
+        { field: 'give_or_take', title: 'Seen at most so late', unit: 's' },
         { field: 'account', title: 'Account' },
         { field: 'api', title: 'API' },
       ],
@@ -337,7 +354,7 @@ function(config) {
       'Statistics of the result, without text.',
       'short',
       [rows('A', |||
-        SELECT confidence, num_speakers, words, speech_seconds, transcript_seconds, speech_rate, word_confidence_mean, word_confidence_min, word_duration_p90, word_gap_p90, word_gap_max, overlaps, dominant_speaker_ratio
+        SELECT confidence, num_speakers, words, speech_seconds, transcript_seconds, speech_rate, word_confidence_p10, word_confidence_min, word_duration_p90, word_gap_p90, word_gap_max, overlaps, dominant_speaker_ratio
         FROM deepaffects_job
         WHERE %s AND state = 'completed'
       ||| % thisJob)],
@@ -348,20 +365,20 @@ function(config) {
         { field: 'speech_seconds', title: 'Speech', unit: 's' },
         { field: 'transcript_seconds', title: 'Recording', unit: 's' },
         { field: 'speech_rate', title: 'Words per second' },
-        { field: 'word_confidence_mean', title: 'Mean word confidence', unit: 'percentunit' },
-        { field: 'word_confidence_min', title: 'Min. word confidence', unit: 'percentunit' },
-        { field: 'word_duration_p90', title: 'Word duration p90', unit: 's' },
-        { field: 'word_gap_p90', title: 'Pause p90', unit: 's' },
+        { field: 'word_confidence_p10', title: 'Word confidence, 10th percentile', unit: 'percentunit' },
+        { field: 'word_confidence_min', title: 'Lowest word confidence', unit: 'percentunit' },
+        { field: 'word_duration_p90', title: 'Length of a word, 90th percentile', unit: 's' },
+        { field: 'word_gap_p90', title: 'Pause, 90th percentile', unit: 's' },
         { field: 'word_gap_max', title: 'Longest pause', unit: 's' },
         { field: 'overlaps', title: 'Overlaps' },
-        { field: 'dominant_speaker_ratio', title: 'Dominant speaker', unit: 'percentunit' },
+        { field: 'dominant_speaker_ratio', title: 'Talk time of the most talkative speaker', unit: 'percentunit' },
       ],
       ['DeepAffectsConfidenceFell'],
       height=5,
     ),
     g.bars(
-      'Talk time',
-      'Talk time of each speaker.',
+      'Talk time of each speaker',
+      'Speaker 0 talks most.',
       's',
       [rows('A', |||
         SELECT 'Speaker ' || speaker AS who, MAX(talk_seconds) AS talk
@@ -380,7 +397,7 @@ function(config) {
   dashboard: g.dashboard(
     'deepaffects-jobs-influxdb',
     'Jobs (InfluxDB)',
-    'Which jobs run, which failed and why, how long they take, and the details of one job, from data that Telegraf writes to InfluxDB 3.',
+    'Which jobs are unfinished, which failed and why, how long they take, and the details of one job, from data that Telegraf writes to InfluxDB 3.',
     'influxdb',
     [
       g.choice('account', 'Account', "SELECT DISTINCT account FROM deepaffects WHERE time > now() - INTERVAL '7 days'", influxdb),
@@ -392,6 +409,6 @@ function(config) {
         influxdb,
       ) { description: 'The job in the last row' },
     ],
-    [now, running, failed, durations, one],
+    [now, inRange, unfinished, ended, durations, quota, one],
   ),
 }

@@ -1,110 +1,126 @@
-// The dashboard Jobs: which jobs run, which failed and why, how long they take, and the details of one job.
+// The dashboard Jobs: which jobs are unfinished, which failed and why, how long they take, and the details of one job.
 function(config) {
   local g = (import 'grafana.libsonnet')(config),
   local p = (import 'prometheus.libsonnet')(config),
 
+  local api = 'api=~"$api"',
+
   // Information about jobs, to be multiplied by a value of each.
-  local info(by) = 'max by (account, request_id, %s) (%s)' % [by, p.series('job_info', 'api=~"$api"')],
+  local info(by=[]) = 'max by (%s) (%s)' % [std.join(', ', ['account', 'request_id'] + by), p.series('job_info', api)],
   local ofJob(name, matchers='') = 'max by (account, request_id) (%s)' % p.series(name, matchers),
   local withState(states) =
     '* on (account, request_id) group_left (state) (max by (account, request_id, state) (%s) == 1)'
     % p.series('job_state', 'state=~"%s"' % states),
+
+  // Not all metrics have the label api. With all APIs selected, their value. Otherwise api does not match
+  // (a label that a series does not have is empty), and the value is made from the jobs with series.
+  local orFromJobs(expr, fromJobs) = '%s\nor %s' % [expr, fromJobs],
+  local unfinished = 'state=~"pending|running"',
+  local jobsBy(by, matchers) =
+    orFromJobs(
+      'sum by (%s) (%s)' % [std.join(', ', by), p.one('jobs', std.join(', ', matchers + [api]))],
+      'sum by (%s) (max by (%s) (%s) and on (account, request_id) %s)' % [
+        std.join(', ', by),
+        std.join(', ', ['account', 'request_id'] + by),
+        p.series('job_state', std.join(', ', matchers)),
+        info(),
+      ],
+    ),
+  local oldest(by) =
+    orFromJobs(
+      'max by (%s) (%s)' % [by, p.one('oldest_unfinished_job_age_seconds', api)],
+      'max by (%s) (time() - (%s unless on (account, request_id) %s and on (account, request_id) %s))' % [
+        by,
+        ofJob('job_first_seen_timestamp_seconds'),
+        ofJob('job_finished_timestamp_seconds'),
+        info(),
+      ],
+    ),
 
   local thisJob = 'request_id="$request_id"',
   local figure(title, description, name, unit, scale='') =
     g.stat(title, description, unit, [p.instant('A', 'max(%s)%s' % [p.series(name, thisJob), scale])], height=3),
   local date(title, description, name) = figure(title, description, name, 'dateTimeAsIso', ' * 1000'),
 
-  local finished(result) = 'sum(increase(%s[$__range]))' % p.series('jobs_finished_total', 'result="%s"' % result),
+  local ended(result) = p.total('jobs_finished_total', 'result=~"%s", %s' % [result, api]),
+  local completed = 'result="completed", ' + api,
 
   local jobColumns = (import 'columns.libsonnet').jobs,
+  local fromSeries = ' With an API selected, of the jobs with series.',
 
   local now = g.row('Now', [
     g.stat(
-      'Unfinished',
-      'Jobs that are pending or running now.',
+      'Unfinished jobs',
+      'Jobs that are pending or running.' + fromSeries,
       'short',
-      [p.instant('A', 'sum(%s)' % p.one('jobs', 'state=~"pending|running"'))],
+      [p.range('A', jobsBy([], [unfinished]), 'unfinished')],
     ),
     g.stat(
-      'Completed',
+      'Age of the oldest unfinished job',
+      'Time since that job was registered.' + fromSeries,
+      's',
+      [p.range('A', oldest(''), 'age')],
+      ['DeepAffectsJobStuck'],
+      thresholds=[[null, 'green'], [3600, 'orange'], [14400, 'red']],
+    ),
+    g.stat(
+      'Completed jobs',
       'Jobs that completed in the time range.',
       'short',
-      [p.instant('A', finished('completed'))],
+      [p.instant('A', ended('completed'))],
       thresholds=[[null, 'green']],
       decimals=0,
     ),
     g.stat(
-      'Failed',
+      'Failed jobs',
       'Jobs that failed in the time range.',
       'short',
-      [p.instant('A', finished('failed'))],
+      [p.instant('A', ended('failed'))],
       ['DeepAffectsJobFailed'],
       thresholds=[[null, 'green'], [0.5, 'red']],
       decimals=0,
     ),
     g.stat(
-      'Lost',
-      'Jobs that were given up in the time range: the API did not know them, or they were unfinished for too long.',
+      'Lost jobs',
+      'Jobs that were given up in the time range: the API did not know them, their result was unreadable, or they were unfinished for too long.',
       'short',
-      [p.instant('A', finished('lost'))],
+      [p.instant('A', ended('lost'))],
       ['DeepAffectsJobLost'],
       thresholds=[[null, 'green'], [0.5, 'purple']],
       decimals=0,
     ),
     g.stat(
-      'Failure ratio',
+      'Failed share',
       'Share of failed jobs among the jobs that ended in the time range.',
       'percentunit',
-      [p.instant('A', '%s / sum(increase(%s[$__range]))' % [finished('failed'), p.series('jobs_finished_total')])],
+      [p.instant('A', '%s / %s' % [ended('failed'), ended('.+')])],
       ['DeepAffectsFailureRatioHigh'],
-      thresholds=[[null, 'green'], [0.05, 'orange'], [0.25, 'red']],
+      thresholds=[[null, 'green'], [config.thresholds.failureRatio / 5, 'orange'], [config.thresholds.failureRatio, 'red']],
       decimals=1,
     ),
-    g.stat(
-      'Oldest unfinished',
-      'Age of the oldest unfinished job.',
-      's',
-      [p.instant('A', 'max(%s)' % p.one('oldest_unfinished_job_age_seconds'))],
-      ['DeepAffectsJobStuck'],
-      thresholds=[[null, 'green'], [3600, 'orange'], [14400, 'red']],
+    g.alertList(
+      'Alerts',
+      'The alerts of all accounts that fire, or will if their condition holds.',
     ),
   ]),
 
-  local running = g.row('What runs', [
+  local unfinishedJobs = g.row('Unfinished jobs', [
     g.lines(
       'Jobs by state',
-      'Tracked jobs by state. Ended jobs are dropped after their retention.',
+      'Tracked jobs by state. Ended jobs are dropped after their retention.' + fromSeries,
       'short',
-      [p.range('A', 'sum by (state) (%s)' % p.one('jobs'), '{{state}}')],
+      [p.range('A', jobsBy(['state'], []), '{{state}}')],
       min=0,
       stack=true,
     ),
-    g.columns(
-      'Registered and ended',
-      'Jobs that were registered, and jobs whose end was seen, per interval.',
-      'short',
-      [
-        p.range('A', p.grown('', 'jobs_registered_total'), 'began'),
-        p.range('B', p.grown('result', 'jobs_finished_total'), '{{result}}'),
-      ],
-      ['DeepAffectsNothingFinishes'],
-    ),
-    g.lines(
-      'Backlog',
-      'Unfinished jobs that would be polled now if the quota allowed. If it is never 0, the quota is too small for the jobs, and ends are seen late.',
-      'short',
-      [p.range('A', 'sum by (account) (%s)' % p.one('poll_queue_jobs'), '{{account}}')],
-      ['DeepAffectsDayQuotaRunsOut'],
-      min=0,
-    ),
     g.lines(
       'Age of the oldest unfinished job',
-      'A line that only rises is a stuck job.',
+      'A line that only rises is a stuck job.' + fromSeries,
       's',
-      [p.range('A', 'max by (account) (%s)' % p.one('oldest_unfinished_job_age_seconds'), '{{account}}')],
+      [p.range('A', oldest('account'), '{{account}}')],
       ['DeepAffectsJobStuck'],
       min=0,
+      thresholds=[[14400, 'red']],
     ),
     g.table(
       'Oldest unfinished jobs',
@@ -116,7 +132,7 @@ function(config) {
           %s
           * on (account, request_id) group_left () (time() - %s)
         )
-      ||| % [info('api, source'), withState('pending|running'), ofJob('job_first_seen_timestamp_seconds')])],
+      ||| % [info(['api', 'source']), withState('pending|running'), ofJob('job_first_seen_timestamp_seconds')])],
       jobColumns + [
         { field: 'source', title: 'Source' },
         { field: 'state', title: 'State' },
@@ -127,20 +143,28 @@ function(config) {
     ),
   ]),
 
-  local failed = g.row('What failed, and why', [
+  local endedJobs = g.row('Ended jobs', [
     g.columns(
-      'Failed and lost',
-      'Jobs that failed or were given up, per interval.',
+      'Ended jobs per $per, by result',
+      'Jobs whose end was seen. Each bar is the time before it.',
+      'short',
+      [p.range('A', p.grown('result', 'jobs_finished_total', api), '{{result}}')],
+      ['DeepAffectsNothingFinishes'],
+      stack=true,
+    ),
+    g.columns(
+      'Failed and lost jobs per $per, by account',
+      'Jobs that failed or were given up.',
       'short',
       [p.range(
         'A',
-        p.grown('account, result', 'jobs_finished_total', 'result=~"failed|lost"'),
+        p.grown('account, result', 'jobs_finished_total', 'result=~"failed|lost", ' + api),
         '{{account}} {{result}}',
       )],
       ['DeepAffectsJobFailed', 'DeepAffectsJobLost'],
     ),
     g.bars(
-      'Failed, by API and error code',
+      'Failed jobs by API and error code',
       'Failed jobs that are still tracked and have series.',
       'short',
       [p.instant('A', |||
@@ -148,8 +172,10 @@ function(config) {
           %s
           and on (account, request_id) %s == 1
         ))
-      ||| % [info('api, error_code'), ofJob('job_state', 'state="failed"')], '{{api}}: {{error_code}}')],
+      ||| % [info(['api', 'error_code']), ofJob('job_state', 'state="failed"')], '{{api}}: {{error_code}}')],
       ['DeepAffectsFailureRatioHigh'],
+      width=24,
+      height=6,
     ),
     g.table(
       'Latest failed and lost jobs',
@@ -161,7 +187,7 @@ function(config) {
           %s
           * on (account, request_id) group_left () %s
         ) * 1000
-      ||| % [info('api, error_code, source'), withState('failed|lost'), ofJob('job_finished_timestamp_seconds')])],
+      ||| % [info(['api', 'error_code', 'source']), withState('failed|lost'), ofJob('job_finished_timestamp_seconds')])],
       jobColumns + [
         { field: 'state', title: 'State' },
         { field: 'error_code', title: 'Error code', width: 280 },
@@ -173,44 +199,29 @@ function(config) {
     ),
   ]),
 
-  local durations = g.row('How long they take', [
+  local durations = g.row('Durations', [
     g.heatmap(
       'Durations of completed jobs',
-      'Time from the submission of a job, or from when it was first seen, until its end was seen.',
+      'Time from the submission of a job, or from when it was first seen, until its end was seen. The darker, the more jobs.',
       's',
-      [p.distribution('job_duration_seconds', 'result="completed"')],
+      [p.distribution('job_duration_seconds', completed)],
       ['DeepAffectsJobsSlow'],
     ),
     g.lines(
-      'Durations of completed jobs, quantiles',
-      'Median, 90th and 99th percentile of the job durations.',
+      'Durations of completed jobs, percentiles',
+      'Half of the jobs that completed in each $per took less than the median.',
       's',
-      p.quantiles('job_duration_seconds', 'result="completed"'),
+      p.highQuantiles('job_duration_seconds', completed),
       ['DeepAffectsJobsSlow'],
       min=0,
-      interval='5m',
-    ),
-    g.heatmap(
-      'Detection windows',
-      'Time between the last poll that found a job unfinished and the observation of its end: the upper bound of the error of its duration.',
-      's',
-      [p.distribution('job_detection_window_seconds')],
-    ),
-    g.lines(
-      'Detection windows, quantiles',
-      'Median, 90th and 99th percentile of the detection windows. They grow if the quota is too small.',
-      's',
-      p.quantiles('job_detection_window_seconds'),
-      ['DeepAffectsDayQuotaRunsOut'],
-      min=0,
-      interval='5m',
+      interval='$per',
     ),
   ]),
 
   local one = g.row('One job: $request_id', [
     g.timeline(
-      'Timeline',
-      'The states of the job. A change between two polls appears at the second poll.',
+      'States of the job over time',
+      'A change between two polls appears at the second poll.',
       [p.range('A', 'max by (state) (%s)' % p.series('job_state', thisJob), '{{state}}')],
       ['DeepAffectsJobFailed', 'DeepAffectsJobStuck'],
     ),
@@ -235,7 +246,7 @@ function(config) {
     figure('Confidence', 'Confidence of the result, or else the mean over its words or segments.', 'job_confidence_ratio', 'percentunit'),
     figure('Speakers', 'Number of speakers in the result.', 'job_speakers', 'short'),
     figure('Words', 'Number of words in the transcript.', 'job_words', 'short'),
-    figure('Recording', 'Time from the start of the recording to the end of the last word or segment.', 'job_transcript_duration_seconds', 's'),
+    figure('Length of the recording', 'Time from the start of the recording to the end of the last word or segment.', 'job_transcript_duration_seconds', 's'),
     figure('Speech', 'Sum of the durations of the words, or else of the segments.', 'job_speech_seconds', 's'),
     g.stat(
       'Speech rate',
@@ -246,32 +257,33 @@ function(config) {
       height=3,
     ),
     g.stat(
-      'Longest pauses',
-      '99th percentile of the pauses between words.',
+      'Long pauses, 99th percentile',
+      'One in 100 pauses between words is longer.',
       's',
       [p.instant('A', 'max(%s)' % p.series('job_word_gap_seconds', thisJob + ', quantile="0.99"'))],
       decimals=1,
       height=3,
     ),
     g.stat(
-      'Median word',
-      'Median duration of the words.',
+      'Length of a word, median',
+      'Half of the words are longer.',
       's',
       [p.instant('A', 'max(%s)' % p.series('job_word_duration_seconds', thisJob + ', quantile="0.5"'))],
       decimals=2,
       height=3,
     ),
     g.bars(
-      'Talk time',
-      'Talk time of each speaker. Speaker 0 talks most.',
+      'Talk time of each speaker',
+      'Speaker 0 talks most.',
       's',
       [p.instant('A', 'max by (speaker) (%s)' % p.series('job_speaker_talk_seconds', thisJob), 'Speaker {{speaker}}')],
     ),
     g.bars(
-      'Confidence of words',
-      'Quantiles of the confidence of the words.',
+      'Confidence of the words: low tail',
+      'The share 0.01 of the words has at most the first confidence, 0.1 the second, and half of them the third.',
       'percentunit',
-      [p.instant('A', 'max by (quantile) (%s)' % p.series('job_word_confidence_ratio', thisJob), 'quantile {{quantile}}')],
+      [p.instant('A', 'sort(max by (quantile) (%s))' % p.series('job_word_confidence_ratio', thisJob), 'lowest {{quantile}}')],
+      ['DeepAffectsConfidenceFell'],
       max=1,
     ),
   ]),
@@ -279,17 +291,16 @@ function(config) {
   dashboard: g.dashboard(
     'deepaffects-jobs',
     'Jobs',
-    'Which jobs run, which failed and why, how long they take, and the details of one job.',
+    'Which jobs are unfinished, which failed and why, how long they take, and the details of one job.',
     'prometheus',
     [
       p.account,
-      p.choice('api', 'API', 'deepaffects_job_info{account=~"$account"}') {
-        description: 'Applies to panels about single jobs',
-      },
+      p.choice('api', 'API', 'deepaffects_jobs_finished_total{account=~"$account"}'),
       p.variable('request_id', 'Job', 'deepaffects_job_info{account=~"$account", api=~"$api"}') {
         description: 'The job in the last row',
       },
     ],
-    [now, running, failed, durations, one],
+    [now, unfinishedJobs, endedJobs, durations, one],
+    annotations=p.annotations,
   ),
 }

@@ -6,12 +6,6 @@ function(config) {
 
   datasource: { type: 'prometheus', uid: '${datasource}' },
 
-  // Variables with the values of a label.
-  choice(name, label, metric): g.choice(name, label, query('label_values(%s, %s)' % [metric, name]), p.datasource) { allValue: '.*' },
-  variable(name, label, metric): g.variable(name, label, query('label_values(%s, %s)' % [metric, name]), p.datasource),
-
-  account: p.choice('account', 'Account', 'deepaffects_up'),
-
   local target(ref, expr) = { refId: ref, datasource: p.datasource, expr: query(std.rstripChars(expr, '\n')) },
 
   // A query over time, of the present, and of the present as a table.
@@ -20,6 +14,67 @@ function(config) {
   instant(ref, expr, legend='__auto'): target(ref, expr) { legendFormat: legend, range: false, instant: true },
   rows(ref, expr): target(ref, expr) { format: 'table', range: false, instant: true },
 
+  // Variables with the values of a label.
+
+  local values(metric, name) = query('label_values(%s, %s)' % [metric, name]),
+  choice(name, label, metric): g.choice(name, label, values(metric, name), p.datasource) { allValue: '.*' },
+  variable(name, label, metric): g.variable(name, label, values(metric, name), p.datasource),
+  account: p.choice('account', 'Account', 'deepaffects_up'),
+
+  // What happened besides, in all panels.
+
+  local annotation(name, colour, expr, title, text, atValue=false) = {
+    name: name,
+    datasource: p.datasource,
+    enable: true,
+    hide: false,
+    iconColor: colour,
+    expr: query(expr),
+    step: '1m',
+    titleFormat: title,
+    textFormat: text,
+    [if atValue then 'useValueForTime']: 'on',
+  },
+  annotations: [
+    annotation(
+      'Starts',
+      'blue',
+      'process_start_time_seconds * 1000 and on (job, instance) deepaffects_exporter_build_info',
+      'Exporter started',
+      '{{instance}}',
+      atValue=true,
+    ),
+    annotation(
+      'Reloads',
+      'green',
+      'deepaffects_config_last_reload_success_timestamp_seconds * 1000',
+      'Configuration read',
+      '{{instance}}',
+      atValue=true,
+    ),
+    annotation(
+      'Failed reloads',
+      'orange',
+      'deepaffects_config_last_reload_successful == 0',
+      'Configuration invalid',
+      '{{instance}}',
+    ),
+    annotation(
+      'API outages',
+      'red',
+      'max by (account, state) (%s) == 1' % p.series('api_state', 'state!~"ok|not_asked"'),
+      'API: {{state}}',
+      'account {{account}}',
+    ),
+    annotation(
+      'Exporter outages',
+      'dark-red',
+      'up == 0 and on (job, instance) present_over_time(deepaffects_exporter_build_info[1d])',
+      'Exporter down',
+      '{{instance}}',
+    ),
+  ],
+
   // The series of the selected accounts.
   series(name, matchers=''):
     'deepaffects_%s{%s}' % [name, std.join(', ', ['account=~"$account"'] + (if matchers == '' then [] else [matchers]))],
@@ -27,20 +82,36 @@ function(config) {
   // The same from any replica.
   one(name, matchers=''): 'max without (instance, pod) (%s)' % p.series(name, matchers),
 
+  // Counters are right over a failover of replicas: see ../rules/recording.libsonnet.
+
+  local counted(func, name, matchers, range) = '%s(%s[%s:1m])' % [func, p.one(name, matchers), range],
+
+  increase(name, matchers='', range='$__rate_interval'): counted('increase', name, matchers, range),
+  rate(name, matchers='', range='$__rate_interval'): counted('rate', name, matchers, range),
+
   // The increase of a counter, by labels.
-  grown(by, name, matchers='', range='$__rate_interval'):
-    'sum by (%s) (increase(%s[%s]))' % [by, p.series(name, matchers), range],
+  grown(by, name, matchers=''): 'sum by (%s) (%s)' % [by, p.increase(name, matchers)],
+  // The same in the time range of the dashboard.
+  total(name, matchers=''): 'sum(%s)' % p.increase(name, matchers, '$__range'),
 
   // Histograms: the classic one if it was scraped, otherwise the native one.
 
-  quantile(q, name, matchers='', range='$__rate_interval'):
-    'histogram_quantile(%g, sum by (le) (rate(%s[%s])))\n' % [q, p.series(name + '_bucket', matchers), range]
-    + 'or on () histogram_quantile(%g, sum(rate(%s[%s])))' % [q, p.series(name, matchers), range],
+  local native(func, name, matchers, range) = '%s(%s[%s])' % [func, p.series(name, matchers), range],
 
-  mean(name, matchers='', range='$__rate_interval'):
-    local rate(suffix) = 'sum(rate(%s[%s]))' % [p.series(name + suffix, matchers), range];
-    '%s / %s\n' % [rate('_sum'), rate('_count')]
-    + 'or on () histogram_sum(%s) / histogram_count(%s)' % [rate(''), rate('')],
+  quantile(q, name, matchers='', range='$__rate_interval', by=[]):
+    'histogram_quantile(%g, sum by (%s) (%s))\n' % [q, std.join(', ', by + ['le']), p.rate(name + '_bucket', matchers, range)]
+    + 'or on (%s) histogram_quantile(%g, sum by (%s) (%s))'
+      % [std.join(', ', by), q, std.join(', ', by), native('rate', name, matchers, range)],
+
+  // The share of values up to a bound, which must be the bound of a bucket.
+  share(bound, name, matchers='', range='$__range'):
+    local bucket = std.join(', ', (if matchers == '' then [] else [matchers]) + ['le="%s"' % bound]);
+    'sum(%s) / sum(%s)\n' % [p.increase(name + '_bucket', bucket, range), p.increase(name + '_count', matchers, range)]
+    + 'or on () histogram_fraction(0, %s, sum(%s))' % [bound, native('increase', name, matchers, range)],
+
+  count(name, matchers='', range='$__range'):
+    'sum(%s)\n' % p.increase(name + '_count', matchers, range)
+    + 'or on () histogram_count(sum(%s))' % native('increase', name, matchers, range),
 
   // An exemplar names a job.
   local exemplars = ['job_duration_seconds', 'transcript_confidence_ratio', 'word_duration_seconds', 'word_gap_seconds'],
@@ -49,16 +120,25 @@ function(config) {
   distribution(name, matchers=''):
     p.range(
       'A',
-      'sum by (le) (increase(%s[$__rate_interval]))\n' % p.series(name + '_bucket', matchers)
-      + 'or on () sum(increase(%s[$__rate_interval]))' % p.series(name, matchers),
+      'sum by (le) (%s)\n' % p.increase(name + '_bucket', matchers)
+      + 'or on () sum(%s)' % native('increase', name, matchers, '$__rate_interval'),
       '{{le}}',
       std.member(exemplars, name),
     ) { format: 'heatmap' },
 
   // Quantiles as lines, with exemplars as dots.
-  quantiles(name, matchers=''): [
-    p.range('A', p.quantile(0.5, name, matchers), 'p50', std.member(exemplars, name)),
-    p.range('B', p.quantile(0.9, name, matchers), 'p90'),
-    p.range('C', p.quantile(0.99, name, matchers), 'p99'),
+  local quantileLines(quantiles, name, matchers) = [
+    p.range(
+      ['A', 'B', 'C'][i],
+      p.quantile(quantiles[i][0], name, matchers),
+      quantiles[i][1],
+      i == 0 && std.member(exemplars, name),
+    )
+    for i in std.range(0, std.length(quantiles) - 1)
   ],
+  // Where a large value is the problem, and where a small one is.
+  highQuantiles(name, matchers=''):
+    quantileLines([[0.5, 'median'], [0.9, '90th percentile'], [0.99, '99th percentile']], name, matchers),
+  lowQuantiles(name, matchers=''):
+    quantileLines([[0.5, 'median'], [0.1, '10th percentile'], [0.01, '1st percentile']], name, matchers),
 }
