@@ -17,7 +17,10 @@ type Snapshot struct {
 	JobMetrics string      // as configured: which series a job has
 	JobLabels  []string    // as configured
 	NextPolls  []time.Time // when each of Jobs is due to be polled; zero: unknown
+	Finishes   []Finish    // when each of Jobs is expected to have finished
 	Due        int         // unfinished jobs that would be polled now if the quota allowed
+	Late       Late        // unfinished jobs that take longer than most
+	Backlog    Backlog
 
 	API         poller.State
 	Minute, Day Usage
@@ -43,7 +46,8 @@ func (a *Account) Snapshot() Snapshot {
 		API: a.API(), StoreError: a.writes.Writable(),
 	}
 	view := v.schedule.View(now, requestIDs(s.Jobs))
-	s.NextPolls, s.Due, s.Pricing, s.Minute, s.Day = view.NextPolls, view.Due, view.Pricing, view.Minute, view.Day
+	s.NextPolls, s.Finishes, s.Late = view.NextPolls, view.Finishes, view.Late
+	s.Due, s.Backlog, s.Pricing, s.Minute, s.Day = view.Due, view.Backlog, view.Pricing, view.Minute, view.Day
 	s.SourceSuccess, s.SourceProblems = a.sources.state()
 	if seen := a.webhookSeen.Load(); seen != 0 {
 		s.WebhookReceived = time.Unix(0, seen)

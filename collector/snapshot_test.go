@@ -60,7 +60,8 @@ func TestReadingChangesNothing(t *testing.T) {
 	}
 }
 
-// A snapshot and a list say when each of their jobs is polled next, as Job does.
+// A snapshot and a list say when each of their jobs is polled next, as Job does, and when it is expected to have
+// finished, as Explain does. Those that take longer than others are late.
 func TestNextPolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config(func(c *collector.Config) { c.RequestsPerDay = 100 })
@@ -70,7 +71,7 @@ func TestNextPolls(t *testing.T) {
 			outcome := []simulator.Outcome{simulator.Completed, simulator.Stuck}[i%2]
 			m.track(t, m.api.Submit(simulator.Job{RequestID: fmt.Sprint(i), Outcome: outcome, Duration: time.Minute}))
 		}
-		pass(20 * time.Minute)
+		pass(6 * time.Hour)
 		s := m.account.Snapshot()
 		page, _ := m.account.Jobs(collector.JobFilter{}, "", 100)
 		listed, next := page.Jobs, page.NextPolls
@@ -82,11 +83,21 @@ func TestNextPolls(t *testing.T) {
 			if !s.NextPolls[i].Equal(want) || want.IsZero() != j.State.Ended() {
 				t.Errorf("job %s, %s: next poll %s, %s", j.RequestID, j.State, s.NextPolls[i], want)
 			}
+			reason, _ := m.account.Explain(j.RequestID)
+			if s.Finishes[i] != reason.Finish || s.Finishes[i].IsLate(s.At) == j.State.Ended() {
+				t.Errorf("job %s, %s, is late after %s, %s", j.RequestID, j.State, s.Finishes[i].LateAfter, reason.Finish.LateAfter)
+			}
 		}
 		for i, j := range listed {
 			if _, want, _ := m.account.Job(j.RequestID); !next[i].Equal(want) {
 				t.Errorf("job %s is listed with next poll %s, %s", j.RequestID, next[i], want)
 			}
+			if want, _ := m.account.Explain(j.RequestID); page.Finishes[i] != want.Finish {
+				t.Errorf("job %s is listed as late after %s, %s", j.RequestID, page.Finishes[i].LateAfter, want.Finish.LateAfter)
+			}
+		}
+		if s.Late.Jobs != 10 || s.Late.Longest < 5 {
+			t.Errorf("%+v are late, want 10 jobs", s.Late)
 		}
 	})
 }

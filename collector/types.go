@@ -27,6 +27,9 @@ type (
 	Poll    = schedule.Poll
 	Planned = schedule.Planned
 	Reason  = schedule.Reason
+	Finish  = schedule.Finish
+	Late    = schedule.Late
+	Backlog = schedule.Backlog
 
 	Statistics = transcript.Statistics
 	Timing     = transcript.Timing

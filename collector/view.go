@@ -54,6 +54,7 @@ func (a *Account) Job(requestID string) (job *Job, next time.Time, known bool) {
 type JobPage struct {
 	Jobs      []*Job
 	NextPolls []time.Time // when each is due; zero: unknown
+	Finishes  []Finish    // when each is expected to have finished
 	Next      string      // ID of the job after which the next page begins; empty: this is the last page
 }
 
@@ -63,7 +64,8 @@ type JobPage struct {
 func (a *Account) Jobs(f JobFilter, after string, limit int) (page JobPage, ok bool) {
 	v := a.reading()
 	page.Jobs, page.Next, ok = v.jobs.List(f, after, limit)
-	page.NextPolls = v.schedule.View(a.now(), requestIDs(page.Jobs)).NextPolls
+	view := v.schedule.View(a.now(), requestIDs(page.Jobs))
+	page.NextPolls, page.Finishes = view.NextPolls, view.Finishes
 	return page, ok
 }
 
@@ -85,8 +87,8 @@ func (a *Account) Explain(requestID string) (r Reason, ok bool) {
 }
 
 // Plan returns the polls of the coming time, at most limit, and the usage of the
-// day's quota after them, as if no job ended and none was registered.
-func (a *Account) Plan(length time.Duration, limit int) ([]Planned, Usage) {
+// day's quota after them, as if no job ended and none was registered; and the backlog now.
+func (a *Account) Plan(length time.Duration, limit int) ([]Planned, Usage, Backlog) {
 	return a.reading().schedule.Plan(a.now(), length, limit)
 }
 

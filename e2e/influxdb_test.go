@@ -29,7 +29,7 @@ const influxd = "../.cache/influxdb/usr/bin/influxd" // 1.6, from Debian
 // contract has the fields and tags of the measurements, with InfluxDB's types.
 var contract = map[string]struct{ integers, floats, strings, tags string }{
 	"deepaffects": {
-		integers: "api_errors api_ok completed failed finished_completed finished_failed finished_lost lost pending " +
+		integers: "api_errors api_ok completed failed finished_completed finished_failed finished_lost late lost pending " +
 			"poll_queue registered running up webhooks words",
 		floats: "oldest_unfinished_age_seconds quota_day_limit quota_day_used quota_minute_limit quota_minute_used",
 		tags:   "account source",

@@ -33,8 +33,9 @@ func generated(t *testing.T) map[string]*trace {
 // The scheduler over every kind of generated trace: nothing is refused unless others spend
 // the same quota, and then little; ends are seen; the morning leaves enough of the day.
 // Webhooks shorten the mean delay. Where the back end works in order, polling the oldest
-// job is not better.
+// job is not better. Over all kinds, half of the ends fall before the expected time, and nine in ten before a job is late.
 func TestGeneratedTraces(t *testing.T) {
+	var all calibration
 	for name, tr := range generated(t) {
 		hours := 5.
 		if tr.budget.DailyCap > 0 {
@@ -42,6 +43,8 @@ func TestGeneratedTraces(t *testing.T) {
 		}
 		tr.horizon = min(tr.horizon, hours*3600*float64(longtest.Size(1, 10)))
 		r := run(tr)
+		all.Registered.add(r.Calibration.Registered)
+		all.Random.add(r.Calibration.Random)
 		if len(tr.budget.Shadow) == 0 && r.Refusals > 0 || r.Refusals > r.Requests/10 {
 			t.Errorf("%s: %d of %d requests were refused", name, r.Refusals, r.Requests)
 		}
@@ -62,6 +65,13 @@ func TestGeneratedTraces(t *testing.T) {
 		}
 		if without := run(tr).MeanS; r.MeanS > without {
 			t.Errorf("%s: %.1f s with webhooks, %.1f s without", name, r.MeanS, without)
+		}
+	}
+	for when, s := range map[string]share{"registered": all.Registered, "at a random moment": all.Random} {
+		expected, late := float64(s.Expected)/float64(s.Jobs-s.Unknown), float64(s.Late)/float64(s.Jobs-s.Unknown)
+		if !(expected > 0.45 && expected < 0.55 && late > 0.87 && late < 0.93) || s.Unknown > s.Jobs/5 {
+			t.Errorf("%s: %.1f %% of the ends are before the expected time, %.1f %% before a job is late; %d of %d unknown",
+				when, 100*expected, 100*late, s.Unknown, s.Jobs)
 		}
 	}
 }

@@ -57,6 +57,7 @@ func bench(dir string, o options) error {
 		t.row(tr.name, results[tr.name])
 	}
 	t.summary()
+	printCalibration(os.Stdout, traces, results)
 	if o.out == "" {
 		return nil
 	}

@@ -39,6 +39,8 @@ type result struct {
 	Refusals   int     `json:"refusals"`
 	SpentBy10  float64 `json:"spent_by_10"` // share of the day's quota, on the worst day; 0 without one
 	CPUS       float64 `json:"cpu_s"`       // of the whole run, the driver's own included
+
+	Calibration calibration `json:"finish"`
 }
 
 // run runs the scheduler over a trace in virtual time, from one event to the next. Answers take no time, so one request
@@ -60,6 +62,7 @@ func run(tr *trace) result {
 	}
 	slices.SortStableFunc(hooks, func(a, b *traceJob) int { return cmp.Compare(*a.Hook, *b.Hook) })
 
+	looks := moments(tr.jobs)
 	arrived, hooked, wake := 0, 0, math.Inf(1)
 	day, today := 0.0, 0.0
 	for {
@@ -73,11 +76,15 @@ func run(tr *trace) result {
 		if now >= tr.horizon {
 			break
 		}
+		for ; len(looks) > 0 && looks[0].t <= now; looks = looks[1:] {
+			r.Calibration.Random.look(s, looks[0].traceJob, looks[0].t)
+		}
 		for ; arrived < len(tr.jobs) && tr.jobs[arrived].T <= now; arrived++ {
 			j := &tr.jobs[arrived]
 			s.Add(at(now), schedule.Job{
 				RequestID: j.ID, API: j.API, AudioSeconds: j.Audio, Start: at(j.T), AgeUnknown: j.Unknown,
 			})
+			r.Calibration.Registered.look(s, j, now)
 		}
 		for ; hooked < len(hooks) && *hooks[hooked].Hook <= now; hooked++ {
 			id := hooks[hooked].ID

@@ -41,14 +41,14 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 	defer c.Stop(context.Background())
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, a := range c.Accounts() {
-		polls, day := a.Plan(planLength, maxPlanned)
+		polls, day, backlog := a.Plan(planLength, maxPlanned)
 		expected := 0.0
 		fmt.Fprintf(w, "Account %s: the next 24 hours, if no job ends and none is registered\n", a.Name())
-		fmt.Fprint(w, "AT (UTC)\tJOB\tNEEDED\tWHY\n")
+		fmt.Fprint(w, "AT (UTC)\tJOB\tNEEDED\tFINISH EXPECTED\tLATE AFTER\tWHY\n")
 		for _, p := range polls {
 			expected += p.Needed
-			at := p.At.UTC().Format(time.DateTime)
-			fmt.Fprintf(w, "%s\t%s\t%.0f %%\t%s\n", at, p.RequestID, 100*p.Needed, p.Reason)
+			fmt.Fprintf(w, "%s\t%s\t%.0f %%\t%s\t%s\t%s\n",
+				stamp(p.At), p.RequestID, 100*p.Needed, stamp(p.Finish.Expected), stamp(p.Finish.LateAfter), p.Reason)
 		}
 		if len(polls) == maxPlanned {
 			fmt.Fprintf(w, "Only the first %d polls are shown.\n", maxPlanned)
@@ -57,11 +57,23 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 		if !math.IsInf(day.Limit, 1) {
 			left = fmt.Sprintf("%.0f of %.0f", max(day.Limit-day.Used, 0), day.Limit)
 		}
-		fmt.Fprintf(w, "%d requests planned, %.1f expected, since jobs end before; daily quota left after them: %s\n\n",
+		fmt.Fprintf(w, "%d requests planned, %.1f expected, since jobs end before; daily quota left after them: %s\n",
 			len(polls), expected, left)
+		if text := backlog.String(); text != "" {
+			fmt.Fprintf(w, "%s.\n", text)
+		}
+		fmt.Fprintln(w)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("printing the plan: %w", err)
 	}
 	return nil
+}
+
+// stamp formats a time in UTC; a dash if it is unknown.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.DateTime)
 }

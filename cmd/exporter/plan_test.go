@@ -64,7 +64,8 @@ func checkPlan(t *testing.T, config, dir string) {
 	}
 	for _, want := range []string{
 		"Account default: the next 24 hours", "  fresh  ", "  old  ", "100 %", "likely to have finished",
-		"daily quota left after them: ", " of 100",
+		"daily quota left after them: ", " of 100", "FINISH EXPECTED", "LATE AFTER",
+		"One poll of each of the 2 due jobs takes 1 minute at this quota.",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the plan lacks %q:\n%s", want, out)

@@ -99,6 +99,7 @@ var counterparts = map[string]map[string]func(scrape, telegraf.Metric) float64{
 		"words":                         series("words_total"),
 		"oldest_unfinished_age_seconds": series("oldest_unfinished_job_age_seconds"),
 		"poll_queue":                    series("poll_queue_jobs"),
+		"late":                          series("jobs_late"),
 		"quota_minute_limit":            series("quota_limit_requests,window=minute"),
 		"quota_minute_used":             series("quota_used_requests,window=minute"),
 		"quota_day_limit":               series("quota_limit_requests,window=day"),

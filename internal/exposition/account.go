@@ -22,6 +22,7 @@ type account struct {
 type job struct {
 	*jobs.Job
 	nextPoll time.Time // zero: unknown, or none
+	finish   collector.Finish
 }
 
 // job returns the job with this index in the snapshot.
@@ -29,6 +30,9 @@ func (a *account) job(i int) job {
 	j := job{Job: a.Jobs[i]}
 	if i < len(a.NextPolls) && !j.State.Ended() {
 		j.nextPoll = a.NextPolls[i]
+	}
+	if i < len(a.Finishes) && !j.State.Ended() {
+		j.finish = a.Finishes[i]
 	}
 	return j
 }

@@ -43,6 +43,8 @@ var contract = []struct {
 	{"job_last_observed_timestamp_seconds", "GAUGE", "", perJob},
 	{"job_next_poll_timestamp_seconds", "GAUGE", "", perJob},
 	{"job_finished_timestamp_seconds", "GAUGE", "", perJob},
+	{"job_expected_finish_timestamp_seconds", "GAUGE", "", perJob},
+	{"job_late_after_timestamp_seconds", "GAUGE", "", perJob},
 	{"job_confidence_ratio", "GAUGE", "", perJob},
 	{"job_speakers", "GAUGE", "", perJob},
 	{"job_words", "GAUGE", "", perJob},
@@ -54,6 +56,8 @@ var contract = []struct {
 	{"job_speaker_talk_seconds", "GAUGE", "speaker", perJob},
 	{"jobs", "GAUGE", "state", 5},
 	{"oldest_unfinished_job_age_seconds", "GAUGE", "", 1},
+	{"jobs_late", "GAUGE", "", 1},
+	{"jobs_lateness_max", "GAUGE", "", 1},
 	{"jobs_registered_total", "COUNTER", "source", 5},
 	{"account_owned", "GAUGE", "", 1},
 	{"jobs_finished_total", "COUNTER", "api result", 0},
@@ -148,6 +152,7 @@ func TestContract(t *testing.T) {
 	track(t, r, submission.HTTP, submission.Job{RequestID: "b"})
 	s := snapshot("default", r)
 	s.NextPolls = []time.Time{after(90), after(90)}
+	s.Finishes = []collector.Finish{{Expected: after(80), LateAfter: after(100)}, {Expected: after(80), LateAfter: after(100)}}
 	s.API.Trouble = &collector.APITrouble{Outcome: jobstatus.Timeout, Until: after(90)}
 	families := gather(t, everything(t, s))
 	for _, want := range contract {

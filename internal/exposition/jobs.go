@@ -58,6 +58,13 @@ var lifecycle = []*family{
 		"Time of the next poll of the unfinished job if the quota allows, in seconds since 1970; absent once it has "+
 			"finished.",
 		func(j *job) time.Time { return j.nextPoll }),
+	jobTime("job_expected_finish_timestamp_seconds",
+		"Time by which half of such jobs have finished, in seconds since 1970, by how long the API's jobs took and the "+
+			"jobs before it; absent until a job of the API has ended, and once it has finished.",
+		func(j *job) time.Time { return j.finish.Expected }),
+	jobTime("job_late_after_timestamp_seconds",
+		"Time by which nine in ten of such jobs have finished, in seconds since 1970; absent as the expected finish.",
+		func(j *job) time.Time { return j.finish.LateAfter }),
 	jobTime("job_finished_timestamp_seconds",
 		"Time when the end of the job was observed, in seconds since 1970; absent before that.",
 		func(j *job) time.Time { return j.FinishedAt }),
@@ -131,6 +138,13 @@ var allJobs = []*family{
 	gauge("oldest_unfinished_job_age_seconds",
 		"Age of the oldest unfinished job, in seconds; 0 without one.",
 		func(s *collector.Snapshot) float64 { return s.OldestUnfinished.Seconds() }),
+	gauge("jobs_late",
+		"Number of unfinished jobs that are late: nine in ten of such jobs finish sooner.",
+		func(s *collector.Snapshot) float64 { return float64(s.Late.Jobs) }),
+	gauge("jobs_lateness_max",
+		"Longest time for which an unfinished job was observed unfinished, divided by the time within which nine in ten "+
+			"of such jobs finish; a job above 1 is late. 0 without a job that was observed.",
+		func(s *collector.Snapshot) float64 { return s.Late.Longest }),
 	gauge("account_owned",
 		"1 if this process polls the account and keeps its jobs, else 0. Always 1 without database_url.",
 		func(*collector.Snapshot) float64 { return 1 }),

@@ -43,12 +43,16 @@ func TestJob(t *testing.T) {
 				observe(t, r, jobs.Observation{RequestID: "a", At: after(10.25), State: jobs.Running})
 			},
 			`
+			# TYPE deepaffects_job_expected_finish_timestamp_seconds gauge
+			deepaffects_job_expected_finish_timestamp_seconds{account="default",request_id="a"} 1.00000008e+09
 			# TYPE deepaffects_job_first_seen_timestamp_seconds gauge
 			deepaffects_job_first_seen_timestamp_seconds{account="default",request_id="a"} 1e+09
 			# TYPE deepaffects_job_info gauge
 			deepaffects_job_info{account="default",api="asr",error_code="",request_id="a",source="file"} 1
 			# TYPE deepaffects_job_last_observed_timestamp_seconds gauge
 			deepaffects_job_last_observed_timestamp_seconds{account="default",request_id="a"} 1.00000001025e+09
+			# TYPE deepaffects_job_late_after_timestamp_seconds gauge
+			deepaffects_job_late_after_timestamp_seconds{account="default",request_id="a"} 1.0000001e+09
 			# TYPE deepaffects_job_next_poll_timestamp_seconds gauge
 			deepaffects_job_next_poll_timestamp_seconds{account="default",request_id="a"} 1.0000000905e+09
 			# TYPE deepaffects_job_state gauge
@@ -157,6 +161,9 @@ func TestJob(t *testing.T) {
 			test.live(t, r)
 			s := snapshot("default", r)
 			s.NextPolls = []time.Time{after(90.5)} // must not appear once the job has finished
+			if name != "pending" {                 // nothing was learnt
+				s.Finishes = []collector.Finish{{Expected: after(80), LateAfter: after(100)}}
+			}
 			check(t, of(t, s), test.want, slices.Concat(ofLives, ofResults)...)
 		})
 	}
@@ -166,7 +173,8 @@ func TestJob(t *testing.T) {
 var ofLives = []string{
 	"deepaffects_job_state", "deepaffects_job_info", "deepaffects_job_first_seen_timestamp_seconds",
 	"deepaffects_job_last_observed_timestamp_seconds", "deepaffects_job_next_poll_timestamp_seconds",
-	"deepaffects_job_finished_timestamp_seconds",
+	"deepaffects_job_finished_timestamp_seconds", "deepaffects_job_expected_finish_timestamp_seconds",
+	"deepaffects_job_late_after_timestamp_seconds",
 }
 
 // ofResults are the metrics of a job's result. That every declared figure is exposed is

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -24,6 +25,11 @@ type job struct {
 	NextPoll     moment            `json:"next_poll,omitzero"`
 	NextPollWhy  string            `json:"next_poll_why,omitzero"`
 
+	// Of an unfinished job: half, and nine in ten, of such jobs have finished by then.
+	ExpectedFinish moment `json:"expected_finish,omitzero"`
+	LateAfter      moment `json:"late_after,omitzero"`
+	Late           bool   `json:"late,omitzero"`
+
 	AgeSeconds             float64  `json:"age_seconds"`
 	DurationSeconds        *float64 `json:"duration_seconds,omitzero"`
 	DetectionWindowSeconds *float64 `json:"detection_window_seconds,omitzero"`
@@ -41,7 +47,7 @@ type lastPoll struct {
 }
 
 // jobOf returns a job's JSON, with its age at the time now.
-func jobOf(account string, j *jobs.Job, next, now time.Time) job {
+func jobOf(account string, j *jobs.Job, next time.Time, finish schedule.Finish, now time.Time) job {
 	age := j.Age(now).Seconds()
 	shown := job{
 		RequestID:    j.RequestID,
@@ -59,6 +65,10 @@ func jobOf(account string, j *jobs.Job, next, now time.Time) job {
 		AgeSeconds:   age,
 		AudioSeconds: j.AudioSeconds,
 		Statistics:   j.Statistics,
+	}
+	if !j.State.Ended() {
+		shown.ExpectedFinish, shown.LateAfter = momentOf(finish.Expected), momentOf(finish.LateAfter)
+		shown.Late = finish.IsLate(now)
 	}
 	if p := j.LastPoll; p != nil {
 		shown.LastPoll = &lastPoll{momentOf(p.At), p.Outcome.String(), p.StateWord, p.Detail}

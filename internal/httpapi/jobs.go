@@ -52,7 +52,7 @@ func (a *api) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 	p := page{Jobs: []job{}, Next: found.Next}
 	now := time.Now()
 	for i, j := range found.Jobs {
-		p.Jobs = append(p.Jobs, jobOf(account.Name(), j, found.NextPolls[i], now))
+		p.Jobs = append(p.Jobs, jobOf(account.Name(), j, found.NextPolls[i], found.Finishes[i], now))
 	}
 	return http.StatusOK, p, nil
 }
@@ -67,8 +67,9 @@ func (a *api) show(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 	if !known {
 		return 0, nil, errUnknownJob
 	}
-	shown := jobOf(account.Name(), job, next, time.Now())
-	if why, waits := account.Explain(job.RequestID); waits && !job.State.Ended() {
+	why, waits := account.Explain(job.RequestID)
+	shown := jobOf(account.Name(), job, next, why.Finish, time.Now())
+	if waits && !job.State.Ended() {
 		shown.NextPollWhy = why.String()
 	}
 	return http.StatusOK, shown, nil

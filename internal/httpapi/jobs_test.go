@@ -104,6 +104,61 @@ func TestShow(t *testing.T) {
 	}
 }
 
+// An unfinished job has the times by which half, and nine in ten, of such jobs have finished, once one has.
+func TestExpectedFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := watch(t, vendor{"c": completed, "r": running}, "a")
+		m.Start()
+		defer m.Stop(t.Context())
+		type times struct {
+			State          string    `json:"state"`
+			FirstSeen      time.Time `json:"first_seen"`
+			ExpectedFinish time.Time `json:"expected_finish"`
+			LateAfter      time.Time `json:"late_after"`
+			Late           bool      `json:"late"`
+		}
+		shown := func() (all map[string]times) {
+			t.Helper()
+			var list struct {
+				Jobs []times `json:"jobs"`
+			}
+			if err := json.Unmarshal(m.do("GET", "/api/v1/jobs", "").Body.Bytes(), &list); err != nil {
+				t.Fatal(err)
+			}
+			all = make(map[string]times)
+			for _, listed := range list.Jobs {
+				all[listed.State] = listed
+			}
+			var r times
+			if err := json.Unmarshal(m.do("GET", "/api/v1/jobs/r", "").Body.Bytes(), &r); err != nil || r != all["running"] {
+				t.Errorf("a job is listed as %+v, and shown as %+v, %v", all["running"], r, err)
+			}
+			return all
+		}
+		m.do("POST", "/api/v1/jobs", `["r"]`)
+		<-time.After(20 * time.Second)
+		if r := shown()["running"]; !r.ExpectedFinish.IsZero() || !r.LateAfter.IsZero() || r.Late {
+			t.Errorf("nothing was learnt, and the job is %+v", r)
+		}
+		m.do("POST", "/api/v1/jobs", `{"request_id":"c","submitted_at":"1999-12-31T23:30:00Z"}`)
+		<-time.After(20 * time.Second)
+		all := shown()
+		if r := all["running"]; !r.ExpectedFinish.After(r.FirstSeen) || !r.LateAfter.After(r.ExpectedFinish) || r.Late {
+			t.Errorf("when another has ended, the job is %+v", r)
+		}
+		if c := all["completed"]; !c.ExpectedFinish.IsZero() || !c.LateAfter.IsZero() || c.Late {
+			t.Errorf("the job that has ended is %+v", c)
+		}
+		<-time.After(12 * time.Hour)
+		if r := shown()["running"]; !r.Late {
+			t.Errorf("after 12 hours the job is %+v", r)
+		}
+		if status := m.do("GET", "/api/v1/status", "").Body.String(); !strings.Contains(status, `"late":1,`) {
+			t.Errorf("no job is late: %s", status)
+		}
+	})
+}
+
 // The last request about a job is shown, with the state that nobody knows or the reason why it brought nothing.
 func TestShowLastPoll(t *testing.T) {
 	const malformed = `{"at":"?","outcome":"malformed","error":"malformed: `

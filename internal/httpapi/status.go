@@ -27,7 +27,9 @@ type accountStatus struct {
 	StoreError  string           `json:"store_error,omitzero"` // why the store cannot be written
 	Jobs        map[string]int   `json:"jobs"`                 // by state
 	Oldest      float64          `json:"oldest_unfinished_age_seconds"`
-	Due         int              `json:"due"`           // jobs that would be polled now if the quota allowed
+	Late        int              `json:"late"` // unfinished jobs after their late_after
+	Due         int              `json:"due"`  // jobs that would be polled now if the quota allowed
+	Backlog     *backlog         `json:"backlog,omitzero"`
 	Quota       map[string]quota `json:"quota"`         // by window
 	Price       float64          `json:"price_seconds"` // minimum score of a poll, in seconds of expected delay
 	Forecast    forecast         `json:"forecast"`
@@ -55,6 +57,20 @@ type quota struct {
 type forecast struct {
 	Jobs           float64 `json:"jobs"` // until the quota resets, or in 24 hours
 	RequestsPerJob float64 `json:"requests_per_job"`
+}
+
+// backlog is what the quota cannot poll at once. It is absent where no job is due, or there is no quota.
+type backlog struct {
+	Jobs         int      `json:"jobs"`                   // due, as in due
+	TakesSeconds float64  `json:"takes_seconds,omitzero"` // to poll each of them once; absent: for ever
+	Sufficient   *suffice `json:"sufficient,omitzero"`    // absent: it takes less than a day
+	Text         string   `json:"text"`
+}
+
+// suffice is the quota that would poll the backlog within a day. What is absent suffices as it is.
+type suffice struct {
+	PerMinute float64 `json:"requests_per_minute,omitzero"`
+	PerDay    float64 `json:"requests_per_day,omitzero"`
 }
 
 type poll struct {
@@ -92,7 +108,9 @@ func accountOf(account *collector.Account) accountStatus {
 		LastSuccess: momentOf(snapshot.API.LastSuccess),
 		Jobs:        make(map[string]int),
 		Oldest:      snapshot.OldestUnfinished.Seconds(),
+		Late:        snapshot.Late.Jobs,
 		Due:         snapshot.Due,
+		Backlog:     backlogOf(snapshot.Backlog),
 		Quota:       map[string]quota{"minute": quotaOf(snapshot.Minute), "day": quotaOf(snapshot.Day)},
 		Price:       snapshot.Pricing.Price,
 		Forecast:    forecast{snapshot.Pricing.Coming, snapshot.Pricing.PerJob},
@@ -126,6 +144,17 @@ func accountOf(account *collector.Account) accountStatus {
 		s.Sources = append(s.Sources, shown)
 	}
 	return s
+}
+
+func backlogOf(b schedule.Backlog) *backlog {
+	if b.Takes == 0 && !b.Never {
+		return nil
+	}
+	shown := &backlog{Jobs: b.Jobs, TakesSeconds: math.Ceil(b.Takes.Seconds()), Text: b.String()}
+	if b.Slow() {
+		shown.Sufficient = &suffice{b.PerMinute, b.PerDay}
+	}
+	return shown
 }
 
 func quotaOf(u schedule.Usage) quota {

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,7 @@ import (
 
 func TestStatus(t *testing.T) {
 	const idle = `"jobs":{"pending":0,"running":0,"completed":0,"failed":0,"lost":0},
-		"oldest_unfinished_age_seconds":0,"due":"?","price_seconds":"?","forecast":"?","next_polls":[]`
+		"oldest_unfinished_age_seconds":0,"late":0,"due":"?","price_seconds":"?","forecast":"?","next_polls":[]`
 	synctest.Test(t, func(t *testing.T) {
 		limited, unlimited := collector.DefaultConfig(), collector.DefaultConfig()
 		limited.Account, limited.APIKey, limited.Concurrency = "a", key, 1 // for a fixed order of polls
@@ -45,7 +46,7 @@ func TestStatus(t *testing.T) {
 		check(t, undecided(w), 200, `{"version":"1.2.3","accounts":[
 			{"account":"a","up":true,"last_success":"`+at(0)+`",
 				"jobs":{"pending":0,"running":2,"completed":1,"failed":1,"lost":0},"oldest_unfinished_age_seconds":20,
-				"due":"?","price_seconds":"?","forecast":"?",
+				"late":0,"due":"?","price_seconds":"?","forecast":"?",
 				"quota":{
 					"minute":{"limit":5,"used":4,"left":1,"resets_at":"`+at(61*time.Second+60*time.Millisecond)+`"},
 					"day":{"limit":100,"used":4,"left":96,
@@ -56,6 +57,31 @@ func TestStatus(t *testing.T) {
 				"quota":{"minute":{"limit":null,"used":0,"left":null},"day":{"limit":null,"used":0,"left":null}},
 				"sources":[{"source":"config",`+looked+`},{"source":"file","errors":0},{"source":"url","errors":0}]}]}`)
 	})
+}
+
+// The status says how long the due jobs take at this quota, and which quota would do, if it takes more than a day.
+func TestStatusOfABacklog(t *testing.T) {
+	for jobs, want := range map[int]string{
+		20: `"backlog":{"jobs":20,"takes_seconds":240,"text":"One poll of each of the 20 due jobs takes 4 minutes at this quota"}`,
+		2000: `"backlog":{"jobs":2000,"takes_seconds":1641600,` +
+			`"sufficient":{"requests_per_day":2000},` +
+			`"text":"One poll of each of the 2,000 due jobs takes 19 days at this quota; ` +
+			`requests_per_day = 2000 would do it within a day"}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := collector.DefaultConfig()
+			c.APIKey = key
+			m := watchConfigs(t, vendor{}, []collector.Config{c})
+			var entries []string
+			for i := range jobs {
+				entries = append(entries, fmt.Sprintf(`{"request_id":"%d","submitted_at":"1999-12-31T04:00:00Z"}`, i))
+			}
+			m.do("POST", "/api/v1/jobs", "["+strings.Join(entries, ",")+"]")
+			if text := m.do("GET", "/api/v1/status", "").Body.String(); !strings.Contains(text, want) {
+				t.Errorf("%d due jobs: %s, want %s", jobs, text[:min(len(text), 800)], want)
+			}
+		})
+	}
 }
 
 // The status has the code with which the API refuses requests, and nothing of its text.

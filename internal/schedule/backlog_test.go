@@ -71,3 +71,52 @@ func BenchmarkAdd(b *testing.B) {
 		})
 	}
 }
+
+// How long a backlog takes depends on the quota, what is left of it, and the jobs that arrive.
+func TestBacklogTakes(t *testing.T) {
+	const hour = time.Hour
+	for name, test := range map[string]struct {
+		limits   schedule.Limits
+		due      int
+		arriving int // jobs in each hour of the two days before
+		takes    time.Duration
+		never    bool
+		perDay   float64
+		perMin   float64
+	}{
+		"none":                  {perMinute(5, 100), 0, 0, 0, false, 0, 0},
+		"no quota":              {schedule.Limits{}, 1000, 0, 0, false, 0, 0},
+		"of a minute":           {perMinute(5, 0), 600, 0, 2 * hour, false, 0, 0},
+		"of a day":              {perMinute(5, 100), 20_000, 0, 200 * 24 * hour, false, 20_000, 14},
+		"what is left suffices": {perMinute(5, 100), 90, 0, 18 * time.Minute, false, 0, 0},
+		"beside new jobs":       {perMinute(5, 100), 1000, 2, 415 * hour, false, 1048, 0},
+		"new jobs alone":        {perMinute(5, 100), 1000, 5, 0, true, 1120, 0},
+		"both too small":        {perMinute(0.5, 1000), 7200, 0, 10 * 24 * hour, false, 7200, 5},
+	} {
+		s := schedule.New(test.limits, start)
+		now := start
+		for h := range 48 {
+			for i := range test.arriving {
+				at, id := now.Add(time.Duration(10+i)*time.Minute), fmt.Sprint("old ", h, i)
+				s.Add(at, schedule.Job{RequestID: id, API: "asr", Start: at})
+				s.Ended(id, at.Add(time.Minute), false)
+			}
+			now = now.Add(hour)
+		}
+		var jobs []schedule.Job
+		for i := range test.due {
+			jobs = append(jobs, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: now, AgeUnknown: true})
+		}
+		s.Add(now, jobs...)
+		_, _, planned := s.Plan(now, time.Minute, 1)
+		s.Refresh(now)
+		got := s.View(now, nil).Backlog
+		if got != planned {
+			t.Errorf("%s: %+v now, %+v in the plan", name, got, planned)
+		}
+		if got.Jobs != test.due || (got.Takes-test.takes).Abs() > test.takes/20 || got.Never != test.never ||
+			got.PerDay != test.perDay || got.PerMinute != test.perMin || got.Slow() != (test.perDay > 0) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type Reason struct {
 	AtOnce   bool          // because it was not polled yet
 	InFlight bool
 	Held     bool // it is not polled before At: the last answer said so, or was unusable
+	Finish   Finish
 
 	// Of a back end that works in order:
 	Serving bool          // a worker has taken it
@@ -98,6 +99,7 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 		Chance:   unseen / (unseen + math.Exp(-score.hazard)),
 		Score:    score.value, Price: price, Overdue: score.overdue, InFlight: j.inFlight,
 		AtOnce: j.atOnce && j.neverSeen(),
+		Finish: s.finish(j, t),
 	}
 	q := j.api.queue()
 	if q != nil {
@@ -170,21 +172,26 @@ type View struct {
 	Pricing     Pricing
 	Minute, Day Usage
 	NextPolls   []time.Time // when each of the given jobs is due; zero: unknown
+	Finishes    []Finish    // when each of them is expected to have finished
+	Late        Late        // as of the last Refresh
+	Backlog     Backlog     // as of the last scan
 }
 
-// View returns the present view, with the next polls of some jobs.
+// View returns the present view, with the next polls and the ends of some jobs.
 func (s *Scheduler) View(now time.Time, ids []string) View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := View{
 		Due:       s.due,
 		Pricing:   Pricing{s.priceNow(now), s.price.coming, s.price.perJob, s.quota.share},
-		NextPolls: make([]time.Time, len(ids)),
+		NextPolls: make([]time.Time, len(ids)), Finishes: make([]Finish, len(ids)),
+		Late: s.late, Backlog: s.backlog(now),
 	}
 	v.Minute, v.Day = s.quota.usage(now)
 	for i, id := range ids {
 		if j := s.jobs[id]; j != nil {
-			v.NextPolls[i] = s.reason(j, now, v.Pricing.Price).At
+			r := s.reason(j, now, v.Pricing.Price)
+			v.NextPolls[i], v.Finishes[i] = r.At, r.Finish
 		}
 	}
 	return v
@@ -237,11 +244,14 @@ type Planned struct {
 }
 
 // Plan returns at most so many of the polls of the coming time, and the usage of the day's quota after them: what would
-// be sent if no job ended and none arrived. Only a queue moves on, when a job has probably ended.
-func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls []Planned, day Usage) {
+// be sent if no job ended and none arrived. Only a queue moves on, when a job has probably ended. It also returns the
+// backlog now.
+func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls []Planned, day Usage, backlog Backlog) {
 	s.mu.Lock()
 	plan := s.clone()
 	s.mu.Unlock()
+	plan.refresh(now)
+	backlog = plan.backlog(now)
 	ended := make(map[string]float64) // probability
 	for t := now; len(polls) < most; {
 		turn, at := plan.Next(t)
@@ -270,7 +280,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 		}
 	}
 	_, day = plan.quota.usage(now.Add(length))
-	return polls, day
+	return polls, day, backlog
 }
 
 // clone returns a scheduler with the same jobs, models and quota, and nothing in flight.

@@ -48,6 +48,7 @@ type learntQueue struct {
 	Gain     float64       `json:"gain"`
 	Jumped   float64       `json:"jumped"`
 	Expected float64       `json:"expected"`
+	Gaps     gaps          `json:"gaps,omitzero"` // absent in older documents
 	Plain    learntService `json:"without_audio_length"`
 	Hinted   learntService `json:"with_audio_length"`
 }
@@ -68,6 +69,7 @@ type learntModel struct {
 	Shape    shape       `json:"shape"`
 	Drift    drift       `json:"drift"`
 	Arrivals float64     `json:"arrivals"`
+	Levels   []float64   `json:"levels,omitempty"` // absent at the start, and in older documents
 	Table    learntTable `json:"table"`
 }
 
@@ -174,7 +176,7 @@ func (a *api) export() learntAPI {
 			continue // nothing was learnt
 		}
 		stored.Queues = append(stored.Queues, learntQueue{
-			q.workers, q.gain, q.jumped, q.expected,
+			q.workers, q.gain, q.jumped, q.expected, q.gaps,
 			learntService{plain.location, plain.shape}, learntService{hinted.location, hinted.shape},
 		})
 	}
@@ -193,8 +195,9 @@ func (a *api) loadQueues(stored learntAPI) error {
 			continue
 		}
 		q := a.queues[n]
-		q.gain, q.jumped, q.expected = from.Gain, from.Jumped, from.Expected
-		if !(math.Abs(q.gain) <= queueRange) || !counts(q.jumped, q.expected) {
+		q.gain, q.jumped, q.expected, q.gaps = from.Gain, from.Jumped, from.Expected, from.Gaps
+		if !(math.Abs(q.gain) <= queueRange) ||
+			!counts(q.jumped, q.expected, q.gaps.Ends, q.gaps.Sum, math.Sqrt(q.gaps.Squares)) {
 			return errors.New("a number of a queue is out of range")
 		}
 		for k, service := range []learntService{from.Plain, from.Hinted} {
@@ -214,8 +217,12 @@ func exportModels(models [2]*model) learntModels {
 }
 
 func (m *model) export() learntModel {
+	var levels []float64
+	if m.levels != finished {
+		levels = m.levels[:]
+	}
 	return learntModel{
-		m.location, m.shape, m.drift, m.arrivals,
+		m.location, m.shape, m.drift, m.arrivals, levels,
 		learntTable{lowestOctave, binsPerOctave, shortened(m.events[:]), shortened(m.exposed[:])},
 	}
 }
@@ -242,6 +249,13 @@ func (m *model) load(stored *learntModel) error {
 		return errors.New("a duration model has other bins")
 	}
 	m.location, m.shape, m.drift, m.arrivals = stored.Location, stored.Shape, stored.Drift, stored.Arrivals
+	if stored.Levels != nil {
+		if len(stored.Levels) != len(m.levels) || slices.Min(stored.Levels) < lowestLevel ||
+			slices.Max(stored.Levels) > topLevel {
+			return errors.New("a level of a duration model is out of range")
+		}
+		m.levels = [2]float64(stored.Levels)
+	}
 	for i, v := range t.Events {
 		m.events[i] = float64(v)
 	}
@@ -314,7 +328,7 @@ func (old *modelsV1) upgrade() (models learntModels) {
 		l, s, d := old[i].Location, old[i].Shape, old[i].Drift
 		*m = learntModel{
 			location{l[0], l[1], l[2], l[3], l[4]}, shape{s[0], s[1], s[2]}, drift{d[0], d[1], d[2], d[3], d[4], d[5]},
-			old[i].Arrivals, learntTable{lowestOctave, binsPerOctave, old[i].Events, old[i].Exposed},
+			old[i].Arrivals, nil, learntTable{lowestOctave, binsPerOctave, old[i].Events, old[i].Exposed},
 		}
 	}
 	return models

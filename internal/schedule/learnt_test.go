@@ -21,10 +21,10 @@ func TestLearnt(t *testing.T) {
 		now := at(time.Duration(i) * time.Minute)
 		b[id] = now.Add(20 * time.Minute)
 		before.Add(now, schedule.Job{RequestID: id, API: fmt.Sprint("api", i%2), Start: now})
-		b.work(t, before, now, now.Add(time.Minute))
+		b.work(before, now, now.Add(time.Minute))
 	}
 	later := at(300 * time.Minute)
-	b.work(t, before, at(200*time.Minute), later)
+	b.work(before, at(200*time.Minute), later)
 	state, err := before.Learnt(later)
 	if err != nil {
 		t.Fatal(err)

@@ -21,9 +21,13 @@ type model struct {
 
 	arrivals float64 // of jobs of this kind
 
+	levels [2]float64 // at which quantiles are read from the table
+
 	// Computed from all of the above by tabulate.
 	hazards [bins]float64     // in z: of the age, times the age
 	cum     [bins + 1]float64 // their integral from the lowest age
+
+	quantiles [2]float64 // z at the two levels
 }
 
 // location is information about a and b: sums of information, and of information × value.
@@ -76,7 +80,7 @@ const (
 )
 
 func newModel(hinted bool, pool *model) *model {
-	m := &model{hinted: hinted, pool: pool}
+	m := &model{hinted: hinted, pool: pool, levels: finished}
 	m.estimate()
 	m.tabulate()
 	return m
@@ -142,7 +146,8 @@ func (o outcome) under(k, median float64) (likelihood, score, info float64) {
 
 // learn applies an outcome.
 func (m *model) learn(lnAudio float64, o outcome) {
-	m.count(lnAudio, o) // by the model as it predicted
+	m.calibrate(lnAudio, o) // by the model as it predicted, as the next
+	m.count(lnAudio, o)
 	m.pool.locate(lnAudio, o)
 	m.locate(lnAudio, o)
 	m.tabulate()
@@ -268,6 +273,9 @@ func (m *model) tabulate() {
 		total += h * binWidth
 	}
 	m.cum[bins] = total
+	for i, level := range m.levels {
+		m.quantiles[i] = m.quantile(level)
+	}
 }
 
 // drift is how far present durations are from those of the long run, in logarithms: a back end that slows down or works

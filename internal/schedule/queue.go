@@ -15,6 +15,10 @@ type queue struct {
 
 	gain float64 // of log-likelihood over the duration models of the API
 
+	gaps   gaps
+	last   float64 // end of a job in service
+	waited bool    // jobs waited then
+
 	// Waiting jobs that ended before their turn, and how many the duration models of the API expected.
 	jumped, expected float64
 }
@@ -104,8 +108,12 @@ func (a *api) serve(i int, from float64) {
 func (a *api) release(j *job, ends *[len(workers)]float64) {
 	for i, q := range a.queues {
 		if j.served&(1<<i) != 0 {
-			q.serving = slices.DeleteFunc(q.serving, func(s service) bool { return s.job == j })
+			if k := slices.IndexFunc(q.serving, func(s service) bool { return s.job == j }); k >= 0 {
+				q.serving = slices.Delete(q.serving, k, k+1)
+				q.ended(ends[i])
+			}
 			a.serve(i, ends[i])
+			q.waited = a.waits(i)
 		}
 	}
 }

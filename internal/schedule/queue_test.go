@@ -50,7 +50,7 @@ func queued(t *testing.T, workers int, after time.Duration) (*schedule.Scheduler
 		if batch == 3 {
 			until = now.Add(after)
 		}
-		for id, times := range b.work(t, s, now, until) {
+		for id, times := range b.work(s, now, until) {
 			if seen := times[len(times)-1]; batch > 0 && !seen.Before(b[id]) {
 				delay += seen.Sub(b[id])
 				detected++
@@ -92,7 +92,7 @@ func TestQueue(t *testing.T) {
 // The plan follows the queue: a job that has probably ended makes room for the next.
 func TestQueuePlan(t *testing.T) {
 	s, now, _ := queued(t, 1, 5*time.Minute)
-	polls, _ := s.Plan(now, 30*time.Minute, 1000)
+	polls, _, _ := s.Plan(now, 30*time.Minute, 1000)
 	planned := make(map[string]int)
 	for _, p := range polls {
 		planned[p.RequestID]++
@@ -186,7 +186,7 @@ func TestQueueWithLostJobs(t *testing.T) {
 	s.Add(now, jobs...)
 	s.Remove("new-05")
 	late := time.Duration(0)
-	for id, times := range b.work(t, s, now, now.Add(time.Hour)) {
+	for id, times := range b.work(s, now, now.Add(time.Hour)) {
 		if seen := times[len(times)-1]; strings.HasPrefix(id, "new") && !seen.Before(b[id]) {
 			late += seen.Sub(b[id])
 			delete(b, id)

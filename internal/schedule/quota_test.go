@@ -443,7 +443,7 @@ func TestMorning(t *testing.T) {
 		s.Add(midnight, schedule.Job{RequestID: fmt.Sprint(i), Start: midnight.Add(-48 * time.Hour)})
 	}
 	noon := midnight.Add(10 * time.Hour)
-	polled := make(backEnd).work(t, s, midnight.Add(2*time.Minute), midnight.Add(24*time.Hour))
+	polled := make(backEnd).work(s, midnight.Add(2*time.Minute), midnight.Add(24*time.Hour))
 	before, after := 0, 0
 	for _, times := range polled {
 		for _, at := range times {

@@ -55,6 +55,9 @@ type Scheduler struct {
 	wake       float64     // when another job will be due
 	turns      int
 
+	late   Late
+	lateAt time.Time // when it was counted
+
 	arrived uint32 // jobs
 }
 
@@ -428,12 +431,13 @@ func sortCandidates(candidates []candidate) {
 	slices.SortFunc(candidates, func(x, y candidate) int { return cmp.Compare(y.value, x.value) })
 }
 
-// Refresh brings the price and the number of due jobs up to date, also while the quota is used up and Next decides
-// nothing. It returns when to call it again because of a change that it could not take in yet; zero if there is none.
+// Refresh brings the price and the numbers of due and late jobs up to date, also while the quota is used up and Next
+// decides nothing. It returns when to call it again because of a change that it could not take in yet; zero if there is none.
 func (s *Scheduler) Refresh(now time.Time) (again time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refresh(now)
+	s.countLate(now)
 	if s.changed {
 		return s.fresh()
 	}

@@ -19,8 +19,7 @@ type backEnd map[string]time.Time
 
 // work lets a scheduler poll until a time, with answers that come at once, and returns
 // when it polled which job.
-func (b backEnd) work(t *testing.T, s *schedule.Scheduler, from, until time.Time) (polled map[string][]time.Time) {
-	t.Helper()
+func (b backEnd) work(s *schedule.Scheduler, from, until time.Time) (polled map[string][]time.Time) {
 	polled = make(map[string][]time.Time)
 	for now := from; now.Before(until); {
 		turn, next := s.Next(now)
@@ -294,7 +293,7 @@ func TestNoJobStarves(t *testing.T) {
 		}
 	}
 	until := at(96 * time.Hour)
-	polled := b.work(t, s, start, until)
+	polled := b.work(s, start, until)
 	// Sixteen requests for each job that may be overdue.
 	wait := time.Duration(16 * jobs / rate * float64(time.Minute))
 	for i := range jobs {
@@ -404,7 +403,7 @@ func TestItLearns(t *testing.T) {
 			id := fmt.Sprint(i)
 			b[id] = now.Add(10*time.Minute + time.Duration(i%20)*time.Second)
 			s.Add(now, schedule.Job{RequestID: id, API: "asr", Start: now})
-			for id, times := range b.work(t, s, now, now.Add(time.Minute)) {
+			for id, times := range b.work(s, now, now.Add(time.Minute)) {
 				late += max(times[len(times)-1].Sub(b[id]), 0)
 			}
 			if forget {
@@ -555,7 +554,7 @@ func TestRefused(t *testing.T) {
 	if low > 0.7 {
 		t.Errorf("after three refusals, %v of the quota is used", low)
 	}
-	make(backEnd).work(t, s, now, now.Add(3*time.Hour))
+	make(backEnd).work(s, now, now.Add(3*time.Hour))
 	if high := sharing(s, now.Add(3*time.Hour)); high != 1 {
 		t.Errorf("hours later %v of the quota is used, after %v", high, low)
 	}
@@ -904,8 +903,8 @@ func TestPlan(t *testing.T) {
 	for i := range 8 {
 		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), AudioSeconds: 300, Start: at(-time.Duration(i) * time.Minute)})
 	}
-	polls, day := s.Plan(start, 24*time.Hour, 1000)
-	again, _ := s.Plan(start, 24*time.Hour, 1000)
+	polls, day, _ := s.Plan(start, 24*time.Hour, 1000)
+	again, _, _ := s.Plan(start, 24*time.Hour, 1000)
 	if len(polls) == 0 || len(polls) > 40 || !slices.Equal(polls, again) {
 		t.Errorf("%d polls planned, then %d", len(polls), len(again))
 	}
@@ -922,7 +921,7 @@ func TestPlan(t *testing.T) {
 		}
 		needed[p.RequestID] = p.Needed
 	}
-	first := make(backEnd).work(t, s, start, polls[0].At.Add(time.Millisecond))
+	first := make(backEnd).work(s, start, polls[0].At.Add(time.Millisecond))
 	if len(first[polls[0].RequestID]) != 1 {
 		t.Errorf("the plan starts with %+v, and polled was %v", polls[0], first)
 	}
@@ -931,6 +930,13 @@ func TestPlan(t *testing.T) {
 // crowd returns a scheduler with many jobs, and a quota to poll each within 10 minutes.
 func crowd(jobs int, seen bool) *schedule.Scheduler {
 	s := schedule.New(schedule.Limits{Requests: max(jobs/600, 1), Per: time.Second}, start)
+	for i := range 24 { // something was learnt about each kind
+		id := fmt.Sprint("old ", i)
+		job := schedule.Job{RequestID: id, API: fmt.Sprint("api", i%12), AudioSeconds: float64(i/12) * 300}
+		job.Start = at(-time.Hour)
+		s.Add(start, job)
+		s.Ended(id, start, true)
+	}
 	r := rand.New(rand.NewPCG(1, 1))
 	all := make([]schedule.Job, jobs)
 	for i := range all {
@@ -973,6 +979,7 @@ func BenchmarkDecision(b *testing.B) {
 func BenchmarkLook(b *testing.B) {
 	for _, jobs := range []int{1_000, 100_000, 1_000_000} {
 		s := crowd(jobs, true)
+		behind := waiting(jobs)
 		shown := make([]string, 1000)
 		for i := range shown {
 			shown[i] = fmt.Sprint(i)
@@ -981,6 +988,7 @@ func BenchmarkLook(b *testing.B) {
 			"status":  func(now time.Time) { s.NextPolls(now, 20) },
 			"scrape":  func(now time.Time) { s.View(now, shown) },
 			"refresh": func(now time.Time) { s.Refresh(now) },
+			"queue":   func(now time.Time) { behind.View(now, shown) },
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, jobs), func(b *testing.B) {
 				for n := 0; b.Loop(); n++ {
@@ -989,6 +997,24 @@ func BenchmarkLook(b *testing.B) {
 			})
 		}
 	}
+}
+
+// waiting returns a scheduler with many jobs, of an API whose jobs four workers serve in order.
+func waiting(jobs int) *schedule.Scheduler {
+	before := at(-time.Hour)
+	s := schedule.New(schedule.PerMinute(60), before)
+	b, all := make(backEnd), make([]schedule.Job, jobs)
+	for i, end := range inOrder(rand.New(rand.NewPCG(1, 1)), before, 200, 4, make([]time.Time, 4)) {
+		id := fmt.Sprint("old ", i)
+		b[id] = end
+		s.Add(before, schedule.Job{RequestID: id, API: "asr", Start: before})
+	}
+	b.work(s, before, start)
+	for i := range all {
+		all[i] = schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start}
+	}
+	s.Add(start, all...)
+	return s
 }
 
 // A quota that is far larger than what there is to poll is used: a few jobs are not held
@@ -1005,7 +1031,7 @@ func TestLargeQuotaIsUsed(t *testing.T) {
 			s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start})
 		}
 		n := 0
-		for _, times := range b.work(t, s, start, start.Add(10*time.Minute)) {
+		for _, times := range b.work(s, start, start.Add(10*time.Minute)) {
 			n += len(times)
 		}
 		if n < tt.fewest || n > tt.most {

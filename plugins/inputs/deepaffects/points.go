@@ -31,6 +31,7 @@ func (p *points) overview(acc telegraf.Accumulator, s *collector.Snapshot) {
 	gauges := map[string]any{
 		"oldest_unfinished_age_seconds": s.OldestUnfinished.Seconds(),
 		"poll_queue":                    int64(s.Due),
+		"late":                          int64(s.Late.Jobs),
 		"quota_minute_used":             s.Minute.Used,
 		"quota_day_used":                s.Day.Used,
 		"up":                            up,

@@ -1,0 +1,173 @@
+package schedule_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+)
+
+// finished returns a scheduler that has seen 200 jobs of the API "asr" end, after 10 to 20 minutes, evenly spread, and
+// the time.
+func finished(t *testing.T) (*schedule.Scheduler, time.Time) {
+	t.Helper()
+	s := schedule.New(schedule.PerMinute(60), start)
+	b, r := make(backEnd), rand.New(rand.NewPCG(1, 1))
+	for i := range 200 {
+		now, id := at(time.Duration(i)*time.Minute), fmt.Sprint(i)
+		b[id] = now.Add(10*time.Minute + time.Duration(r.Float64()*float64(10*time.Minute)))
+		s.Add(now, schedule.Job{RequestID: id, API: "asr", Start: now})
+		b.work(s, now, now.Add(time.Minute))
+	}
+	now := at(5 * time.Hour)
+	b.work(s, at(200*time.Minute), now)
+	return s, now
+}
+
+// within reports whether a duration is off by at most a tenth.
+func within(got, want time.Duration) bool { return (got - want).Abs() <= want/10 }
+
+// Half of the jobs end within 15 minutes, nine in ten within 19.
+func TestFinish(t *testing.T) {
+	s, now := finished(t)
+	s.Add(now,
+		schedule.Job{RequestID: "new", API: "asr", Start: now},
+		schedule.Job{RequestID: "old", API: "asr", Start: now.Add(-12 * time.Minute)},
+		schedule.Job{RequestID: "of unknown age", API: "asr", Start: now, AgeUnknown: true},
+		schedule.Job{RequestID: "of another API", API: "vad", Start: now},
+		schedule.Job{RequestID: "of known length", API: "asr", AudioSeconds: 480, Start: now},
+	)
+	for id, gone := range map[string]time.Duration{"new": 0, "old": 12 * time.Minute, "of unknown age": 0} {
+		r, _ := s.Explain(id, now)
+		expected, late := r.Finish.Expected.Sub(now)+gone, r.Finish.LateAfter.Sub(now)+gone
+		if !within(expected, 15*time.Minute) || !within(late, 19*time.Minute) {
+			t.Errorf("job %s is expected to take %s, and late after %s", id, expected, late)
+		}
+	}
+	for _, id := range []string{"of another API", "of known length"} {
+		if r, _ := s.Explain(id, now); r.Finish != (schedule.Finish{}) {
+			t.Errorf("nothing was learnt about the job %s, and it is expected at %s", id, r.Finish.Expected)
+		}
+	}
+	v := s.View(now, []string{"new", "unknown", "of another API"})
+	want, _ := s.Explain("new", now)
+	if v.Finishes[0] != want.Finish || v.Finishes[1] != (schedule.Finish{}) || v.Finishes[2] != (schedule.Finish{}) {
+		t.Errorf("in the view, jobs are expected to have finished at %v", v.Finishes)
+	}
+}
+
+// A job that still runs is late after a while, and the longer, the more. When it has ended, none is.
+func TestLate(t *testing.T) {
+	s, now := finished(t)
+	s.Add(now,
+		schedule.Job{RequestID: "slow", API: "asr", Start: now},
+		schedule.Job{RequestID: "not seen", API: "asr", Start: now},
+		schedule.Job{RequestID: "other", API: "vad", Start: now.Add(-24 * time.Hour)},
+	)
+	for _, step := range []struct {
+		age     time.Duration
+		late    int
+		longest float64
+	}{
+		{17 * time.Minute, 0, 17. / 19},
+		{22 * time.Minute, 2, 22. / 19},
+		{57 * time.Minute, 2, 57. / 19},
+	} {
+		at := now.Add(step.age)
+		s.StillRunning("slow", at)
+		s.Refresh(at)
+		got := s.View(at, nil).Late
+		if got.Jobs != step.late || got.Longest < 0.8*step.longest || got.Longest > 1.1*step.longest {
+			t.Errorf("after %s: %+v, want %d late jobs, %.2f", step.age, got, step.late, step.longest)
+		}
+	}
+	s.Remove("not seen")
+	s.Ended("slow", now.Add(time.Hour), false)
+	s.Refresh(now.Add(2 * time.Hour))
+	if got := s.View(now.Add(2*time.Hour), nil).Late; got != (schedule.Late{}) {
+		t.Errorf("without a slow job: %+v", got)
+	}
+}
+
+// In a queue, a job waits for those before it. When these end sooner, so does it.
+func TestFinishInAQueue(t *testing.T) {
+	for _, workers := range []int{1, 4} {
+		s, now, _ := queued(t, workers, time.Hour)
+		var jobs []schedule.Job
+		for i := range 60 {
+			jobs = append(jobs, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: now})
+		}
+		s.Add(now, jobs...)
+		every := time.Minute / time.Duration(workers)
+		finish := func(id string) schedule.Finish {
+			r, _ := s.Explain(id, now)
+			return r.Finish
+		}
+		for _, n := range []int{0, 20, 59} {
+			f := finish(fmt.Sprint(n))
+			want := max(time.Minute, time.Duration(n+1)*every+(time.Minute-every)/2)
+			expected, late := f.Expected.Sub(now), f.LateAfter.Sub(now)
+			if (expected-want).Abs() > 15*time.Second+want/8 || late < expected+5*time.Second || late > expected*3/2 {
+				t.Errorf("%d workers: job %d is expected to take %s, late after %s; want %s", workers, n, expected, late, want)
+			}
+		}
+		before := finish("59")
+		for i := range 30 {
+			s.Ended(fmt.Sprint(i), now, false)
+		}
+		if after := finish("59"); before.Expected.Sub(after.Expected) < 25*every {
+			t.Errorf("%d workers: the last job is expected %s sooner without half of the jobs before it",
+				workers, before.Expected.Sub(after.Expected))
+		}
+		s.Refresh(now.Add(24 * time.Hour))
+		if got := s.View(now, nil).Late.Jobs; got != 30 {
+			t.Errorf("%d workers: %d of 30 jobs are late", workers, got)
+		}
+	}
+}
+
+// What is learnt about ends survives a restart.
+func TestFinishIsStored(t *testing.T) {
+	for name, learn := range map[string]func() (*schedule.Scheduler, time.Time){
+		"alone": func() (*schedule.Scheduler, time.Time) { return finished(t) },
+		"queue": func() (*schedule.Scheduler, time.Time) {
+			s, now, _ := queued(t, 4, time.Hour)
+			return s, now
+		},
+	} {
+		before, now := learn()
+		state, err := before.Learnt(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := schedule.New(schedule.PerMinute(60), now)
+		if err := after.Recall(state); err != nil {
+			t.Fatal(err)
+		}
+		finishes := func(s *schedule.Scheduler) (all []schedule.Finish) {
+			var jobs []schedule.Job
+			for i := range 20 {
+				jobs = append(jobs, schedule.Job{RequestID: fmt.Sprint("new ", i), API: "asr", Start: now})
+			}
+			s.Add(now, jobs...)
+			return s.View(now, []string{"new 0", "new 19"}).Finishes
+		}
+		got, want := finishes(after), finishes(before)
+		for i := range want {
+			if d := got[i].LateAfter.Sub(want[i].LateAfter).Abs(); d > time.Second || want[i].LateAfter.IsZero() {
+				t.Errorf("%s: late after %s after the restart, and after %s before it", name, got[i].LateAfter, want[i].LateAfter)
+			}
+		}
+		for old, new := range map[string]string{
+			`"levels":[0.`: `"levels":[1.`, `"levels":[`: `"levels":[0.5,`, `"gaps":{"ends":`: `"gaps":{"ends":-`,
+		} {
+			damaged := strings.Replace(string(state), old, new, 1)
+			if damaged == string(state) || schedule.New(schedule.PerMinute(60), now).Recall([]byte(damaged)) == nil {
+				t.Errorf("%s: a document with %s is accepted", name, new)
+			}
+		}
+	}
+}
