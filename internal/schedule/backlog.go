@@ -24,8 +24,8 @@ type Backlog struct {
 
 const day = 24 * time.Hour
 
-// Slow reports whether the quota cannot keep up: polling each due job once takes more than a day.
-func (b Backlog) Slow() bool { return b.Never || b.Takes > day }
+// Slow reports whether the quota cannot keep up: polling each due job once needs more requests than it allows in a day.
+func (b Backlog) Slow() bool { return b.PerMinute > 0 || b.PerDay > 0 }
 
 // String says how long it takes, and which quota would suffice; empty where it takes no time.
 func (b Backlog) String() string {
@@ -116,7 +116,7 @@ func (s *Scheduler) backlog(now time.Time) Backlog {
 	if b.Never = arriving >= allowed; !b.Never {
 		b.Takes = time.Duration(min(days, 36500) * float64(day))
 	}
-	if b.Slow() {
+	if b.Never || b.Takes > day {
 		need := jobs + arriving
 		if need > perDay {
 			b.PerDay = math.Ceil(need + s.sharing.taken(now))

@@ -64,6 +64,13 @@ func problemsOf(s *collector.Snapshot, sources []sourceView, o *jobs.Overview) (
 			Until: s.Day.Resets, Alert: "DeepAffectsDayQuotaRunsOut",
 		})
 	}
+	if s.Backlog.Slow() { // of which a used quota is a part
+		alert := "DeepAffectsDayQuotaRunsOut"
+		if s.Backlog.PerDay == 0 {
+			alert = "DeepAffectsMinuteQuotaTooSmall"
+		}
+		add(problem{Text: s.Backlog.String(), Alert: alert})
+	}
 	if n := o.UnknownState; n > 0 {
 		text := "The API reports a state that this version does not know"
 		if o.StateWord != "" {

@@ -155,6 +155,48 @@ func text(page string) string {
 	return space.ReplaceAllString(html.UnescapeString(tag.ReplaceAllString(page, " ")), " ")
 }
 
+// An unfinished job has the time at which it is expected, and a mark once it is late.
+func TestShowsLateJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := watch(t, vendor{"c": completed, "r": running}, unlimited("default"))
+		c.Start()
+		defer c.Stop(t.Context())
+		track(t, c, "default", submission.Job{RequestID: "c", SubmittedAt: time.Now().Add(-time.Hour)})
+		track(t, c, "default", jobs("r")...)
+		<-time.After(time.Minute)
+		for _, late := range []bool{false, true} {
+			job := text(get(c, "GET", "/job?request_id=r").Body.String())
+			if !regexp.MustCompile(`Expected \d\d:\d\d:\d\d UTC, late after \d\d:\d\d:\d\d UTC\.`).MatchString(job) ||
+				strings.Contains(job, "Late.") != late {
+				t.Errorf("late %v: the job's page reads: %s", late, job)
+			}
+			for _, path := range []string{"/", "/jobs"} {
+				if page := text(get(c, "GET", path).Body.String()); strings.Contains(page, "running late |") != late {
+					t.Errorf("late %v: the page %s reads: %s", late, path, page)
+				}
+			}
+			<-time.After(20 * time.Hour)
+		}
+	})
+}
+
+// A quota that cannot keep up is a problem, with how long the due jobs take and which quota would do.
+func TestShowsABacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := watch(t, vendor{}, config("default"))
+		var old []submission.Job
+		for i := range 2000 {
+			old = append(old, submission.Job{RequestID: fmt.Sprint(i), SubmittedAt: time.Now().Add(-20 * time.Hour)})
+		}
+		track(t, c, "default", old...)
+		const want = "One poll of each of the 2,000 due jobs takes 19 days at this quota; " +
+			"requests_per_day = 2000 would do it within a day"
+		if page := text(get(c, "GET", "/").Body.String()); !strings.Contains(page, want) {
+			t.Errorf("the page reads: %s", page[:min(len(page), 2000)])
+		}
+	})
+}
+
 func TestShowsAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := vendor{"c1": completed, "c2": empty, "f": failed, "r": running}
@@ -182,9 +224,9 @@ func TestShowsAccounts(t *testing.T) {
 			"http | 5 | – | 0 |",
 			"Failed with com.deepaffects.BadRequest : 1.",
 			"f | – | failed | com.deepaffects.BadRequest | 30 s ago 00:01:15 UTC | 1 min 15 s |",
-			"Job | API | Time | Reason | p | – | due | not polled yet | r | – | in ",
+			"Job | API | Time | Reason | p | – | in 31 s | not polled yet | r | – | in ",
 			"r | – | running | 1 min 45 s | 30 s ago | in ",
-			"p | – | pending | 1 min 45 s | none yet | due | not polled yet |",
+			"p | – | pending | 1 min 45 s | none yet | in 31 s | not polled yet |",
 			"c1 team= t | asr | 30 s ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 1 s |",
 			"c2 | – | 30 s ago | 1 min 15 s | – | – | – | – |",
 		} {

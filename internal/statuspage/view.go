@@ -129,6 +129,8 @@ type jobView struct {
 	Took     time.Duration
 	NextPoll time.Time
 	Why      string // the reason for the time of the next poll
+	Finish   collector.Finish
+	Late     bool
 }
 
 // Bad and Good report how the job ended.
@@ -170,8 +172,21 @@ func (l links) rows(a *collector.Account, now time.Time, of ...*jobs.Job) (rows 
 		row := jobView{Job: j, Link: l.link("/job", "request_id", j.RequestID), Took: j.Age(now)}
 		if reason, waits := a.Explain(j.RequestID); waits {
 			row.NextPoll, row.Why = reason.At, reason.Short()
+			row.Finish, row.Late = reason.Finish, reason.Finish.IsLate(now)
 		}
 		rows = append(rows, row)
+	}
+	return rows
+}
+
+// whenAllowed moves the next polls to when the quota allows another request.
+func (a account) whenAllowed(rows []jobView) []jobView {
+	for _, u := range []schedule.Usage{a.Minute, a.Day} {
+		for i := range rows {
+			if r := &rows[i]; u.Used >= u.Limit && !r.NextPoll.IsZero() && r.NextPoll.Before(u.Resets) {
+				r.NextPoll = u.Resets
+			}
+		}
 	}
 	return rows
 }
@@ -201,11 +216,11 @@ func viewOf(a *collector.Account, to links) account {
 	v.Causes, v.OtherCauses = causesOf(v.Overview.Codes, to)
 	v.Problems = problemsOf(&v.Snapshot, v.Sources, &v.Overview)
 	v.Failed = to.rows(a, v.At, v.Overview.Failed...)
-	v.Unfinished = to.rows(a, v.At, v.Overview.Unfinished...)
+	v.Unfinished = v.whenAllowed(to.rows(a, v.At, v.Overview.Unfinished...))
 	v.Completed = to.rows(a, v.At, v.Overview.Completed...)
 	for _, poll := range a.NextPolls(nextPolls) {
 		if j, _, known := a.Job(poll.RequestID); known && !j.State.Ended() {
-			v.Next = append(v.Next, to.rows(a, v.At, j)...)
+			v.Next = append(v.Next, v.whenAllowed(to.rows(a, v.At, j))...)
 		}
 	}
 	return v
