@@ -155,8 +155,8 @@ func (h *Histogram) Add(o *Histogram) {
 	h.sum += o.sum
 	h.zeros += o.zeros
 	for i, n := range o.counts {
-		if n > 0 {
-			h.counts[i] += n
+		h.counts[i] += n
+		if o.hasExemplar(i) {
 			h.exemplars[i] = o.exemplars[i]
 		}
 	}
@@ -175,11 +175,16 @@ func (h *Histogram) Add(o *Histogram) {
 // they are not shown.
 func (h *Histogram) Merge(o *Histogram, requestID string, at time.Time) {
 	h.Add(o)
-	for i, n := range o.counts {
-		if n > 0 {
+	for i := range o.counts {
+		if o.hasExemplar(i) {
 			h.exemplars[i].RequestID, h.exemplars[i].At = requestID, at
 		}
 	}
+}
+
+// hasExemplar reports whether a classic bucket has an exemplar. One that was read from JSON may have values without it.
+func (h *Histogram) hasExemplar(i int) bool {
+	return h.counts[i] > 0 && sort.SearchFloat64s(h.bounds, h.exemplars[i].Value) == i
 }
 
 // Clone returns an independent copy.

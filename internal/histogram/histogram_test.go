@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
@@ -305,6 +306,16 @@ func TestExemplars(t *testing.T) {
 	want[2] = histogram.Exemplar{Value: 8, RequestID: "d", At: late}
 	if diff := cmp.Diff(want, exemplars(h)); diff != "" {
 		t.Errorf("merged (-want +got):\n%s", diff)
+	}
+	// Values without an exemplar do not replace one.
+	without := histogram.New([]float64{1, 2})
+	text := `{"sum":13,"bounds":[1,2],"counts":[0,1,1],"native":{"schema":3,"offset":8,"counts":[2]}}`
+	if err := json.Unmarshal([]byte(text), without); err != nil {
+		t.Fatal(err)
+	}
+	h.Merge(without, "e", late)
+	if diff := cmp.Diff(want, exemplars(h)); diff != "" || h.Count() != 7 {
+		t.Errorf("merged with values without exemplars, %d values (-want +got):\n%s", h.Count(), diff)
 	}
 }
 

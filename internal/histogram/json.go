@@ -99,6 +99,8 @@ func (s *stored) check() error {
 		return errors.New("histogram: unknown schema")
 	case native.Offset < -maxIndex || native.Offset > maxIndex || len(native.Counts) > 2*maxIndex:
 		return errors.New("histogram: native buckets out of range")
+	case s.Sum < 0:
+		return errors.New("histogram: a negative sum")
 	case sum(s.Counts) != native.ZeroCount+sum(native.Counts):
 		return errors.New("histogram: classic and native buckets differ in their count")
 	}

@@ -147,6 +147,7 @@ func TestJSONInvalid(t *testing.T) {
 		"too few counts":      `{"bounds": [1, 2], "counts": [1, 1], "native": {"schema": 3, "zero_count": 2}}`,
 		"no bounds":           `{"counts": [1, 1], "native": {"schema": 3, "zero_count": 2}}`,
 		"a negative count":    `{"bounds": [1], "counts": [-1, 0], "native": {"schema": 3}}`,
+		"a negative sum":      `{"sum": -1, "bounds": [1], "counts": [1, 0], "native": {"schema": 3, "zero_count": 1}}`,
 		"descending bounds":   `{"bounds": [2, 1], "counts": [0, 0, 0], "native": {"schema": 3}}`,
 		"equal bounds":        `{"bounds": [1, 1], "counts": [0, 0, 0], "native": {"schema": 3}}`,
 		"an unknown schema":   `{"bounds": [], "counts": [0], "native": {"schema": 4}}`,

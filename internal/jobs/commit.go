@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -76,16 +75,20 @@ func (j *Jobs) commitAll() {
 	}
 }
 
-// commit commits a group of operations. If that fails, what they would have counted is
-// kept for the next commit.
+// commit commits a group of operations, after what other replicas sent before: that may take several commits. If one
+// fails, what it would have counted is kept for the next commit.
 func (j *Jobs) commit(group []*operation) error {
 	var a attempt
+	more, err := true, error(nil)
+	for more && err == nil {
+		a = attempt{}
+		more, err = j.try(group, &a)
+	}
 	for _, o := range group {
 		if o.webhook {
 			a.webhooks++
 		}
 	}
-	err := j.try(group, &a)
 	switch {
 	case err == nil:
 		return nil
@@ -94,7 +97,7 @@ func (j *Jobs) commit(group []*operation) error {
 	default:
 		j.putBack(&a)
 	}
-	j.failed(err)
+	j.countFailure(err)
 	return err
 }
 
@@ -106,22 +109,30 @@ type attempt struct {
 	webhooks int // the operations that are webhooks
 }
 
-func (j *Jobs) try(group []*operation, a *attempt) error {
+// try commits what other replicas sent, and with the last of it the group. It reports whether there is more, without
+// the group so far.
+func (j *Jobs) try(group []*operation, a *attempt) (more bool, err error) {
 	if j.uncertain != nil {
 		if err := j.reload(); err != nil {
-			return err
+			return false, err
 		}
 	}
+	messages, more, err := j.inbox()
+	if err != nil {
+		return false, err
+	}
 	t := j.committed.Load().begin(j.options.Load())
-	for _, o := range group {
-		o.do(t)
+	t.receive(messages, time.Now())
+	if !more {
+		for _, o := range group {
+			o.do(t)
+		}
 	}
 	t.bound()
 	b := new(store.Batch)
 	if j.store != nil {
-		var err error
 		if b, err = t.batch(); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if t.flush || !b.Empty() || len(t.counts) > 0 || j.store == nil {
@@ -132,13 +143,22 @@ func (j *Jobs) try(group []*operation, a *attempt) error {
 	a.all.addAll(a.counts)
 	t.totals = t.totals.with(a.all)
 	if err := j.write(b, &t.totals, a.all); err != nil {
-		return err
+		return false, err
 	}
 	j.committed.Store(t.state)
 	if len(t.events) > 0 {
 		j.publish(t.events)
 	}
-	return nil
+	return more, nil
+}
+
+// inbox returns the oldest messages of other replicas, and whether there are more.
+func (j *Jobs) inbox() (messages []store.Message, more bool, err error) {
+	if j.store == nil {
+		return nil, false, nil
+	}
+	err = j.access(func() (err error) { messages, more, err = j.store.Inbox(); return err })
+	return messages, more, err
 }
 
 // write adds the totals that were incremented to a batch, and commits it to the store, if
@@ -154,7 +174,7 @@ func (j *Jobs) write(b *store.Batch, totals *Totals, incremented increments) err
 		return err
 	}
 	totals.stored = totals.stored || len(b.Totals) > 0
-	j.failure.Store(nil)
+	j.succeeded()
 	return nil
 }
 
@@ -174,13 +194,13 @@ func (j *Jobs) putBack(a *attempt) {
 // reload replaces the state by what the store has, after a commit of unknown outcome, and publishes how the
 // unfinished jobs differ. What the commit counted is counted again only if it is not stored.
 func (j *Jobs) reload() error {
-	before := j.committed.Load()
+	before, begin := j.committed.Load(), time.Now()
 	var contents *store.Contents
 	err := j.access(func() (err error) { contents, err = j.store.Load(context.Background()); return err })
 	if err != nil {
 		return err
 	}
-	loaded := j.decode(contents, time.Now())
+	loaded := j.decode(contents, begin, time.Since(begin))
 	if !loaded.totals.stored {
 		loaded.totals.Created = before.totals.Created
 	}
@@ -257,29 +277,6 @@ func (j *Jobs) SetLearnt(learnt []byte) {
 	j.queue.learnt = learnt
 }
 
-// hangsAfter is how long the store may take before it counts as unwritable. That is longer than it waits for the lock
-// of another process.
-const hangsAfter = 30 * time.Second
-
-// access calls the store, and lets Writable know since when.
-func (j *Jobs) access(call func() error) error {
-	now := time.Now()
-	j.accessed.Store(&now)
-	defer j.accessed.Store(nil)
-	return call()
-}
-
-// Writable returns why the last commit failed, or that the present one hangs; nil if neither is so.
-func (j *Jobs) Writable() error {
-	if err := j.failure.Load(); err != nil {
-		return *err
-	}
-	if since := j.accessed.Load(); since != nil && time.Since(*since) > hangsAfter {
-		return fmt.Errorf("a commit has been waiting for the disk for more than %s", hangsAfter)
-	}
-	return nil
-}
-
 // verify makes sure that what was committed is still stored.
 func (j *Jobs) verify() error {
 	if j.store == nil {
@@ -287,16 +284,19 @@ func (j *Jobs) verify() error {
 	}
 	err := j.store.Verify()
 	if err != nil {
-		j.failed(err)
+		j.countFailure(err)
 	}
 	return err
 }
 
-// failed notes that the store failed.
-func (j *Jobs) failed(err error) {
-	j.failure.Store(&err)
+// countFailure notes and counts that the store failed.
+func (j *Jobs) countFailure(err error) {
+	j.failed(err)
 	j.count(func(c increments) { c.add(StoreErrors, 1) })
 }
+
+// Receive commits what other replicas sent.
+func (j *Jobs) Receive() error { return j.apply(func(*transaction) {}) }
 
 // Flush commits what was counted and learnt, if anything. After a failed commit it
 // tries whether the store can be written again, since the failure was counted.

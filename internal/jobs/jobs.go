@@ -37,15 +37,13 @@ type Options struct {
 
 // Jobs are the jobs of one account. All methods may be called concurrently.
 type Jobs struct {
+	health  // of the store
 	options atomic.Pointer[Options]
 	store   store.Account // nil: in memory
 	publish func([]Event)
 	opened  time.Time
 	// clockSet: the wall clock seems to have been set before they were opened.
 	clockSet bool
-	failure  atomic.Pointer[error] // of the last commit; nil: it succeeded
-	// accessed is since when the store has been busy with a commit; nil: it is not.
-	accessed atomic.Pointer[time.Time]
 	queue    queue
 
 	committed atomic.Pointer[state] // only the committing goroutine replaces it
@@ -167,21 +165,44 @@ func (s *state) tally(j *Job, n int) {
 // Open returns the jobs that a store has, which may be none. Without a store they are
 // kept in memory, and their totals begin now.
 func Open(ctx context.Context, s store.Account, options Options, now time.Time) (*Jobs, error) {
-	j := &Jobs{store: s, publish: func([]Event) {}, opened: now, compacted: now}
+	j, _, err := open(ctx, s, options, now)
+	return j, err
+}
+
+// OpenView returns the jobs of an account that another replica may own, as its owner will have them when it has applied
+// what is in the inbox. They can only be read: writes return ErrClosed.
+func OpenView(ctx context.Context, s store.Account, options Options, now time.Time) (*Jobs, error) {
+	j, inbox, err := open(ctx, s, options, now)
+	if err != nil {
+		return nil, err
+	}
+	t := j.committed.Load().begin(&options)
+	t.receive(inbox, now)
+	t.bound()
+	t.counts.addAll(j.queue.counts) // those of damage
+	t.totals = t.totals.with(t.counts)
+	j.committed.Store(t.state)
+	j.queue.closed = true
+	return j, nil
+}
+
+func open(
+	ctx context.Context, s store.Account, options Options, now time.Time,
+) (j *Jobs, inbox []store.Message, err error) {
+	contents, begin := new(store.Contents), time.Now()
+	if s != nil {
+		if contents, err = s.Load(ctx); err != nil {
+			return nil, nil, fmt.Errorf("loading jobs: %w", err)
+		}
+	}
+	j = &Jobs{store: s, publish: func([]Event) {}, opened: now, compacted: now}
 	j.queue.counts = make(increments)
 	j.SetOptions(options)
-	committed := newState(now)
-	if s != nil {
-		contents, err := s.Load(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("loading jobs: %w", err)
-		}
-		correct(contents.Jobs, now)
-		committed = j.decode(contents, now)
-		j.clockSet = committed.clock.set != 0 || committed.clock.skew(now) != 0
-	}
-	j.committed.Store(committed)
-	return j, nil
+	correct(contents.Jobs, now)
+	loaded := j.decode(contents, now, time.Since(begin))
+	j.clockSet = loaded.clock.set != 0 || loaded.clock.skew(now) != 0
+	j.committed.Store(loaded)
+	return j, contents.Inbox, nil
 }
 
 // Subscribe sets who is told of events. It must be called before the first write.

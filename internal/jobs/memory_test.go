@@ -15,8 +15,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 )
 
-// memory is a store.Account that keeps copies of rows, without monotonic clock readings. It
-// checks what a batch must be.
+// memory is a store.Account that keeps copies of rows, without monotonic clock readings, and a
+// jobs.Sender with its inbox. It checks what a batch must be.
 type memory struct {
 	t *testing.T
 	// onCommit is called before a batch is stored, without a lock. It returns whether the
@@ -24,8 +24,17 @@ type memory struct {
 	onCommit func(*store.Batch) (stored bool, err error)
 	verify   error        // of Verify
 	onLoad   func() error // nil: loading succeeds
+	// onSend is as onCommit, for messages.
+	onSend func([]store.Message) (stored bool, err error)
+	now    func() time.Time // the clock of the engine; nil: it has none
+	part   int              // messages that Inbox returns at most; 0: all
 
 	mu       sync.Mutex // guards everything below
+	inbox    []store.Message
+	about    map[string]int // messages in the inbox, by job
+	number   uint64         // of the newest message
+	sends    [][]store.Message
+	owner    int // number of the last takeover
 	batches  []*store.Batch
 	loads    int
 	lost     int
@@ -42,7 +51,7 @@ func newMemory(t *testing.T) *memory {
 	return &memory{
 		t: t, jobs: make(map[string]store.Job), departed: make(map[uint64]store.DepartedBlock),
 		totals: make(map[[2]string]store.Total), requests: make(map[int64]int), timings: make(map[string]store.Timings),
-		changes: make(map[uint64]store.StateChange),
+		changes: make(map[uint64]store.StateChange), about: make(map[string]int),
 	}
 }
 
@@ -55,7 +64,120 @@ func (m *memory) commits() int {
 
 func (m *memory) Verify() error { return m.verify }
 
-func (m *memory) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
+func (m *memory) Inbox() ([]store.Message, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(m.inbox)
+	if m.part > 0 {
+		n = min(n, m.part)
+	}
+	return slices.Clone(m.inbox[:n]), n < len(m.inbox), nil
+}
+
+// Send puts messages of any account into the inbox.
+func (m *memory) Send(_ string, messages []store.Message) ([]store.Whereabouts, error) {
+	if len(messages) == 0 {
+		m.t.Error("nothing was sent")
+	}
+	if m.onSend != nil {
+		if stored, err := m.onSend(messages); err != nil {
+			if stored {
+				m.send(messages)
+			}
+			return nil, err
+		}
+	}
+	return m.send(messages), nil
+}
+
+func (m *memory) send(messages []store.Message) (was []store.Whereabouts) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sends = append(m.sends, messages)
+	for _, message := range messages {
+		was = append(was, m.find(message.RequestID))
+		m.number++
+		message.Number, message.Body = m.number, bytes.Clone(message.Body)
+		m.inbox = append(m.inbox, message)
+		m.about[message.RequestID]++
+	}
+	return was
+}
+
+// find returns where a job will be when the inbox is applied.
+func (m *memory) find(requestID string) (is store.Whereabouts) {
+	if _, tracked := m.jobs[requestID]; tracked {
+		is = store.Tracked
+	} else {
+		departed := store.DepartureOf(requestID, false)
+		for _, number := range slices.Sorted(maps.Keys(m.departed)) {
+			for _, d := range m.departed[number].Departures {
+				switch d {
+				case departed:
+					is = store.Departed
+				case departed.Opposite():
+					is = store.Removed
+				}
+			}
+		}
+	}
+	if m.about[requestID] == 0 {
+		return is
+	}
+	for _, message := range m.inbox {
+		if message.RequestID == requestID {
+			is = is.After(message.Kind)
+		}
+	}
+	return is
+}
+
+// A tenure is the account of an owner, until the next one takes over.
+type tenure struct {
+	*memory
+	number int
+}
+
+func (m *memory) takeOver() tenure {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.owner++
+	return tenure{m, m.owner}
+}
+
+// Inbox fails if the account is not owned: nothing is acknowledged then.
+func (t tenure) Inbox() ([]store.Message, bool, error) {
+	t.mu.Lock()
+	owned := t.owner == t.number
+	t.mu.Unlock()
+	if !owned {
+		return nil, false, store.ErrNotOwner
+	}
+	return t.memory.Inbox()
+}
+
+func (t tenure) Commit(b *store.Batch) error {
+	t.check(b)
+	if t.onCommit != nil {
+		if stored, err := t.onCommit(b); err != nil {
+			if stored {
+				_ = t.commit(b)
+			}
+			return err
+		}
+	}
+	return t.commit(b)
+}
+
+func (t tenure) commit(b *store.Batch) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.owner != t.number {
+		return store.ErrNotOwner
+	}
+	t.storeLocked(b)
+	return nil
+}
 
 func (m *memory) Size() int64 { return 4096 }
 
@@ -123,11 +245,19 @@ func (m *memory) check(b *store.Batch) {
 	for _, number := range b.Delivered {
 		once(number)
 	}
+	type received uint64
+	for _, number := range b.Received {
+		once(received(number))
+	}
 }
 
 func (m *memory) store(b *store.Batch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.storeLocked(b)
+}
+
+func (m *memory) storeLocked(b *store.Batch) {
 	m.batches = append(m.batches, b)
 	for _, r := range b.Jobs {
 		m.jobs[r.RequestID] = copyOf(r)
@@ -171,6 +301,15 @@ func (m *memory) store(b *store.Batch) {
 	for _, number := range b.Delivered {
 		delete(m.changes, number)
 	}
+	for _, number := range b.Received {
+		i := slices.IndexFunc(m.inbox, func(message store.Message) bool { return message.Number == number })
+		if i < 0 {
+			m.t.Errorf("message %d was received twice", number)
+			continue
+		}
+		m.about[m.inbox[i].RequestID]--
+		m.inbox = slices.Delete(m.inbox, i, i+1)
+	}
 }
 
 func (m *memory) Load(context.Context) (*store.Contents, error) {
@@ -185,7 +324,10 @@ func (m *memory) Load(context.Context) (*store.Contents, error) {
 	c := &store.Contents{
 		Totals: slices.Collect(maps.Values(m.totals)),
 		Learnt: bytes.Clone(m.learnt), Timings: slices.Collect(maps.Values(m.timings)),
-		StateChanges: slices.Collect(maps.Values(m.changes)), Lost: m.lost,
+		StateChanges: slices.Collect(maps.Values(m.changes)), Inbox: slices.Clone(m.inbox), Lost: m.lost,
+	}
+	if m.now != nil {
+		c.Now = m.now().UTC().Round(0)
 	}
 	m.lost = 0
 	for _, number := range slices.Sorted(maps.Keys(m.departed)) {

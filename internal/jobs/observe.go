@@ -23,16 +23,10 @@ func (j *Jobs) Register(
 	for batch := range slices.Chunk(submissions, registerBatch) {
 		err := j.apply(func(t *transaction) {
 			for _, s := range batch {
-				if _, tracked := t.jobs.Get(s.RequestID); tracked {
-					continue
+				if job := t.track(from, s, now); job != nil {
+					t.events = append(t.events, Event{Kind: Registered, Job: job, At: now, AgeUnknown: ageUnknown})
+					registered++
 				}
-				if departed, removed := t.departed.find(s.RequestID); departed && (!removed || from != submission.HTTP) {
-					t.departed.remember(s.RequestID, removed) // for as long as a source names it
-					continue
-				}
-				job := t.register(from, s, now)
-				t.events = append(t.events, Event{Kind: Registered, Job: job, At: now, AgeUnknown: ageUnknown})
-				registered++
 			}
 		})
 		if err != nil {
@@ -42,15 +36,31 @@ func (j *Jobs) Register(
 	return registered, len(submissions) - registered, nil
 }
 
+// track starts tracking a job, unless it is known: then it returns nil.
+func (t *transaction) track(from submission.Source, s submission.Job, now time.Time) *Job {
+	if _, tracked := t.jobs.Get(s.RequestID); tracked {
+		return nil
+	}
+	if departed, removed := t.departed.find(s.RequestID); departed && (!removed || from != submission.HTTP) {
+		t.departed.remember(s.RequestID, removed) // for as long as a source names it
+		return nil
+	}
+	return t.register(from, s, now)
+}
+
 // Remove stops tracking a job, and reports whether it was tracked.
 func (j *Jobs) Remove(requestID string) (was bool, err error) {
-	err = j.apply(func(t *transaction) {
-		var job *Job
-		if job, was = t.jobs.Get(requestID); was {
-			t.depart(job, true)
-		}
-	})
+	err = j.apply(func(t *transaction) { was = t.dismiss(requestID) })
 	return was && err == nil, err
+}
+
+// dismiss stops tracking a job for a user, and reports whether it was tracked.
+func (t *transaction) dismiss(requestID string) bool {
+	job, tracked := t.jobs.Get(requestID)
+	if tracked {
+		t.depart(job, true)
+	}
+	return tracked
 }
 
 // An Observation is what a poll or a webhook reports about a job.
@@ -68,6 +78,16 @@ type Observation struct {
 	// Sound, of Unreadable, is when the API last answered as it should, or At if the answer was certainly about the
 	// job. A look counts against the job if that is later than the look before: else the API may be at fault.
 	Sound time.Time
+
+	packed []byte // the timings of the result, if it has only packed ones
+}
+
+// packedTimings returns the timings of the result as they are kept; nil without any.
+func (o *Observation) packedTimings() []byte {
+	if o.Result == nil || len(o.Result.Timings) == 0 {
+		return o.packed
+	}
+	return transcript.PackTimings(transcript.Compact(o.Result.Timings))
 }
 
 // A Request is one request to the API.
@@ -117,12 +137,7 @@ func (j *Jobs) Observe(o Observation) (effect Effect, err error) {
 	if o.Request != nil {
 		j.count(o.Request.addTo) // it was sent, whether the observation can be stored or not
 	}
-	err = j.run(&operation{webhook: o.By == ByWebhook, do: func(t *transaction) {
-		effect = t.observe(o)
-		if o.By == ByWebhook {
-			t.counts.add(WebhookRequests, 1, effect.Webhook().String())
-		}
-	}})
+	err = j.run(&operation{webhook: o.By == ByWebhook, do: func(t *transaction) { effect = t.observe(o) }})
 	if err != nil {
 		return Effect{}, err
 	}
@@ -130,6 +145,14 @@ func (j *Jobs) Observe(o Observation) (effect Effect, err error) {
 }
 
 func (t *transaction) observe(o Observation) Effect {
+	e := t.take(o)
+	if o.By == ByWebhook {
+		t.counts.add(WebhookRequests, 1, e.Webhook().String())
+	}
+	return e
+}
+
+func (t *transaction) take(o Observation) Effect {
 	before, tracked := t.jobs.Get(o.RequestID)
 	if !tracked {
 		departed, _ := t.departed.find(o.RequestID)
@@ -243,9 +266,11 @@ func (t *transaction) end(before, next *Job, o Observation) *Job {
 		t.counts.result(next, o.Result)
 	}
 	t.put(next, true)
-	if o.Result != nil && t.options.KeepTimings && len(o.Result.Timings) > 0 {
-		t.timings.put(next.RequestID, transcript.PackTimings(transcript.Compact(o.Result.Timings)))
-		t.timed.Set(next)
+	if t.options.KeepTimings {
+		if packed := o.packedTimings(); packed != nil {
+			t.timings.put(next.RequestID, packed)
+			t.timed.Set(next)
+		}
 	}
 	if next.State == Lost {
 		t.emit(Removed, next, o.At, o.By)

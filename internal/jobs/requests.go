@@ -32,6 +32,10 @@ type clock struct {
 	// set is the Unix second at which the log followed a wall clock that had been set; 0: not since the oldest request.
 	set   int64
 	noted time.Time // when the clock was stored last
+	// store is what the clock of the store showed while the jobs were loaded: at loaded, or until took later. Zero: it has
+	// none.
+	store, loaded time.Time
+	took          time.Duration
 }
 
 func (c clock) now(t time.Time) time.Time { return c.wall.Add(t.Sub(c.at)) }
@@ -49,6 +53,14 @@ func (c clock) skew(now time.Time) time.Duration {
 // requests are kept: then the stored times say little about the age of a job. A machine that was off looks the same.
 func (j *Jobs) ClockSet() bool { return j.clockSet }
 
+// storeTime returns what the clock of the store shows at most; zero if it has none.
+func (c clock) storeTime(t time.Time) time.Time {
+	if c.store.IsZero() {
+		return c.store
+	}
+	return c.store.Add(t.Sub(c.loaded)).UTC()
+}
+
 // A keyUse says since when requests are for a key.
 type keyUse struct {
 	key   string
@@ -57,9 +69,11 @@ type keyUse struct {
 
 // storedRequests is the JSON of what is known of the log beside its rows.
 type storedRequests struct {
-	// The clock of the log showed At when the machine had been up for UptimeSeconds.
+	// The clock of the log showed At when the clock of the store showed StoreTime; if that has none, when the machine had
+	// been up for UptimeSeconds.
 	At            time.Time      `json:"at"`
-	UptimeSeconds float64        `json:"uptime_seconds"`
+	StoreTime     time.Time      `json:"store_time,omitzero"`
+	UptimeSeconds float64        `json:"uptime_seconds,omitzero"`
 	ClockSet      time.Time      `json:"clock_set,omitzero"`
 	Keys          []storedKeyUse `json:"keys,omitempty"`
 }
@@ -79,8 +93,7 @@ func (s *state) loadRequests(row *store.Total, now time.Time) error {
 	if err := json.Unmarshal(row.Value, &stored); err != nil {
 		return fmt.Errorf("decoding the log of requests: %w", err)
 	}
-	surely := uptime.Since(time.Duration(stored.UptimeSeconds * float64(time.Second)))
-	passed := max(min(now.Round(0).Sub(stored.At), surely), 0)
+	passed := max(min(now.Round(0).Sub(stored.At), s.clock.since(&stored)), 0)
 	s.clock.wall, s.clock.at, s.clock.noted = stored.At, now.Add(-passed), now.Add(-passed)
 	if !stored.ClockSet.IsZero() {
 		s.clock.set = stored.ClockSet.Unix()
@@ -91,9 +104,24 @@ func (s *state) loadRequests(row *store.Total, now time.Time) error {
 	return nil
 }
 
+// since returns how much time has certainly passed since a note when the jobs were loaded. If the note is by another
+// kind of clock, that is unknown.
+func (c clock) since(note *storedRequests) time.Duration {
+	switch {
+	case !note.StoreTime.IsZero() && !c.store.IsZero():
+		return c.store.Sub(note.StoreTime) - c.took
+	case note.StoreTime.IsZero() && c.store.IsZero():
+		return uptime.Since(time.Duration(note.UptimeSeconds * float64(time.Second)))
+	}
+	return 0
+}
+
 // requestsRow encodes what is known of the log beside its rows.
 func (t *transaction) requestsRow() (store.Total, error) {
-	stored := storedRequests{At: t.clock.now(t.noting).UTC().Round(0), UptimeSeconds: uptime.Now().Truncate(time.Millisecond).Seconds()}
+	stored := storedRequests{At: t.clock.now(t.noting).UTC().Round(0), StoreTime: t.clock.storeTime(t.noting)}
+	if stored.StoreTime.IsZero() {
+		stored.UptimeSeconds = uptime.Now().Truncate(time.Millisecond).Seconds()
+	}
 	if t.clock.set != 0 {
 		stored.ClockSet = time.Unix(t.clock.set, 0).UTC()
 	}
@@ -151,7 +179,7 @@ func (j *Jobs) Reserve(at time.Time, block int) error {
 	err := j.reserve(at, block)
 	if err == nil && time.Since(begin) > ReserveWithin {
 		err = errSlow
-		j.failed(err)
+		j.countFailure(err)
 	}
 	return err
 }

@@ -98,6 +98,54 @@ func TestSentAfterARestart(t *testing.T) {
 	}
 }
 
+// Where the store has a clock, another machine may have noted the time, and the uptime says nothing: only so much time
+// counts as surely passed as both the clock of the store and the wall clock say.
+func TestSentByTheClockOfTheStore(t *testing.T) {
+	for name, tt := range map[string]struct {
+		wall, store time.Duration // since the note
+		had, has    bool          // the store had a clock when the note was made, and has one now
+		want        time.Duration // since the note
+		set         bool          // the wall clock seems to have been set
+	}{
+		"at once":                        {0, 0, true, true, 0, false},
+		"an hour later":                  {time.Hour, time.Hour, true, true, time.Hour, false},
+		"the wall clock is ahead":        {9 * time.Hour, time.Hour, true, true, time.Hour, true},
+		"the wall clock is behind":       {-9 * time.Hour, time.Hour, true, true, 0, true},
+		"the store's clock is ahead":     {time.Hour, 25 * time.Hour, true, true, time.Hour, false},
+		"the store's clock is behind":    {time.Hour, -time.Hour, true, true, 0, true},
+		"both are ahead":                 {26 * time.Hour, 25 * time.Hour, true, true, 25 * time.Hour, true},
+		"copied to a store with a clock": {time.Hour, time.Hour, false, true, 0, true},
+		"copied from one":                {time.Hour, time.Hour, true, false, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory(t)
+			shows := func(since time.Duration) func() time.Time {
+				return func() time.Time { return start.AddDate(1, 0, 0).Add(since) }
+			}
+			if tt.had {
+				m.now = shows(0)
+			}
+			j := open(t, m, options())
+			reserve(t, j, start, 3)
+			sweep(t, j, at(20*time.Minute)) // notes the time
+			m.now = nil
+			if tt.has {
+				m.now = shows(20*time.Minute + tt.store)
+			}
+			now := at(20*time.Minute + tt.wall)
+			sent := openAt(t, m, options(), now).Sent(now)
+			if len(sent) != 1 {
+				t.Fatalf("sent %v", sent)
+			}
+			want := 20*time.Minute + tt.want - time.Second // they were reserved within a second
+			got := now.Sub(sent[0].Reserved)
+			if got < want-5*time.Second || got > want || sent[0].ClockSet != tt.set || sent[0].Requests != 3 {
+				t.Errorf("%+v, %s ago, want %s, clock set: %v", sent[0], got, want, tt.set)
+			}
+		})
+	}
+}
+
 // After the clock was set, the log goes on under the new time, and the age of what is in it stays, also after more
 // restarts.
 func TestLogFollowsTheClock(t *testing.T) {

@@ -32,9 +32,11 @@ func correct(jobs []store.Job, now time.Time) {
 	}
 }
 
-// decode returns what the store has, and counts the rows that were lost or are unreadable.
-func (j *Jobs) decode(contents *store.Contents, now time.Time) *state {
+// decode returns what the store has, and counts the rows that were lost or are unreadable. It was loaded from now on,
+// which took some time.
+func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duration) *state {
 	s, corrupt := newState(now), contents.Lost
+	s.clock.store, s.clock.loaded, s.clock.took = contents.Now, now, took
 	for i := range contents.Totals {
 		load := s.totals.load
 		if contents.Totals[i].Name == requestsTotal {
@@ -190,6 +192,32 @@ func orNaN(v *float64) float64 {
 	return *v
 }
 
+// storedTimings encodes timings.
+func storedTimings(timings []transcript.Timing) (all []storedTiming) {
+	for _, t := range timings {
+		stored := storedTiming{t.Index, t.Start, t.End, known(t.Gap), known(t.Confidence), nil}
+		if t.Speaker >= 0 {
+			stored.Speaker = &t.Speaker
+		}
+		all = append(all, stored)
+	}
+	return all
+}
+
+// timingsOf decodes timings.
+func timingsOf(stored []storedTiming) (timings []transcript.Timing) {
+	for _, s := range stored {
+		t := transcript.Timing{
+			Index: s.Index, Start: s.Start, End: s.End, Gap: orNaN(s.Gap), Confidence: orNaN(s.Confidence), Speaker: -1,
+		}
+		if s.Speaker != nil {
+			t.Speaker = *s.Speaker
+		}
+		timings = append(timings, t)
+	}
+	return timings
+}
+
 // row encodes a state change.
 func (c *StateChange) row() (store.StateChange, error) {
 	j := &c.Job
@@ -198,16 +226,10 @@ func (c *StateChange) row() (store.StateChange, error) {
 		FirstSeen: j.FirstSeen.UTC(), SubmittedAt: j.SubmittedAt.UTC(),
 		LastObserved: j.LastObserved.UTC(), FinishedAt: j.FinishedAt.UTC(),
 		DetectionWindowSeconds: j.DetectionWindow.Seconds(), Statistics: j.Statistics,
+		Timings: storedTimings(c.Timings),
 	}
 	if j.Priority != 1 {
 		s.Priority = j.Priority
-	}
-	for _, t := range c.Timings {
-		stored := storedTiming{t.Index, t.Start, t.End, known(t.Gap), known(t.Confidence), nil}
-		if t.Speaker >= 0 {
-			stored.Speaker = &t.Speaker
-		}
-		s.Timings = append(s.Timings, stored)
 	}
 	encoded, err := json.Marshal(s, format)
 	if err != nil {
@@ -225,7 +247,7 @@ func stateChangeOf(r *store.StateChange) (*StateChange, error) {
 		return nil, fmt.Errorf("decoding a state change: %w", err)
 	}
 	window := time.Duration(math.Round(s.DetectionWindowSeconds * float64(time.Second)))
-	c := &StateChange{Number: r.Number, At: r.At, Job: Job{
+	c := &StateChange{Number: r.Number, At: r.At, Timings: timingsOf(s.Timings), Job: Job{
 		RequestID: r.RequestID, State: State(slices.Index(States[:], r.State)),
 		API: s.API, Source: s.Source, Labels: s.Labels, AudioSeconds: s.AudioSeconds, ErrorCode: s.ErrorCode,
 		Priority: cmp.Or(s.Priority, 1), FirstSeen: s.FirstSeen, SubmittedAt: s.SubmittedAt,
@@ -233,15 +255,6 @@ func stateChangeOf(r *store.StateChange) (*StateChange, error) {
 	}}
 	if c.Job.State < 0 {
 		return nil, fmt.Errorf("unknown state %q", r.State)
-	}
-	for _, t := range s.Timings {
-		timing := transcript.Timing{
-			Index: t.Index, Start: t.Start, End: t.End, Gap: orNaN(t.Gap), Confidence: orNaN(t.Confidence), Speaker: -1,
-		}
-		if t.Speaker != nil {
-			timing.Speaker = *t.Speaker
-		}
-		c.Timings = append(c.Timings, timing)
 	}
 	return c, nil
 }

@@ -42,6 +42,8 @@ type transaction struct {
 	compact bool
 	noting  time.Time // store what the clock of the log of requests shows then; zero: do not
 	events  []Event
+
+	received []uint64 // messages that are to be deleted
 }
 
 func (s *state) begin(options *Options) *transaction {
@@ -148,7 +150,7 @@ func (o *Options) labels(given map[string]string) map[string]string {
 
 // batch encodes what is to be stored, but for the totals.
 func (t *transaction) batch() (*store.Batch, error) {
-	b := &store.Batch{Compact: t.compact}
+	b := &store.Batch{Received: t.received, Compact: t.compact}
 	for id := range t.jobs.changed {
 		j, tracked := t.jobs.Get(id)
 		if !tracked {

@@ -96,7 +96,7 @@ func (e *entry) job() (Job, error) {
 	if len(j.Labels) == 0 {
 		j.Labels = nil
 	}
-	if err := j.check(); err != nil {
+	if err := j.Check(); err != nil {
 		return Job{}, err
 	}
 	return j, nil

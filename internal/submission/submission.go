@@ -162,8 +162,8 @@ func KnownAPI(api string) string {
 	return otherAPI
 }
 
-// check returns why a job is invalid.
-func (j *Job) check() error {
+// Check returns why a job is invalid.
+func (j *Job) Check() error {
 	if err := CheckRequestID(j.RequestID); err != nil {
 		return err
 	}

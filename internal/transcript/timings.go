@@ -17,6 +17,12 @@ type Timing struct {
 	Speaker    int     // index into BySpeaker; -1: unknown
 }
 
+// Valid reports whether the timing can be that of a result.
+func (t Timing) Valid() bool {
+	return t.Index >= 0 && t.Start >= 0 && t.End >= t.Start && t.End <= maxUnits*resolution && !(t.Gap < 0) &&
+		!(t.Confidence < 0 || t.Confidence > 1) && t.Speaker >= -1 && t.Speaker <= MaxSpeakers
+}
+
 // maxTimings bounds the compacted timings of a result: more than the timeline has columns.
 const maxTimings = 4000
 
