@@ -19,6 +19,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -61,6 +62,9 @@ type Config struct {
 	JobsToken            string // empty: no registration at ServiceAddress
 	WebhookToken         string // empty: no webhooks
 	AdoptUnknownWebhooks bool
+
+	DatabaseURL string        // of the database that several replicas share; empty: none. The same for all accounts
+	Lease       time.Duration // how long a replica that stays silent owns its accounts. The same for all accounts
 
 	TLS   *tls.Config                           // nil: the defaults, with TLS 1.2 or later
 	Proxy func(*http.Request) (*url.URL, error) // nil: none
@@ -106,6 +110,8 @@ func DefaultConfig() Config {
 		KeepTimings:       true,
 
 		AdoptUnknownWebhooks: true,
+
+		Lease: 5 * time.Second,
 	}
 }
 
@@ -114,6 +120,9 @@ var webhookToken = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
 // minTokenLength is the minimum length of tokens, in characters.
 const minTokenLength = 3
+
+// A shorter lease ends with each hiccup of the network. After a longer one, nobody polls for too long.
+const minLease, maxLease = time.Second, time.Minute
 
 // longToken is the length below which a token is easy to guess.
 const longToken = 16
@@ -184,6 +193,10 @@ func (c *Config) Validate() (mistakes []error) {
 	tooShort(c.NotFoundGrace, "not_found_grace", "15m")
 	tooShort(c.MaxJobAge, "max_job_age", "24h")
 	tooShort(c.Retention, "retention", "24h")
+	err = postgres.CheckURL(c.DatabaseURL)
+	mistake(err != nil && c.DatabaseURL != "", "database_url", "%w", err)
+	mistake(c.Lease < minLease || c.Lease > maxLease, "lease", "must be from %s to %s; write a duration such as \"5s\"",
+		minLease, maxLease)
 	mistake(c.MaxResponseSize <= 0, "max_response_size", `must be larger than 0; write a size such as "64MiB"`)
 	mistake(c.Concurrency < 1 || c.Concurrency > 1000, "concurrency", "must be from 1 to 1000")
 	mistake(!slices.Contains([]string{JobMetricsFull, JobMetricsBasic, JobMetricsOff}, c.JobMetrics),
@@ -277,6 +290,10 @@ func CheckAccounts(configs []Config) error {
 			"webhook_token: another account has the same token; give each its own")
 		mistake(c.JobsToken != "" && tokens[c.JobsToken],
 			"jobs_token: another account has the same token; give each its own")
+		mistake(c.DatabaseURL != configs[0].DatabaseURL,
+			"database_url: is not that of the other accounts; one process has one database")
+		mistake(c.DatabaseURL != "" && c.Lease != configs[0].Lease,
+			"lease: is not that of the other accounts; one process has one lease")
 		names[c.Account], tokens[c.WebhookToken], tokens[c.JobsToken] = true, true, true
 	}
 	return errors.Join(mistakes...)

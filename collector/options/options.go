@@ -56,10 +56,12 @@ type Options struct {
 	MaxJobSeries  Integer         `toml:"max_job_series" telegraf:"there are no series of jobs"`
 	KeepTimings   bool            `toml:"keep_timings" telegraf:"there is no status page"`
 
-	StateDirectory        string  `toml:"state_directory" exporter:"it works in Telegraf only; use --storage.path"`
-	MaxUndeliveredChanges Integer `toml:"max_undelivered_changes" exporter:"it works in Telegraf only"`
-	WordPoints            bool    `toml:"word_points" exporter:"it works in Telegraf only"`
-	RequestIDAs           string  `toml:"request_id_as" exporter:"it works in Telegraf only"`
+	StateDirectory        string          `toml:"state_directory" exporter:"it works in Telegraf only; use --storage.path"`
+	DatabaseURL           config.Secret   `toml:"database_url"`
+	Lease                 config.Duration `toml:"lease"`
+	MaxUndeliveredChanges Integer         `toml:"max_undelivered_changes" exporter:"it works in Telegraf only"`
+	WordPoints            bool            `toml:"word_points" exporter:"it works in Telegraf only"`
+	RequestIDAs           string          `toml:"request_id_as" exporter:"it works in Telegraf only"`
 
 	ServiceAddress       string        `toml:"service_address"`
 	JobsToken            config.Secret `toml:"jobs_token"`
@@ -139,7 +141,7 @@ func (o *Options) ConfigWithKey(key func() (string, error)) (collector.Config, e
 			mistakes = append(mistakes, fmt.Errorf("account %q: %s: %w", o.Account, option, err))
 		}
 	}
-	secrets := map[string]*string{"api_key": &c.APIKey, "jobs_token": &c.JobsToken, "webhook_token": &c.WebhookToken}
+	secrets := map[string]*string{"api_key": &c.APIKey, "jobs_token": &c.JobsToken, "webhook_token": &c.WebhookToken, "database_url": &c.DatabaseURL}
 	fields := o.Fields()
 	for _, option := range slices.Sorted(maps.Keys(fields)) {
 		switch field := fields[option].(type) {
@@ -170,6 +172,9 @@ func (o *Options) ConfigWithKey(key func() (string, error)) (collector.Config, e
 	}
 	if o.MaxUndeliveredChanges < 1 || o.MaxUndeliveredChanges > MaxStateChanges {
 		mistake("max_undelivered_changes", fmt.Errorf("must be a number from 1 to %d", MaxStateChanges))
+	}
+	if c.DatabaseURL != "" && o.StateDirectory != "" {
+		mistake("database_url", errors.New("set together with state_directory; remove one of the two"))
 	}
 	if o.RequestIDAs != "field" && o.RequestIDAs != "tag" {
 		mistake("request_id_as", errors.New(`must be "field" or "tag"`))

@@ -59,6 +59,7 @@ func TestDefault(t *testing.T) {
 func TestConfigIsComplete(t *testing.T) {
 	o := valid(func(o *options.Options) {
 		o.JobsToken, o.WebhookToken = config.NewSecret([]byte("jobs")), config.NewSecret([]byte("webhooks"))
+		o.DatabaseURL = config.NewSecret([]byte("postgres://database.invalid/monitor"))
 		o.ServiceAddress, o.DayResetsAt, o.WordPoints = ":1", "00:00", true
 		o.RequestIDs, o.RequestIDFiles, o.RequestIDURLs = []string{"a"}, []string{"/a"}, []string{"http://a/"}
 		o.JobLabels = []string{"team"}

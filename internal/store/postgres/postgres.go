@@ -62,6 +62,12 @@ func Open(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
 	return db, nil
 }
 
+// CheckURL returns an error if a text is not the URL of a database. It uses no network, and quotes nothing of the text.
+func CheckURL(url string) error {
+	_, err := parse(url)
+	return err
+}
+
 // parse returns the configuration of the connections to a database.
 func parse(database string) (*pgxpool.Config, error) {
 	given, err := pgx.ParseConfig(database)
