@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -29,15 +31,25 @@ type Account struct {
 	webhookSeen atomic.Int64             // when the last readable webhook came, Unix nanoseconds; 0: never
 
 	owner atomic.Pointer[owner] // nil while this process does not own the account
+
+	// Several replicas only.
+	others   *replicas  // nil: this process owns all accounts
+	viewer   *viewer    // of the account while another replica owns it
+	changing sync.Mutex // serializes reload, and the begin and end of an owner
 }
 
-func newAccount(s *settings, options Options, k *keys, q *quotas) *Account {
+// newAccount returns an account without an owner. others is nil if this process owns all accounts.
+func newAccount(s *settings, options Options, k *keys, q *quotas, others *replicas) *Account {
 	a := &Account{
 		name: s.config.Account, log: options.Logger.With("account", s.config.Account), now: options.Now, keys: k,
 		quotas: q,
 	}
 	a.settings.Store(s)
 	a.writes = router{owner: &a.owner}
+	if a.others = others; others != nil {
+		a.viewer = newViewer(a, others.db.Account(a.name))
+		a.writes.remote = noticing{jobs.NewRemote(a.name, others.db, s.forJobs()), a.viewer}
+	}
 	a.sources = newSources(a.writes, k, a.log, a.now)
 	return a
 }
@@ -45,8 +57,13 @@ func newAccount(s *settings, options Options, k *keys, q *quotas) *Account {
 // Name returns the account's name.
 func (a *Account) Name() string { return a.name }
 
+// start starts all work, but for that of the owner if there are replicas.
 func (a *Account) start() {
 	a.logStart()
+	if a.others != nil {
+		a.sources.startFiles(a.settings.Load())
+		return
+	}
 	a.owner.Load().start()
 	a.sources.start(a.settings.Load())
 }
@@ -55,31 +72,50 @@ func (a *Account) start() {
 func (a *Account) logStart() {
 	c := &a.settings.Load().config
 	api, _ := url.Parse(c.URL) // Validate reports its error
-	counts := a.Snapshot().Counts
-	a.log.Info("Account started", "api", api.Host,
-		"requests_per_minute", c.RequestsPerMinute, "requests_per_day", c.RequestsPerDay,
-		"unfinished_jobs", counts[Pending]+counts[Running], "request_ids", len(c.RequestIDs),
-		"request_id_files", len(c.RequestIDFiles), "request_id_urls", len(c.RequestIDURLs))
+	attrs := []any{
+		"api", api.Host, "requests_per_minute", c.RequestsPerMinute, "requests_per_day", c.RequestsPerDay,
+	}
+	if o := a.owner.Load(); o != nil {
+		attrs = append(attrs, "unfinished_jobs", o.unfinished(a.now()))
+	}
+	a.log.Info("Account started", append(attrs, "request_ids", len(c.RequestIDs),
+		"request_id_files", len(c.RequestIDFiles), "request_id_urls", len(c.RequestIDURLs))...)
 }
 
 // stop ends all work. Requests in flight may end until ctx is done.
 func (a *Account) stop(ctx context.Context) {
-	a.owner.Load().stopping()
+	o := a.owner.Load()
+	if o != nil {
+		o.stopping()
+	}
 	a.sources.stop()
-	a.owner.Load().stop(ctx)
+	if o != nil {
+		o.stop(ctx)
+	}
 	a.settings.Load().close()
 }
 
 // close stores what was counted and learnt, and ends all writing.
 func (a *Account) close() {
-	a.owner.Load().close()
+	if o := a.owner.Load(); o != nil {
+		o.close()
+	}
+	if a.writes.remote != nil {
+		a.writes.remote.close()
+	}
 	a.closed.Store(true)
 }
 
 // reload takes other settings; nothing in it can fail.
 func (a *Account) reload(s *settings) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
 	old := a.settings.Swap(s)
+	if a.others != nil {
+		a.writes.remote.SetOptions(s.forJobs())
+	}
 	if o := a.owner.Load(); o != nil {
+		s.gate.set(o.owns)
 		o.reload(s)
 	}
 	a.sources.reload(s)

@@ -25,6 +25,9 @@ type Options struct {
 	Now    func() time.Time // the clock; nil: time.Now. Tests set a clock that jumps.
 	// StateDirectory is where the store lives; empty: in memory.
 	StateDirectory string
+	// ReplicaName and ReplicaURL are how others know this process, if the configuration has a database: a name such as
+	// that of the host (empty: that), and the URL of its pages (empty: unknown).
+	ReplicaName, ReplicaURL string
 	// Transport replaces the network to the API; nil: the network. The demo and tests set a simulated API.
 	Transport http.RoundTripper
 	// MaxStateChanges is the maximum number of undelivered state changes of an account;
@@ -42,6 +45,7 @@ type Collector struct {
 	running  bool
 	stopped  bool         // for good
 	engine   store.Engine // nil: in memory
+	replicas *replicas    // nil: this process owns all accounts
 
 	mu       sync.Mutex // taken after changing; guards what follows, which is written with both
 	accounts []*Account // in the order of the configuration
@@ -66,7 +70,13 @@ func New(configs []Config, options Options) (*Collector, error) {
 	}
 	c := &Collector{options: options, quotas: newQuotas()}
 	c.keys.set(settings)
-	if options.StateDirectory != "" {
+	switch {
+	case settings[0].config.DatabaseURL != "": // that of all accounts
+		if c.replicas, err = openReplicas(&settings[0].config, options); err != nil {
+			return nil, err
+		}
+		c.engine = c.replicas.db
+	case options.StateDirectory != "":
 		if c.engine, err = sqlite.Open(options.StateDirectory, options.Logger); err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)
 		}
@@ -98,8 +108,15 @@ func (c *Collector) recallSenders(configured []*settings) error {
 	return err
 }
 
-// open returns accounts with what is stored of them.
+// open returns accounts with what is stored of them; if there are replicas, without an owner.
 func (c *Collector) open(settings []*settings) ([]*Account, error) {
+	accounts := make([]*Account, len(settings))
+	if c.replicas != nil {
+		for i, s := range settings {
+			accounts[i] = newAccount(s, c.options, &c.keys, c.quotas, c.replicas)
+		}
+		return accounts, nil
+	}
 	opened := make([]*jobs.Jobs, len(settings))
 	for i, s := range settings {
 		var stored store.Account
@@ -111,12 +128,11 @@ func (c *Collector) open(settings []*settings) ([]*Account, error) {
 			return nil, err
 		}
 	}
-	accounts := make([]*Account, len(settings))
 	for i, s := range settings {
 		c.quotas.enter(s.config.Account, opened[i])
 	}
 	for i, s := range settings {
-		accounts[i] = newAccount(s, c.options, &c.keys, c.quotas)
+		accounts[i] = newAccount(s, c.options, &c.keys, c.quotas, nil)
 		accounts[i].owner.Store(accounts[i].own(opened[i]))
 	}
 	return accounts, nil
@@ -149,6 +165,9 @@ func (c *Collector) Start() {
 	c.running = true
 	for _, a := range c.accounts {
 		a.start()
+	}
+	if c.replicas != nil {
+		c.replicas.start(c.accounts, true)
 	}
 }
 
@@ -191,6 +210,9 @@ func (c *Collector) reportHanging() {
 func (c *Collector) stop(ctx context.Context) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
+	if c.replicas != nil {
+		c.replicas.stop(ctx)
+	}
 	if c.running {
 		stopAll(ctx, c.accounts)
 	}
@@ -226,6 +248,10 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	if c.stopped {
 		return ErrStopped
 	}
+	for _, option := range c.replicas.changed(&prepared[0].config) {
+		return fmt.Errorf("account %q: %s: a change takes effect after a restart only; restart, or change it back",
+			prepared[0].config.Account, option)
+	}
 	leaving := make(map[string]*Account)
 	for _, a := range c.accounts {
 		leaving[a.name] = a
@@ -242,6 +268,7 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	}
 	c.keys.set(prepared)
 	accounts, joined := make([]*Account, len(prepared)), 0
+	var staying []*Account
 	for i, s := range prepared {
 		if accounts[i] = leaving[s.config.Account]; accounts[i] == nil {
 			accounts[i] = joining[joined]
@@ -250,12 +277,17 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 		}
 		delete(leaving, s.config.Account)
 		accounts[i].reload(s)
+		staying = append(staying, accounts[i])
 	}
 	c.mu.Lock()
 	c.accounts = accounts
 	c.mu.Unlock()
 	gone := slices.Collect(maps.Values(leaving))
 	if c.running {
+		if c.replicas != nil {
+			c.replicas.setAccounts(staying)
+			c.replicas.wait(ctx, gone)
+		}
 		stopAll(ctx, gone)
 	}
 	for _, a := range gone {
@@ -271,6 +303,9 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	if c.running {
 		for _, a := range joining { // not before: one may have the key of an account that leaves
 			a.start()
+		}
+		if c.replicas != nil {
+			c.replicas.setAccounts(accounts)
 		}
 	}
 	return nil
@@ -305,7 +340,11 @@ func Find(accounts []*Account, name string) (*Account, error) {
 // Healthy returns an error if the poller of an account has not moved for longer than it ever should.
 func (c *Collector) Healthy() error {
 	for _, a := range c.Accounts() {
-		if err := a.owner.Load().poller.Healthy(); err != nil {
+		o := a.owner.Load()
+		if o == nil {
+			continue
+		}
+		if err := o.poller.Healthy(); err != nil {
 			return fmt.Errorf("account %q: %w", a.name, err)
 		}
 	}

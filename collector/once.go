@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,9 +15,15 @@ var ErrNothingPolled = errors.New("nothing was learnt about any job")
 // Once replaces Start and Stop where one round is enough: it reads every source once and polls every unfinished
 // job once. It waits for the quota of the minute, and ends early if that of the day is used up or the API
 // cannot be polled. If no request was answered, the error wraps ErrNothingPolled and says why, for each account. It is
-// no error that all jobs have ended.
+// no error that all jobs have ended. If there are replicas, it polls the accounts that no other one owns. Account.Read returns what is known afterwards.
 func (c *Collector) Once(ctx context.Context) error {
 	accounts := c.Accounts()
+	if c.replicas != nil {
+		c.replicas.start(accounts, false)
+		if err := c.replicas.settle(ctx, len(accounts)); err != nil {
+			return err
+		}
+	}
 	done, errs := make([]bool, len(accounts)), make([]error, len(accounts))
 	var wg sync.WaitGroup
 	for i, a := range accounts {
@@ -40,10 +47,14 @@ func (c *Collector) Once(ctx context.Context) error {
 // why not all jobs were polled.
 func (a *Account) once(ctx context.Context) (done bool, err error) {
 	a.logStart()
+	o := a.owner.Load()
+	if o == nil {
+		by := a.ownerNow()
+		return false, fmt.Errorf("the replica %s owns the account, and polls it already: scrape it", cmp.Or(by.URL, by.ID))
+	}
 	a.sources.start(a.settings.Load())
 	err = a.sources.wait(ctx)
 	a.sources.stop()
-	o := a.owner.Load()
 	if err == nil {
 		unfinished := requestIDs(slices.Collect(o.jobs.Unfinished()))
 		var answered int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
@@ -17,6 +18,9 @@ type owner struct {
 	poller  *poller.Poller
 	keeper  housekeeper
 	login   login // of the last request; empty: none yet. Only useKey uses it
+	// Several replicas only. These do not change.
+	valid  func() bool   // this process certainly owns the account; nil: it always does
+	notice chan struct{} // messages may have come; nil: there is no inbox
 
 	cancel  context.CancelFunc // ends the poller and the housekeeping
 	abort   context.CancelFunc // ends the requests in flight
@@ -26,7 +30,7 @@ type owner struct {
 // own returns an owner of the account, with these jobs. The jobs must not have been written to.
 func (a *Account) own(j *jobs.Jobs) *owner {
 	now, s := a.now(), a.settings.Load()
-	o := &owner{account: a, view: a.viewOf(j, s, now)}
+	o := &owner{account: a, view: a.viewOf(j, s, now), cancel: func() {}, abort: func() {}}
 	o.poller = poller.New(o.schedule, j, o.forPoller(s), a.log, a.now)
 	o.keeper = housekeeper{jobs: j, schedule: o.schedule, quotas: a.quotas, log: a.log, now: a.now}
 	f := &follower{schedule: o.schedule, poller: o.poller, log: a.log}
@@ -42,7 +46,39 @@ func (o *owner) start() {
 	o.cancel, o.abort = cancel, abort
 	o.workers.Go(func() { o.poller.Run(running, sending) })
 	o.workers.Go(func() { o.keeper.run(running) })
+	if o.notice != nil {
+		o.workers.Go(func() { o.receive(running) })
+	}
 }
+
+// receiveInterval is how soon an owner finds messages of other replicas of which no notice came.
+const receiveInterval = time.Second
+
+// receive applies the messages of other replicas.
+func (o *owner) receive(ctx context.Context) {
+	ticker := time.NewTicker(receiveInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-o.notice:
+		}
+		_ = o.jobs.Receive() // the housekeeping logs that the store cannot be written, and the next time tries again
+	}
+}
+
+// noticed lets the owner look for messages now.
+func (o *owner) noticed() {
+	select {
+	case o.notice <- struct{}{}:
+	default:
+	}
+}
+
+// owns reports whether no other process can own the account yet.
+func (o *owner) owns() bool { return o.valid == nil || o.valid() }
 
 // stopping ends polling. Requests in flight go on.
 func (o *owner) stopping() { o.cancel() }
@@ -54,6 +90,12 @@ func (o *owner) stop(ctx context.Context) {
 	o.workers.Wait()
 	o.abort()
 	o.keeper.storeLearnt()
+}
+
+// unfinished is the number of jobs that have not ended.
+func (o *owner) unfinished(now time.Time) int {
+	counts := o.jobs.Snapshot(now).Counts
+	return counts[Pending] + counts[Running]
 }
 
 // close stores what was counted and learnt, and ends all writing.

@@ -21,10 +21,17 @@ type writer interface {
 	Writable() error
 }
 
+// A remoteWriter writes to the inbox of an account.
+type remoteWriter interface {
+	writer
+	SetOptions(jobs.Options)
+	close() // stores what was counted
+}
+
 // A router is the writer of an account, whoever owns it.
 type router struct {
 	owner  *atomic.Pointer[owner]
-	remote writer // nil: this process owns the account for as long as it runs
+	remote remoteWriter // nil: this process owns the account for as long as it runs
 }
 
 // write writes as the owner. What certainly was not stored, since another replica may own the account by now, is sent
@@ -83,3 +90,32 @@ func (r router) CountSourceErrors(from submission.Source, n int) { r.now().Count
 
 // Writable implements writer.
 func (r router) Writable() error { return r.now().Writable() }
+
+// noticing is a writer for an account that another replica owns. What is read of the account afterwards includes what
+// was written.
+type noticing struct {
+	*jobs.Remote
+	viewer *viewer
+}
+
+// Register implements writer.
+func (n noticing) Register(
+	from submission.Source, s []submission.Job, ageUnknown bool, now time.Time,
+) (registered, known int, err error) {
+	defer n.viewer.outdate()
+	return n.Remote.Register(from, s, ageUnknown, now)
+}
+
+// Remove implements writer.
+func (n noticing) Remove(requestID string) (was bool, err error) {
+	defer n.viewer.outdate()
+	return n.Remote.Remove(requestID)
+}
+
+// Observe implements writer.
+func (n noticing) Observe(o jobs.Observation) (jobs.Effect, error) {
+	defer n.viewer.outdate()
+	return n.Remote.Observe(o)
+}
+
+func (n noticing) close() { _ = n.Remote.Close() }

@@ -21,6 +21,7 @@ type settings struct {
 	client          *jobstatus.Client
 	web             *http.Client // for request_id_urls
 	urlHeader       func() (http.Header, error)
+	gate            *gate // of all requests
 	limits          schedule.Limits
 	maxStateChanges int
 }
@@ -45,7 +46,7 @@ func prepareAll(configs []Config, options Options) ([]*settings, error) {
 // prepare does everything about the configuration of one account that can fail and
 // that Validate does not check. The error holds every mistake.
 func prepare(config Config, options Options) (*settings, error) {
-	s := &settings{config: config, maxStateChanges: options.MaxStateChanges}
+	s := &settings{config: config, gate: new(gate), maxStateChanges: options.MaxStateChanges}
 	var mistakes []error
 	mistake := func(err error) {
 		if err != nil {
@@ -56,6 +57,7 @@ func prepare(config Config, options Options) (*settings, error) {
 	s.key, err = config.key()
 	mistake(err)
 	transport := outbound.NewTransport(config.Timeout, config.Concurrency, config.TLS, config.Proxy)
+	transport.DialContext = s.gate.dialing(transport.DialContext)
 	s.web = &http.Client{Transport: transport}
 	api := options.Transport
 	if api == nil {

@@ -1,19 +1,25 @@
 package collector
 
 import (
+	"maps"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // A Snapshot is an account at one moment: what a scrape or a gather shows. Reading it
 // changes no decision and polls nothing.
 type Snapshot struct {
 	jobs.Snapshot
-	Account    string
-	At         time.Time
+	Account string
+	At      time.Time
+	// Absent: this process does not own the account. Then Snapshot knows only SourceSuccess and SourceProblems of files,
+	// and StoreError.
+	Absent     bool
+	Owner      Owner
 	JobMetrics string      // as configured: which series a job has
 	JobLabels  []string    // as configured
 	NextPolls  []time.Time // when each of Jobs is due to be polled; zero: unknown
@@ -32,27 +38,83 @@ type Snapshot struct {
 	SourceProblems map[JobSource]SourceProblem // the last problem of each source; others had none
 
 	StoreError error // why the store cannot be written; nil: the last commit succeeded
+	ReadError  error // of Read: why the last Refresh failed; nil: it succeeded
+
+	owns func() bool // this process still owns the account
 }
 
-// Snapshot returns the account as it is now. It takes each lock of the account once,
-// whatever the number of jobs.
+// Snapshot returns the account as it is now, if this process owns it: nobody else may show it. It takes each lock of
+// the account once, whatever the number of jobs.
 func (a *Account) Snapshot() Snapshot {
-	now := a.now()
-	config := &a.settings.Load().config
-	v := a.reading()
-	s := Snapshot{
-		Snapshot: v.jobs.Snapshot(now), Account: a.name, At: now,
-		JobMetrics: config.JobMetrics, JobLabels: config.JobLabels,
-		API: a.API(), StoreError: a.writes.Writable(),
+	if o := a.owner.Load(); o != nil && o.owns() {
+		s := a.snapshot(o, o.view)
+		s.owns = o.owns
+		return s
 	}
+	return a.absent()
+}
+
+// Read returns the account as it is now, whoever owns it, for a person to read: Valid is always true. Refresh comes before
+// it.
+func (a *Account) Read() Snapshot {
+	if o := a.owner.Load(); o != nil {
+		return a.snapshot(o, o.view)
+	}
+	s := a.snapshot(nil, a.viewer.view())
+	s.ReadError = a.viewer.failure()
+	return s
+}
+
+// absent returns what this process alone knows of an account that another may own.
+func (a *Account) absent() Snapshot {
+	config := &a.settings.Load().config
+	s := Snapshot{
+		Account: a.name, At: a.now(), JobMetrics: config.JobMetrics, JobLabels: config.JobLabels,
+		StoreError: a.writes.Writable(), Owner: a.ownerNow(), Absent: true,
+	}
+	s.SourceSuccess, s.SourceProblems = a.sources.state()
+	maps.DeleteFunc(s.SourceSuccess, func(from JobSource, _ time.Time) bool { return from != submission.File })
+	maps.DeleteFunc(s.SourceProblems, func(from JobSource, _ SourceProblem) bool { return from != submission.File })
+	return s
+}
+
+// snapshot returns the account with what is read of it. o is its owner in this process; nil: there is none.
+func (a *Account) snapshot(o *owner, v view) Snapshot {
+	now := a.now()
+	s := a.absent()
+	s.Snapshot, s.At = v.jobs.Snapshot(now), now
 	view := v.schedule.View(now, requestIDs(s.Jobs))
 	s.NextPolls, s.Finishes, s.Late = view.NextPolls, view.Finishes, view.Late
 	s.Due, s.Backlog, s.Pricing, s.Minute, s.Day = view.Due, view.Backlog, view.Pricing, view.Minute, view.Day
-	s.SourceSuccess, s.SourceProblems = a.sources.state()
+	if o != nil {
+		s.Absent, s.API = false, o.poller.State()
+		s.SourceSuccess, s.SourceProblems = a.sources.state()
+	}
 	if seen := a.webhookSeen.Load(); seen != 0 {
 		s.WebhookReceived = time.Unix(0, seen)
 	}
 	return s
+}
+
+// Valid reports whether the snapshot may still be shown: this process has owned the account ever since. It is looked at
+// last of all before the snapshot leaves the process.
+func (s *Snapshot) Valid() bool { return s.owns == nil || s.owns() }
+
+// An Owner is the replica that owns an account.
+type Owner struct {
+	ID    string    // empty: nobody owns it, or there are no replicas
+	URL   string    // of its pages; empty: unknown
+	Self  bool      // it is this process
+	Since time.Time // by the clock of the database
+}
+
+// ownerNow returns who owns the account, as far as this process knows.
+func (a *Account) ownerNow() Owner {
+	if a.others == nil {
+		return Owner{}
+	}
+	o := a.others.replica.Owners()[a.name]
+	return Owner{ID: o.ID, URL: o.URL, Self: o.ID == a.others.replica.ID(), Since: o.Since}
 }
 
 func requestIDs(jobs []*Job) []string {

@@ -36,8 +36,9 @@ type sources struct {
 	log  *slog.Logger
 	now  func() time.Time
 
-	// These belong to start, reload and stop, which one goroutine at a time calls.
-	files                *source.Files // nil before start
+	// These belong to the methods that start, reload and stop, which one goroutine at a time calls.
+	files                *source.Files // nil before startFiles
+	owned                bool          // between startOwned and stopOwned
 	config, follow, urls worker
 
 	mu      sync.Mutex                 // guards what follows
@@ -67,19 +68,40 @@ func newSources(r registrar, k *keys, log *slog.Logger, now func() time.Time) *s
 
 // start starts to read the sources of a configuration. Stop must be called.
 func (s *sources) start(with *settings) {
+	s.startFiles(with)
+	s.startOwned(with)
+}
+
+// startFiles starts to read files, which a replica reads where they are.
+func (s *sources) startFiles(with *settings) {
 	s.mu.Lock()
-	s.looking[submission.Config] = make(chan struct{})
 	if len(with.config.RequestIDFiles) > 0 {
 		s.looking[submission.File] = make(chan struct{})
-	}
-	if len(with.config.RequestIDURLs) > 0 {
-		s.looking[submission.URL] = make(chan struct{})
 	}
 	s.mu.Unlock()
 	s.configure(with)
 	s.files, _ = source.NewFiles(with.config.RequestIDFiles, s.handler()) // prepare reports its error
 	s.follow.start(s.files.Run)
+}
+
+// startOwned starts to read the sources that all replicas have in common: their owner reads them.
+func (s *sources) startOwned(with *settings) {
+	s.owned = true
+	s.mu.Lock()
+	s.looking[submission.Config] = make(chan struct{})
+	if len(with.config.RequestIDURLs) > 0 {
+		s.looking[submission.URL] = make(chan struct{})
+	}
+	s.mu.Unlock()
+	s.configure(with)
 	s.startOthers(with)
+}
+
+// stopOwned ends what startOwned has started.
+func (s *sources) stopOwned() {
+	s.owned = false
+	s.config.stop()
+	s.urls.stop()
 }
 
 // configure notes which sources are read.
@@ -87,9 +109,9 @@ func (s *sources) configure(with *settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.read = map[submission.Source]bool{
-		submission.Config: true,
+		submission.Config: s.owned,
 		submission.File:   len(with.config.RequestIDFiles) > 0,
-		submission.URL:    len(with.config.RequestIDURLs) > 0,
+		submission.URL:    s.owned && len(with.config.RequestIDURLs) > 0,
 	}
 	maps.DeleteFunc(s.success, func(from submission.Source, _ time.Time) bool { return !s.read[from] })
 	maps.DeleteFunc(s.problem, func(from submission.Source, _ SourceProblem) bool { return !s.read[from] })
@@ -115,15 +137,16 @@ func (s *sources) reload(with *settings) {
 	}
 	s.configure(with)
 	_ = s.files.SetPatterns(with.config.RequestIDFiles) // prepare reports its error
-	s.config.stop()
-	s.urls.stop()
-	s.startOthers(with)
+	if s.owned {
+		s.config.stop()
+		s.urls.stop()
+		s.startOthers(with)
+	}
 }
 
 func (s *sources) stop() {
-	s.config.stop()
+	s.stopOwned()
 	s.follow.stop()
-	s.urls.stop()
 }
 
 // repeat registers the jobs of the configuration at once, and from time to time.

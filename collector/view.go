@@ -1,10 +1,15 @@
 package collector
 
 import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 )
 
 // A view is what can be read of an account: its jobs, and a scheduler that knows them.
@@ -34,11 +39,93 @@ func (a *Account) viewOf(j *jobs.Jobs, s *settings, now time.Time) view {
 	return v
 }
 
-// reading returns what is read of the account at present.
-func (a *Account) reading() view { return a.owner.Load().view }
+// reading returns what is read of the account at present: what this process owns, or what Refresh has read last.
+func (a *Account) reading() view {
+	if o := a.owner.Load(); o != nil {
+		return o.view
+	}
+	return a.viewer.view()
+}
 
-// API returns how the API and the key are at present.
-func (a *Account) API() APIState { return a.owner.Load().poller.State() }
+// Refresh reads the account anew if another replica owns it, and what was read of it is older than a second or than
+// the last write of this process. Reading a large account takes longer: it is not read for more than a tenth of the
+// time. After an error, what was read last stays.
+func (a *Account) Refresh(ctx context.Context) error {
+	if a.others == nil || a.owner.Load() != nil {
+		return nil
+	}
+	err := a.viewer.refresh(ctx)
+	if err != nil {
+		err = fmt.Errorf("reading the account from the database: %w", err)
+	}
+	a.viewer.failed.Store(&err)
+	return err
+}
+
+// A viewer reads an account that another replica owns.
+type viewer struct {
+	account *Account
+	stored  store.Account
+	last    atomic.Pointer[view]
+	failed  atomic.Pointer[error] // of the last refresh
+	changed atomic.Bool           // by this process, since it was read last
+
+	reading sync.Mutex    // held while reading; guards what follows
+	at      time.Time     // when it was read last; zero: never
+	took    time.Duration // how long that took
+}
+
+func newViewer(a *Account, stored store.Account) *viewer { return &viewer{account: a, stored: stored} }
+
+// outdate lets the next refresh read the account anew.
+func (v *viewer) outdate() { v.changed.Store(true) }
+
+func (v *viewer) refresh(ctx context.Context) error {
+	v.reading.Lock()
+	defer v.reading.Unlock()
+	a, now := v.account, v.account.now()
+	if !v.at.IsZero() && now.Sub(v.at) < max(time.Second, 10*v.took) && !v.changed.Load() {
+		return nil
+	}
+	v.changed.Store(false)
+	s := a.settings.Load()
+	j, err := jobs.OpenView(ctx, v.stored, s.forJobs(), now)
+	if err != nil {
+		v.changed.Store(true)
+		return err
+	}
+	read := a.viewOf(j, s, now)
+	(&follower{schedule: read.schedule, log: a.log}).restore(j, now)
+	v.last.Store(&read)
+	v.at, v.took = now, a.now().Sub(now)
+	return nil
+}
+
+// failure returns the error of the last refresh.
+func (v *viewer) failure() error {
+	if err := v.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// view returns what was read last; nothing was read yet: one without jobs.
+func (v *viewer) view() view {
+	if read := v.last.Load(); read != nil {
+		return *read
+	}
+	s, now := v.account.settings.Load(), v.account.now()
+	empty, _ := jobs.Open(context.Background(), nil, s.forJobs(), now) // without a store, nothing can fail
+	return v.account.viewOf(empty, s, now)
+}
+
+// API returns how the API and the key are at present, as far as this process knows.
+func (a *Account) API() APIState {
+	if o := a.owner.Load(); o != nil {
+		return o.poller.State()
+	}
+	return APIState{}
+}
 
 // Job returns what is known of one job, and when it is due to be polled (zero: unknown).
 func (a *Account) Job(requestID string) (job *Job, next time.Time, known bool) {

@@ -100,6 +100,19 @@ func (a *api) account(r *http.Request) (*collector.Account, url.Values, error) {
 	return account, query, nil
 }
 
+// read is account for what reads the account.
+func (a *api) read(r *http.Request) (*collector.Account, url.Values, error) {
+	account, query, err := a.account(r)
+	if err != nil {
+		return nil, query, err
+	}
+	if err := account.Refresh(r.Context()); err != nil {
+		a.log.Debug("Account cannot be read", "account", account.Name(), "err", err)
+		return nil, query, refuse(http.StatusServiceUnavailable, "the store cannot be read; try again")
+	}
+	return account, query, nil
+}
+
 // A refusal is an error that the client can fix, and the JSON of its response. Its text quotes
 // nothing of the request.
 type refusal struct {

@@ -25,7 +25,7 @@ type page struct {
 
 // list serves the jobs of an account, newest first.
 func (a *api) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
-	account, query, err := a.account(r)
+	account, query, err := a.read(r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -59,7 +59,7 @@ func (a *api) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 
 // show serves one job.
 func (a *api) show(_ http.ResponseWriter, r *http.Request) (int, any, error) {
-	account, _, err := a.account(r)
+	account, _, err := a.read(r)
 	if err != nil {
 		return 0, nil, err
 	}

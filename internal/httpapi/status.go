@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 
@@ -24,7 +25,8 @@ type accountStatus struct {
 	Up          bool             `json:"up"` // the last request got a valid response
 	LastSuccess moment           `json:"last_success,omitzero"`
 	Trouble     *trouble         `json:"trouble,omitzero"`     // why it is not up
-	StoreError  string           `json:"store_error,omitzero"` // why the store cannot be written
+	StoreError  string           `json:"store_error,omitzero"` // why the store cannot be written, or read
+	Owner       *owner           `json:"owner,omitzero"`       // the replica that polls it, if there are several
 	Jobs        map[string]int   `json:"jobs"`                 // by state
 	Oldest      float64          `json:"oldest_unfinished_age_seconds"`
 	Late        int              `json:"late"` // unfinished jobs after their late_after
@@ -35,6 +37,14 @@ type accountStatus struct {
 	Forecast    forecast         `json:"forecast"`
 	NextPolls   []poll           `json:"next_polls"`
 	Sources     []sourceStatus   `json:"sources"`
+}
+
+// owner is the replica that owns an account.
+type owner struct {
+	ID    string `json:"id"`
+	URL   string `json:"url,omitzero"` // of its pages
+	Since moment `json:"since"`
+	Self  bool   `json:"self"` // it answers this request
 }
 
 // trouble is why the API is not polled, or what is wrong with its responses.
@@ -95,13 +105,14 @@ type sourceError struct {
 func (a *api) status(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 	s := monitorStatus{Version: a.version}
 	for _, account := range a.accounts(r) {
+		_ = account.Refresh(r.Context()) // accountOf tells the error
 		s.Accounts = append(s.Accounts, accountOf(account))
 	}
 	return http.StatusOK, s, nil
 }
 
 func accountOf(account *collector.Account) accountStatus {
-	snapshot := account.Snapshot()
+	snapshot := account.Read()
 	s := accountStatus{
 		Account:     snapshot.Account,
 		Up:          snapshot.API.Up,
@@ -122,7 +133,10 @@ func accountOf(account *collector.Account) accountStatus {
 			s.Trouble.Outcome = t.Outcome.String()
 		}
 	}
-	if err := snapshot.StoreError; err != nil {
+	if o := snapshot.Owner; o.ID != "" {
+		s.Owner = &owner{o.ID, o.URL, momentOf(o.Since), o.Self}
+	}
+	if err := cmp.Or(snapshot.StoreError, snapshot.ReadError); err != nil {
 		s.StoreError = err.Error()
 	}
 	for i, state := range jobs.States {

@@ -99,6 +99,7 @@ func (s *site) job(r *http.Request) (any, int) {
 	if err != nil {
 		return page, http.StatusNotFound
 	}
+	_ = a.Refresh(r.Context()) // the overview tells the error
 	j, next, known := a.Job(id)
 	if !known {
 		return page, http.StatusNotFound

@@ -50,6 +50,7 @@ func (s *site) jobs(r *http.Request) (any, int) {
 		if q.Account != "" && a.Name() != q.Account {
 			continue
 		}
+		_ = a.Refresh(r.Context()) // the overview tells the error
 		to := s.linksOf(accounts, a)
 		found, ok := a.Jobs(filter, values.Get("after"), listed)
 		if !ok { // it was removed meanwhile, or is of another account: start at the newest

@@ -53,6 +53,12 @@ func problemsOf(s *collector.Snapshot, sources []sourceView, o *jobs.Overview) (
 			Err:  s.StoreError, Alert: "DeepAffectsStoreFailing",
 		})
 	}
+	if s.ReadError != nil {
+		add(problem{
+			Text: "The account cannot be read from the database; what is shown may be old",
+			Err:  s.ReadError, Alert: "DeepAffectsStoreFailing",
+		})
+	}
 	if t := s.API.Trouble; t != nil {
 		p := troubleOf(t)
 		p.Code, p.Err, p.Until = t.ErrorCode, t.Err, t.Until

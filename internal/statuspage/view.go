@@ -191,10 +191,11 @@ func (a account) whenAllowed(rows []jobView) []jobView {
 	return rows
 }
 
-func (s *site) overview(*http.Request) (any, int) {
+func (s *site) overview(r *http.Request) (any, int) {
 	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs", query{})}
 	for _, a := range accounts {
+		_ = a.Refresh(r.Context()) // Read tells the error
 		v := viewOf(a, s.linksOf(accounts, a))
 		o.Accounts = append(o.Accounts, v)
 		o.Problems += len(v.Problems)
@@ -206,7 +207,7 @@ func (s *site) overview(*http.Request) (any, int) {
 }
 
 func viewOf(a *collector.Account, to links) account {
-	v := account{Snapshot: a.Snapshot()}
+	v := account{Snapshot: a.Read()}
 	for i, state := range jobs.States {
 		v.States = append(v.States, group{state, v.Counts[i], to.link("/jobs", "state", state)})
 	}

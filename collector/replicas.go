@@ -1,0 +1,316 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/replica"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
+)
+
+// connectTimeout is how long a start waits for the database.
+const connectTimeout = 30 * time.Second
+
+// replicas is this process as one of several replicas that share a database: it owns the accounts that package replica
+// gives it.
+type replicas struct {
+	db      *postgres.DB
+	url     string // of the database
+	lease   time.Duration
+	replica *replica.Replica[*postgres.Tenure]
+	log     *slog.Logger
+	poll    bool          // owners poll; only start sets it
+	begun   chan struct{} // without poll: an owner has begun
+
+	end     context.CancelFunc // of what start begins; nil before
+	hurry   context.Context    // done by hasten, when a stop may not take longer
+	hasten  context.CancelFunc
+	workers sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	accounts map[string]*Account
+	held     map[string]*holding
+}
+
+// A holding is an account for as long as this process owns it.
+type holding struct {
+	account *Account
+	tenure  *postgres.Tenure
+	release chan string   // the ID of the successor, once
+	over    chan struct{} // closed when it owns it no more
+}
+
+func openReplicas(config *Config, options Options) (*replicas, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	db, err := postgres.Open(ctx, config.DatabaseURL, options.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("database_url: %w", err)
+	}
+	name := options.ReplicaName
+	if name == "" {
+		if name, err = os.Hostname(); err != nil {
+			name = "replica"
+		}
+	}
+	return &replicas{
+		db: db, url: config.DatabaseURL, lease: config.Lease, log: options.Logger, accounts: make(map[string]*Account), held: make(map[string]*holding),
+		replica: replica.New(db, replica.Options{
+			Name: name, URL: options.ReplicaURL, Lease: config.Lease, Log: options.Logger,
+		}),
+	}, nil
+}
+
+// changed returns the options of a new configuration that cannot be changed while the process runs.
+func (r *replicas) changed(config *Config) (options []string) {
+	var url string
+	lease := config.Lease
+	if r != nil {
+		url, lease = r.url, r.lease
+	}
+	if config.DatabaseURL != url {
+		options = append(options, "database_url")
+	}
+	if config.Lease != lease {
+		options = append(options, "lease")
+	}
+	return options
+}
+
+// start begins to take part. The owners of accounts poll if poll is set.
+func (r *replicas) start(accounts []*Account, poll bool) {
+	r.poll, r.begun = poll, make(chan struct{}, len(accounts))
+	r.hurry, r.hasten = context.WithCancel(context.Background())
+	r.setAccounts(accounts)
+	ctx, end := context.WithCancel(context.Background())
+	r.end = end
+	r.workers.Go(func() { r.replica.Run(ctx) })
+	r.workers.Go(func() {
+		for c := range r.replica.Changes() {
+			r.apply(c)
+		}
+	})
+	r.workers.Go(func() { r.db.Listen(ctx, r.heard) })
+}
+
+// settle waits until the owners of n accounts have begun, or another replica certainly owns them.
+func (r *replicas) settle(ctx context.Context, n int) error {
+	timeout := time.NewTimer(3 * r.lease)
+	defer timeout.Stop()
+	for range n {
+		select {
+		case <-r.begun:
+		case <-timeout.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// setAccounts says which accounts are configured. Others are released.
+func (r *replicas) setAccounts(accounts []*Account) {
+	names := make([]string, len(accounts))
+	r.mu.Lock()
+	clear(r.accounts)
+	for i, a := range accounts {
+		names[i] = a.name
+		r.accounts[a.name] = a
+	}
+	r.mu.Unlock()
+	r.replica.SetAccounts(names)
+}
+
+// apply does what package replica asks for.
+func (r *replicas) apply(c replica.Change[*postgres.Tenure]) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.Release {
+		if h := r.held[c.Account]; h != nil {
+			select {
+			case h.release <- c.Successor:
+			default: // it was asked before
+			}
+		}
+		return
+	}
+	a := r.accounts[c.Account]
+	if a == nil { // a reload has removed it just now
+		r.workers.Go(func() { r.giveBack(c.Tenure, c.Account, "") })
+		return
+	}
+	before := r.held[c.Account]
+	h := &holding{account: a, tenure: c.Tenure, release: make(chan string, 1), over: make(chan struct{})}
+	r.held[c.Account] = h
+	r.workers.Go(func() {
+		if before != nil {
+			<-before.over // its work must have ended
+		}
+		r.hold(h)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.held[c.Account] == h {
+			delete(r.held, c.Account)
+		}
+		close(h.over)
+	})
+}
+
+// hold owns an account until its tenure ends.
+func (r *replicas) hold(h *holding) {
+	a, t := h.account, h.tenure
+	begin := time.Now()
+	o, err := a.begin(t, r.poll)
+	if err != nil {
+		select {
+		case <-t.Done(): // that is why
+		default:
+			a.log.Error("Account cannot be loaded", "err", err)
+			r.giveBack(t, a.name, "")
+		}
+		return
+	}
+	if !r.poll {
+		r.begun <- struct{}{}
+	}
+	a.log.Info("This replica owns the account", "loaded_in", time.Since(begin).Round(time.Millisecond),
+		"unfinished_jobs", o.unfinished(a.now()))
+	var successor string
+	select {
+	case <-t.Done():
+		a.abandon(o)
+		a.log.Warn("This replica does not own the account any more")
+		return
+	case successor = <-h.release:
+	}
+	a.handOver(r.hurry, o)
+	r.giveBack(t, a.name, successor)
+	a.log.Info("This replica has released the account", "successor", successor)
+}
+
+// giveBack releases a tenure. If that fails, the lease runs out.
+func (r *replicas) giveBack(t *postgres.Tenure, account, successor string) {
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	if err := t.Release(ctx, successor); err != nil && !errors.Is(err, store.ErrNotOwner) {
+		r.log.Warn("The lease could not be released, and runs out", "account", account, "err", err)
+	}
+}
+
+// heard is told that a message has come for an account, or that its lease was released; empty: maybe for all accounts.
+func (r *replicas) heard(account string) {
+	r.replica.Heard(account)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, h := range r.held {
+		if account == "" || account == name {
+			if o := h.account.owner.Load(); o != nil {
+				o.noticed()
+			}
+		}
+	}
+}
+
+// wait returns when the accounts that are held and not configured any more are released, or ctx is done.
+func (r *replicas) wait(ctx context.Context, gone []*Account) {
+	for _, a := range gone {
+		r.mu.Lock()
+		h := r.held[a.name]
+		r.mu.Unlock()
+		if h == nil {
+			continue
+		}
+		select {
+		case <-h.over:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// stop releases all accounts. When ctx is done, the leases run out instead.
+func (r *replicas) stop(ctx context.Context) {
+	if r.end == nil {
+		return
+	}
+	defer context.AfterFunc(ctx, r.hasten)()
+	if err := r.replica.Leave(ctx); err != nil {
+		r.log.Warn("Other replicas take over only after the lease", "err", err)
+	}
+	r.hasten()
+	r.end()
+	r.mu.Lock()
+	for _, h := range r.held {
+		h.tenure.Drop()
+	}
+	r.mu.Unlock()
+	r.workers.Wait()
+}
+
+// begin makes this process the owner of the account.
+func (a *Account) begin(t *postgres.Tenure, poll bool) (*owner, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-t.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	j, err := jobs.Open(ctx, t, a.settings.Load().forJobs(), a.now())
+	if err != nil {
+		return nil, err
+	}
+	if err := j.Receive(); err != nil { // what came meanwhile belongs to what is shown
+		return nil, fmt.Errorf("receiving messages: %w", err)
+	}
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	s := a.settings.Load() // a reload may have replaced them
+	j.SetOptions(s.forJobs())
+	a.quotas.enter(a.name, j)
+	o := a.own(j)
+	o.valid, o.notice = t.Valid, make(chan struct{}, 1)
+	s.gate.set(t.Valid)
+	a.owner.Store(o)
+	if poll {
+		o.start()
+		a.sources.startOwned(s)
+	}
+	return o, nil
+}
+
+// abandon ends an owner that has lost its account. Nothing is shown from the first moment on, and nothing is stored.
+func (a *Account) abandon(o *owner) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	a.owner.Store(nil)
+	a.sources.stopOwned()
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	o.stop(now)
+	_ = o.jobs.Close() // it cannot store anything
+}
+
+// handOver ends an owner in order. What comes meanwhile goes into the inbox.
+func (a *Account) handOver(hurry context.Context, o *owner) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	ctx, cancel := context.WithTimeout(hurry, a.settings.Load().config.Timeout)
+	defer cancel()
+	o.stopping()
+	a.sources.stopOwned()
+	o.stop(ctx)
+	o.close()
+	if a.others.poll { // else Once has ended, and what it has learnt is read
+		a.owner.Store(nil)
+	}
+}

@@ -1,0 +1,139 @@
+//go:build e2e && linux
+
+package collector_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres/pgtest"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+)
+
+// shared returns the configuration of accounts that replicas share.
+func shared(url string, names ...string) (configs []collector.Config) {
+	for _, name := range names {
+		configs = append(configs, config(func(c *collector.Config) {
+			c.Account, c.APIKey, c.DatabaseURL, c.Lease = name, "key-"+name, url, time.Second
+			c.Timeout = 2 * time.Second
+		}))
+	}
+	return configs
+}
+
+// A fellow is one of several replicas.
+type fellow struct {
+	*collector.Collector
+	t *testing.T
+}
+
+func join(t *testing.T, api http.RoundTripper, configs []collector.Config) *fellow {
+	t.Helper()
+	c, err := collector.New(configs, collector.Options{Transport: api, ReplicaName: "test", ReplicaURL: "http://test/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fellow{c, t}
+	t.Cleanup(f.leave)
+	c.Start()
+	return f
+}
+
+func (f *fellow) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	f.Stop(ctx)
+}
+
+func (f *fellow) owned() (n int) {
+	for _, a := range f.Accounts() {
+		if s := a.Snapshot(); !s.Absent {
+			n++
+		}
+	}
+	return n
+}
+
+// until waits until a condition holds.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not within a minute: %s", what)
+		case <-ticker.C:
+		}
+	}
+}
+
+func TestReplicasShareAccounts(t *testing.T) {
+	server := pgtest.Start(t)
+	names := []string{"a", "b", "c", "d"}
+	configs := shared(server.URL(t), names...)
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1}) // nothing ends meanwhile
+	defer api.Close()
+	first := join(t, api.Transport(), configs)
+	until(t, "the first owns all", func() bool { return first.owned() == len(names) })
+	second := join(t, api.Transport(), configs)
+	until(t, "each owns half", func() bool { return first.owned() == 2 && second.owned() == 2 })
+
+	// Both take registrations, removals and reads for all accounts.
+	for i, f := range []*fellow{first, second} {
+		for _, a := range f.Accounts() {
+			id := fmt.Sprint(a.Name(), i)
+			registered, known, err := a.Register(submission.HTTP, []submission.Job{{RequestID: id}})
+			if err != nil || registered != 1 || known != 0 {
+				t.Errorf("%s: %d, %d, %v", id, registered, known, err)
+			}
+			if registered, known, err = a.Register(submission.HTTP, []submission.Job{{RequestID: id}}); err != nil || registered != 0 || known != 1 {
+				t.Errorf("%s again: %d, %d, %v", id, registered, known, err)
+			}
+			if err := a.Refresh(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if _, _, known := a.Job(id); !known {
+				t.Errorf("%s is not there after its registration", id)
+			}
+		}
+	}
+	for _, f := range []*fellow{first, second} {
+		until(t, "each replica knows all jobs", func() bool {
+			n := 0
+			for _, a := range f.Accounts() {
+				if a.Refresh(t.Context()) == nil {
+					s := a.Read()
+					n += s.Counts[collector.Pending] + s.Counts[collector.Running]
+				}
+			}
+			return n == 2*len(names)
+		})
+	}
+	for _, a := range second.Accounts() {
+		if err := a.Remove(a.Name() + "0"); err != nil {
+			t.Error(err)
+		}
+		if err := a.Remove(a.Name() + "0"); err == nil {
+			t.Errorf("%s was removed twice", a.Name())
+		}
+	}
+	first.leave()
+	until(t, "the second owns all", func() bool { return second.owned() == len(names) })
+	for _, a := range second.Accounts() {
+		s := a.Snapshot()
+		if n := s.Counts[collector.Pending] + s.Counts[collector.Running]; n != 1 || !s.Owner.Self {
+			t.Errorf("%s has %d jobs, and the owner %+v", a.Name(), n, s.Owner)
+		}
+		if _, _, known := a.Job(a.Name() + "1"); !known {
+			t.Errorf("%s1 is missing", a.Name())
+		}
+	}
+}
