@@ -68,6 +68,8 @@ type family struct {
 	basic     bool    // also with job_metrics = "basic"
 	jobLabels bool    // also has the job_labels of the configuration
 	exemplars bool    // its buckets have exemplars
+	// everywhere: also of an account that another replica owns.
+	everywhere bool
 
 	account func(*emitter, *collector.Snapshot)
 	job     func(*series, *job)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,16 +52,21 @@ var formats = []expfmt.Format{
 // holds some kilobytes of them at a time, whatever the number of jobs. If some metrics cannot be gathered, it writes
 // the others, and returns the error.
 func (m *Metrics) Write(w io.Writer, format expfmt.Format) error {
-	accounts := uniqueAccounts(m.snapshots())
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(watched(accounts)); err != nil {
-		return fmt.Errorf("describing the metrics: %w", err)
+	for {
+		accounts := uniqueAccounts(m.snapshots())
+		registry := prometheus.NewRegistry()
+		if err := registry.Register(watched(accounts)); err != nil {
+			return fmt.Errorf("describing the metrics: %w", err)
+		}
+		gathered, err := prometheus.Gatherers{registry, m.process}.Gather()
+		if err != nil {
+			err = fmt.Errorf("gathering the metrics: %w", err)
+		}
+		// Another replica may own an account by now. Then this process shows nothing of it.
+		if !slices.ContainsFunc(accounts, func(a account) bool { return !a.Valid() }) {
+			return errors.Join(err, encode(w, format, gathered, accounts))
+		}
 	}
-	gathered, err := prometheus.Gatherers{registry, m.process}.Gather()
-	if err != nil {
-		err = fmt.Errorf("gathering the metrics: %w", err)
-	}
-	return errors.Join(err, encode(w, format, gathered, accounts))
 }
 
 // encode merges the families that were gathered with those of single jobs.
@@ -120,6 +126,9 @@ func (w watched) Collect(ch chan<- prometheus.Metric) {
 		}
 		e := emitter{to: ch, family: f, desc: f.desc}
 		for i := range w {
+			if w[i].Absent && !f.everywhere {
+				continue
+			}
 			e.scope, e.created = w[i].scope, w[i].created
 			f.account(&e, w[i].Snapshot)
 		}

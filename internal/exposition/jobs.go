@@ -145,9 +145,9 @@ var allJobs = []*family{
 		"Longest time for which an unfinished job was observed unfinished, divided by the time within which nine in ten "+
 			"of such jobs finish; a job above 1 is late. 0 without a job that was observed.",
 		func(s *collector.Snapshot) float64 { return s.Late.Longest }),
-	gauge("account_owned",
+	everywhere(gauge("account_owned",
 		"1 if this process polls the account and keeps its jobs, else 0. Always 1 without database_url.",
-		func(*collector.Snapshot) float64 { return 1 }),
+		func(s *collector.Snapshot) float64 { return truth(!s.Absent) })),
 	total(jobs.JobsRegistered),
 	total(jobs.JobsFinished),
 	total(jobs.JobsEvicted),

@@ -13,6 +13,12 @@ func gauge(name, help string, value func(*collector.Snapshot) float64) *family {
 	}
 }
 
+// everywhere lets a row be shown also of an account that another replica owns.
+func everywhere(f *family) *family {
+	f.everywhere = true
+	return f
+}
+
 var totalsAPILabel = open("api", "of the jobs that were registered so far: the vendor's names, `other`, or `unknown`")
 
 // total returns the row of a counter or histogram, as package jobs declares it.
