@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path"
 	"strings"
 
@@ -43,6 +45,24 @@ func (f *flags) location() (location, error) {
 		l.base = l.prefix
 	}
 	return l, nil
+}
+
+// replicaURL returns where browsers find the pages of this process, as far as it knows: with --web.config.file there may
+// be TLS.
+func (f *flags) replicaURL() string {
+	l, err := f.location()
+	switch {
+	case err != nil:
+		return "" // validate reports it
+	case l.external != nil:
+		return strings.TrimRight(l.external.String(), "/") + "/"
+	}
+	host, err := os.Hostname()
+	_, port, invalid := net.SplitHostPort((*f.web.WebListenAddresses)[0])
+	if err != nil || invalid != nil || *f.web.WebConfigFile != "" {
+		return ""
+	}
+	return "http://" + net.JoinHostPort(host, port) + l.base + "/"
 }
 
 // mount returns a handler that serves h, whose paths have no prefix, at the location.

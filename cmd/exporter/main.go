@@ -127,10 +127,18 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return printConfig(accounts, stdout, log)
 	}
 	storage := cmp.Or(f.storagePath, defaultStorage)
+	if accounts[0].DatabaseURL != "" { // that of all accounts
+		if f.storagePath != "" {
+			return errors.New("--storage.path: set together with database_url; remove one of the two")
+		}
+		storage = ""
+	}
 	if f.plan {
 		return plan(accounts, storage, stdout, log)
 	}
-	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: storage})
+	c, err := collector.New(accounts, collector.Options{
+		Logger: log, StateDirectory: storage, ReplicaURL: f.replicaURL(),
+	})
 	switch {
 	case err != nil && f.once && errors.Is(err, collector.ErrStoreInUse):
 		return fmt.Errorf("--once: %w; if it is the exporter, it polls these jobs already: scrape it", err)

@@ -22,7 +22,13 @@ func once(c *collector.Collector, stdout io.Writer) error {
 	polled := c.Once(ctx)
 	process := prometheus.NewRegistry()
 	process.MustRegister(exposition.BuildInfo())
-	if err := exposition.New(c, process).Write(stdout, expfmt.NewFormat(expfmt.TypeTextPlain)); err != nil {
+	read := func() (snapshots []collector.Snapshot) {
+		for _, a := range c.Accounts() {
+			snapshots = append(snapshots, a.Read())
+		}
+		return snapshots
+	}
+	if err := exposition.Of(read, process).Write(stdout, expfmt.NewFormat(expfmt.TypeTextPlain)); err != nil {
 		return fmt.Errorf("printing the metrics: %w", err)
 	}
 	return polled

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,19 +21,31 @@ const (
 	maxPlanned = 1000 // requests per account
 )
 
-// plan prints when each job would be polled, and the quota left after that. It reads a
-// copy of the store, which a running exporter may be using, and sends no request.
-func plan(accounts []collector.Config, storage string, stdout io.Writer, log *slog.Logger) error {
-	dir, err := os.MkdirTemp("", program)
-	if err != nil {
-		return fmt.Errorf("making the plan: %w", err)
+// copyOf returns a temporary directory with a copy of a store.
+func copyOf(storage string, log *slog.Logger) (dir string, err error) {
+	if dir, err = os.MkdirTemp("", program); err != nil {
+		return "", err
 	}
-	defer os.RemoveAll(dir)
 	if err := sqlite.Copy(storage, dir); err != nil {
-		return fmt.Errorf("making the plan: %w", err)
+		return "", errors.Join(err, os.RemoveAll(dir))
 	}
 	if files, err := os.ReadDir(dir); err == nil && len(files) == 0 {
 		log.Warn("No database found, so there are no jobs to plan; check --storage.path", "directory", storage)
+	}
+	return dir, nil
+}
+
+// plan prints when each job would be polled, and the quota left after that. It reads a
+// copy of the store, which a running exporter may be using, or the database that replicas
+// share (storage is empty), and sends no request.
+func plan(accounts []collector.Config, storage string, stdout io.Writer, log *slog.Logger) error {
+	var dir string
+	if storage != "" {
+		var err error
+		if dir, err = copyOf(storage, log); err != nil {
+			return fmt.Errorf("making the plan: %w", err)
+		}
+		defer os.RemoveAll(dir)
 	}
 	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: dir})
 	if err != nil {
@@ -41,6 +54,9 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 	defer c.Stop(context.Background())
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, a := range c.Accounts() {
+		if err := a.Refresh(context.Background()); err != nil {
+			return fmt.Errorf("making the plan: %w", err)
+		}
 		polls, day, backlog := a.Plan(planLength, maxPlanned)
 		expected := 0.0
 		fmt.Fprintf(w, "Account %s: the next 24 hours, if no job ends and none is registered\n", a.Name())

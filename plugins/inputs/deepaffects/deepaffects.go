@@ -126,7 +126,10 @@ func (d *DeepAffects) start(acc telegraf.Accumulator) error {
 		Logger: log, StateDirectory: d.StateDirectory, Transport: d.Transport, MaxStateChanges: limit,
 	})
 	if err != nil {
-		return fmt.Errorf("state_directory: %w", err)
+		if c.DatabaseURL == "" {
+			err = fmt.Errorf("state_directory: %w", err)
+		}
+		return err
 	}
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -136,7 +139,7 @@ func (d *DeepAffects) start(acc telegraf.Accumulator) error {
 		monitor.Stop(now)
 		return err
 	}
-	if d.StateDirectory == "" {
+	if d.StateDirectory == "" && c.DatabaseURL == "" {
 		d.Log.Warn("state_directory is not set: " +
 			"jobs, counters and undelivered state changes are lost when Telegraf stops")
 	}
