@@ -40,6 +40,7 @@ type flags struct {
 	once            bool
 	plan            bool
 	storagePath     string
+	copyTo          string
 	telemetryPath   string
 	externalURL     string
 	routePrefix     string
@@ -66,6 +67,9 @@ func newApp(f *flags) *kingpin.Application {
 	app.Flag("storage.path", "Directory of the database that survives restarts. "+
 		"(default data/; with --demo: none, everything is kept in memory)").
 		PlaceHolder("DIR").StringVar(&f.storagePath)
+	app.Flag("storage.copy-to", "Copy the store to a PostgreSQL database or to a directory, compare the two, and exit. "+
+		"The copy must be empty, and nobody may use either meanwhile. The store is that of --storage.path, or of the "+
+		"database_url in --config.file.").PlaceHolder("URL|DIR").StringVar(&f.copyTo)
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").
 		Default("/metrics").StringVar(&f.telemetryPath)
 	app.Flag("web.external-url", "The URL under which the exporter is externally reachable, such as "+
@@ -109,6 +113,9 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	if f.demo {
 		return demo(f, log)
 	}
+	if f.copyTo != "" {
+		return copyStore(f, cmp.Or(f.storagePath, defaultStorage), stdout, log)
+	}
 	load := configfile.Load
 	switch {
 	case f.check:
@@ -126,12 +133,9 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	if f.check {
 		return printConfig(accounts, stdout, log)
 	}
-	storage := cmp.Or(f.storagePath, defaultStorage)
-	if accounts[0].DatabaseURL != "" { // that of all accounts
-		if f.storagePath != "" {
-			return errors.New("--storage.path: set together with database_url; remove one of the two")
-		}
-		storage = ""
+	storage, err := storageOf(f, accounts)
+	if err != nil {
+		return err
 	}
 	if f.plan {
 		return plan(accounts, storage, stdout, log)
@@ -148,6 +152,17 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return once(c, stdout)
 	}
 	return serve(f, accounts, c, log)
+}
+
+// storageOf returns the directory of the store; empty if the configuration has a database.
+func storageOf(f *flags, accounts []collector.Config) (string, error) {
+	switch inDatabase := accounts[0].DatabaseURL != ""; { // that of all accounts
+	case inDatabase && f.storagePath != "":
+		return "", errors.New("--storage.path: set together with database_url; remove one of the two")
+	case inDatabase:
+		return "", nil
+	}
+	return cmp.Or(f.storagePath, defaultStorage), nil
 }
 
 const healthTimeout = 5 * time.Second
@@ -175,9 +190,11 @@ func (f *flags) validate() error {
 	switch {
 	case f.demo && (f.configFile != "" || f.once || f.check || f.plan):
 		return errors.New("--demo: cannot be combined with --config.file, --config.check, --once or --plan")
+	case f.copyTo != "" && (f.demo || f.once || f.check || f.plan):
+		return errors.New("--storage.copy-to: cannot be combined with --demo, --config.check, --once or --plan")
 	case f.once && f.plan:
 		return errors.New("--plan: cannot be combined with --once")
-	case !f.demo && f.configFile == "":
+	case !f.demo && f.copyTo == "" && f.configFile == "":
 		return errors.New("--config.file: required; to try the exporter without a configuration, use --demo")
 	}
 	if _, err := f.location(); err != nil {

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/transfer"
+)
+
+// copyLease is how long an account of the database must have been without a sign of life from its owner.
+const copyLease = time.Minute
+
+// copyStore copies the store to another engine, and compares the two.
+func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	source := storage
+	if f.configFile != "" {
+		accounts, err := loadConfig(f.configFile, configfile.LoadForPlan, log)
+		if err != nil {
+			return err
+		}
+		if source, err = storageOf(f, accounts); err != nil {
+			return err
+		}
+		if url := accounts[0].DatabaseURL; url != "" {
+			source = url
+		}
+	}
+	if !isDatabase(source) {
+		if _, err := os.Stat(source); err != nil {
+			return fmt.Errorf("--storage.copy-to: no store to copy: %w; set --storage.path to its directory", err)
+		}
+	}
+	from, err := openEngine(ctx, source, log)
+	if err != nil {
+		return fmt.Errorf("--storage.copy-to: opening the store: %w", err)
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	to, err := openEngine(ctx, f.copyTo, log)
+	if err != nil {
+		return fmt.Errorf("--storage.copy-to: opening the copy: %w", err)
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	done, err := transfer.Copy(ctx, from, to)
+	if err != nil {
+		return fmt.Errorf("--storage.copy-to: %w", err)
+	}
+	fmt.Fprintf(stdout, "%d accounts with %d jobs are copied, and equal to the originals\n", done.Accounts, done.Jobs)
+	if done.Lost > 0 {
+		fmt.Fprintf(stdout, "%d rows were unreadable before\n", done.Lost)
+	}
+	return nil
+}
+
+func isDatabase(source string) bool {
+	return strings.HasPrefix(source, "postgres://") || strings.HasPrefix(source, "postgresql://")
+}
+
+// openEngine opens a store by the URL of its database or by its directory.
+func openEngine(ctx context.Context, source string, log *slog.Logger) (store.Engine, error) {
+	if !isDatabase(source) {
+		return sqlite.Open(source, log)
+	}
+	db, err := postgres.Open(ctx, source, log)
+	if err != nil {
+		return nil, err
+	}
+	self := postgres.Member{ID: fmt.Sprintf("copy-%d-%d", os.Getpid(), time.Now().UnixNano())}
+	return db.Sole(self, copyLease), nil
+}
