@@ -66,7 +66,7 @@ func (db *DB) Look(ctx context.Context) (leases []Lease, members []Member, err e
 
 // Renew lets other replicas see that this one is alive, and renews its leases. A tenure whose lease is another
 // replica's dies. A row that is locked is left to what locks it, such as a commit that waits for a standby: that renews
-// the lease, too.
+// the lease, too. If the tables have become too new for this version, all tenures die.
 func (db *DB) Renew(ctx context.Context, self Member, tenures []*Tenure) error {
 	for {
 		locked, err := db.renew(ctx, self, tenures)
@@ -102,6 +102,7 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 		Account       string // empty: of the replica
 		Own, Renewed  bool
 		DatabaseBytes int64
+		Compatible    int // see schemaVersion
 	}
 	sent := time.Now()
 	id := store.Clean(self.ID)
@@ -117,9 +118,10 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 			WHERE EXISTS (SELECT FROM unlocked) OR NOT EXISTS (SELECT FROM there)
 			ON CONFLICT (id) DO UPDATE SET url = excluded.url, accounts = excluded.accounts,
 				beats = replicas.beats + 1, leaving = excluded.leaving RETURNING id)
-		SELECT account, leases.account IS NOT NULL, account IN (SELECT account FROM renewed), 0
+		SELECT account, leases.account IS NOT NULL, account IN (SELECT account FROM renewed), 0, 0
 			FROM own LEFT JOIN (SELECT * FROM leases WHERE NOT released) AS leases USING (account, number, token)
-		UNION ALL SELECT '', true, EXISTS (SELECT FROM beat), pg_database_size(current_database())`,
+		UNION ALL SELECT '', true, EXISTS (SELECT FROM beat), pg_database_size(current_database()),
+			value::int FROM meta WHERE name = 'compatible'`,
 		id, store.Clean(self.URL), clean(self.Accounts), self.Leaving, accounts, numbers, tokens)
 	if err != nil {
 		return false, fmt.Errorf("renewing the leases: %w", err)
@@ -129,13 +131,19 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 		switch {
 		case r.Account == "":
 			db.size.Store(r.DatabaseBytes)
+			err = tooNew(r.Compatible)
 		case !r.Own:
 			owned[r.Account].Drop()
 		case r.Renewed:
 			owned[r.Account].renew(sent)
 		}
 	}
-	return locked, nil
+	if err != nil {
+		for _, t := range tenures {
+			t.Drop()
+		}
+	}
+	return locked, err
 }
 
 // unlock ends the sessions that lock rows and for which a condition on pg_stat_activity is true, and reports whether

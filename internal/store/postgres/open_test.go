@@ -49,6 +49,9 @@ func TestOpenErrors(t *testing.T) {
 	newer := s.URL(t)
 	_ = open(t, newer).Close()
 	exec(t, newer, "UPDATE meta SET value = '99'")
+	garbled := s.URL(t)
+	_ = open(t, garbled).Close()
+	exec(t, garbled, "DELETE FROM meta WHERE name = 'compatible'")
 	foreign := s.URL(t)
 	exec(t, foreign, "CREATE TABLE meta (name text, value text)")
 	at := func(database, change string, by string) string {
@@ -62,7 +65,8 @@ func TestOpenErrors(t *testing.T) {
 		"no such user":    {as(t, database, "nobody", password), `the database refuses user "nobody": check user and`},
 		"no database":     {at(database, "/test_", "/none_"), `there is no database "none_1": make it with CREATE`},
 		"no right":        {as(t, database, "monitor", password), `user "monitor" has no right to make or use the tables;`},
-		"newer":           {newer, "made by a newer version (schema 99, this one knows 1); use that version, or another"},
+		"newer":           {newer, "made by a newer version (they need schema 99, this one knows 1); use that version, or"},
+		"garbled":         {garbled, "the table meta is of another program; use another database or schema"},
 		"foreign":         {foreign, "the table meta is of another program; use another database or schema"},
 		"unreachable":     {at(database, s.Address(), free.Address()), "cannot reach the database: "},
 		"no host":         {at(database, s.Address(), "host.invalid"), "cannot reach the database: "},
@@ -112,6 +116,22 @@ func TestOpenAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	_ = open(t, database).Close()
+}
+
+// Tables to which a newer version has only added are used; others are left at once.
+func TestNewerTables(t *testing.T) {
+	db, url := openedAt(t)
+	a := takeOver(t, db, "a", time.Minute)
+	exec(t, url, "UPDATE meta SET value = '2' WHERE name = 'schema'")
+	_ = open(t, url).Close()
+	must(t, db.Renew(t.Context(), self, []*postgres.Tenure{a}))
+	must(t, a.Commit(one("1")))
+	exec(t, url, "UPDATE meta SET value = '2' WHERE name = 'compatible'")
+	err := db.Renew(t.Context(), self, []*postgres.Tenure{a})
+	if err == nil || !strings.Contains(err.Error(), "made by a newer version") {
+		t.Errorf("a renewal in tables that are too new: %v", err)
+	}
+	dead(t, a)
 }
 
 // A role that only uses the tables needs the rights in docs/storage.md.

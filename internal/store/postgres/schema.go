@@ -9,18 +9,21 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// schemaVersion is in the table meta. A migration only adds, so that replicas of the version before run on beside it.
+// schemaVersion is in the table meta, as the row schema. The row compatible is the oldest version whose replicas may
+// use the tables: a migration that only adds leaves it as it is, so that they run on beside newer ones. One that does
+// more raises it, and takes all leases away in its transaction.
 const schemaVersion = 1
 
 // schemaLock is the key of the advisory lock under which the tables are made and migrated.
 const schemaLock = 0x6465657061666665 // "deepaffe"
 
-// migrations bring a database from the version of their index to the next one.
+// migrations bring a database from the version of their index to the next one, which they do not store themselves.
 //
 // Rows of leases, replicas and totals are changed with every commit or renewal. Their pages have room for the next
 // versions of a row, and no index has what changes, so that these take the place of older ones on the page.
 var migrations = []string{`
 CREATE TABLE meta (name text COLLATE "C" PRIMARY KEY, value text COLLATE "C" NOT NULL);
+INSERT INTO meta VALUES ('compatible', '1');
 
 CREATE TABLE leases (account text COLLATE "C" PRIMARY KEY, owner text COLLATE "C" NOT NULL,
 	owner_url text COLLATE "C" NOT NULL, number bigint NOT NULL, token text COLLATE "C" NOT NULL, commits bigint NOT NULL,
@@ -52,13 +55,12 @@ func (db *DB) migrate(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(schemaLock)); err != nil {
 			return fmt.Errorf("waiting for the lock on the tables: %w", err)
 		}
-		version, err := version(ctx, tx)
-		if err != nil {
-			return fmt.Errorf("reading the version of the tables: %w", err)
+		version, compatible, err := versions(ctx, tx)
+		if err == nil {
+			err = tooNew(compatible)
 		}
-		if version > schemaVersion {
-			return fmt.Errorf("the tables were made by a newer version (schema %d, this one knows %d); "+
-				"use that version, or another database", version, schemaVersion)
+		if err != nil {
+			return err
 		}
 		for ; version < schemaVersion; version++ {
 			script := migrations[version] +
@@ -72,15 +74,28 @@ func (db *DB) migrate(ctx context.Context) error {
 	})
 }
 
-// version returns the version of the tables; 0: there are none.
-func version(ctx context.Context, tx pgx.Tx) (version int, err error) {
+// versions returns the version of the tables, 0 if there are none, and the oldest one whose replicas may use them.
+func versions(ctx context.Context, tx pgx.Tx) (version, compatible int, err error) {
 	var there bool
-	if err := tx.QueryRow(ctx, "SELECT to_regclass('meta') IS NOT NULL").Scan(&there); err != nil || !there {
-		return 0, err
+	err = tx.QueryRow(ctx, "SELECT to_regclass('meta') IS NOT NULL").Scan(&there)
+	if err == nil && there {
+		err = tx.QueryRow(ctx, `SELECT s.value::int, c.value::int FROM meta AS s, meta AS c
+			WHERE s.name = 'schema' AND c.name = 'compatible'`).Scan(&version, &compatible)
 	}
-	err = tx.QueryRow(ctx, "SELECT value::int FROM meta WHERE name = 'schema'").Scan(&version)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, errors.New("the table meta is of another program; use another database or schema")
+		err = errors.New("the table meta is of another program; use another database or schema")
 	}
-	return version, err
+	if err != nil {
+		return 0, 0, fmt.Errorf("reading the version of the tables: %w", err)
+	}
+	return version, compatible, nil
+}
+
+// tooNew returns an error if replicas of this version must not use the tables.
+func tooNew(compatible int) error {
+	if compatible <= schemaVersion {
+		return nil
+	}
+	return fmt.Errorf("the tables were made by a newer version (they need schema %d, this one knows %d); "+
+		"use that version, or another database", compatible, schemaVersion)
 }
