@@ -174,7 +174,7 @@ func (db *DB) Listen(ctx context.Context, heard func(account string)) {
 }
 
 // listenPing is how long a silent connection counts as alive.
-const listenPing = 10 * time.Second
+var listenPing = 10 * time.Second
 
 func (db *DB) listen(ctx context.Context, heard func(account string)) error {
 	config := db.pool.Config().ConnConfig

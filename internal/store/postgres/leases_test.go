@@ -17,6 +17,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres/pgtest"
 )
 
 // opened returns an empty database, which is closed at the end of the test.
@@ -350,6 +351,38 @@ func TestSendDeparted(t *testing.T) {
 			t.Fatalf("round %d (-want +got):\n%s", round, diff)
 		}
 	}
+}
+
+// A connection that is silently cut is noticed.
+func TestListenCut(t *testing.T) {
+	defer postgres.SetListenPing(100 * time.Millisecond)()
+	url := server.URL(t)
+	proxy := pgtest.NewProxy(t, server)
+	db := open(t, proxy.URL(url))
+	defer db.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, ended := make(chan string), make(chan struct{})
+	go func() {
+		defer close(ended)
+		db.Listen(ctx, func(account string) { heard <- account })
+	}()
+	if got := <-heard; got != "" {
+		t.Errorf("heard %q at first", got)
+	}
+	connections := proxy.Connections()
+	proxy.Cut()
+	proxy.WaitConnections(connections + 1)
+	proxy.Mend()
+	if got := <-heard; got != "" {
+		t.Errorf("heard %q after the cut", got)
+	}
+	_, err := db.Send("a", []store.Message{message("register", "x")})
+	must(t, err)
+	if got := <-heard; got != "a" {
+		t.Errorf("heard %q", got)
+	}
+	cancel()
+	<-ended
 }
 
 func TestListen(t *testing.T) {

@@ -21,6 +21,7 @@ type Proxy struct {
 	mended  chan struct{}
 	hold    func(Message) int
 	conns   map[net.Conn]bool
+	count   int // of connections, also ended ones
 	stuck   int
 	changed chan struct{} // closed and replaced when stuck or conns change
 }
@@ -113,6 +114,18 @@ func (p *Proxy) Wait() {
 	p.wait(func() bool { return len(p.conns) == 0 })
 }
 
+// WaitConnections waits until there have been so many connections.
+func (p *Proxy) WaitConnections(count int) {
+	p.wait(func() bool { return p.count >= count })
+}
+
+// Connections returns how many connections there have been.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
 // WaitStuck waits until a message is on its way that is cut.
 func (p *Proxy) WaitStuck() {
 	p.wait(func() bool { return p.stuck > 0 })
@@ -151,7 +164,10 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
-	p.change(func() { p.conns[client] = true })
+	p.change(func() {
+		p.conns[client] = true
+		p.count++
+	})
 	defer p.change(func() { delete(p.conns, client) })
 	p.pass()
 	server, err := net.Dial("tcp", p.server)
