@@ -37,7 +37,7 @@ var jobs = declare("jobs", 1, []column[store.Job]{
 	document("statistics", func(j *store.Job) *jsontext.Value { return &j.Statistics }),
 }, func(b *store.Batch) (put, remove []store.Job) {
 	return b.Jobs, keys(b.RemovedJobs, func(id string) store.Job { return store.Job{RequestID: id} })
-}, func(c *store.Contents) *store.Job { return extend(&c.Jobs) })
+}, func(c *store.Contents, rows []store.Job) { c.Jobs = rows })
 
 var departed = declare("departed", 1, []column[store.DepartedBlock]{
 	whole("number", func(d *store.DepartedBlock) *uint64 { return &d.Number }),
@@ -50,21 +50,21 @@ var departed = declare("departed", 1, []column[store.DepartedBlock]{
 		}},
 }, func(b *store.Batch) (put, remove []store.DepartedBlock) {
 	return b.Departed, keys(b.Forgotten, func(n uint64) store.DepartedBlock { return store.DepartedBlock{Number: n} })
-}, func(c *store.Contents) *store.DepartedBlock { return extend(&c.Departed) })
+}, func(c *store.Contents, rows []store.DepartedBlock) { c.Departed = rows })
 
 var totals = declare("totals", 2, []column[store.Total]{
 	id("name", func(t *store.Total) *string { return &t.Name }),
 	id("labels", func(t *store.Total) *string { return &t.Labels }),
 	required(document("value", func(t *store.Total) *jsontext.Value { return &t.Value })),
 }, func(b *store.Batch) (put, remove []store.Total) { return b.Totals, nil },
-	func(c *store.Contents) *store.Total { return extend(&c.Totals) })
+	func(c *store.Contents, rows []store.Total) { c.Totals = rows })
 
 var requests = declare("requests", 1, []column[store.Requests]{
 	whole("unix_second", func(r *store.Requests) *int64 { return &r.Second }),
 	whole("requests", func(r *store.Requests) *int { return &r.Count }),
 }, func(b *store.Batch) (put, remove []store.Requests) {
 	return part(b.Requests, func(r *store.Requests) bool { return r.Count > 0 })
-}, func(c *store.Contents) *store.Requests { return extend(&c.Requests) })
+}, func(c *store.Contents, rows []store.Requests) { c.Requests = rows })
 
 var learnt = declare("learnt", 0, []column[jsontext.Value]{
 	required(document("value", func(v *jsontext.Value) *jsontext.Value { return v })),
@@ -73,7 +73,11 @@ var learnt = declare("learnt", 0, []column[jsontext.Value]{
 		put = []jsontext.Value{b.Learnt}
 	}
 	return put, nil
-}, func(c *store.Contents) *jsontext.Value { return &c.Learnt })
+}, func(c *store.Contents, rows []jsontext.Value) {
+	if len(rows) > 0 {
+		c.Learnt = rows[0]
+	}
+})
 
 var timings = declare("timings", 1, []column[store.Timings]{
 	id("request_id", func(t *store.Timings) *string { return &t.RequestID }),
@@ -81,7 +85,7 @@ var timings = declare("timings", 1, []column[store.Timings]{
 		set: func(t *store.Timings, v []byte) { t.Packed = append([]byte{}, v...) }}, // empty is not NULL
 }, func(b *store.Batch) (put, remove []store.Timings) {
 	return part(b.Timings, func(t *store.Timings) bool { return t.Packed != nil })
-}, func(c *store.Contents) *store.Timings { return extend(&c.Timings) })
+}, func(c *store.Contents, rows []store.Timings) { c.Timings = rows })
 
 var stateChanges = declare("state_changes", 1, []column[store.StateChange]{
 	whole("number", func(c *store.StateChange) *uint64 { return &c.Number }),
@@ -91,13 +95,7 @@ var stateChanges = declare("state_changes", 1, []column[store.StateChange]{
 	document("job", func(c *store.StateChange) *jsontext.Value { return &c.Job }),
 }, func(b *store.Batch) (put, remove []store.StateChange) {
 	return b.StateChanges, keys(b.Delivered, func(n uint64) store.StateChange { return store.StateChange{Number: n} })
-}, func(c *store.Contents) *store.StateChange { return extend(&c.StateChanges) })
-
-// extend appends a zero row to a list, and returns it.
-func extend[T any](list *[]T) *T {
-	*list = append(*list, *new(T))
-	return &(*list)[len(*list)-1]
-}
+}, func(c *store.Contents, rows []store.StateChange) { c.StateChanges = rows })
 
 func keys[K, T any](list []K, row func(K) T) []T {
 	var rows []T

@@ -44,9 +44,10 @@ func (s *statement) text() string {
 	return "WITH " + strings.Join(s.parts, ",\n") + "\nSELECT number FROM fence"
 }
 
-// declare returns a table whose key is the account and the first columns. next adds a row to the contents.
+// declare returns a table whose key is the account and the first columns. take stores its rows in the
+// contents.
 func declare[T any](name string, key int, columns []column[T],
-	changes func(*store.Batch) (put, remove []T), next func(*store.Contents) *T,
+	changes func(*store.Batch) (put, remove []T), take func(*store.Contents, []T),
 ) *table {
 	names := func(columns []column[T], prefix string) (names []string) {
 		for _, c := range columns {
@@ -105,6 +106,7 @@ func declare[T any](name string, key int, columns []column[T],
 	}
 	query := fmt.Sprintf("SELECT %s FROM %s WHERE account = $1 ORDER BY %s",
 		strings.Join(names(columns, ""), ", "), name, strings.Join(keyNames, ", "))
+	counting := fmt.Sprintf("SELECT count(*) FROM %s WHERE account = $1", name)
 	return &table{
 		name: name,
 		create: fmt.Sprintf("CREATE TABLE %s (%s, PRIMARY KEY (%s))",
@@ -120,19 +122,28 @@ func declare[T any](name string, key int, columns []column[T],
 			}
 		},
 		load: func(ctx context.Context, tx pgx.Tx, account string, contents *store.Contents) error {
+			var count int // a list that grows is copied again and again
+			if err := tx.QueryRow(ctx, counting, account).Scan(&count); err != nil {
+				return err
+			}
 			rows, err := tx.Query(ctx, query, pgx.QueryResultFormats{pgx.BinaryFormatCode}, account)
 			if err != nil {
 				return err
 			}
 			defer rows.Close()
-			for rows.Next() {
-				row := next(contents)
+			all := make([]T, count)
+			for r := range all {
+				if !rows.Next() {
+					break
+				}
 				for i, v := range rows.RawValues() {
 					if v != nil {
-						columns[i].set(row, v)
+						columns[i].set(&all[r], v)
 					}
 				}
 			}
+			take(contents, all)
+			rows.Close()
 			return rows.Err()
 		},
 	}
