@@ -24,6 +24,7 @@ type memory struct {
 	tries   int
 	batches []*store.Batch
 	hangs   chan struct{} // commits wait until it is closed; nil: they do not
+	takes   time.Duration // each commit
 }
 
 func (m *memory) Load(context.Context) (*store.Contents, error) { return new(store.Contents), nil }
@@ -35,6 +36,10 @@ func (m *memory) Commit(b *store.Batch) error {
 	if m.hangs != nil {
 		<-m.hangs
 	}
+	m.mu.Lock()
+	takes := m.takes
+	m.mu.Unlock()
+	time.Sleep(takes)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tries++
@@ -140,6 +145,42 @@ func TestStoreThatHangsIsLogged(t *testing.T) {
 		want("after it", "Store can be written again", true)
 		cancel()
 	})
+}
+
+// A disk that is always too slow for requests is logged once, and once that it is fast enough again.
+func TestSlowStoreIsLogged(t *testing.T) {
+	for _, takes := range []time.Duration{6 * time.Second, 12 * time.Second, 40 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &memory{takes: takes}
+			h, log := newKeeper(t, m)
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { h.run(ctx) })
+			for range 2 { // a reservation may wait for the commit before it
+				running.Go(func() {
+					every(ctx, time.Second, func() {
+						if h.jobs.Writable() == nil {
+							_ = h.jobs.Reserve(time.Now(), 1)
+						}
+					})
+				})
+			}
+			pass(time.Hour)
+			if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "Store cannot be written") {
+				t.Errorf("each commit takes %s:\n%s", takes, text)
+			}
+			log.Reset()
+			m.mu.Lock()
+			m.takes = time.Second
+			m.mu.Unlock()
+			pass(time.Hour)
+			if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "Store can be written again") {
+				t.Errorf("each commit takes a second:\n%s", text)
+			}
+			cancel()
+			running.Wait()
+		})
+	}
 }
 
 // Jobs are swept, and what the scheduler has learnt is stored every ten minutes.

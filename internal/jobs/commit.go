@@ -170,11 +170,18 @@ func (j *Jobs) write(b *store.Batch, totals *Totals, incremented increments) err
 	if err := totals.addTo(b, incremented); err != nil || b.Empty() {
 		return err
 	}
+	begin := time.Now()
 	if err := j.access(func() error { return j.store.Commit(b) }); err != nil {
 		return err
 	}
 	totals.stored = totals.stored || len(b.Totals) > 0
-	j.succeeded()
+	// A reservation may have to wait for another commit before its own. A disk is not too slow and fast enough in turn.
+	failure, took := j.failure.Load(), time.Since(begin)
+	if took > hangsAfter || took > ReserveWithin/2 && failure != nil && *failure == errSlow {
+		j.countFailure(errSlow) // so that Flush tries again
+	} else {
+		j.succeeded()
+	}
 	return nil
 }
 
