@@ -135,13 +135,13 @@ func (c *Client) poll(ctx context.Context, key, requestID string) Answer {
 		return failure(err)
 	}
 	defer resp.Body.Close()
-	return c.read(resp, requestID)
+	return c.read(ctx, resp, requestID)
 }
 
 // maxRefusalSize limits the size of responses other than a status: faults are short.
 const maxRefusalSize = 64 << 10
 
-func (c *Client) read(resp *http.Response, requestID string) Answer {
+func (c *Client) read(ctx context.Context, resp *http.Response, requestID string) Answer {
 	isStatus := resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted
 	limit := c.config.MaxResponseSize
 	if !isStatus {
@@ -152,7 +152,7 @@ func (c *Client) read(resp *http.Response, requestID string) Answer {
 		// The body would be the bare connection, which has no timeout.
 		content = http.NoBody
 	}
-	b, err := decodeStatus(content, c.config.Timings)
+	b, err := decodeStatus(ctx, content, c.config.Timings)
 	// The rest is read, up to a limit, so that the connection can be reused.
 	_, _ = io.CopyN(io.Discard, content, maxRefusalSize)
 

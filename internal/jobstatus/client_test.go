@@ -480,6 +480,42 @@ func TestTimeoutOverNetwork(t *testing.T) {
 	}
 }
 
+// One large result is decoded at a time. A request that waits for its turn ends with its timeout.
+func TestTimeoutWhileAnotherIsLarge(t *testing.T) {
+	large := `{"status":"Completed","response":{"response":{"words":[{}` + strings.Repeat(`,{"start":0,"end":1}`, 20_000)
+	slow, w := io.Pipe()
+	bodies := make(chan io.ReadCloser, 2)
+	bodies <- slow
+	bodies <- io.NopCloser(strings.NewReader(large + "]}}}"))
+	c, err := jobstatus.New(jobstatus.Config{
+		URL: "http://api.invalid", Timeout: 50 * time.Millisecond, MaxResponseSize: 1 << 20,
+		Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Body: <-bodies}, nil
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := make(chan jobstatus.Answer, 1), make(chan jobstatus.Answer, 1)
+	go func() { first <- ask(t, c) }()
+	if _, err := io.WriteString(w, large); err != nil { // most of it has been read then
+		t.Fatal(err)
+	}
+	go func() { second <- ask(t, c) }()
+	select {
+	case a := <-second:
+		if a.Outcome != jobstatus.Timeout {
+			t.Errorf("%+v, want a timeout", a)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it still waits")
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-first
+}
+
 // A server may switch protocols, unasked, and then say nothing: what follows is the
 // bare connection, which net/http does not close at the end of the timeout.
 func TestSwitchedProtocols(t *testing.T) {

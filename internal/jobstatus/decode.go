@@ -2,6 +2,7 @@ package jobstatus
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -83,7 +84,8 @@ type decoder struct {
 	laxjson.Scanner
 	acc     transcript.Accumulator
 	speaker [laxjson.MaxText]byte // of the current word or segment
-	large   bool                  // it has the turn of large results
+	ctx     context.Context       // ends the wait for the turn of large results
+	large   bool                  // it has that turn
 }
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
@@ -122,8 +124,8 @@ var (
 // decodeStatus decodes a status body. Names may come in any order; unknown ones are skipped. What is read must be JSON,
 // but for what laxjson tolerates. Of a name that is repeated, the last value counts; what decides something, the state
 // and the request ID, must not be repeated with another value.
-func decodeStatus(r io.Reader, timings Timings) (body, error) {
-	return decode(r, timings, func(d *decoder, b *body) error {
+func decodeStatus(ctx context.Context, r io.Reader, timings Timings) (body, error) {
+	return decode(ctx, r, timings, func(d *decoder, b *body) error {
 		return d.object(func(name []byte) error {
 			switch string(name) {
 			case "status":
@@ -144,7 +146,7 @@ func decodeStatus(r io.Reader, timings Timings) (body, error) {
 // The webhook of is_depressed has the field `depressed` in place of `response`. The status body of an ended job, which
 // has its ID in `response`, is accepted too.
 func decodeWebhook(r io.Reader, timings Timings) (body, error) {
-	return decode(r, timings, func(d *decoder, b *body) error {
+	return decode(context.Background(), r, timings, func(d *decoder, b *body) error {
 		var within body                                    // its ID and end are those in the response
 		ended, endedWithin, carries := false, false, false // carries: something that decides how the job ended
 		response := func(name []byte) error {
@@ -205,10 +207,13 @@ func decodeWebhook(r io.Reader, timings Timings) (body, error) {
 
 // decode decodes one document, with the timings that are wanted, and applies
 // what a fault in it means for the state.
-func decode(r io.Reader, timings Timings, read func(*decoder, *body) error) (body, error) {
+func decode(
+	ctx context.Context, r io.Reader, timings Timings, read func(*decoder, *body) error,
+) (body, error) {
 	d := decoders.Get().(*decoder)
 	defer d.release()
 	d.Reset(r)
+	d.ctx = ctx
 	d.acc.Reset()
 	d.acc.KeepTimings = timings != NoTimings
 	var b body
@@ -260,6 +265,7 @@ func (d *decoder) release() {
 		return
 	}
 	d.Reset(http.NoBody)
+	d.ctx = nil
 	decoders.Put(d)
 }
 
@@ -293,8 +299,12 @@ func (d *decoder) array(element func() error) error {
 			return err
 		}
 		if !d.large && d.acc.Memory() > largeResult {
-			largeTurn <- struct{}{}
-			d.large = true
+			select {
+			case largeTurn <- struct{}{}:
+				d.large = true
+			case <-d.ctx.Done():
+				return &laxjson.ReadError{Err: d.ctx.Err()}
+			}
 		}
 	}
 }

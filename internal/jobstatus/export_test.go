@@ -1,6 +1,7 @@
 package jobstatus
 
 import (
+	"context"
 	"io"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
@@ -18,7 +19,7 @@ type Body struct {
 
 // DecodeStatus is decodeStatus.
 func DecodeStatus(r io.Reader) (Body, error) {
-	b, err := decodeStatus(r, NoTimings)
+	b, err := decodeStatus(context.Background(), r, NoTimings)
 	return Body{b.hasStatus, b.state, b.requestID, b.word, b.errorCode, b.result}, err
 }
 
