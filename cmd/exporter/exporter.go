@@ -102,7 +102,6 @@ func (e *exporter) isOpen(r *http.Request) bool {
 func (e *exporter) newServer(listening func()) *http.Server {
 	server := e.limits.NewServer(e.handler(), e.log)
 	server.WriteTimeout = 2 * time.Minute // a profile takes 30 s by default
-	server.MaxHeaderBytes = 64 << 10      // browsers send cookies
 	own := server.Handler
 	var mu sync.Mutex // guards server.Handler, where there are several ports
 	server.BaseContext = func(l net.Listener) context.Context {

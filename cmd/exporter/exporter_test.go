@@ -424,6 +424,29 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// Each of 2,000 clients may send a header without any password, so none is large.
+func TestLargeHeader(t *testing.T) {
+	s := httptest.NewUnstartedServer(nil)
+	s.Config = idleExporter(t, "--config.file=x").newServer(func() {})
+	s.Start()
+	defer s.Close()
+	for size, want := range map[int]int{12 << 10: http.StatusOK, 24 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		r, err := http.NewRequest(http.MethodGet, s.URL+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Cookie", strings.Repeat("x", size))
+		resp, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("a header of %d bytes: HTTP %d, want %d", size, resp.StatusCode, want)
+		}
+	}
+}
+
 func TestPaths(t *testing.T) {
 	e := idleExporter(t, "--config.file=x", "--web.enable-pprof")
 	for _, tt := range []struct {
