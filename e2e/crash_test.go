@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 // acknowledged holds what the exporter has acknowledged so far.
@@ -182,7 +184,7 @@ func crash(t *testing.T, crashes int) {
 		}
 	}
 	for round := range crashes + 1 { // the last start only checks
-		address := freeAddress(t)
+		address := freeport.Address(t)
 		base := "http://" + address
 		known.mu.Lock()
 		ended := make(map[string]bool)

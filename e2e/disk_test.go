@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 // On a full disk the exporter refuses registrations, webhooks and removals, so that the
@@ -44,7 +46,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	base := "http://" + address
 	run := func() *process {
 		p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(disk, "data"),

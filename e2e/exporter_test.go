@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 const (
@@ -28,17 +30,6 @@ const (
 	newest   = "../.cache/prometheus3/current/"
 	patience = 3 * time.Minute // timeout of eventually; a test machine may be slow, and only a failure takes so long
 )
-
-// freeAddress returns a loopback address on which no process listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // eventually tries until ok. After patience it fails the test with the last text that try
 // returned.
@@ -143,7 +134,7 @@ func awaitText(t *testing.T, url string, texts ...string) {
 // In the demo, the first jobs complete and fail within 20 seconds. promtool accepts its
 // metrics. It stops within 5 seconds of SIGTERM.
 func TestDemo(t *testing.T) {
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	begin := time.Now()
 	demo := start(t, binary, "--demo", "--web.listen-address="+address)
 	base := "http://" + address
@@ -203,7 +194,7 @@ func stop(t *testing.T, p *process) {
 
 // After kill -9 the exporter starts again on the same address.
 func TestKillAndStartAgain(t *testing.T) {
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	for range 3 {
 		demo := start(t, binary, "--demo", "--web.listen-address="+address)
 		awaitText(t, "http://"+address+"/-/ready", "ready")
@@ -276,7 +267,7 @@ func TestReloadAndRegister(t *testing.T) {
 		}
 	}
 	write("")
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	p := start(t, binary, "--config.file="+config, "--web.listen-address="+address)
 	base := "http://" + address
 	awaitText(t, base+"/-/ready", "ready")
@@ -301,7 +292,7 @@ func TestReloadAndRegister(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	service := freeAddress(t)
+	service := freeport.Address(t)
 	write("request_ids = [\"from-reload\"]\nservice_address = \"" + service + "\"\nwebhook_token = \"token\"\n")
 	hangUp()
 	awaitText(t, base+"/metrics", `request_id="from-reload"`, "deepaffects_config_last_reload_successful 1",

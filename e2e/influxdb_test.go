@@ -21,6 +21,7 @@ import (
 	"github.com/influxdata/telegraf"
 	"github.com/influxdata/telegraf/plugins/parsers/influx"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
@@ -63,7 +64,7 @@ type database struct {
 
 func newDatabase(t *testing.T) *database {
 	t.Helper()
-	dir, address := t.TempDir(), freeAddress(t)
+	dir, address := t.TempDir(), freeport.Address(t)
 	db := &database{conf: filepath.Join(dir, "influxdb.conf"), url: "http://" + address}
 	text := fmt.Sprintf(`
 reporting-disabled = true

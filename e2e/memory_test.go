@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 // A worst body has a beginning, and then pieces up to a size.
@@ -177,7 +179,7 @@ func TestMemoryInCgroup(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=error")
 	confined := confine(t, p.Process.Pid, limit)

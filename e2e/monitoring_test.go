@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v2"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 const (
@@ -116,7 +118,7 @@ func TestMonitoring(t *testing.T) {
 }
 
 func testMonitoring(t *testing.T, s server) {
-	exporter, address := freeAddress(t), freeAddress(t)
+	exporter, address := freeport.Address(t), freeport.Address(t)
 	start(t, binary, "--demo", "--web.listen-address="+exporter)
 
 	var mu sync.Mutex

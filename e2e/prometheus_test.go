@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 // A server is a version of Prometheus, and the kind of histograms that it scrapes.
@@ -33,7 +35,7 @@ var servers = []server{
 // configuration prepended, and returns its URL.
 func prometheus(t *testing.T, s server, exporter, more string) string {
 	t.Helper()
-	dir, address := t.TempDir(), freeAddress(t)
+	dir, address := t.TempDir(), freeport.Address(t)
 	config := filepath.Join(dir, "prometheus.yml")
 	features, scrape := "exemplar-storage", ""
 	if s.native {
@@ -111,7 +113,7 @@ func TestPrometheus(t *testing.T) {
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			exporter := freeAddress(t)
+			exporter := freeport.Address(t)
 			start(t, binary, "--demo", "--web.listen-address="+exporter)
 			if s.native { // testCreatedTimestamps needs ends before the first scrape
 				eventually(t, "the first ends", func() (string, bool) {

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 // The exporter is reloaded under load. Every second configuration is invalid, and an
@@ -24,12 +25,7 @@ func TestReloads(t *testing.T) {
 	})
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.toml")
-	// The port is sometimes free. No outgoing connection uses it on this address.
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	service := net.JoinHostPort("127.0.0.2", port)
+	service := freeport.Address(t) // sometimes nobody listens there
 	write := func(n int) (valid bool) {
 		text := fmt.Sprintf(`
 [[inputs.deepaffects]]
@@ -60,7 +56,7 @@ func TestReloads(t *testing.T) {
 		return valid
 	}
 	write(2)
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	base := "http://" + address
 	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--web.enable-lifecycle", "--log.level=warn")

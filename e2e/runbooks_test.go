@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 var (
@@ -61,7 +63,7 @@ func TestRunbooks(t *testing.T) {
 	if err := os.Symlink(program, filepath.Join(checkout, "bin", "deepaffects_exporter")); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	start(t, "/bin/sh", "-c", `cd "$0" && exec bin/deepaffects_exporter --demo --storage.path=data --web.listen-address="$1" 2>exporter.log`,
 		checkout, address)
 	base := "http://" + address

@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 // For SOAK, an exporter with the race detector tracks jobs at an API that knows the truth, while all goes wrong that can:
@@ -112,7 +114,7 @@ type usage struct{ goroutines, files, megabytes int }
 func newSoak(t *testing.T, program string, killed bool) *soak {
 	dir := t.TempDir()
 	s := &soak{
-		T: t, program: program, killed: killed, address: freeAddress(t), vendor: newVendor(t, killed),
+		T: t, program: program, killed: killed, address: freeport.Address(t), vendor: newVendor(t, killed),
 		storage: filepath.Join(dir, "disk", "data"), config: filepath.Join(dir, "config.toml"),
 		files: filepath.Join(dir, "files"), clock: filepath.Join(dir, "clock"),
 		client: &http.Client{

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
@@ -71,7 +72,7 @@ func TestTelegrafOutputDown(t *testing.T) {
 		if err := os.WriteFile(ids, []byte(lines.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		address, limit := freeAddress(t), 10_000
+		address, limit := freeport.Address(t), 10_000
 		if isCompiled {
 			limit = room
 		}

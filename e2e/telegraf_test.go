@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
@@ -45,7 +46,7 @@ func (f *face) name() string {
 func newFace(t *testing.T, isCompiled bool, flush, options string, outputs ...string) *face {
 	t.Helper()
 	f := &face{compiled: isCompiled, dir: t.TempDir()}
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	f.metrics = "http://" + address + "/metrics"
 	write := func(name, text string) string {
 		path := filepath.Join(f.dir, name)
@@ -343,7 +344,7 @@ func TestTelegrafReloads(t *testing.T) {
 	sim := simulator.New(simulator.Options{Seed: 3, Key: "key"})
 	t.Cleanup(sim.Close)
 	id := sim.Submit(simulator.Job{Outcome: simulator.Failed, Duration: -1})
-	service := freeAddress(t)
+	service := freeport.Address(t)
 	f := newFace(t, true, "1s", fmt.Sprintf(`
   url = %q
   api_key = "key"

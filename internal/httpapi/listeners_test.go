@@ -11,20 +11,10 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
-
-// freeAddress returns a free loopback address.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 func serviceConfig(account, address, jobsToken, webhookToken string) collector.Config {
 	c := collector.DefaultConfig()
@@ -59,7 +49,7 @@ func send(t *testing.T, method, url, token, body string) (int, string) {
 }
 
 func TestListeners(t *testing.T) {
-	shared, other := freeAddress(t), freeAddress(t)
+	shared, other := freeport.Address(t), freeport.Address(t)
 	configs := []collector.Config{
 		serviceConfig("a", shared, "jobs-a", "hooks-a"),
 		serviceConfig("b", shared, "jobs-b", ""),
@@ -136,7 +126,7 @@ func TestListeners(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	third := freeAddress(t)
+	third := freeport.Address(t)
 	_, err = l.Prepare([]collector.Config{
 		serviceConfig("a", third, "", "hooks-a"), serviceConfig("b", taken.Addr().String(), "", ""),
 	})
@@ -175,7 +165,7 @@ func TestListeners(t *testing.T) {
 
 // An address that overlaps with one that is served cannot be bound before that is free, and the error says so.
 func TestOverlappingAddress(t *testing.T) {
-	_, port, _ := net.SplitHostPort(freeAddress(t))
+	_, port, _ := net.SplitHostPort(freeport.Address(t))
 	configs := []collector.Config{serviceConfig("a", "127.0.0.1:"+port, "", "hooks")}
 	c, err := collector.New(configs, collector.Options{})
 	if err != nil {
@@ -198,7 +188,7 @@ func TestOverlappingAddress(t *testing.T) {
 
 // An address that is no longer served is free at once, even if serving has only just begun.
 func TestAddressIsFreeAgain(t *testing.T) {
-	configs := []collector.Config{serviceConfig("a", freeAddress(t), "", "hooks")}
+	configs := []collector.Config{serviceConfig("a", freeport.Address(t), "", "hooks")}
 	c, err := collector.New(configs, collector.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ import (
 	"github.com/influxdata/telegraf/selfstat"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector/options"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
 // mistake returns the error of Telegraf's loader or of Init.
@@ -211,10 +212,7 @@ func TestID(t *testing.T) {
 
 // A failed start names the option, leaves nothing behind, and can be repeated.
 func TestFailedStart(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	taken := freeport.Listen(t)
 	defer taken.Close()
 	state := filepath.Join(t.TempDir(), "state")
 	options := fmt.Sprintf("service_address = %q\nwebhook_token = \"token\"\nstate_directory = %q\n", taken.Addr(), state)
