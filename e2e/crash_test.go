@@ -3,12 +3,10 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -147,9 +145,7 @@ func crash(t *testing.T, crashes int) {
   requests_per_day = 0
   request_ids = [%s]
 `, api, limited, perMinute, strings.Join(endless, ", "))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, config, text)
 	// A connection does not outlive the process.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	post := func(url, body string) int {
@@ -199,28 +195,9 @@ func crash(t *testing.T, crashes int) {
 		check("after the start", base, round)
 
 		// All acknowledged data is present.
-		states := make(map[string]string)
-		for after := ""; ; {
-			body, err := get(base+"/api/v1/jobs?account=default&limit=1000&after="+after, "application/json")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var page struct {
-				Jobs []struct {
-					RequestID string `json:"request_id"`
-					State     string `json:"state"`
-				} `json:"jobs"`
-				Next string `json:"next"`
-			}
-			if err := json.Unmarshal([]byte(body), &page); err != nil {
-				t.Fatal(err)
-			}
-			for _, j := range page.Jobs {
-				states[j.RequestID] = j.State
-			}
-			if after = page.Next; after == "" {
-				break
-			}
+		states, err := listed(base, "default")
+		if err != nil {
+			t.Fatal(err)
 		}
 		known.mu.Lock()
 		for id := range known.registered {

@@ -26,9 +26,7 @@ func TestDeployedConfigurations(t *testing.T) {
 	for path, content := range map[string]string{
 		here: strings.ReplaceAll(string(text), key, keyFile), keyFile: "secret-key\n",
 	} {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, path, content)
 	}
 	compose := t.TempDir() // the files as compose.yaml mounts them
 	for name, target := range map[string]string{

@@ -43,9 +43,7 @@ func TestFullDisk(t *testing.T) {
   requests_per_day = 0
   webhook_token = "token"
 `, api)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, config, text)
 	address := freeport.Address(t)
 	base := "http://" + address
 	run := func() *process {

@@ -7,6 +7,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -52,7 +53,7 @@ func eventually(t *testing.T, what string, try func() (text string, ok bool)) {
 	}
 }
 
-// A process is a program that a test started, and its output.
+// A process is a program that a test starts, and its output.
 type process struct {
 	*exec.Cmd
 	mu   sync.Mutex
@@ -72,7 +73,16 @@ func (p *process) output() string {
 	return p.text.String()
 }
 
+// start starts a program.
 func start(t *testing.T, program string, args ...string) *process {
+	t.Helper()
+	p := newProcess(t, program, args...)
+	p.launch(t)
+	return p
+}
+
+// newProcess returns a program that is not started yet.
+func newProcess(t *testing.T, program string, args ...string) *process {
 	t.Helper()
 	path, err := filepath.Abs(program)
 	if err != nil {
@@ -81,6 +91,12 @@ func start(t *testing.T, program string, args ...string) *process {
 	p := &process{Cmd: exec.Command(path, args...), done: make(chan struct{})}
 	p.Dir = t.TempDir() // for its default storage path
 	p.Stdout, p.Stderr = p, p
+	return p
+}
+
+// launch starts the program. The end of the test kills it.
+func (p *process) launch(t *testing.T) {
+	t.Helper()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -93,10 +109,19 @@ func start(t *testing.T, program string, args ...string) *process {
 		<-p.done
 		if t.Failed() {
 			lines := strings.Split(p.output(), "\n")
-			t.Logf("last output of %s:\n%s", program, strings.Join(lines[max(len(lines)-50, 0):], "\n"))
+			t.Logf("last output of %s:\n%s", p.Path, strings.Join(lines[max(len(lines)-50, 0):], "\n"))
 		}
 	})
-	return p
+}
+
+// awaitEnd waits until a program that was asked to stop has stopped. Telegraf kills a plugin after this time.
+func (p *process) awaitEnd(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the process did not stop within 5 seconds")
+	}
 }
 
 // get returns a page. The error of another status than 200 contains the body.
@@ -116,6 +141,41 @@ func get(url, accept string) (string, error) {
 		err = fmt.Errorf("HTTP %d: %s", resp.StatusCode, body)
 	}
 	return string(body), err
+}
+
+// listed returns the states of all jobs of an account, by request ID.
+func listed(base, account string) (map[string]string, error) {
+	states := make(map[string]string)
+	for after := ""; ; {
+		text, err := get(base+"/api/v1/jobs?account="+account+"&limit=1000&after="+after, "application/json")
+		var page struct {
+			Jobs []struct {
+				RequestID string `json:"request_id"`
+				State     string `json:"state"`
+			} `json:"jobs"`
+			Next string `json:"next"`
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &page)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, j := range page.Jobs {
+			states[j.RequestID] = j.State
+		}
+		if after = page.Next; after == "" {
+			return states, nil
+		}
+	}
+}
+
+// writeFile writes a file.
+func writeFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func awaitText(t *testing.T, url string, texts ...string) {
@@ -185,11 +245,7 @@ func stop(t *testing.T, p *process) {
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-p.done:
-	case <-time.After(5 * time.Second):
-		t.Fatal("the process did not stop within 5 seconds of SIGTERM")
-	}
+	p.awaitEnd(t)
 }
 
 // After kill -9 the exporter starts again on the same address.
@@ -223,9 +279,7 @@ func TestPortTaken(t *testing.T) {
 	})
 	config := filepath.Join(t.TempDir(), "config.toml")
 	text := fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nrequest_ids = [\"a\"]\n", api)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, config, text)
 	p := start(t, binary, "--config.file="+config, "--web.listen-address="+l.Addr().String())
 	<-p.done
 	if p.ProcessState.ExitCode() != 1 || !strings.Contains(p.output(), "address already in use") {
@@ -262,9 +316,7 @@ func TestReloadAndRegister(t *testing.T) {
 	write := func(options string) {
 		t.Helper()
 		text := "[[inputs.deepaffects]]\nurl = \"" + api + "\"\napi_key = \"key\"\n" + options
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, config, text)
 	}
 	write("")
 	address := freeport.Address(t)

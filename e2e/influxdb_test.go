@@ -81,9 +81,7 @@ bind-address = "127.0.0.1:0"
   bind-address = %q
   log-enabled = false
 `, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal"), address)
-	if err := os.WriteFile(db.conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, db.conf, text)
 	return db
 }
 

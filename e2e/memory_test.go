@@ -176,9 +176,7 @@ func TestMemoryInCgroup(t *testing.T) {
   request_id_urls = [%s]
   request_id_files = [%q]
 `, api, strings.Join(ids, ", "), strings.Join(urls, ", "), filepath.Join(dir, "*.ids"))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, config, text)
 	address := freeport.Address(t)
 	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=error")

@@ -136,9 +136,7 @@ func testMonitoring(t *testing.T, s server) {
 	write := func(name, text string) string {
 		t.Helper()
 		name = filepath.Join(dir, name)
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, name, text)
 		return name
 	}
 	// The routes of the example, without delay and with this test as the receiver.

@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -50,9 +49,7 @@ func TestReloads(t *testing.T) {
 		if valid = n%2 == 0; !valid {
 			text += []string{"timeout = \"-1s\"\n", "nonsense = 1\n", "= = =\n", "tls_ca = \"/nonexistent\"\n"}[n/2%4]
 		}
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, config, text)
 		return valid
 	}
 	write(2)

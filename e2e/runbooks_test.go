@@ -53,9 +53,7 @@ func TestRunbooks(t *testing.T) {
 	for name, content := range map[string]string{
 		"key": "a-key\n", "deepaffects.toml": "[[inputs.deepaffects]]\napi_key_file = \"key\"\nrequest_ids = [\"a\"]\n",
 	} {
-		if err := os.WriteFile(filepath.Join(checkout, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, filepath.Join(checkout, name), content)
 	}
 	if err := os.Mkdir(filepath.Join(checkout, "bin"), 0o700); err != nil {
 		t.Fatal(err)

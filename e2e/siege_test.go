@@ -93,9 +93,7 @@ func TestSiege(t *testing.T) {
   webhook_token = "token"
   max_job_series = 100
 `
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, config, text)
 	address := freeport.Address(t)
 	base := "http://" + address
 	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),

@@ -104,9 +104,7 @@ func (s *soak) configure(more string) {
   %s
 `, key, s.renamed%3, s.vendor.url, key, soakQuotas[key].minute, soakQuotas[key].day, strings.Join(endless, ", "), more)
 	}
-	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
-		s.Fatal(err)
-	}
+	writeFile(s.T, s.config, text)
 }
 
 func (s *soak) reload(valid bool) {

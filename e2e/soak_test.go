@@ -574,7 +574,7 @@ func (s *soak) exact(metrics string) error {
 	if !s.killed { // else no job leaves
 		return errors.Join(errs...)
 	}
-	listed, err := s.listed()
+	listed, err := listed("http://"+s.address, "main")
 	if err != nil {
 		return err
 	}
@@ -592,31 +592,4 @@ func (s *soak) exact(metrics string) error {
 	want("jobs that are completed", completed, finished, finished)
 	want("jobs that nobody registered", len(listed), 0, 0)
 	return errors.Join(errs...)
-}
-
-// listed returns the states of all jobs.
-func (s *soak) listed() (map[string]string, error) {
-	states := make(map[string]string)
-	for after := ""; ; {
-		text, err := s.send(http.MethodGet, "/api/v1/jobs?account=main&limit=1000&after="+after, "", http.StatusOK)
-		var page struct {
-			Jobs []struct {
-				RequestID string `json:"request_id"`
-				State     string `json:"state"`
-			} `json:"jobs"`
-			Next string `json:"next"`
-		}
-		if err == nil {
-			err = json.Unmarshal([]byte(text), &page)
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, j := range page.Jobs {
-			states[j.RequestID] = j.State
-		}
-		if after = page.Next; after == "" {
-			return states, nil
-		}
-	}
 }

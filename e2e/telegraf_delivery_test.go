@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -69,9 +68,7 @@ func TestTelegrafOutputDown(t *testing.T) {
 			fmt.Fprintln(&lines, sim.Submit(simulator.Job{Outcome: simulator.Failed, Duration: -1}))
 		}
 		ids := filepath.Join(t.TempDir(), "jobs.ids")
-		if err := os.WriteFile(ids, []byte(lines.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, ids, lines.String())
 		address, limit := freeport.Address(t), 10_000
 		if isCompiled {
 			limit = room
@@ -181,9 +178,7 @@ func TestTelegrafBacklog(t *testing.T) {
 	t.Run("from a file", func(t *testing.T) {
 		f := newFace(t, false, "1s", table)
 		points := filepath.Join(t.TempDir(), "points.influx")
-		if err := os.WriteFile(points, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, points, text)
 		conf, err := os.ReadFile(f.conf)
 		if err != nil {
 			t.Fatal(err)
@@ -257,24 +252,17 @@ func backlog(t *testing.T, state string, n int) {
 // The external plugin does not end before the reason is read: inputs.execd loses what it
 // has not read when the program ends.
 func TestTelegrafPluginLingers(t *testing.T) {
-	p := &process{Cmd: exec.Command(external, "-config", "none"), done: make(chan struct{})}
+	p := newProcess(t, external, "-config", "none")
 	stderr, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stderr.Close()
 	p.Stderr = writer
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p.launch(t)
 	if err := writer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.Process.Kill() })
-	go func() {
-		_ = p.Wait()
-		close(p.done)
-	}()
 	eventually(t, "a line in the pipe", func() (string, bool) {
 		unread, err := unix.IoctlGetInt(int(stderr.Fd()), unix.TIOCINQ)
 		return fmt.Sprint(unread, err), unread > 0
@@ -298,13 +286,11 @@ func TestTelegrafPluginLingers(t *testing.T) {
 func TestTelegrafPluginBlocked(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "deepaffects.conf")
 	const text = "[[inputs.deepaffects]]\nurl = \"http://127.0.0.1:1\"\napi_key = \"key\"\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, config, text)
 	for _, end := range []string{"end of input", "SIGTERM"} {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()
-			p := &process{Cmd: exec.Command(external, "-config", config), done: make(chan struct{})}
+			p := newProcess(t, external, "-config", config)
 			stdout, writer, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
@@ -316,40 +302,24 @@ func TestTelegrafPluginBlocked(t *testing.T) {
 			if _, err := writer.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("the pipe is not full: %v", err)
 			}
-			p.Stdout, p.Stderr = writer, p
+			p.Stdout = writer
 			input, err := p.StdinPipe()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Start(); err != nil {
+			p.launch(t)
+			if _, err := io.WriteString(input, "\n"); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = p.Process.Kill() })
-			go func() {
-				_ = p.Wait()
-				close(p.done)
-			}()
-			for range 3 { // the shim takes a point and keeps another
-				if _, err := io.WriteString(input, "\n"); err != nil {
-					t.Fatal(err)
+			eventually(t, "a thread that waits in a write to standard output", func() (text string, ok bool) {
+				threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", p.Process.Pid))
+				for _, name := range threads {
+					call, _ := os.ReadFile(name) // it may have ended
+					ok = ok || strings.HasPrefix(string(call), fmt.Sprintf("%d 0x1 ", syscall.SYS_WRITE))
 				}
-			}
-			eventually(t, "the start", func() (string, bool) {
-				return p.output(), strings.Contains(p.output(), "state_directory is not set")
+				return fmt.Sprint(len(threads), err), ok
 			})
-			if end == "SIGTERM" {
-				err = p.Process.Signal(syscall.SIGTERM)
-			} else {
-				err = input.Close()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			select {
-			case <-p.done:
-			case <-time.After(5 * time.Second): // Telegraf kills the plugin after this time
-				t.Fatalf("the plugin did not end: %s", p.output())
-			}
+			endPlugin(t, p, input, end)
 			if code := p.ProcessState.ExitCode(); code != 0 || !strings.Contains(p.output(), "has not read all points") {
 				t.Errorf("exit code %d: %s", code, p.output())
 			}

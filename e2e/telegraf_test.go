@@ -4,11 +4,11 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"iter"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -50,9 +50,7 @@ func newFace(t *testing.T, isCompiled bool, flush, options string, outputs ...st
 	f.metrics = "http://" + address + "/metrics"
 	write := func(name, text string) string {
 		path := filepath.Join(f.dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, path, text)
 		return path
 	}
 	plugin := "[[inputs.deepaffects]]\n" + options + "\n"
@@ -397,9 +395,7 @@ func TestTelegrafReloads(t *testing.T) {
 // without the value.
 func TestTelegrafMistakes(t *testing.T) {
 	secrets := t.TempDir()
-	if err := os.WriteFile(filepath.Join(secrets, "key"), []byte("canary-key"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, filepath.Join(secrets, "key"), "canary-key")
 	store := fmt.Sprintf("\n[[secretstores.docker]]\nid = \"secrets\"\npath = %q\n", secrets)
 	both(t, func(t *testing.T, isCompiled bool) {
 		for _, tt := range []struct {
@@ -479,6 +475,19 @@ func TestTelegrafMistakes(t *testing.T) {
 	}
 }
 
+// endPlugin ends the external plugin in one of the ways of Telegraf: the end of its input, or SIGTERM.
+func endPlugin(t *testing.T, p *process, input io.Closer, way string) {
+	t.Helper()
+	if way == "SIGTERM" {
+		stop(t, p)
+		return
+	}
+	if err := input.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitEnd(t)
+}
+
 // The external plugin emits points for each line on standard input, ignores SIGHUP, and
 // exits with 0 at the end of standard input and after SIGTERM.
 func TestTelegrafPluginProcess(t *testing.T) {
@@ -486,24 +495,14 @@ func TestTelegrafPluginProcess(t *testing.T) {
 	api := serve(t, simulator.New(simulator.Options{Key: "key"}).ServeHTTP)
 	text := fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nstate_directory = %q\n",
 		api, filepath.Join(t.TempDir(), "state"))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, config, text)
 	for _, end := range []string{"end of input", "SIGTERM"} {
-		p := &process{Cmd: exec.Command(external, "-config", config), done: make(chan struct{})}
-		p.Stdout, p.Stderr = p, p
+		p := newProcess(t, external, "-config", config)
 		input, err := p.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Start(); err != nil {
-			t.Fatal(err)
-		}
-		go func() {
-			_ = p.Wait()
-			close(p.done)
-		}()
-		t.Cleanup(func() { _ = p.Process.Kill() })
+		p.launch(t)
 		for n := range 2 {
 			if _, err := input.Write([]byte("\n")); err != nil {
 				t.Fatal(err)
@@ -519,19 +518,7 @@ func TestTelegrafPluginProcess(t *testing.T) {
 			const warning = "W! Ignored a signal (hangup); set signal = \"STDIN\" in [[inputs.execd]]\n"
 			return p.output(), strings.Contains(p.output(), warning)
 		})
-		if end == "SIGTERM" {
-			err = p.Process.Signal(syscall.SIGTERM)
-		} else {
-			err = input.Close()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-p.done:
-		case <-time.After(5 * time.Second): // Telegraf kills the plugin after this time
-			t.Fatalf("the plugin did not exit after %s", end)
-		}
+		endPlugin(t, p, input, end)
 		if code := p.ProcessState.ExitCode(); code != 0 {
 			t.Errorf("%s: exit code %d: %s", end, code, p.output())
 		}
