@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres/pgtest"
 )
 
@@ -122,7 +123,7 @@ func newFleet(t *testing.T) *fleet {
 	dir := t.TempDir()
 	url := f.server.URL(t)
 	for i := range testReplicas {
-		r := &testReplica{number: i, address: freeAddress(t), config: filepath.Join(dir, fmt.Sprint(i, ".toml"))}
+		r := &testReplica{number: i, address: freeport.Address(t), config: filepath.Join(dir, fmt.Sprint(i, ".toml"))}
 		r.way = pgtest.NewProxy(t, f.server)
 		var text strings.Builder
 		f.names = nil
