@@ -127,8 +127,11 @@ func (r requestsOnly) Load(ctx context.Context) (*store.Contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &store.Contents{Totals: c.Totals, Requests: c.Requests}, nil
+	return &store.Contents{Totals: c.Totals, Requests: c.Requests, Now: c.Now}, nil
 }
+
+// Inbox returns nothing: its messages are for all of the account.
+func (r requestsOnly) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
 
 // release needs the lock.
 func (q *quotas) release(account string) {
