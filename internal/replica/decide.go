@@ -41,12 +41,10 @@ type takeover struct {
 // A move is the handover of an account to another replica, or to any if to is empty.
 type move struct{ account, to string }
 
-// buriedAfter is after how many leases of silence the row of a replica is deleted. If it
-// was only paused, its next beat brings the row back.
-const buriedAfter = 10
-
 // decide follows these rules:
 //
+//   - A replica that has not renewed for a lease is gone, and its row is deleted, so that nobody counts on it any
+//     more. If it was only paused, its next renewal brings the row back.
 //   - A lease that has not changed for its length is free. So is at once one that was released, one
 //     that nobody has had yet, and one that this replica itself has let go.
 //   - A free account goes to one replica: its successor if it was released to one, else the one that had it if that
@@ -125,7 +123,7 @@ func decide(v view) decision {
 	settled := map[string]bool{}
 	for _, m := range v.members {
 		settled[m.ID] = m.ID == v.self.ID || at(m.since.Add(v.lease))
-		if v.now.Sub(m.beat) >= buriedAfter*v.lease {
+		if !m.alive(v.now, v.lease) {
 			d.bury = append(d.bury, m.Member)
 		}
 	}
