@@ -15,6 +15,9 @@
       // many.
       failureRatio: 0.25,
       failureCount: 5,
+      // DeepAffectsJobStuck: a job was observed unfinished after so many times the time within which nine in ten of such
+      // jobs finish.
+      stuckFactor: 3,
       // DeepAffectsJobsSlow: jobs took so many times as long as in the last 7 days, and so much longer.
       slowFactor: 2,
       slowSeconds: 60,

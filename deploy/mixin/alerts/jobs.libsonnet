@@ -70,19 +70,21 @@ function(config)
           max without (instance, pod) (deepaffects_job_info)
             * on (account, request_id) group_left ()
           (
-              time() - max by (account, request_id) (deepaffects_job_first_seen_timestamp_seconds) > 4 * 3600
-            unless on (account, request_id)
-              max by (account, request_id) (deepaffects_job_finished_timestamp_seconds)
+              max by (account, request_id) (deepaffects_job_last_observed_timestamp_seconds)
+            - max by (account, request_id) (deepaffects_job_late_after_timestamp_seconds)
+              > (%(stuckFactor)g - 1) * clamp_min(
+                max by (account, request_id) (deepaffects_job_late_after_timestamp_seconds)
+              - max by (account, request_id) (deepaffects_job_first_seen_timestamp_seconds), 60)
           )
             or on (account)
-          max without (instance, pod) (deepaffects_oldest_unfinished_job_age_seconds) > 4 * 3600
-        |||,
+          max without (instance, pod) (deepaffects_jobs_lateness_max) > %(stuckFactor)g
+        ||| % config.thresholds,
         'for': '10m',
         keep_firing_for: '15m',
         labels: { severity: 'warning' },
         annotations: {
-          summary: 'DeepAffects job unfinished for more than 4 hours{{ with $labels.request_id }}: {{ . }}{{ end }}',
-          description: '{{ if $labels.request_id }}Job {{ $labels.request_id }} of account {{ $labels.account }} (API {{ $labels.api }}){{ else }}A job of account {{ $labels.account }}{{ end }} has been unfinished for {{ $value | humanizeDuration }}.',
+          summary: 'DeepAffects job takes far longer than others{{ with $labels.request_id }}: {{ . }}{{ end }}',
+          description: '{{ if $labels.request_id }}Job {{ $labels.request_id }} of account {{ $labels.account }} (API {{ $labels.api }}) is unfinished, {{ $value | humanizeDuration }} after the time by which nine in ten of such jobs have finished.{{ else }}A job of account {{ $labels.account }} is unfinished after {{ $value | printf "%.1f" }} times the time within which nine in ten of such jobs finish.{{ end }}',
         },
       },
 
