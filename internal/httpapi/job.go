@@ -48,7 +48,7 @@ type lastPoll struct {
 
 // jobOf returns a job's JSON, with its age at the time now.
 func jobOf(account string, j *jobs.Job, next time.Time, finish schedule.Finish, now time.Time) job {
-	age := j.Age(now).Seconds()
+	age := seconds(j.Age(now))
 	shown := job{
 		RequestID:    j.RequestID,
 		Account:      account,
@@ -74,11 +74,14 @@ func jobOf(account string, j *jobs.Job, next time.Time, finish schedule.Finish, 
 		shown.LastPoll = &lastPoll{momentOf(p.At), p.Outcome.String(), p.StateWord, p.Detail}
 	}
 	if j.State.Ended() && j.Started() {
-		window := j.DetectionWindow.Seconds()
+		window := seconds(j.DetectionWindow)
 		shown.DurationSeconds, shown.DetectionWindowSeconds = &age, &window
 	}
 	return shown
 }
+
+// seconds returns a time in seconds, to the millisecond: more digits are noise.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
 
 // A moment is a time in RFC 3339, to the millisecond; empty if unknown.
 type moment string

@@ -118,7 +118,7 @@ func accountOf(account *collector.Account) accountStatus {
 		Up:          snapshot.API.Up,
 		LastSuccess: momentOf(snapshot.API.LastSuccess),
 		Jobs:        make(map[string]int),
-		Oldest:      snapshot.OldestUnfinished.Seconds(),
+		Oldest:      seconds(snapshot.OldestUnfinished),
 		Late:        snapshot.Late.Jobs,
 		Due:         snapshot.Due,
 		Backlog:     backlogOf(snapshot.Backlog),
