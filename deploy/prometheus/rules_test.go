@@ -18,7 +18,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
-// runbookURL is the default; the head of deepaffects-alerts.yml says how to change it.
+// runbookURL is the default of the mixin in deploy/mixin. The head of deepaffects-alerts.yml says how to change it.
 const runbookURL = "http://localhost:9891/runbooks#"
 
 // A rule is a recording rule or an alert.
