@@ -15,6 +15,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,11 +31,13 @@ import (
 // operator is the module that contains the Prometheus Operator's schemas.
 const operator = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 
-// manifests returns the resources of the kustomization, and the Secret that it needs, as
-// YAML.
-func manifests(t *testing.T) [][]byte {
+// The kustomizations: one process with a volume, and replicas with a database.
+const single, replicas = ".", "../kubernetes-replicas"
+
+// manifests returns the resources of a kustomization, and the Secret that it needs, as YAML.
+func manifests(t *testing.T, kustomization string) [][]byte {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), ".")
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), kustomization)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,11 +78,11 @@ func newValidator(t *testing.T) *validator.Validator {
 }
 
 // parsed returns the valid manifests by kind, and the dashboards by kind and name.
-func parsed(t *testing.T) map[string]*unstructured.Unstructured {
+func parsed(t *testing.T, kustomization string) map[string]*unstructured.Unstructured {
 	t.Helper()
 	v := newValidator(t)
 	all := make(map[string]*unstructured.Unstructured)
-	for _, text := range manifests(t) {
+	for _, text := range manifests(t, kustomization) {
 		_, object, err := v.Parse(text)
 		if err == nil {
 			err = v.Validate(object)
@@ -105,28 +109,68 @@ func convert[T any](t *testing.T, object *unstructured.Unstructured) *T {
 }
 
 func TestManifests(t *testing.T) {
-	all := parsed(t)
+	for _, tt := range []struct {
+		kustomization string
+		kinds         []string
+	}{
+		{single, []string{"NetworkPolicy", "PrometheusRule", "Secret", "Service", "ServiceMonitor", "StatefulSet"}},
+		{replicas, []string{
+			"Deployment", "NetworkPolicy", "PodDisruptionBudget", "PrometheusRule", "Secret", "Service", "ServiceMonitor",
+		}},
+	} {
+		t.Run(filepath.Base(tt.kustomization), func(t *testing.T) {
+			check(t, parsed(t, tt.kustomization), append(slices.Clone(configMaps), tt.kinds...))
+		})
+	}
+}
+
+// configMaps are the configuration and the dashboards.
+var configMaps = []string{
+	"ConfigMap", "ConfigMap deepaffects-exporter-dashboard-api", "ConfigMap deepaffects-exporter-dashboard-jobs",
+	"ConfigMap deepaffects-exporter-dashboard-jobs-influxdb", "ConfigMap deepaffects-exporter-dashboard-transcripts",
+}
+
+// A workload is what the tests look at in a StatefulSet and in a Deployment.
+type workload struct {
+	selector *metav1.LabelSelector
+	template corev1.PodTemplateSpec
+	claims   []string
+	storage  bool // it stores its jobs in a volume
+}
+
+func workloadOf(t *testing.T, all map[string]*unstructured.Unstructured, service string) workload {
+	if all["Deployment"] != nil {
+		d := convert[appsv1.Deployment](t, all["Deployment"])
+		budget := convert[policyv1.PodDisruptionBudget](t, all["PodDisruptionBudget"])
+		if !labels.SelectorFromSet(budget.Spec.Selector.MatchLabels).Matches(labels.Set(d.Spec.Template.Labels)) {
+			t.Errorf("the PodDisruptionBudget selects %v", budget.Spec.Selector)
+		}
+		return workload{selector: d.Spec.Selector, template: d.Spec.Template}
+	}
+	set := convert[appsv1.StatefulSet](t, all["StatefulSet"])
+	if set.Spec.ServiceName != service {
+		t.Errorf("the StatefulSet's service is %s", set.Spec.ServiceName)
+	}
+	return workload{set.Spec.Selector, set.Spec.Template, []string{set.Spec.VolumeClaimTemplates[0].Name}, true}
+}
+
+func check(t *testing.T, all map[string]*unstructured.Unstructured, want []string) {
 	var kinds []string
 	for kind := range all {
 		kinds = append(kinds, kind)
 	}
 	slices.Sort(kinds)
-	want := []string{
-		"ConfigMap", "ConfigMap deepaffects-exporter-dashboard-api", "ConfigMap deepaffects-exporter-dashboard-jobs",
-		"ConfigMap deepaffects-exporter-dashboard-jobs-influxdb", "ConfigMap deepaffects-exporter-dashboard-transcripts",
-		"NetworkPolicy", "PrometheusRule", "Secret", "Service", "ServiceMonitor", "StatefulSet",
-	}
 	if !slices.Equal(kinds, want) {
 		t.Fatalf("the manifests are %q, want %q", kinds, want)
 	}
-	set := convert[appsv1.StatefulSet](t, all["StatefulSet"])
 	config := convert[corev1.ConfigMap](t, all["ConfigMap"])
 	secret := convert[corev1.Secret](t, all["Secret"])
 	service := convert[corev1.Service](t, all["Service"])
 	network := convert[networkingv1.NetworkPolicy](t, all["NetworkPolicy"])
+	work := workloadOf(t, all, service.Name)
 
 	t.Run("dashboards", func(t *testing.T) {
-		for _, name := range want[1:5] {
+		for _, name := range configMaps[1:] {
 			dashboard := convert[corev1.ConfigMap](t, all[name])
 			if size := len(dashboard.Data); size != 1 || dashboard.Labels["grafana_dashboard"] != "1" {
 				t.Errorf("%s has %d files and the labels %v", name, size, dashboard.Labels)
@@ -145,7 +189,7 @@ func TestManifests(t *testing.T) {
 			t.Fatal(err)
 		}
 		level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
-		pod := set.Spec.Template
+		pod := work.template
 		result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec))
 		if !result.Allowed {
 			t.Errorf("not allowed: %s", result.ForbiddenDetail())
@@ -153,9 +197,9 @@ func TestManifests(t *testing.T) {
 	})
 
 	t.Run("refer to each other", func(t *testing.T) {
-		pod := labels.Set(set.Spec.Template.Labels)
+		pod := labels.Set(work.template.Labels)
 		for what, selector := range map[string]map[string]string{
-			"StatefulSet":   set.Spec.Selector.MatchLabels,
+			"workload":      work.selector.MatchLabels,
 			"Service":       service.Spec.Selector,
 			"NetworkPolicy": network.Spec.PodSelector.MatchLabels,
 		} {
@@ -167,11 +211,8 @@ func TestManifests(t *testing.T) {
 		if err != nil || len(monitored) == 0 || !labels.SelectorFromSet(monitored).Matches(labels.Set(service.Labels)) {
 			t.Errorf("the ServiceMonitor selects %v (%v), and the Service has %v", monitored, err, service.Labels)
 		}
-		if set.Spec.ServiceName != service.Name {
-			t.Errorf("the StatefulSet's service is %s", set.Spec.ServiceName)
-		}
 
-		container := set.Spec.Template.Spec.Containers[0]
+		container := work.template.Spec.Containers[0]
 		var ports, servicePorts []string
 		for _, port := range container.Ports {
 			ports = append(ports, port.Name)
@@ -205,8 +246,11 @@ func TestManifests(t *testing.T) {
 		for _, mount := range container.VolumeMounts {
 			mounts[mount.Name] = mount.MountPath
 		}
-		volumes := map[string]bool{set.Spec.VolumeClaimTemplates[0].Name: true}
-		for _, volume := range set.Spec.Template.Spec.Volumes {
+		volumes := make(map[string]bool)
+		for _, name := range work.claims {
+			volumes[name] = true
+		}
+		for _, volume := range work.template.Spec.Volumes {
 			volumes[volume.Name] = true
 			if volume.ConfigMap != nil && volume.ConfigMap.Name != config.Name ||
 				volume.Secret != nil && volume.Secret.SecretName != secret.Name {
@@ -218,9 +262,11 @@ func TestManifests(t *testing.T) {
 				t.Errorf("mount %s has no volume", name)
 			}
 		}
-		for _, arg := range []string{
-			"--config.file=" + mounts["config"] + "/exporter.toml", "--storage.path=" + mounts["data"],
-		} {
+		args := []string{"--config.file=" + mounts["config"] + "/exporter.toml"}
+		if work.storage {
+			args = append(args, "--storage.path="+mounts["data"])
+		}
+		for _, arg := range args {
 			if !slices.Contains(container.Args, arg) {
 				t.Errorf("the arguments lack %s: %q", arg, container.Args)
 			}
@@ -235,7 +281,13 @@ func TestManifests(t *testing.T) {
 
 // The exporter accepts the configuration in the ConfigMap.
 func TestConfiguration(t *testing.T) {
-	config := convert[corev1.ConfigMap](t, parsed(t)["ConfigMap"])
+	for _, kustomization := range []string{single, replicas} {
+		t.Run(filepath.Base(kustomization), func(t *testing.T) { checkConfiguration(t, kustomization) })
+	}
+}
+
+func checkConfiguration(t *testing.T, kustomization string) {
+	config := convert[corev1.ConfigMap](t, parsed(t, kustomization)["ConfigMap"])
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")
 	if err := os.WriteFile(key, []byte("key"), 0o600); err != nil {
@@ -249,7 +301,8 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := exec.Command("../../bin/deepaffects_exporter", "--config.file="+file, "--config.check")
-	check.Env = append(os.Environ(), "DEEPAFFECTS_WEBHOOK_TOKEN=token")
+	check.Env = append(os.Environ(), "DEEPAFFECTS_WEBHOOK_TOKEN=token",
+		"DEEPAFFECTS_DATABASE_URL=postgres://monitor:secret@database.invalid:5432/monitor?sslmode=verify-full")
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
