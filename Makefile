@@ -55,6 +55,7 @@ e2e: build telegraf ## Test the built programs with real Prometheus 2 and 3, Ale
 	e2e/install.sh
 	e2e/telegraf.sh
 	go test -tags e2e -count=1 ./internal/store/postgres ./internal/store/transfer
+	go test -tags e2e -count=1 -run 'Postgres|TestReplicas|CopyTo' ./internal/replica ./collector ./cmd/exporter
 	go test -tags e2e -count=1 -timeout 30m ./e2e
 	cd e2e/browser && go test -tags e2e -count=1 .
 
@@ -70,6 +71,11 @@ reload-test: build ## Reload the exporter 10,000 times under load
 .PHONY: siege
 siege: build ## Attack the exporter for a minute with gzip bombs, slow connections and wrong tokens
 	SIEGE=60 go test -tags e2e -count=1 -timeout 0 -run TestSiege -v ./e2e
+
+FAULTS ?= 120
+.PHONY: replicas-test
+replicas-test: build ## Let three exporters on one PostgreSQL meet FAULTS faults: killed, paused, cut off, and a database that restarts
+	FAULTS=$(FAULTS) go test -tags e2e -count=1 -timeout 0 -run 'TestReplicas$$' -v ./e2e
 
 SOAK ?= 60m
 .PHONY: soak
