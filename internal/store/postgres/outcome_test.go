@@ -138,6 +138,7 @@ func TestCutRenewal(t *testing.T) {
 	defer db.Close()
 	a := takeOver(t, db, "a", time.Minute)
 	member := postgres.Member{ID: needle}
+	must(t, db.Renew(t.Context(), member, nil)) // its row is there: who inserts it again would wait
 	proxy.Hold(cuts["before its end"]())
 	ctx, cancel := context.WithCancel(t.Context())
 	outcome := make(chan error)

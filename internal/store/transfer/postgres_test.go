@@ -25,7 +25,7 @@ func open(t *testing.T, url string) *postgres.DB {
 // sole opens a database as a process does that copies it.
 func sole(t *testing.T, url string) *postgres.Sole {
 	t.Helper()
-	return open(t, url).Sole(postgres.Member{ID: "copy"}, 100*time.Millisecond)
+	return open(t, url).Sole(postgres.Member{ID: "copy"}, 2*time.Second)
 }
 
 // What goes from one engine to the other and back is what it was.
