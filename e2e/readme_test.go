@@ -34,7 +34,7 @@ func TestReadme(t *testing.T) {
 
 	checkout, path := t.TempDir(), t.TempDir()
 	run(t, "..", "/bin/sh", "-c",
-		`git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$0"`, checkout)
+		`git ls-files -z --cached --others --exclude-standard | xargs -0 cp --no-dereference --parents --target-directory="$0"`, checkout)
 	absolute := func(name string) string {
 		name, err := filepath.Abs(name)
 		if err != nil {
