@@ -95,6 +95,10 @@ telegraf-test: telegraf ## Telegraf, compiled in and through execd: killed with 
 damage-test: ## Damage a store and its log in 500 places of each kind, flip a bit of every byte, and truncate it at every length
 	TMPDIR=/dev/shm DAMAGES=500 EVERY=1 go test -count=1 -timeout 0 -run 'TestDamages|TestFlippedBits|TestTruncation' -v ./internal/store/sqlite
 
+.PHONY: model
+model: ## Explore all models of the protocol of replicas: some minutes, and up to 7 GB of memory
+	go run ./internal/replica/model
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, for FUZZTIME each
 	@for package in $$(go list ./...); do \
