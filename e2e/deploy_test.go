@@ -31,6 +31,7 @@ func TestDeployedConfigurations(t *testing.T) {
 	compose := t.TempDir() // the files as compose.yaml mounts them
 	for name, target := range map[string]string{
 		"prometheus.yml": "../deploy/compose/prometheus.yml", "rules": "../deploy/prometheus",
+		"prometheus.replicas.yml": "../deploy/compose/prometheus.replicas.yml",
 	} {
 		target, err := filepath.Abs(target)
 		if err != nil {
@@ -46,6 +47,7 @@ func TestDeployedConfigurations(t *testing.T) {
 	}{
 		{[]string{debian + "promtool", "check", "config", "../deploy/prometheus/prometheus.yml"}, "2 rule files found"},
 		{[]string{newest + "promtool", "check", "config", filepath.Join(compose, "prometheus.yml")}, "2 rule files found"},
+		{[]string{newest + "promtool", "check", "config", filepath.Join(compose, "prometheus.replicas.yml")}, "2 rule files found"},
 		{[]string{binary, "--config.check", "--config.file=" + here}, ""},
 	} {
 		out, err := exec.Command(tt.command[0], tt.command[1:]...).CombinedOutput()
