@@ -1,0 +1,38 @@
+package docs_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The floor plan in architecture.md has every package of internal/.
+func TestFloorPlan(t *testing.T) {
+	plan, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := os.DirFS("..")
+	packages := 0
+	err = fs.WalkDir(root, "internal", func(dir string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if d.Name() == "testdata" {
+			return filepath.SkipDir
+		}
+		files, err := fs.Glob(root, dir+"/*.go")
+		if len(files) > 0 {
+			packages++
+			if !strings.Contains(string(plan), "| `"+dir+"/` |") {
+				t.Errorf("architecture.md does not say what %s is", dir)
+			}
+		}
+		return err
+	})
+	if err != nil || packages == 0 {
+		t.Errorf("%d packages, %v", packages, err)
+	}
+}
