@@ -49,21 +49,36 @@ func unknown(t *testing.T, tenure *postgres.Tenure, err error) {
 	dead(t, tenure)
 }
 
+// cutCommit cuts off a commit of one(needle) by an owner of "a" that has committed one("1"). It returns another way to
+// the database, the lease as it was before, and what lets the owner see that its connection broke, and the rest of the
+// commit arrive.
+func cutCommit(t *testing.T, hold func(pgtest.Message) int) (db *postgres.DB, before postgres.Lease, arrive func()) {
+	t.Helper()
+	db, url := openedAt(t)
+	proxy := pgtest.NewProxy(t, server)
+	owner := open(t, proxy.URL(url))
+	a := takeOver(t, owner, "a", time.Minute)
+	must(t, a.Commit(one("1")))
+	before = look(t, db, "a")
+	proxy.Hold(hold)
+	outcome := make(chan error)
+	go func() { outcome <- a.Commit(one(needle)) }()
+	proxy.WaitStuck()
+	return db, before, func() {
+		t.Helper()
+		proxy.Break()
+		unknown(t, a, <-outcome)
+		proxy.Mend()
+		_ = owner.Close()
+		proxy.Wait()
+	}
+}
+
 // A commit that is cut off is nowhere in the way of a takeover, and does not land after it.
 func TestTakeOverOfCutCommit(t *testing.T) {
 	for name, hold := range cuts {
 		t.Run(name, func(t *testing.T) {
-			url := server.URL(t)
-			proxy := pgtest.NewProxy(t, server)
-			db, owner := open(t, url), open(t, proxy.URL(url))
-			defer db.Close()
-			a := takeOver(t, owner, "a", time.Minute)
-			must(t, a.Commit(one("1")))
-
-			proxy.Hold(hold())
-			outcome := make(chan error)
-			go func() { outcome <- a.Commit(one(needle)) }()
-			proxy.WaitStuck()
+			db, _, arrive := cutCommit(t, hold())
 			stored := "1"
 			if name == "before its answer" {
 				stored = needle
@@ -73,11 +88,7 @@ func TestTakeOverOfCutCommit(t *testing.T) {
 				t.Errorf("the successor loads %s, want %s", got, stored)
 			}
 			must(t, b.Commit(one("2")))
-			proxy.Break()
-			unknown(t, a, <-outcome)
-			proxy.Mend()
-			_ = owner.Close()
-			proxy.Wait()
+			arrive()
 			if got := total(t, b); got != "2" {
 				t.Errorf("the successor loads %s, want 2", got)
 			}
@@ -90,23 +101,8 @@ func TestTakeOverOfCutCommit(t *testing.T) {
 func TestLateCommit(t *testing.T) {
 	for name, hold := range cuts {
 		t.Run(name, func(t *testing.T) {
-			url := server.URL(t)
-			proxy := pgtest.NewProxy(t, server)
-			db, owner := open(t, url), open(t, proxy.URL(url))
-			defer db.Close()
-			a := takeOver(t, owner, "a", time.Minute)
-			must(t, a.Commit(one("1")))
-			before := look(t, db, "a")
-
-			proxy.Hold(hold())
-			outcome := make(chan error)
-			go func() { outcome <- a.Commit(one(needle)) }()
-			proxy.WaitStuck()
-			proxy.Break()
-			unknown(t, a, <-outcome)
-			proxy.Mend()
-			_ = owner.Close()
-			proxy.Wait()
+			db, before, arrive := cutCommit(t, hold())
+			arrive()
 			if _, err := db.TakeOver(t.Context(), before, self, time.Minute); !errors.Is(err, postgres.ErrSeenChanged) {
 				t.Errorf("a takeover of a lease that has changed: %v", err)
 			}
