@@ -70,18 +70,21 @@ func (db *DB) Look(ctx context.Context) (leases []Lease, members []Member, err e
 func (db *DB) Renew(ctx context.Context, self Member, tenures []*Tenure) error {
 	for {
 		locked, err := db.renew(ctx, self, tenures)
-		if err != nil || !locked {
-			return err
+		var ended bool
+		switch {
+		case isLocked(err): // by the first renewal of this replica
+			var failed error
+			ended, failed = db.unlock(ctx, writers, stalled, "replicas")
+			err = errors.Join(err, failed)
+		case locked:
+			var accounts []string
+			for _, t := range tenures {
+				accounts = append(accounts, t.name)
+			}
+			ended, err = db.unlock(ctx, lockers(`SELECT xmax FROM leases WHERE account = ANY($1)
+				UNION ALL SELECT xmax FROM replicas WHERE id = $2`), stalled, accounts, store.Clean(self.ID))
 		}
-		var accounts []string
-		for _, t := range tenures {
-			accounts = append(accounts, t.name)
-		}
-		// A transaction of one statement waits for its client only if the end of the statement is missing.
-		ended, err := db.unlock(ctx, `SELECT xmax FROM leases WHERE account = ANY($1)
-			UNION ALL SELECT xmax FROM replicas WHERE id = $2`, `wait_event = 'ClientRead'
-			AND xact_start < clock_timestamp() - interval '500 ms'`, accounts, store.Clean(self.ID))
-		if err != nil || !ended {
+		if !ended {
 			return err
 		}
 	}
@@ -115,7 +118,7 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 		there AS (SELECT FROM replicas WHERE id = $1),
 		unlocked AS (SELECT FROM replicas WHERE id = $1 FOR UPDATE SKIP LOCKED),
 		beat AS (INSERT INTO replicas (id, url, accounts, beats, leaving) SELECT $1, $2, $3, 1, $4
-			WHERE EXISTS (SELECT FROM unlocked) OR NOT EXISTS (SELECT FROM there)
+			FROM `+boundWait+` WHERE EXISTS (SELECT FROM unlocked) OR NOT EXISTS (SELECT FROM there)
 			ON CONFLICT (id) DO UPDATE SET url = excluded.url, accounts = excluded.accounts,
 				beats = replicas.beats + 1, leaving = excluded.leaving RETURNING id)
 		SELECT account, leases.account IS NOT NULL, account IN (SELECT account FROM renewed), 0, 0
@@ -146,12 +149,38 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 	return locked, err
 }
 
-// unlock ends the sessions that lock rows and for which a condition on pg_stat_activity is true, and reports whether
-// there was one. The transaction that locks a row is the xmax of its last committed version, which rows selects.
-func (db *DB) unlock(ctx context.Context, rows, condition string, args ...any) (ended bool, err error) {
-	err = db.control.QueryRow(ctx, `SELECT count(pg_terminate_backend(s.pid)) > 0 FROM (`+rows+`) AS r
-		JOIN pg_locks AS l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = r.xmax
-		JOIN pg_stat_activity AS s ON s.pid = l.pid AND s.pid <> pg_backend_pid() WHERE `+condition, args...).Scan(&ended)
+const (
+	// patience is how long a statement may take between its parts. All of one travels at once.
+	patience = "500 ms"
+	// stalled is true of a session whose transaction waits for its client. Those that write are of one statement, the
+	// end of which is missing then.
+	stalled = "wait_event = 'ClientRead' AND xact_start < clock_timestamp() - interval '" + patience + "'"
+	// boundWait ends, in the FROM of a statement, its wait for a row that another one has inserted and not committed. Such
+	// a row cannot be seen, and not be skipped. The error is one of isLocked.
+	boundWait = "set_config('lock_timeout', '" + patience + "', true)"
+	// writers are, for unlock, the sessions that write to the table $1. Who has inserted a row cannot be seen.
+	writers = `SELECT pid FROM pg_locks WHERE relation = $1::text::regclass AND mode = 'RowExclusiveLock' AND granted`
+)
+
+// lockers returns, for unlock, the sessions that lock rows. The transaction that locks one is the xmax of its last
+// committed version, which rows selects.
+func lockers(rows string) string {
+	return `SELECT pid FROM (` + rows + `) AS r
+		JOIN pg_locks AS l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = r.xmax`
+}
+
+// isLocked reports whether a statement failed since another session locks a row.
+func isLocked(err error) bool {
+	e, answered := errors.AsType[*pgconn.PgError](err)
+	return answered && e.Code == rowLocked
+}
+
+// unlock ends those of some sessions for which a condition on pg_stat_activity is true, and reports whether there was
+// one.
+func (db *DB) unlock(ctx context.Context, sessions, condition string, args ...any) (ended bool, err error) {
+	err = db.control.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity
+		WHERE pid IN (`+sessions+`) AND pid <> pg_backend_pid() AND datname = current_database() AND `+condition,
+		args...).Scan(&ended)
 	if err != nil {
 		return false, fmt.Errorf("ending the session that locks a row: %w", db.failed(err))
 	}
@@ -178,8 +207,11 @@ func (db *DB) TakeOver(ctx context.Context, seen Lease, self Member, lease time.
 		if err == nil {
 			return t, nil
 		}
-		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == rowLocked {
-			_, err = db.unlock(ctx, "SELECT xmax FROM leases WHERE account = $1", "true", t.name)
+		switch {
+		case isLocked(err) && seen.Number == 0:
+			_, err = db.unlock(ctx, writers, stalled, "leases")
+		case isLocked(err):
+			_, err = db.unlock(ctx, lockers("SELECT xmax FROM leases WHERE account = $1"), "true", t.name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("taking over account %q: %w", t.name, err)
@@ -189,7 +221,8 @@ func (db *DB) TakeOver(ctx context.Context, seen Lease, self Member, lease time.
 
 func (db *DB) take(ctx context.Context, t *Tenure, seen Lease, self Member) error {
 	statement := `INSERT INTO leases (account, owner, owner_url, number, token, commits, renewals, since, released,
-		successor) VALUES ($2, $3, $4, $5, $6, 0, 0, clock_timestamp(), false, '') ON CONFLICT DO NOTHING RETURNING number`
+		successor) SELECT $2, $3, $4, $5, $6, 0, 0, clock_timestamp(), false, '' FROM ` + boundWait + `
+		ON CONFLICT DO NOTHING RETURNING number`
 	args := []any{store.Clean(self.ID), store.Clean(self.URL), t.number, t.token}
 	if seen.Number > 0 {
 		statement = `UPDATE leases SET owner = $3, owner_url = $4, number = $5, token = $6, commits = 0, renewals = 0,

@@ -126,36 +126,86 @@ func TestCommitEndsWithLease(t *testing.T) {
 	proxy.Mend()
 }
 
-// A renewal that is cut off does not keep later ones from the rows.
-func TestCutRenewal(t *testing.T) {
-	url := server.URL(t)
-	proxy := pgtest.NewProxy(t, server)
-	db, cut := open(t, url), open(t, proxy.URL(url))
-	defer db.Close()
-	a := takeOver(t, db, "a", time.Minute)
-	member := postgres.Member{ID: needle}
-	must(t, db.Renew(t.Context(), member, nil)) // its row is there: who inserts it again would wait
+// cutOff lets a statement with the needle, by a proxy, be cut off when the server has it but for its end, and returns
+// what its client sees.
+func cutOff(t *testing.T, proxy *pgtest.Proxy, url string, do func(context.Context) error) error {
+	t.Helper()
 	proxy.Hold(cuts["before its end"]())
 	ctx, cancel := context.WithCancel(t.Context())
 	outcome := make(chan error)
-	go func() { outcome <- cut.Renew(ctx, member, []*postgres.Tenure{a}) }()
+	go func() { outcome <- do(ctx) }()
 	proxy.WaitStuck()
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(context.Background())
+	for stalled := false; !stalled; {
+		must(t, conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL)`).Scan(&stalled))
+	}
 	cancel()
-	if err := <-outcome; err == nil {
-		t.Error("a renewal that was cut off succeeded")
+	return <-outcome
+}
+
+// A renewal that is cut off does not keep later ones from the rows.
+func TestCutRenewal(t *testing.T) {
+	for name, there := range map[string]bool{"first": false, "later": true} {
+		t.Run(name, func(t *testing.T) {
+			db, url := openedAt(t)
+			proxy := pgtest.NewProxy(t, server)
+			cut := open(t, proxy.URL(url))
+			a := takeOver(t, db, "a", time.Minute)
+			member := postgres.Member{ID: needle}
+			if there {
+				must(t, db.Renew(t.Context(), member, nil))
+			}
+			err := cutOff(t, proxy, url, func(ctx context.Context) error {
+				return cut.Renew(ctx, member, []*postgres.Tenure{a})
+			})
+			if err == nil {
+				t.Error("a renewal that was cut off succeeded")
+			}
+			for look(t, db, "a").Renewals == 0 {
+				must(t, db.Renew(t.Context(), member, []*postgres.Tenure{a}))
+			}
+			if _, members, err := db.Look(t.Context()); err != nil || len(members) != 1 {
+				t.Errorf("members: %v, %v", members, err)
+			}
+			if !a.Valid() {
+				t.Error("the owner is not valid")
+			}
+			proxy.Mend()
+			_ = cut.Close()
+			proxy.Wait()
+		})
 	}
-	for look(t, db, "a").Renewals == 0 {
-		must(t, db.Renew(t.Context(), member, []*postgres.Tenure{a}))
+}
+
+// A takeover that is cut off does not keep later ones from the row.
+func TestCutTakeOver(t *testing.T) {
+	for name, there := range map[string]bool{"first": false, "later": true} {
+		t.Run(name, func(t *testing.T) {
+			db, url := openedAt(t)
+			proxy := pgtest.NewProxy(t, server)
+			cut := open(t, proxy.URL(url))
+			if there {
+				takeOver(t, db, "a", time.Minute)
+			}
+			seen := look(t, db, "a")
+			err := cutOff(t, proxy, url, func(ctx context.Context) error {
+				_, err := cut.TakeOver(ctx, seen, postgres.Member{ID: needle}, time.Minute)
+				return err
+			})
+			if !errors.Is(err, store.ErrUnknown) {
+				t.Errorf("a takeover that was cut off: %v, want %v", err, store.ErrUnknown)
+			}
+			a, err := db.TakeOver(t.Context(), seen, self, time.Minute)
+			must(t, err)
+			proxy.Mend()
+			_ = cut.Close()
+			proxy.Wait()
+			must(t, a.Commit(one("1")))
+		})
 	}
-	if _, members, err := db.Look(t.Context()); err != nil || len(members) != 1 {
-		t.Errorf("members: %v, %v", members, err)
-	}
-	if !a.Valid() {
-		t.Error("the owner is not valid")
-	}
-	proxy.Mend()
-	_ = cut.Close()
-	proxy.Wait()
 }
 
 // A commit that holds the row is not in the way of the renewal of others, and no reason to let go.
