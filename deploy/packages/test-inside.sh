@@ -52,7 +52,7 @@ id $name
 owned /etc/deepaffects/exporter.toml "root:$name 640"
 ! systemctl is-enabled $name || fail 'the installation enabled the service'
 ! systemctl is-active $name || fail 'the installation started the service'
-(set +u; COMP_WORDS=(deepaffects_exporter --storage) COMP_CWORD=1; source /usr/share/bash-completion/completions/deepaffects_exporter; _deepaffects_exporter_bash_autocomplete; [ "${COMPREPLY[*]}" = --storage.path ]) || fail 'completion'
+(set +u; COMP_WORDS=(deepaffects_exporter --storage.p) COMP_CWORD=1; source /usr/share/bash-completion/completions/deepaffects_exporter; _deepaffects_exporter_bash_autocomplete; [ "${COMPREPLY[*]}" = --storage.path ]) || fail 'completion'
 zgrep '^======== modernc.org/sqlite' /usr/share/doc/$name/third-party-notices.gz >/dev/null || fail 'third-party-notices.gz lacks a licence'
 sed 's|/run/credentials.*/key|/etc/hostname|' /etc/deepaffects/exporter.toml >/tmp/any-key.toml
 deepaffects_exporter --config.file=/tmp/any-key.toml --config.check
