@@ -55,7 +55,7 @@ e2e: build telegraf ## Test the built programs with real Prometheus 2 and 3, Ale
 	e2e/install.sh
 	e2e/telegraf.sh
 	go test -tags e2e -count=1 ./internal/store/postgres ./internal/store/transfer
-	go test -tags e2e -count=1 -run 'Postgres|TestReplicas|CopyTo' ./internal/replica ./collector ./cmd/exporter
+	go test -tags e2e -count=1 -run 'Postgres|TestReplica|CopyTo' ./internal/replica ./collector ./cmd/exporter ./plugins/inputs/deepaffects
 	go test -tags e2e -count=1 -timeout 30m ./e2e
 	cd e2e/browser && go test -tags e2e -count=1 .
 

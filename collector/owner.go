@@ -19,8 +19,9 @@ type owner struct {
 	keeper  housekeeper
 	login   login // of the last request; empty: none yet. Only useKey uses it
 	// Several replicas only. These do not change.
-	valid  func() bool   // this process certainly owns the account; nil: it always does
-	notice chan struct{} // messages may have come; nil: there is no inbox
+	valid  func() bool     // this process certainly owns the account; nil: it always does
+	lost   <-chan struct{} // closed soon after it does not any more
+	notice chan struct{}   // messages may have come; nil: there is no inbox
 
 	cancel  context.CancelFunc // ends the poller and the housekeeping
 	abort   context.CancelFunc // ends the requests in flight

@@ -278,7 +278,7 @@ func (a *Account) begin(t *postgres.Tenure, poll bool) (*owner, error) {
 	j.SetOptions(s.forJobs())
 	a.quotas.enter(a.name, j)
 	o := a.own(j)
-	o.valid, o.notice = t.Valid, make(chan struct{}, 1)
+	o.valid, o.lost, o.notice = t.Valid, t.Done(), make(chan struct{}, 1)
 	s.gate.set(t.Valid)
 	a.owner.Store(o)
 	if poll {

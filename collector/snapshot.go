@@ -40,7 +40,8 @@ type Snapshot struct {
 	StoreError error // why the store cannot be written; nil: the last commit succeeded
 	ReadError  error // of Read: why the last Refresh failed; nil: it succeeded
 
-	owns func() bool // this process still owns the account
+	owns func() bool     // this process still owns the account; nil: it always does, or the snapshot is for a person
+	lost <-chan struct{} // closed when it does not any more; nil as well
 }
 
 // Snapshot returns the account as it is now, if this process owns it: nobody else may show it. It takes each lock of
@@ -48,7 +49,7 @@ type Snapshot struct {
 func (a *Account) Snapshot() Snapshot {
 	if o := a.owner.Load(); o != nil && o.owns() {
 		s := a.snapshot(o, o.view)
-		s.owns = o.owns
+		s.owns, s.lost = o.owns, o.lost
 		return s
 	}
 	return a.absent()
@@ -99,6 +100,15 @@ func (a *Account) snapshot(o *owner, v view) Snapshot {
 // Valid reports whether the snapshot may still be shown: this process has owned the account ever since. It is looked at
 // last of all before the snapshot leaves the process.
 func (s *Snapshot) Valid() bool { return s.owns == nil || s.owns() }
+
+// Lost is closed soon after the snapshot is no longer valid; nil: it always is.
+func (s *Snapshot) Lost() <-chan struct{} { return s.lost }
+
+// Owned reports whether this process owns the account at this moment.
+func (a *Account) Owned() bool {
+	o := a.owner.Load()
+	return o != nil && o.owns()
+}
 
 // An Owner is the replica that owns an account.
 type Owner struct {

@@ -179,6 +179,11 @@ func (a *Account) Plan(length time.Duration, limit int) ([]Planned, Usage, Backl
 	return a.reading().schedule.Plan(a.now(), length, limit)
 }
 
-// StateChanges returns the state changes that were not delivered yet, the oldest
-// first, at most limit. There are none without Options.MaxStateChanges.
-func (a *Account) StateChanges(limit int) []*StateChange { return a.reading().jobs.StateChanges(limit) }
+// StateChanges returns the state changes that were not delivered yet, the oldest first, at most limit. There are none
+// without Options.MaxStateChanges, and none of an account that this process does not own: its owner emits them.
+func (a *Account) StateChanges(limit int) []*StateChange {
+	if o := a.owner.Load(); o != nil && o.owns() {
+		return o.jobs.StateChanges(limit)
+	}
+	return nil
+}

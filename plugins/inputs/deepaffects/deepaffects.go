@@ -60,9 +60,8 @@ type DeepAffects struct {
 	listeners *listener.Listeners
 	account   *collector.Account
 	delivery  *delivery
-	internal  internal
-	// The losses that were logged: state changes, and state changes without their words.
-	dropped, withoutWords float64
+	internal  *internal
+	losses    losses
 }
 
 // SampleConfig returns every option with its default.
@@ -147,8 +146,8 @@ func (d *DeepAffects) start(acc telegraf.Accumulator) error {
 		d.Log.Warn("webhook_token has no effect without service_address")
 	}
 	d.collector, d.listeners, d.account = monitor, listeners, monitor.Accounts()[0]
-	totals := d.account.Snapshot().Totals
-	d.dropped, d.withoutWords = totals.Counter(collector.StateChangesDropped), totals.Counter(collector.TimingsDropped)
+	s := d.account.Snapshot()
+	d.losses.report(&s, d.Log, d.limit) // not those of before
 	monitor.Start()
 	services.Apply(now)
 	d.delivery = newDelivery(d, d.account, acc)
@@ -177,8 +176,8 @@ func (e *startupError) As(target any) bool {
 	return true
 }
 
-// Gather emits the state of the account and undelivered state changes. It does not call
-// the API.
+// Gather emits the state of the account and undelivered state changes, if this process
+// owns the account. It does not call the API.
 func (d *DeepAffects) Gather(acc telegraf.Accumulator) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -186,22 +185,40 @@ func (d *DeepAffects) Gather(acc telegraf.Accumulator) error {
 		return nil
 	}
 	s := d.account.Snapshot()
-	d.points.overview(acc, &s)
-	if n := s.Totals.Counter(collector.StateChangesDropped); n > d.dropped {
-		d.Log.Errorf("Dropped %.0f state changes: more than %d were waiting for Telegraf's outputs",
-			n-d.dropped, d.limit)
-		d.dropped = n
+	if !s.Absent {
+		d.points.overview(acc, &s)
 	}
-	if n := s.Totals.Counter(collector.TimingsDropped); n > d.withoutWords {
-		d.Log.Errorf("Dropped the words of %.0f jobs: too many were waiting for Telegraf's outputs", n-d.withoutWords)
-		d.withoutWords = n
-	}
+	d.losses.report(&s, d.Log, d.limit)
 	undelivered := 0
 	if d.JobMetrics != collector.JobMetricsOff { // the store may have some from when it was on
 		undelivered = d.delivery.gather()
 	}
 	d.internal.set(&s, undelivered)
 	return nil
+}
+
+// losses are what was dropped since this process owns the account.
+type losses struct {
+	known                 bool // the account is owned, and what follows was counted before
+	dropped, withoutWords float64
+}
+
+// report logs what was dropped since the report before. What an earlier owner has dropped, that one has logged.
+func (l *losses) report(s *collector.Snapshot, log telegraf.Logger, limit int) {
+	now := losses{
+		!s.Absent, s.Totals.Counter(collector.StateChangesDropped), s.Totals.Counter(collector.TimingsDropped),
+	}
+	before := *l
+	*l = now
+	if !before.known || !now.known {
+		return
+	}
+	if n := now.dropped - before.dropped; n > 0 {
+		log.Errorf("Dropped %.0f state changes: more than %d were waiting for Telegraf's outputs", n, limit)
+	}
+	if n := now.withoutWords - before.withoutWords; n > 0 {
+		log.Errorf("Dropped the words of %.0f jobs: too many were waiting for Telegraf's outputs", n)
+	}
 }
 
 // Stop ends all work. No point is emitted after it.
@@ -224,7 +241,7 @@ func (d *DeepAffects) Stop() {
 	case <-ctx.Done(): // the disk hangs; the collector says so
 	}
 	d.collector.Stop(ctx)
-	d.internal.unregister()
+	d.internal.stop()
 	d.collector = nil
 	started.Delete(d.series())
 }

@@ -165,7 +165,7 @@ func (d *delivery) emit() {
 	}
 	for _, c := range d.dueNow(portion + 1 + len(d.words)) {
 		d.mu.Lock()
-		stopped, full := d.stopped, portion == 0 || d.untouched >= limit
+		stopped, full := d.stopped || !d.account.Owned(), portion == 0 || d.untouched >= limit
 		if full {
 			d.backlog = true
 			d.nudge()

@@ -21,7 +21,7 @@ type points struct {
 	source string // a tag of every point, as the account
 }
 
-// overview emits the numbers of an account.
+// overview emits the numbers of an account, unless this process does not own it any more.
 func (p *points) overview(acc telegraf.Accumulator, s *collector.Snapshot) {
 	ok, failed := s.Requests()
 	up := int64(0)
@@ -54,6 +54,9 @@ func (p *points) overview(acc telegraf.Accumulator, s *collector.Snapshot) {
 	}
 	// At one time, so that outputs that ignore types write one point.
 	tags := map[string]string{"account": p.Account, "source": p.source}
+	if !s.Valid() {
+		return
+	}
 	acc.AddGauge("deepaffects", gauges, tags, s.At)
 	acc.AddCounter("deepaffects", counters, tags, s.At)
 }
