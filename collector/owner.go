@@ -136,7 +136,7 @@ func (o *owner) useKey(s *settings) (string, error) {
 	}
 	if l != o.login {
 		o.login = l
-		o.schedule.Restore(a.quotas.log(a.name, l, now), s.answeredWithin(), now)
+		o.schedule.Restore(a.quotas.log(a.name, o.jobs, l, now), s.answeredWithin(), now)
 	}
 	return l.key, nil
 }

@@ -165,8 +165,9 @@ func sharedQuota(other string) error {
 		"remove one of the two, or give it its own key", other, poller.ErrKeyInUse)
 }
 
-// log returns what was sent with a login. What an account sent with an unknown key counts for that account.
-func (q *quotas) log(account string, l login, now time.Time) (log []schedule.Sent) {
+// log returns what was sent with a login: by an account with these jobs, and by the others that this process knows of.
+// What an account sent with an unknown key counts for that account.
+func (q *quotas) log(account string, own *jobs.Jobs, l login, now time.Time) (log []schedule.Sent) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	is := make(map[string]bool) // by name
@@ -180,10 +181,14 @@ func (q *quotas) log(account string, l login, now time.Time) (log []schedule.Sen
 			}
 		}
 	}
+	is[""] = true
+	add(own.Sent(now))
+	is[""] = false
 	add(q.past)
 	for of, sent := range q.sent {
-		is[""] = of == account
-		add(sent(now))
+		if of != account {
+			add(sent(now))
+		}
 	}
 	return log
 }

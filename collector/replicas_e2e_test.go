@@ -137,3 +137,29 @@ func TestReplicasShareAccounts(t *testing.T) {
 		}
 	}
 }
+
+// The requests of the owner count for the quota that other replicas show, and that the next owner spends.
+func TestReplicasReadTheQuota(t *testing.T) {
+	server := pgtest.Start(t)
+	configs := shared(server.URL(t), "a")
+	configs[0].RequestsPerMinute, configs[0].RequestsPerDay = 0, 1000
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	first := join(t, api.Transport(), configs)
+	until(t, "the first owns the account", func() bool { return first.owned() == 1 })
+	second := join(t, api.Transport(), configs)
+	if _, _, err := second.Accounts()[0].Register(submission.HTTP, []submission.Job{{RequestID: "job"}}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a request was sent", func() bool { return first.Accounts()[0].Snapshot().Day.Used > 0 })
+	reader := second.Accounts()[0]
+	until(t, "the other replica shows it", func() bool {
+		return reader.Refresh(t.Context()) == nil && reader.Read().Day.Used == first.Accounts()[0].Snapshot().Day.Used
+	})
+	used := reader.Read().Day.Used
+	first.leave()
+	until(t, "the second owns the account", func() bool { return second.owned() == 1 })
+	if s := reader.Snapshot(); s.Day.Used < used {
+		t.Errorf("the second owner counts %v requests, the first had sent %v", s.Day.Used, used)
+	}
+}

@@ -55,13 +55,13 @@ func (a *Account) Snapshot() Snapshot {
 	return a.absent()
 }
 
-// Read returns the account as it is now, whoever owns it, for a person to read: Valid is always true. Refresh comes before
-// it.
+// Read returns the account as it is now, whoever owns it, for a person to read: Valid is always true. Refresh comes
+// before it.
 func (a *Account) Read() Snapshot {
 	if o := a.owner.Load(); o != nil {
 		return a.snapshot(o, o.view)
 	}
-	s := a.snapshot(nil, a.viewer.view())
+	s := a.snapshot(nil, *a.viewer.last.Load())
 	s.ReadError = a.viewer.failure()
 	return s
 }
@@ -123,7 +123,7 @@ func (a *Account) ownerNow() Owner {
 	if a.others == nil {
 		return Owner{}
 	}
-	o := a.others.replica.Owners()[a.name]
+	o := a.others.replica.Owner(a.name)
 	return Owner{ID: o.ID, URL: o.URL, Self: o.ID == a.others.replica.ID(), Since: o.Since}
 }
 

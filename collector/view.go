@@ -3,7 +3,6 @@ package collector
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,7 +28,7 @@ func (a *Account) viewOf(j *jobs.Jobs, s *settings, now time.Time) view {
 	// What was sent before, as far as it can be shown before the first request.
 	var log []schedule.Sent
 	if l, err := s.login(); err == nil {
-		log = a.quotas.log(a.name, l, now)
+		log = a.quotas.log(a.name, j, l, now)
 	} else {
 		for _, sent := range j.Sent(now) {
 			log = append(log, schedule.Sent{Reserved: sent.Reserved, Requests: sent.Requests, ClockSet: sent.ClockSet})
@@ -44,7 +43,7 @@ func (a *Account) reading() view {
 	if o := a.owner.Load(); o != nil {
 		return o.view
 	}
-	return a.viewer.view()
+	return *a.viewer.last.Load()
 }
 
 // Refresh reads the account anew if another replica owns it, and what was read of it is older than a second or than
@@ -62,27 +61,43 @@ func (a *Account) Refresh(ctx context.Context) error {
 	return err
 }
 
+// readTimeout is how long a page waits for the database.
+const readTimeout = 10 * time.Second
+
 // A viewer reads an account that another replica owns.
 type viewer struct {
 	account *Account
 	stored  store.Account
-	last    atomic.Pointer[view]
+	last    atomic.Pointer[view]  // what was read last; without jobs until then
 	failed  atomic.Pointer[error] // of the last refresh
 	changed atomic.Bool           // by this process, since it was read last
 
-	reading sync.Mutex    // held while reading; guards what follows
+	reading chan struct{} // holds a value while a refresh reads; that refresh alone uses what follows
 	at      time.Time     // when it was read last; zero: never
 	took    time.Duration // how long that took
 }
 
-func newViewer(a *Account, stored store.Account) *viewer { return &viewer{account: a, stored: stored} }
+func newViewer(a *Account, stored store.Account) *viewer {
+	v := &viewer{account: a, stored: stored, reading: make(chan struct{}, 1)}
+	s, now := a.settings.Load(), a.now()
+	empty, _ := jobs.Open(context.Background(), nil, s.forJobs(), now) // without a store, nothing can fail
+	nothing := a.viewOf(empty, s, now)
+	v.last.Store(&nothing)
+	return v
+}
 
 // outdate lets the next refresh read the account anew.
 func (v *viewer) outdate() { v.changed.Store(true) }
 
 func (v *viewer) refresh(ctx context.Context) error {
-	v.reading.Lock()
-	defer v.reading.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	select {
+	case v.reading <- struct{}{}:
+		defer func() { <-v.reading }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	a, now := v.account, v.account.now()
 	if !v.at.IsZero() && now.Sub(v.at) < max(time.Second, 10*v.took) && !v.changed.Load() {
 		return nil
@@ -107,16 +122,6 @@ func (v *viewer) failure() error {
 		return *err
 	}
 	return nil
-}
-
-// view returns what was read last; nothing was read yet: one without jobs.
-func (v *viewer) view() view {
-	if read := v.last.Load(); read != nil {
-		return *read
-	}
-	s, now := v.account.settings.Load(), v.account.now()
-	empty, _ := jobs.Open(context.Background(), nil, s.forJobs(), now) // without a store, nothing can fail
-	return v.account.viewOf(empty, s, now)
 }
 
 // API returns how the API and the key are at present, as far as this process knows.

@@ -138,22 +138,18 @@ func (r *Replica[T]) Heard(account string) {
 	}
 }
 
-// Owners returns the owners of accounts, as far as this replica knows.
-func (r *Replica[T]) Owners() map[string]Owner {
+// Owner returns the owner of an account, as far as this replica knows. Without an owner, its ID is empty.
+func (r *Replica[T]) Owner(account string) Owner {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	owners := make(map[string]Owner, len(r.owners))
-	for account, owner := range r.owners {
-		if owner.ID != r.id || r.held[account] != nil {
-			owners[account] = owner
-		}
+	o, h := r.owners[account], r.held[account]
+	switch {
+	case h != nil && o.ID != r.id: // no look has shown it yet
+		return Owner{ID: r.id, URL: r.options.URL, Since: h.since}
+	case h == nil && o.ID == r.id: // it was released since the last look
+		return Owner{}
 	}
-	for account, h := range r.held {
-		if owners[account].ID != r.id { // no look has shown it yet
-			owners[account] = Owner{ID: r.id, URL: r.options.URL, Since: h.since}
-		}
-	}
-	return owners
+	return o
 }
 
 // Run takes part until the context ends. Tenures that are left then run out.
