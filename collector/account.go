@@ -35,7 +35,7 @@ type Account struct {
 	// Several replicas only.
 	others   *replicas  // nil: this process owns all accounts
 	viewer   *viewer    // of the account while another replica owns it
-	changing sync.Mutex // serializes reload, and the begin and end of an owner
+	changing sync.Mutex // serializes reload, stop, and the begin and end of an owner
 }
 
 // newAccount returns an account without an owner. others is nil if this process owns all accounts.
@@ -84,6 +84,8 @@ func (a *Account) logStart() {
 
 // stop ends all work. Requests in flight may end until ctx is done.
 func (a *Account) stop(ctx context.Context) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
 	o := a.owner.Load()
 	if o != nil {
 		o.stopping()

@@ -98,7 +98,9 @@ func (c *Collector) recallSenders(configured []*settings) error {
 	if c.engine == nil {
 		return nil
 	}
-	senders, err := c.engine.Senders(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	senders, err := c.engine.Senders(ctx)
 	for _, name := range senders {
 		if slices.ContainsFunc(configured, func(s *settings) bool { return s.config.Account == name }) {
 			continue
@@ -248,7 +250,7 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	if c.stopped {
 		return ErrStopped
 	}
-	for _, option := range c.replicas.changed(&prepared[0].config) {
+	if option := c.replicas.changed(&prepared[0].config); option != "" {
 		return fmt.Errorf("account %q: %s: a change takes effect after a restart only; restart, or change it back",
 			prepared[0].config.Account, option)
 	}

@@ -77,27 +77,29 @@ func (q *quotas) enter(account string, j *jobs.Jobs) {
 	q.sent[account] = j.Sent
 }
 
-// leave ends the spending of an account. What it has sent stays counted.
+// leave ends the spending of an account with these jobs (nil: it had none). What it has sent stays counted.
 func (q *quotas) leave(account string, j *jobs.Jobs, stored store.Account, now time.Time) error {
 	var former *jobs.Jobs
+	var err error
 	if stored != nil {
-		var err error
-		former, err = jobs.Open(context.Background(), requestsOnly{stored}, jobs.Options{}, now)
-		if err != nil {
-			return fmt.Errorf("account %q is not configured any more: reading its requests: %w", account, err)
+		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+		defer cancel()
+		if former, err = jobs.Open(ctx, requestsOnly{stored}, jobs.Options{}, now); err != nil {
+			err = fmt.Errorf("account %q is not configured any more: reading its requests: %w", account, err)
 		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.release(account)
-	if former == nil {
+	switch {
+	case former != nil:
+		q.sent[account], q.former[account] = former.Sent, former
+	case j != nil:
 		delete(q.sent, account)
 		q.past = append(slices.DeleteFunc(q.past, func(s jobs.Sent) bool { return now.Sub(s.Reserved) > pastKept }),
 			j.Sent(now)...)
-		return nil
 	}
-	q.sent[account], q.former[account] = former.Sent, former
-	return nil
+	return err
 }
 
 // keep is the housekeeping of what accounts have sent that are not configured any more.

@@ -30,13 +30,12 @@ type replicas struct {
 	begun   chan struct{} // without poll: an owner has begun
 
 	end     context.CancelFunc // of what start begins; nil before
-	hurry   context.Context    // done by hasten, when a stop may not take longer
-	hasten  context.CancelFunc
 	workers sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
 	accounts map[string]*Account
 	held     map[string]*holding
+	stopped  bool // nothing begins any more
 }
 
 // A holding is an account for as long as this process owns it.
@@ -44,7 +43,49 @@ type holding struct {
 	account *Account
 	tenure  *postgres.Tenure
 	release chan string   // the ID of the successor, once
-	over    chan struct{} // closed when it owns it no more
+	hurry   chan struct{} // closed by hasten
+	hasten  func()        // ends loading and requests in flight; the account is released then
+	over    chan struct{} // closed when this process owns it no more, and all work has ended
+}
+
+func newHolding(a *Account, t *postgres.Tenure) *holding {
+	h := &holding{
+		account: a, tenure: t,
+		release: make(chan string, 1), hurry: make(chan struct{}), over: make(chan struct{}),
+	}
+	h.hasten = sync.OnceFunc(func() { close(h.hurry) })
+	return h
+}
+
+// working returns a context that ends when the tenure does, or with hasten.
+func (h *holding) working() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer cancel()
+		select {
+		case <-h.tenure.Done():
+		case <-h.hurry:
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// await waits until the holding is over. When ctx is done, its work ends in a hurry; a lease later, nothing of it is
+// stored any more, and the lease runs out.
+func (h *holding) await(ctx context.Context, lease time.Duration) {
+	select {
+	case <-h.over:
+		return
+	case <-ctx.Done():
+	}
+	h.hasten()
+	select {
+	case <-h.over:
+	case <-time.After(lease):
+		h.tenure.Drop()
+		<-h.over
+	}
 }
 
 func openReplicas(config *Config, options Options) (*replicas, error) {
@@ -61,33 +102,33 @@ func openReplicas(config *Config, options Options) (*replicas, error) {
 		}
 	}
 	return &replicas{
-		db: db, url: config.DatabaseURL, lease: config.Lease, log: options.Logger, accounts: make(map[string]*Account), held: make(map[string]*holding),
+		db: db, url: config.DatabaseURL, lease: config.Lease, log: options.Logger,
+		accounts: make(map[string]*Account), held: make(map[string]*holding),
 		replica: replica.New(db, replica.Options{
 			Name: name, URL: options.ReplicaURL, Lease: config.Lease, Log: options.Logger,
 		}),
 	}, nil
 }
 
-// changed returns the options of a new configuration that cannot be changed while the process runs.
-func (r *replicas) changed(config *Config) (options []string) {
+// changed returns an option of a new configuration that cannot be changed while the process runs; empty: there is none.
+func (r *replicas) changed(config *Config) (option string) {
 	var url string
 	lease := config.Lease
 	if r != nil {
 		url, lease = r.url, r.lease
 	}
-	if config.DatabaseURL != url {
-		options = append(options, "database_url")
+	switch {
+	case config.DatabaseURL != url:
+		return "database_url"
+	case config.Lease != lease:
+		return "lease"
 	}
-	if config.Lease != lease {
-		options = append(options, "lease")
-	}
-	return options
+	return ""
 }
 
 // start begins to take part. The owners of accounts poll if poll is set.
 func (r *replicas) start(accounts []*Account, poll bool) {
 	r.poll, r.begun = poll, make(chan struct{}, len(accounts))
-	r.hurry, r.hasten = context.WithCancel(context.Background())
 	r.setAccounts(accounts)
 	ctx, end := context.WithCancel(context.Background())
 	r.end = end
@@ -142,13 +183,17 @@ func (r *replicas) apply(c replica.Change[*postgres.Tenure]) {
 		}
 		return
 	}
+	if r.stopped {
+		c.Tenure.Drop()
+		return
+	}
 	a := r.accounts[c.Account]
 	if a == nil { // a reload has removed it just now
 		r.workers.Go(func() { r.giveBack(c.Tenure, c.Account, "") })
 		return
 	}
 	before := r.held[c.Account]
-	h := &holding{account: a, tenure: c.Tenure, release: make(chan string, 1), over: make(chan struct{})}
+	h := newHolding(a, c.Tenure)
 	r.held[c.Account] = h
 	r.workers.Go(func() {
 		if before != nil {
@@ -168,14 +213,9 @@ func (r *replicas) apply(c replica.Change[*postgres.Tenure]) {
 func (r *replicas) hold(h *holding) {
 	a, t := h.account, h.tenure
 	begin := time.Now()
-	o, err := a.begin(t, r.poll)
+	o, err := a.begin(h, r.poll)
 	if err != nil {
-		select {
-		case <-t.Done(): // that is why
-		default:
-			a.log.Error("Account cannot be loaded", "err", err)
-			r.giveBack(t, a.name, "")
-		}
+		r.fail(h, err)
 		return
 	}
 	if !r.poll {
@@ -191,14 +231,35 @@ func (r *replicas) hold(h *holding) {
 		return
 	case successor = <-h.release:
 	}
-	a.handOver(r.hurry, o)
+	a.handOver(h, o)
 	r.giveBack(t, a.name, successor)
 	a.log.Info("This replica has released the account", "successor", successor)
 }
 
+// fail ends the holding of an account that cannot be loaded. It releases the account only after a lease: who takes it
+// over, most likely this process, may fail in the same way.
+func (r *replicas) fail(h *holding, err error) {
+	var successor string
+	select {
+	case <-h.tenure.Done(): // that is why
+		return
+	case <-h.hurry: // that is why
+	default:
+		h.account.log.Error("Account cannot be loaded", "err", err)
+		select {
+		case <-h.tenure.Done():
+			return
+		case <-h.hurry:
+		case successor = <-h.release:
+		case <-time.After(r.lease):
+		}
+	}
+	r.giveBack(h.tenure, h.account.name, successor)
+}
+
 // giveBack releases a tenure. If that fails, the lease runs out.
 func (r *replicas) giveBack(t *postgres.Tenure, account, successor string) {
-	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), r.lease)
 	defer cancel()
 	if err := t.Release(ctx, successor); err != nil && !errors.Is(err, store.ErrNotOwner) {
 		r.log.Warn("The lease could not be released, and runs out", "account", account, "err", err)
@@ -208,63 +269,65 @@ func (r *replicas) giveBack(t *postgres.Tenure, account, successor string) {
 // heard is told that a message has come for an account, or that its lease was released; empty: maybe for all accounts.
 func (r *replicas) heard(account string) {
 	r.replica.Heard(account)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for name, h := range r.held {
-		if account == "" || account == name {
+	r.each(func(h *holding) {
+		if account == "" || account == h.account.name {
 			if o := h.account.owner.Load(); o != nil {
 				o.noticed()
 			}
 		}
-	}
+	})
 }
 
-// wait returns when the accounts that are held and not configured any more are released, or ctx is done.
+// wait returns when accounts that are not configured any more are released, as await does.
 func (r *replicas) wait(ctx context.Context, gone []*Account) {
+	var waits sync.WaitGroup
+	defer waits.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, a := range gone {
-		r.mu.Lock()
-		h := r.held[a.name]
-		r.mu.Unlock()
-		if h == nil {
-			continue
-		}
-		select {
-		case <-h.over:
-		case <-ctx.Done():
+		if h := r.held[a.name]; h != nil {
+			waits.Go(func() { h.await(ctx, r.lease) })
 		}
 	}
 }
 
-// stop releases all accounts. When ctx is done, the leases run out instead.
+// stop releases all accounts. When ctx is done, their work ends in a hurry. What is not released a lease later is left
+// to run out.
 func (r *replicas) stop(ctx context.Context) {
 	if r.end == nil {
 		return
 	}
-	defer context.AfterFunc(ctx, r.hasten)()
-	if err := r.replica.Leave(ctx); err != nil {
+	leaving, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		r.each(func(h *holding) { h.hasten() })
+		time.AfterFunc(r.lease, cancel)
+	})()
+	if err := r.replica.Leave(leaving); err != nil {
 		r.log.Warn("Other replicas take over only after the lease", "err", err)
 	}
-	r.hasten()
 	r.end()
 	r.mu.Lock()
-	for _, h := range r.held {
-		h.tenure.Drop()
-	}
+	r.stopped = true
 	r.mu.Unlock()
+	r.each(func(h *holding) { h.tenure.Drop() })
 	r.workers.Wait()
 }
 
+// each calls a function with all holdings.
+func (r *replicas) each(do func(*holding)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, h := range r.held {
+		do(h)
+	}
+}
+
 // begin makes this process the owner of the account.
-func (a *Account) begin(t *postgres.Tenure, poll bool) (*owner, error) {
-	ctx, cancel := context.WithCancel(context.Background())
+func (a *Account) begin(h *holding, poll bool) (*owner, error) {
+	ctx, cancel := h.working()
 	defer cancel()
-	go func() {
-		select {
-		case <-t.Done():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	t := h.tenure
 	j, err := jobs.Open(ctx, t, a.settings.Load().forJobs(), a.now())
 	if err != nil {
 		return nil, err
@@ -301,10 +364,12 @@ func (a *Account) abandon(o *owner) {
 }
 
 // handOver ends an owner in order. What comes meanwhile goes into the inbox.
-func (a *Account) handOver(hurry context.Context, o *owner) {
+func (a *Account) handOver(h *holding, o *owner) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	ctx, cancel := context.WithTimeout(hurry, a.settings.Load().config.Timeout)
+	working, end := h.working()
+	defer end()
+	ctx, cancel := context.WithTimeout(working, a.settings.Load().config.Timeout)
 	defer cancel()
 	o.stopping()
 	a.sources.stopOwned()

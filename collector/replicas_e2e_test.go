@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -162,4 +163,49 @@ func TestReplicasReadTheQuota(t *testing.T) {
 	if s := reader.Snapshot(); s.Day.Used < used {
 		t.Errorf("the second owner counts %v requests, the first had sent %v", s.Day.Used, used)
 	}
+}
+
+// An account that is removed from the configuration of its owner, and added again, is never without its jobs. A reload
+// and a stop end although the database does not answer.
+func TestReplicasReload(t *testing.T) {
+	server := pgtest.Start(t)
+	proxy := pgtest.NewProxy(t, server)
+	url := server.URL(t)
+	configs, through := shared(url, "a", "b"), shared(proxy.URL(url), "a", "b")
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	first := join(t, api.Transport(), through)
+	until(t, "the first owns both", func() bool { return first.owned() == 2 })
+	if _, _, err := first.Accounts()[1].Register(submission.HTTP, []submission.Job{{RequestID: "job"}}); err != nil {
+		t.Fatal(err)
+	}
+	second := join(t, api.Transport(), configs)
+	until(t, "each owns one", func() bool { return first.owned() == 1 && second.owned() == 1 })
+
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := first.Reload(ctx, through[:1]); err != nil {
+		t.Fatal(err)
+	}
+	b := second.Accounts()[1]
+	until(t, "the second owns the removed account", func() bool { return !b.Snapshot().Absent })
+	if _, _, known := b.Job("job"); !known {
+		t.Error("its job is missing")
+	}
+	other := shared("postgres://elsewhere/", "a")
+	if err := first.Reload(ctx, other); err == nil || !strings.Contains(err.Error(), "database_url: a change") {
+		t.Errorf("another database: %v", err)
+	}
+	if err := first.Reload(ctx, through); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "each owns one again", func() bool { return first.owned() == 1 && second.owned() == 1 })
+
+	proxy.Cut()
+	over, now := context.WithCancel(t.Context())
+	now()
+	if err := first.Reload(over, through[:1]); err != nil {
+		t.Error(err)
+	}
+	second.leave()
 }
