@@ -34,6 +34,9 @@ func printConfig(accounts []collector.Config, stdout io.Writer, log *slog.Logger
 		for _, u := range c.RequestIDURLs {
 			line("ids from", withoutSecrets(u)+" every "+c.RefreshInterval.String())
 		}
+		if c.DatabaseURL != "" {
+			line("database", withoutSecrets(c.DatabaseURL)+", lease "+c.Lease.String())
+		}
 		if c.ServiceAddress != "" {
 			line("listens", c.ServiceAddress)
 		}

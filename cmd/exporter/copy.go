@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -39,7 +38,7 @@ func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (er
 			source = url
 		}
 	}
-	if !isDatabase(source) {
+	if !postgres.IsURL(source) {
 		if _, err := os.Stat(source); err != nil {
 			return fmt.Errorf("--storage.copy-to: no store to copy: %w; set --storage.path to its directory", err)
 		}
@@ -65,13 +64,9 @@ func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (er
 	return nil
 }
 
-func isDatabase(source string) bool {
-	return strings.HasPrefix(source, "postgres://") || strings.HasPrefix(source, "postgresql://")
-}
-
 // openEngine opens a store by the URL of its database or by its directory.
 func openEngine(ctx context.Context, source string, log *slog.Logger) (store.Engine, error) {
-	if !isDatabase(source) {
+	if !postgres.IsURL(source) {
 		return sqlite.Open(source, log)
 	}
 	db, err := postgres.Open(ctx, source, log)

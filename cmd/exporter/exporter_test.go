@@ -140,6 +140,18 @@ webhook_token = "canary-canary-canary"
   webhooks: at /webhook/{token}
 configuration is valid
 `, ""},
+		{`[[inputs.deepaffects]]
+api_key = "key"
+database_url = "postgres://monitor:canary@db.example.com/monitor?sslmode=verify-full&password=canary"
+`, `account "default"
+  url:      https://proxy.api.deepaffects.com
+  key:      from the configuration
+  quota:    5 requests in any 60 seconds, 100 requests in any 24 hours
+  database: postgres://…@db.example.com/monitor?…, lease 5s
+configuration is valid
+`, ""},
+		{"[[inputs.deepaffects]]\napi_key = \"key\"\ndatabase_url = \"host=db password=canary\"\n", "",
+			"database_url: must begin with postgres://"},
 		{"[[inputs.deepaffects]]\napi_key_file = \"/nonexistent\"\n", "", "api_key_file: "},
 		{"[[inputs.deepaffects]]\napi_key = \"${UNSET}\"\n", "", "the environment variable UNSET is not set"},
 		{"[[inputs.deepaffects]]\napi_key = \"key\"\ntimeout = \"-1s\"\n", "", "timeout: must be longer than 0"},

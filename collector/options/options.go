@@ -141,7 +141,10 @@ func (o *Options) ConfigWithKey(key func() (string, error)) (collector.Config, e
 			mistakes = append(mistakes, fmt.Errorf("account %q: %s: %w", o.Account, option, err))
 		}
 	}
-	secrets := map[string]*string{"api_key": &c.APIKey, "jobs_token": &c.JobsToken, "webhook_token": &c.WebhookToken, "database_url": &c.DatabaseURL}
+	secrets := map[string]*string{
+		"api_key": &c.APIKey, "jobs_token": &c.JobsToken, "webhook_token": &c.WebhookToken,
+		"database_url": &c.DatabaseURL,
+	}
 	fields := o.Fields()
 	for _, option := range slices.Sorted(maps.Keys(fields)) {
 		switch field := fields[option].(type) {

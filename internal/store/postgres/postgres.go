@@ -63,9 +63,18 @@ func Open(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
 }
 
 // CheckURL returns an error if a text is not the URL of a database. It uses no network, and quotes nothing of the text.
-func CheckURL(url string) error {
-	_, err := parse(url)
+func CheckURL(text string) error {
+	if !IsURL(text) {
+		return errors.New(`must begin with postgres:// or postgresql://; ` +
+			`write a URL such as "postgres://user@host/database?sslmode=verify-full"`)
+	}
+	_, err := parse(text)
 	return err
+}
+
+// IsURL reports whether a text has the scheme of the URL of a database.
+func IsURL(text string) bool {
+	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
 }
 
 // parse returns the configuration of the connections to a database.
