@@ -26,7 +26,9 @@ func (c *Collector) WebhookAccount(serviceAddress, token string) *Account {
 // webhooks elsewhere. It returns the service addresses of those accounts.
 func (c *Collector) RefuseWebhook(serviceAddress string) (addresses []string) {
 	here := func(a *Account) bool { return a.settings.Load().config.ServiceAddress == serviceAddress }
-	accounts := slices.DeleteFunc(c.Accounts(), func(a *Account) bool { return a.settings.Load().config.WebhookToken == "" })
+	accounts := slices.DeleteFunc(c.Accounts(), func(a *Account) bool {
+		return a.settings.Load().config.WebhookToken == ""
+	})
 	if slices.ContainsFunc(accounts, here) {
 		accounts = slices.DeleteFunc(accounts, func(a *Account) bool { return !here(a) })
 	}

@@ -32,6 +32,14 @@ const (
 	patience = 3 * time.Minute // timeout of eventually; a test machine may be slow, and only a failure takes so long
 )
 
+// wait lets time pass between what users, vendors and faults do. It waits for nothing to happen: eventually does.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // eventually tries until ok. After patience it fails the test with the last text that try
 // returned.
 func eventually(t *testing.T, what string, try func() (text string, ok bool)) {

@@ -189,34 +189,34 @@ func (f *fleet) launch(r *testReplica) {
 func (f *fleet) random() *testReplica { return f.replicas[rand.IntN(len(f.replicas))] }
 
 // a fault lasts for longer than the lease, so that another replica takes over.
-func outlast() { time.Sleep(testLease + rand.N(testLease)) }
+func (f *fleet) outlast() { wait(f.t.Context(), testLease+rand.N(testLease)) }
 
 // between is the time after a fault: sometimes too short for everything to settle.
-func between() { time.Sleep(rand.N(testLease)) }
+func (f *fleet) between() { wait(f.t.Context(), rand.N(testLease)) }
 
 func (f *fleet) kill() {
 	r := f.random()
 	_ = r.process.Process.Kill()
 	<-r.process.done
-	between()
+	f.between()
 	f.launch(r)
-	between()
+	f.between()
 }
 
 func (f *fleet) pause() {
 	r := f.random()
 	_ = r.process.Process.Signal(syscall.SIGSTOP)
-	outlast()
+	f.outlast()
 	_ = r.process.Process.Signal(syscall.SIGCONT)
-	between()
+	f.between()
 }
 
 func (f *fleet) cut() {
 	r := f.random()
 	r.way.Cut()
-	outlast()
+	f.outlast()
 	r.way.Mend()
-	between()
+	f.between()
 }
 
 func (f *fleet) restartDatabase() {
@@ -228,7 +228,7 @@ func (f *fleet) restartDatabase() {
 	if err := f.server.Run(); err != nil {
 		f.t.Error(err)
 	}
-	between()
+	f.between()
 }
 
 // use registers and removes jobs, and sends webhooks, at random replicas.
@@ -262,7 +262,7 @@ func (f *fleet) use(ctx context.Context) {
 			}
 			f.note(func() { f.removed[id] = true })
 		}
-		time.Sleep(rand.N(30 * time.Millisecond))
+		wait(ctx, rand.N(30*time.Millisecond))
 	}
 }
 
@@ -307,7 +307,7 @@ func (f *fleet) watch(ctx context.Context, r *testReplica) {
 		f.mu.Unlock()
 		metrics, err := f.scrape(r)
 		if err != nil {
-			time.Sleep(50 * time.Millisecond)
+			wait(ctx, 50*time.Millisecond)
 			continue
 		}
 		now := time.Now()
@@ -327,7 +327,7 @@ func (f *fleet) watch(ctx context.Context, r *testReplica) {
 			f.owned[m[1]] = now
 		}
 		f.mu.Unlock()
-		time.Sleep(100 * time.Millisecond)
+		wait(ctx, 100*time.Millisecond)
 	}
 }
 

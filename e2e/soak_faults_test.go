@@ -44,7 +44,7 @@ func (s *soak) spoil(ctx context.Context) {
 		f := faults[turn%len(faults)]
 		f.do()
 		s.happened[f.name]++
-		time.Sleep(rand.N(time.Second))
+		wait(s.Context(), rand.N(time.Second))
 	}
 }
 
@@ -126,7 +126,7 @@ func (s *soak) misconfigure() {
 // pause stops the process for a time, as a suspended machine does.
 func (s *soak) pause() {
 	s.signal(syscall.SIGSTOP)
-	time.Sleep(rand.N(2500 * time.Millisecond))
+	wait(s.Context(), rand.N(2500*time.Millisecond))
 	s.signal(syscall.SIGCONT)
 }
 
@@ -227,7 +227,7 @@ func (s *soak) fillDisk() {
 	if !errors.Is(err, syscall.ENOSPC) {
 		s.Fatal(err)
 	}
-	time.Sleep(rand.N(2 * time.Second))
+	wait(s.Context(), rand.N(2*time.Second))
 	if err := errors.Join(ballast.Close(), os.Remove(name)); err != nil {
 		s.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func (s *soak) readSlowly() {
 			_ = conn.(*net.TCPConn).SetReadBuffer(1024)
 			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", []string{"/metrics", "/", "/jobs"}[i%3])
 			if i%4 > 0 {
-				time.Sleep(time.Second + rand.N(time.Second))
+				wait(s.Context(), time.Second+rand.N(time.Second))
 			}
 		})
 	}

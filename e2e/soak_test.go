@@ -296,7 +296,7 @@ func (s *soak) insist(method, path, body string, want ...int) {
 		if _, err := s.send(method, path, body, want...); err == nil || s.Failed() {
 			return
 		}
-		time.Sleep(time.Duration(10+rand.IntN(50)) * time.Millisecond)
+		wait(s.Context(), time.Duration(10+rand.IntN(50))*time.Millisecond)
 	}
 }
 
@@ -345,7 +345,7 @@ func (s *soak) register(ctx context.Context) {
 			return
 		}
 		webhooks.Go(func() {
-			time.Sleep(rand.N(3 * time.Second))
+			wait(s.Context(), rand.N(3*time.Second))
 			for k.name == "late" {
 				state, err := s.send(http.MethodGet, "/api/v1/jobs/"+id+"?account=main", "", http.StatusOK, http.StatusNotFound)
 				if err == nil && !strings.Contains(state, `"pending"`) && !strings.Contains(state, `"running"`) {
@@ -397,7 +397,7 @@ func (s *soak) write(ctx context.Context) {
 		switch n % 5 {
 		case 0:
 			add(id[:5])
-			time.Sleep(rand.N(300 * time.Millisecond))
+			wait(s.Context(), rand.N(300*time.Millisecond))
 			add(id[5:] + "\n")
 		case 1:
 			add("# a comment\n2026-01-01\nnot an ID\n" + id + "\n")
@@ -442,7 +442,7 @@ func (s *soak) remove(ctx context.Context) {
 		id := fmt.Sprintf("endless-removed-%d", n)
 		s.insist(http.MethodPost, "/api/v1/jobs?account=main", `"`+id+`"`, http.StatusAccepted)
 		s.names(id, "http")
-		time.Sleep(rand.N(500 * time.Millisecond))
+		wait(s.Context(), rand.N(500*time.Millisecond))
 		s.insist(http.MethodDelete, "/api/v1/jobs/"+id+"?account=main", "", http.StatusNoContent, http.StatusNotFound)
 		s.mu.Lock()
 		s.removed[id] = true

@@ -123,7 +123,7 @@ func (v *vendor) answer(w http.ResponseWriter, r *http.Request) {
 	switch weather {
 	case "":
 	case "slow":
-		time.Sleep(time.Second)
+		<-time.After(time.Second) // a slow answer
 	case "silent":
 		select {
 		case <-r.Context().Done():
@@ -157,7 +157,7 @@ func (v *vendor) answerList(w http.ResponseWriter) {
 	case 1:
 		text = text[:len(text)/2]
 	case 2:
-		time.Sleep(time.Second)
+		<-time.After(time.Second) // a slow answer
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -196,7 +196,7 @@ func (v *vendor) change(ctx context.Context) {
 			weathers = weathers[:len(weathers)-1]
 		}
 		set(weathers[rand.IntN(len(weathers))])
-		time.Sleep(rand.N(2 * time.Second))
+		wait(ctx, rand.N(2*time.Second))
 		set("")
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
-// calibration counts how many ends fall before the two times that the scheduler gives for each job: half and nine in ten
-// should. Both are taken when the job is registered, and at a random moment of its life.
+// calibration counts how many ends fall before the two times that the scheduler gives for each job: half and nine in
+// ten should. Both are taken when the job is registered, and at a random moment of its life.
 type calibration struct {
 	Registered share `json:"registered"`
 	Random     share `json:"random"`
@@ -74,8 +74,8 @@ func moments(jobs []traceJob) (all []moment) {
 	return all
 }
 
-// printCalibration prints the shares of each kind of trace, and of all jobs. Traces whose names differ in the seed are of
-// one kind.
+// printCalibration prints the shares of each kind of trace, and of all jobs. Traces whose names differ in the seed are
+// of one kind.
 func printCalibration(w io.Writer, traces []*trace, results map[string]result) {
 	var kinds []string
 	var all calibration
@@ -92,8 +92,8 @@ func printCalibration(w io.Writer, traces []*trace, results map[string]result) {
 		all.Registered.add(r.Registered)
 		all.Random.add(r.Random)
 	}
-	fmt.Fprintf(w, "\n%% of the ends before the expected time, and before a job is late (as estimated at its registration |"+
-		" at a random moment of its life)\n%-14s %8s %7s %8s %8s | %8s %7s %8s %8s\n",
+	fmt.Fprintf(w, "\n%% of the ends before the expected time, and before a job is late "+
+		"(as estimated at its registration | at a random moment of its life)\n%-14s %8s %7s %8s %8s | %8s %7s %8s %8s\n",
 		"kind", "jobs", "unknown", "expected", "late", "jobs", "unknown", "expected", "late")
 	for _, kind := range kinds {
 		fmt.Fprintf(w, "%-14s %s | %s\n", kind, byKind[kind].Registered, byKind[kind].Random)

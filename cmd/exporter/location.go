@@ -47,8 +47,8 @@ func (f *flags) location() (location, error) {
 	return l, nil
 }
 
-// replicaURL returns where browsers find the pages of this process, as far as it knows: with --web.config.file there may
-// be TLS.
+// replicaURL returns where browsers find the pages of this process, as far as it knows: with --web.config.file there
+// may be TLS.
 func (f *flags) replicaURL() string {
 	l, err := f.location()
 	switch {

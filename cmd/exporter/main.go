@@ -56,7 +56,8 @@ func newApp(f *flags) *kingpin.Application {
 		"their state, errors and duration, the quality of transcripts, and the use of the quota.")
 	app.Flag("config.file", "TOML file with an [[inputs.deepaffects]] table per account, such as a telegraf.conf.").
 		PlaceHolder("FILE").StringVar(&f.configFile)
-	app.Flag("config.check", "Check the configuration, print what was understood, and exit. Sends no request.").BoolVar(&f.check)
+	app.Flag("config.check", "Check the configuration, print what was understood, and exit. Sends no request.").
+		BoolVar(&f.check)
 	app.Flag("demo", "Monitor jobs of a simulated API inside this process. Needs no configuration and no API key.").
 		BoolVar(&f.demo)
 	app.Flag("once", "Poll every unfinished job once, within the quota, print the metrics and exit with 0, "+

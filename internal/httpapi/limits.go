@@ -31,8 +31,8 @@ const (
 	smallBody        = 16 << 10 // bytes
 )
 
-// What the bodies of requests take at most, in bytes. A small one may be a registration of 8,192 short IDs, or a webhook
-// with gzip.
+// What the bodies of requests take at most, in bytes. A small one may be a registration of 8,192 short IDs, or a
+// webhook with gzip.
 const (
 	smallMemory        = 2 * jobstatus.ResultMemory
 	registrationMemory = submission.ParserMemory + maxEntries*submission.EntryMemory + 2<<20 // the last is a commit's

@@ -30,8 +30,8 @@ type Sender interface {
 }
 
 // A Remote has the writes of a replica that does not own an account: it sends them to the owner. They are durable when
-// it returns. What it returns about a job does not count what others send about it at that moment, nor what webhooks say
-// that the owner has not received yet. All methods may be called concurrently.
+// it returns. What it returns about a job does not count what others send about it at that moment, nor what webhooks
+// say that the owner has not received yet. All methods may be called concurrently.
 type Remote struct {
 	health
 	account string

@@ -38,8 +38,8 @@ type Label struct {
 // apiLabel is the name of the label whose values are the APIs of the jobs that were registered so far.
 const apiLabel = "api"
 
-// UnknownAPI is the value of the label `api` of a job whose API is unknown. It is not stored: in a stored total an absent
-// label means it, also in those of versions without the label.
+// UnknownAPI is the value of the label `api` of a job whose API is unknown. It is not stored: in a stored total an
+// absent label means it, also in those of versions without the label.
 const UnknownAPI = "unknown"
 
 // apiOf returns the value of the label `api` that counts a job.
@@ -265,7 +265,8 @@ func (t Totals) Counter(of *Total, values ...string) (sum float64) {
 // Sum returns the sum of a counter over all of its series.
 func (t Totals) Sum(of *Total) float64 { return t.Counter(of) }
 
-// Histogram returns the sum of a histogram over the series whose first labels have these values. It must not be changed.
+// Histogram returns the sum of a histogram over the series whose first labels have these values. It must not be
+// changed.
 func (t Totals) Histogram(of *Total, values ...string) *histogram.Histogram {
 	var sum series
 	for values := range t.Series(of, values...) {

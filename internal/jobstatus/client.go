@@ -49,8 +49,8 @@ func New(c Config) (*Client, error) {
 		return nil, errors.New(
 			"url: contains a query, a fragment or a user; give the base URL alone and the key as api_key")
 	case hasEndpoint(base.Path):
-		return nil, errors.New(
-			`url: contains the path of an endpoint, which is added to it; give the base URL alone, such as "https://api.example"`)
+		return nil, errors.New(`url: contains the path of an endpoint, which is added to it; ` +
+			`give the base URL alone, such as "https://api.example"`)
 	}
 	return &Client{url: *base.JoinPath(Path), config: c}, nil
 }

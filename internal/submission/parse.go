@@ -185,9 +185,9 @@ func (j *Job) Memory() int {
 	return size
 }
 
-// ParseList parses a JSON array of objects and IDs as ParseJSON does, and yields one job after another. An invalid entry
-// does not end it: skip is called with its error. Names that are there twice, and bytes that are not UTF-8, make only
-// their entry invalid. What ends the list too early is yielded last, as an error without a job. It holds at most
+// ParseList parses a JSON array of objects and IDs as ParseJSON does, and yields one job after another. An invalid
+// entry does not end it: skip is called with its error. Names that are there twice, and bytes that are not UTF-8, make
+// only their entry invalid. What ends the list too early is yielded last, as an error without a job. It holds at most
 // ParserMemory.
 func ParseList(r io.Reader, maxEntries int, skip func(error)) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {

@@ -191,7 +191,8 @@ func (l *readableLog) transactionBehind(file *os.File) (bool, error) {
 			}
 			at += i
 			begin := from + int64(at) - 8
-			if at >= 8 && begin >= l.end && binary.BigEndian.Uint32(buffer[at-4:]) != 0 && begin+frameHeader+page <= info.Size() {
+			if at >= 8 && begin >= l.end && binary.BigEndian.Uint32(buffer[at-4:]) != 0 &&
+				begin+frameHeader+page <= info.Size() {
 				return true, nil
 			}
 		}

@@ -108,8 +108,8 @@ func (db *DB) rebuild(from []*schema, word string, cause error) error {
 		missing += rows
 	}
 	db.log.Error("The store was damaged; its readable rows were kept and the damaged file put aside",
-		"err", cause, "put_aside", aside, "rows_kept", c.kept, "rows_lost", max(len(c.lost), missing), "unreadable_places", c.places,
-		"lost", c.lost[:min(len(c.lost), 20)])
+		"err", cause, "put_aside", aside, "rows_kept", c.kept, "rows_lost", max(len(c.lost), missing),
+		"unreadable_places", c.places, "lost", c.lost[:min(len(c.lost), 20)])
 	return db.open()
 }
 

@@ -207,7 +207,9 @@ func check(db *sql.DB) error {
 	}
 	row := make([]any, len(meta.columns)+1)
 	err = scan(context.Background(), db, meta.read, func(r []any) error { row = slices.Clone(r); return nil })
-	i := slices.IndexFunc(schemas, func(s *schema) bool { return s.version == version && s.meta != nil && s.meta.valid(row) })
+	i := slices.IndexFunc(schemas, func(s *schema) bool {
+		return s.version == version && s.meta != nil && s.meta.valid(row)
+	})
 	switch {
 	case err != nil:
 		return err
