@@ -21,6 +21,7 @@ import (
 
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
@@ -317,6 +318,32 @@ func TestPages(t *testing.T) {
 	if focus := eval[string](t, b, `document.activeElement.getAttribute("href")`); focus != "/jobs?state=failed" {
 		t.Errorf("the focus moved to %q", focus)
 	}
+
+	// "/" leads to the search. Times are shown in the local time, too, and IDs can be copied.
+	if _, err := chromedp.Call(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{
+		Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Text: "/",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if focus := eval[string](t, b, `document.activeElement.id + document.activeElement.value`); focus != "search" {
+		t.Errorf("the key / leads to %q", focus)
+	}
+	if _, err := chromedp.Call(b, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{
+		TimezoneID: "Asia/Kolkata",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.do(t, "in another time zone", chromedp.Navigate(base))
+	for _, selector := range []string{"#as-of time", "main td time"} {
+		const minutes = `((new Date(t.dateTime).getUTCHours() * 60 + new Date(t.dateTime).getUTCMinutes() + 330) % 1440)`
+		if !eval[bool](t, b, fmt.Sprintf(`(t => t.dataset.local.match(/(\d\d):(\d\d):\d\d GMT\+5:30$/).slice(1).
+			reduce((sum, n) => 60 * sum + +n, 0) === %s)(document.querySelector(%s))`, minutes, quote(selector))) {
+			t.Errorf("%s has no local time", selector)
+		}
+	}
+	b.do(t, "copying an ID", chromedp.Click("main tbody .copy"))
+	b.await(t, `document.getElementById("note").textContent ===
+		"Copied " + document.querySelector("main tbody .copy").previousElementSibling.textContent`)
 
 	// With the keyboard only: open a job with a conversation.
 	var jobs struct {

@@ -13,6 +13,8 @@ import (
 // functions format values in templates.
 var functions = template.FuncMap{
 	"style":    func() template.CSS { return template.CSS(style) },
+	"icons":    func() []icon { return icons },
+	"favicon":  favicon,
 	"script":   func() template.JS { return template.JS(script) },
 	"moment":   func(at, now time.Time, never string) moment { return moment{at, now, never} },
 	"date":     date,

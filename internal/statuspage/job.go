@@ -106,6 +106,7 @@ func (s *site) job(r *http.Request) (any, int) {
 	}
 	to := s.linksOf(accounts, a)
 	page.Frame.Title = id + " – DeepAffects jobs"
+	page.Frame.Icon = j.State.String()
 	page.Account, page.Job = a.Name(), &to.rows(a, page.Frame.At, j)[0]
 	page.JSON = to.link("/api/v1/jobs/" + url.PathEscape(id))
 	page.Steps = stepsOf(j, next)

@@ -2,6 +2,7 @@ package statuspage
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +19,17 @@ type problem struct {
 	Last  time.Time // when it last happened; zero: it continues
 	Until time.Time // when the next attempt is made; zero: unknown
 	Alert string    // the alert that reports it, and whose runbook helps
+}
+
+// critical are the alerts of that severity; the others are warnings.
+var critical = []string{"DeepAffectsAPIKeyRefused", "DeepAffectsAPIDown", "DeepAffectsStoreFailing"}
+
+// Level is how much attention the problem needs.
+func (p problem) Level() level {
+	if slices.Contains(critical, p.Alert) {
+		return bad
+	}
+	return warn
 }
 
 // troubles are the problems with the API, by the outcome of the last request.

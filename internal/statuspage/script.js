@@ -1,13 +1,72 @@
 "use strict";
-// Updates a visible page in place, so that focus and scrolling stay. Without it, the page
-// reloads itself.
+// What the pages do better with a script: they update in place, so that focus and scrolling stay (without it, they
+// reload themselves), times are shown in the local time, too, IDs can be copied, and "/" leads to the search.
 (() => {
+	const offset = new Date().getTimezoneOffset();
+	const local = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" }); // as ISO 8601
+	const zone = new Intl.DateTimeFormat("en", { timeZoneName: "short" });
+	const inLocal = (time, now) => {
+		const at = new Date(time.dateTime), name = zone.formatToParts(at).find((p) => p.type === "timeZoneName").value;
+		const [date, clock] = local.format(at).split(" ");
+		return (local.format(now).startsWith(date) ? "" : date + " ") + clock + " " + name;
+	};
+
+	const copy = async (text) => {
+		try {
+			await navigator.clipboard.writeText(text);
+		} catch { // over http, only this works
+			const area = document.createElement("textarea");
+			area.className = "unseen";
+			area.value = text;
+			document.body.append(area);
+			area.select();
+			document.execCommand("copy");
+			area.remove();
+		}
+		document.getElementById("note").textContent = "Copied " + text;
+	};
+
+	// enhance adds to the page what needs a script.
+	const enhance = () => {
+		const now = new Date();
+		for (const time of offset ? document.querySelectorAll("time[datetime]:not([data-local])") : []) {
+			time.dataset.local = inLocal(time, now);
+			if (time.title) time.title += " (" + time.dataset.local + ")";
+		}
+		for (const id of document.querySelectorAll("a.id, h1 .id")) {
+			if (id.nextElementSibling?.matches(".copy")) continue;
+			const button = document.createElement("button");
+			button.type = "button";
+			button.className = "copy";
+			button.title = "Copy the request ID";
+			button.ariaLabel = "Copy " + id.textContent;
+			button.addEventListener("click", async () => {
+				await copy(id.textContent);
+				button.focus({ preventScroll: true });
+				button.classList.add("done");
+				setTimeout(() => button.classList.remove("done"), 2000);
+			});
+			id.after(button);
+		}
+	};
+
+	document.addEventListener("keydown", (e) => {
+		if (e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey || e.target.matches("input, select, textarea")) return;
+		e.preventDefault();
+		document.getElementById("search").select();
+	});
+
 	const stale = document.getElementById("stale");
 	const busy = () => {
 		const selection = getSelection();
 		return document.hidden || selection && !selection.isCollapsed || document.activeElement?.closest("form");
 	};
-	const key = (e) => e?.closest("main") && (e.id ? "#" + CSS.escape(e.id) : e.matches("a[href]") ? `a[href="${CSS.escape(e.getAttribute("href"))}"]` : null);
+	const key = (e) => {
+		if (!e?.closest("main")) return null;
+		if (e.id) return "#" + CSS.escape(e.id);
+		if (e.matches(".copy")) return key(e.previousElementSibling) + " + .copy";
+		return e.matches("a[href]") ? `a[href="${CSS.escape(e.getAttribute("href"))}"]` : null;
+	};
 	const update = async () => {
 		if (busy()) return;
 		try {
@@ -17,7 +76,10 @@
 			if (busy()) return;
 			const focus = key(document.activeElement);
 			const scrolled = [...document.querySelectorAll(".scroll")].map((e) => e.scrollLeft);
-			for (const part of ["main", "#as-of"]) document.querySelector(part).replaceWith(next.querySelector(part));
+			for (const part of ["main", "#as-of", "link[rel=icon]"]) {
+				document.querySelector(part).replaceWith(next.querySelector(part));
+			}
+			enhance();
 			document.querySelectorAll(".scroll").forEach((e, i) => { e.scrollLeft = scrolled[i] ?? 0; });
 			if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
 			document.title = next.title;
@@ -26,6 +88,9 @@
 			stale.hidden = false;
 		}
 	};
-	setInterval(update, 10000);
-	document.addEventListener("visibilitychange", update);
+	enhance();
+	if (stale) {
+		setInterval(update, 10000);
+		document.addEventListener("visibilitychange", update);
+	}
 })();

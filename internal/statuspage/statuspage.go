@@ -26,7 +26,7 @@ var script string
 
 var templates = template.Must(template.New("pages").Funcs(functions).ParseFS(pages, "*.html"))
 
-// policy allows the pages their own style and script, requests to this server and an empty icon, and nothing else.
+// policy allows the pages their own style and script, requests to this server and an icon in the page, and nothing else.
 var policy = "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) +
 	"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
@@ -86,5 +86,5 @@ func (s *site) frame(title string, q query) frame {
 		q.Accounts = append(q.Accounts, a.Name())
 	}
 	q.States = jobs.States[:]
-	return frame{site: s, Title: title, At: time.Now(), Query: q}
+	return frame{site: s, Title: title, At: time.Now(), Query: q, Icon: string(idle)}
 }

@@ -90,10 +90,12 @@ func TestNeedsNothingFromElsewhere(t *testing.T) {
 	}
 	var links []string
 	for _, match := range reference.FindAllStringSubmatch(page, -1) {
-		links = append(links, match[1])
+		if !strings.HasPrefix(match[1], "#icon-") && !strings.HasPrefix(match[1], "data:image/svg&#43;xml,") {
+			links = append(links, match[1])
+		}
 	}
 	want := []string{
-		"data:,", "#main", "/", "/jobs", "/metrics", "/runbooks", "/api/v1/status", "/jobs",
+		"#main", "/", "/jobs", "/metrics", "/runbooks", "/api/v1/status", "/jobs",
 		"/jobs?state=pending", "/jobs?state=running", "/jobs?state=completed", "/jobs?state=failed", "/jobs?state=lost",
 	}
 	if !slices.Equal(links, want) {
@@ -115,7 +117,7 @@ func TestRunbooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := get(watch(t, nil, config("a")), "GET", "/runbooks").Body.String()
+	page := script.ReplaceAllString(get(watch(t, nil, config("a")), "GET", "/runbooks").Body.String(), "")
 	alerts := regexp.MustCompile(`(?m)^\s*- alert: "(\w+)"$`).FindAllStringSubmatch(string(rules), -1)
 	if len(alerts) == 0 {
 		t.Error("no alerts")
@@ -133,7 +135,7 @@ func TestRunbooks(t *testing.T) {
 			t.Errorf("a link leads to %s", match[1])
 		}
 	}
-	for _, not := range []string{"<script", "http-equiv", "raw HTML omitted"} {
+	for _, not := range []string{"http-equiv", `id="as-of"`, "raw HTML omitted"} {
 		if strings.Contains(page, not) {
 			t.Errorf("the page has %s", not)
 		}
@@ -166,7 +168,7 @@ func TestShowsLateJobs(t *testing.T) {
 		<-time.After(time.Minute)
 		for _, late := range []bool{false, true} {
 			job := text(get(c, "GET", "/job?request_id=r").Body.String())
-			if !regexp.MustCompile(`Expected \d\d:\d\d:\d\d UTC, late after \d\d:\d\d:\d\d UTC\.`).MatchString(job) ||
+			if !regexp.MustCompile(`Expected \d\d:\d\d:\d\d UTC , late after \d\d:\d\d:\d\d UTC \.`).MatchString(job) ||
 				strings.Contains(job, "Late.") != late {
 				t.Errorf("late %v: the job's page reads: %s", late, job)
 			}
@@ -235,7 +237,7 @@ func TestShowsAccounts(t *testing.T) {
 			}
 		}
 		for _, want := range []string{
-			"beta Not polled yet. Last success: never .",
+			"beta Not polled yet . Last success: never .",
 			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 Price of a poll 0.1 s of delay " +
 				"Sources of request IDs None yet. ",
 			"No jobs yet. List request IDs in the configuration",
@@ -259,7 +261,7 @@ func TestShowsAccounts(t *testing.T) {
 			`<meter aria-label="Quota used per minute" min="0" max="5" value="5">5 of 5</meter>`, // as it should be
 			`<meter aria-label="Quota used per day" min="0" max="100" low="50" high="90" optimum="0" value="5">5 of 100</meter>`,
 			`<time datetime="2000-01-01T00:01:15Z" title="2000-01-01 00:01:15 UTC">30 s ago</time>`,
-			`<a href="/job?account=alpha&amp;request_id=c1"><bdi>c1</bdi></a>`,
+			`<a class="id" href="/job?account=alpha&amp;request_id=c1" title="c1"><bdi>c1</bdi></a>`,
 		} {
 			if !strings.Contains(alpha, want) {
 				t.Errorf("account alpha lacks %s", want)
@@ -293,7 +295,70 @@ func TestDueWhileTimePasses(t *testing.T) {
 	}
 }
 
-// Problems are at the top, and lead to their runbooks.
+// The icon of the tab, and that of the overview, show how the accounts do, and a paused account says so.
+func TestCondition(t *testing.T) {
+	responds := func(status int) http.RoundTripper {
+		return roundTripper(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(running))}, nil
+		})
+	}
+	for name, tt := range map[string]struct {
+		api    http.RoundTripper
+		change func(*collector.Config)
+		once   bool
+		passes time.Duration
+		level  string
+		want   string // pattern of the account's text
+	}{
+		"not polled yet": {level: "idle", want: `Not polled yet \. Last success: never`},
+		"up":             {api: responds(200), once: true, level: "good", want: `Up : the API responds\. Last success: now`},
+		"paused": {
+			api: responds(503), once: true, level: "bad",
+			want: `Paused : the API reports an internal error\. Next attempt: in 10 s \. Last success: never`,
+		},
+		"the end of a pause": {
+			api: responds(503), once: true, passes: time.Minute, level: "bad", want: `Down : the API reports an internal error\. Last`,
+		},
+		"a used quota": {
+			api: responds(200), change: func(c *collector.Config) { c.RequestsPerDay = 1 }, once: true, passes: 2 * time.Hour,
+			level: "warn", want: `Paused : the daily quota is used up\. Next attempt: in 22 h 1 min \.`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := unlimited("a")
+				if tt.change != nil {
+					tt.change(&c)
+				}
+				m := watch(t, tt.api, c)
+				track(t, m, "a", jobs("x")...)
+				if tt.once {
+					_ = m.Once(t.Context())
+					<-time.After(tt.passes)
+				}
+				if tt.level == "warn" {
+					_ = m.Once(t.Context()) // looks at the quota again
+				}
+				page := get(m, "GET", "/").Body.String()
+				if !strings.Contains(page, `<h1><svg class="icon `+tt.level+`"`) {
+					t.Errorf("the overview does not have the icon of %s", tt.level)
+				}
+				drawing := regexp.MustCompile(`<symbol id="icon-` + tt.level + `"[^>]*>.*? d="([^"]*)"`).FindStringSubmatch(page)
+				icon, err := url.PathUnescape(html.UnescapeString(
+					regexp.MustCompile(`rel="icon" href="([^"]*)"`).FindStringSubmatch(page)[1]))
+				if err != nil || drawing != nil && !strings.Contains(icon, drawing[1]) {
+					t.Errorf("the icon is %s (%v), and not that of %s", icon, err, tt.level)
+				}
+				_, account, _ := strings.Cut(page, `<h2 id="account-0">`)
+				if !regexp.MustCompile(tt.want).MatchString(text(account)) {
+					t.Errorf("the account lacks %s: %s", tt.want, text(account))
+				}
+			})
+		})
+	}
+}
+
+// Problems are at the top, and lead// Problems are at the top, and lead to their runbooks.
 func TestProblems(t *testing.T) {
 	responds := func(status int, body string) http.RoundTripper {
 		return roundTripper(func(*http.Request) (*http.Response, error) {
@@ -404,6 +469,16 @@ func checkRunbook(t *testing.T, page, section, alert string) {
 			t.Errorf("runbooks %v, or a problem in the title", links)
 		}
 		return
+	}
+	rules, err := os.ReadFile("../../deploy/prometheus/deepaffects-alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rule, _ := strings.Cut(string(rules), `- alert: "`+alert+`"`)
+	level := map[string]string{"critical": "bad", "warning": "warn"}[regexp.MustCompile(
+		`severity: "(\w+)"`).FindStringSubmatch(rule)[1]]
+	if !strings.Contains(section, `<li class="`+level+`"><svg class="icon `+level+`"`) {
+		t.Errorf("the problem has another level than %s of its alert", level)
 	}
 	if len(links) != 1 || links[0][1] != alert {
 		t.Errorf("runbooks %v, want one of %s", links, alert)
@@ -597,7 +672,7 @@ func TestHostileJobs(t *testing.T) {
 		got = append(got, link.Query().Get("account")+" "+id)
 		w := get(c, "GET", target)
 		pages[target] = w.Body.String()
-		heading := `<h1>Job <bdi class="whole">` + html.EscapeString(id)
+		heading := `<h1>Job <bdi class="id whole">` + html.EscapeString(id)
 		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), heading) && !strings.ContainsAny(id, `"'`) {
 			t.Errorf("%s: HTTP %d, another job", target, w.Code)
 		}

@@ -21,7 +21,8 @@ type frame struct {
 	Title string
 	At    time.Time
 	Query query
-	Still bool // it has nothing to update
+	Icon  string // of the browser's tab: that of a level, or of the state of a job
+	Still bool   // it has nothing to update
 }
 
 // query is the input of the search.
@@ -40,10 +41,11 @@ type overview struct {
 
 type account struct {
 	collector.Snapshot
-	Problems []problem
-	States   []group
-	Quota    []quota
-	Sources  []sourceView
+	Condition condition
+	Problems  []problem
+	States    []group
+	Quota     []quota
+	Sources   []sourceView
 
 	Overview    jobs.Overview
 	Causes      []group
@@ -52,11 +54,8 @@ type account struct {
 	Next, Failed, Unfinished, Completed []jobView
 }
 
-// TroubleText is the reason why the API is down, for use inside a sentence.
-func (a account) TroubleText() string {
-	text := troubleOf(a.API.Trouble).Text
-	return strings.ToLower(text[:1]) + text[1:]
-}
+// Paused reports that no request is sent until a known time.
+func (a account) Paused() bool { return !a.Condition.Until.IsZero() }
 
 // UnfinishedJobs and FailedJobs, which includes lost ones, are all such jobs; the page shows some of them.
 func (a account) UnfinishedJobs() int { return a.Counts[jobs.Pending] + a.Counts[jobs.Running] }
@@ -133,10 +132,6 @@ type jobView struct {
 	Late     bool
 }
 
-// Bad and Good report how the job ended.
-func (j jobView) Bad() bool  { return isFailed(j.State) }
-func (j jobView) Good() bool { return j.State == jobs.Completed }
-
 // links makes links to an account's jobs.
 type links struct {
 	base    string // of the site
@@ -194,16 +189,31 @@ func (a account) whenAllowed(rows []jobView) []jobView {
 func (s *site) overview(r *http.Request) (any, int) {
 	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs", query{})}
+
 	for _, a := range accounts {
 		_ = a.Refresh(r.Context()) // Read tells the error
 		v := viewOf(a, s.linksOf(accounts, a))
 		o.Accounts = append(o.Accounts, v)
 		o.Problems += len(v.Problems)
+		o.Frame.Icon = string(v.level(level(o.Frame.Icon)))
 	}
 	if o.Problems > 0 {
 		o.Frame.Title = fmt.Sprintf("(%d) %s", o.Problems, o.Frame.Title)
 	}
 	return o, http.StatusOK
+}
+
+// level returns the worst of a level and what the account's condition and problems have.
+func (a account) level(l level) level {
+	if a.Condition.Level.worse(l) {
+		l = a.Condition.Level
+	}
+	for _, p := range a.Problems {
+		if p.Level().worse(l) {
+			l = p.Level()
+		}
+	}
+	return l
 }
 
 func viewOf(a *collector.Account, to links) account {
@@ -215,6 +225,7 @@ func viewOf(a *collector.Account, to links) account {
 	v.Sources = sourcesOf(&v.Snapshot)
 	v.Overview = a.Overview(v.At.Add(-time.Hour), shown)
 	v.Causes, v.OtherCauses = causesOf(v.Overview.Codes, to)
+	v.Condition = conditionOf(&v.Snapshot)
 	v.Problems = problemsOf(&v.Snapshot, v.Sources, &v.Overview)
 	v.Failed = to.rows(a, v.At, v.Overview.Failed...)
 	v.Unfinished = v.whenAllowed(to.rows(a, v.At, v.Overview.Unfinished...))
