@@ -177,8 +177,8 @@ func (c *Collector) Start() {
 const stopGrace = 5 * time.Second
 
 // Stop ends all work: no request is sent any more, and those in flight may end until ctx is done. It may be
-// called more than once. The accounts can be read after it, but not written. If the disk hangs, it returns 5 seconds
-// after ctx is done, and logs what was not stored.
+// called more than once. The accounts can be read after it, but not written. If the disk or the database
+// hangs, it returns 5 seconds after ctx is done, and logs what was not stored.
 func (c *Collector) Stop(ctx context.Context) {
 	stopped := make(chan struct{})
 	go func() {
@@ -197,7 +197,7 @@ func (c *Collector) Stop(ctx context.Context) {
 	}
 }
 
-// reportHanging logs what a stop leaves behind because the disk hangs.
+// reportHanging logs what a stop leaves behind because the disk or the database hangs.
 func (c *Collector) reportHanging() {
 	var unstored []string
 	for _, a := range c.Accounts() {
@@ -205,7 +205,11 @@ func (c *Collector) reportHanging() {
 			unstored = append(unstored, a.name)
 		}
 	}
-	c.options.Logger.Error("Stopping although the disk does not answer; what was counted since the last commit, and "+
+	if unstored == nil {
+		c.options.Logger.Warn("Stopping although the store does not answer; everything is stored")
+		return
+	}
+	c.options.Logger.Error("Stopping although the store does not answer; what was counted since the last commit, and "+
 		"learned job durations, are not stored, and nothing that was acknowledged is lost", "accounts", unstored)
 }
 

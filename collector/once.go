@@ -50,8 +50,12 @@ func (a *Account) once(ctx context.Context) (done bool, err error) {
 	a.logStart()
 	o := a.owner.Load()
 	if o == nil {
-		by := a.ownerNow()
-		return false, fmt.Errorf("the replica %s owns the account, and polls it already: scrape it", cmp.Or(by.URL, by.ID))
+		switch by := a.ownerNow(); {
+		case by.ID == "" || by.Self:
+			return false, errors.New("the account could not be taken over in time; try again")
+		default:
+			return false, fmt.Errorf("the replica %s owns the account, and polls it already: scrape it", cmp.Or(by.URL, by.ID))
+		}
 	}
 	a.sources.start(a.settings.Load())
 	err = a.sources.wait(ctx)

@@ -77,6 +77,15 @@ func (q *quotas) enter(account string, j *jobs.Jobs) {
 	q.sent[account] = j.Sent
 }
 
+// handOver ends the spending of an account that another replica owns from now on. Its jobs are not needed any more.
+func (q *quotas) handOver(account string, j *jobs.Jobs, now time.Time) {
+	sent := j.Sent(now)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.release(account)
+	q.sent[account] = func(time.Time) []jobs.Sent { return sent }
+}
+
 // leave ends the spending of an account with these jobs (nil: it had none). What it has sent stays counted.
 func (q *quotas) leave(account string, j *jobs.Jobs, stored store.Account, now time.Time) error {
 	var former *jobs.Jobs

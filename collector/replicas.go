@@ -15,8 +15,12 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
 )
 
-// connectTimeout is how long a start waits for the database.
-const connectTimeout = 30 * time.Second
+const (
+	// connectTimeout is how long a start waits for the database.
+	connectTimeout = 30 * time.Second
+	// loadTimeout is much longer than loading millions of jobs takes.
+	loadTimeout = 5 * time.Minute
+)
 
 // replicas is this process as one of several replicas that share a database: it owns the accounts that package replica
 // gives it.
@@ -44,7 +48,7 @@ type holding struct {
 	tenure  *postgres.Tenure
 	release chan string   // the ID of the successor, once
 	hurry   chan struct{} // closed by hasten
-	hasten  func()        // ends loading and requests in flight; the account is released then
+	hasten  func()        // ends loading and requests in flight, and releases the account
 	over    chan struct{} // closed when this process owns it no more, and all work has ended
 }
 
@@ -126,9 +130,13 @@ func (r *replicas) changed(config *Config) (option string) {
 	return ""
 }
 
-// start begins to take part. The owners of accounts poll if poll is set.
+// start begins to take part. The owners of accounts poll if poll is set. Otherwise this process is a guest, which takes
+// no account from another replica.
 func (r *replicas) start(accounts []*Account, poll bool) {
 	r.poll, r.begun = poll, make(chan struct{}, len(accounts))
+	if !poll {
+		r.replica.Visit()
+	}
 	r.setAccounts(accounts)
 	ctx, end := context.WithCancel(context.Background())
 	r.end = end
@@ -219,7 +227,10 @@ func (r *replicas) hold(h *holding) {
 		return
 	}
 	if !r.poll {
-		r.begun <- struct{}{}
+		select {
+		case r.begun <- struct{}{}:
+		default: // it began again after nobody waits for it any more
+		}
 	}
 	a.log.Info("This replica owns the account", "loaded_in", time.Since(begin).Round(time.Millisecond),
 		"unfinished_jobs", o.unfinished(a.now()))
@@ -230,6 +241,7 @@ func (r *replicas) hold(h *holding) {
 		a.log.Warn("This replica does not own the account any more")
 		return
 	case successor = <-h.release:
+	case <-h.hurry:
 	}
 	a.handOver(h, o)
 	r.giveBack(t, a.name, successor)
@@ -325,9 +337,15 @@ func (r *replicas) each(do func(*holding)) {
 
 // begin makes this process the owner of the account.
 func (a *Account) begin(h *holding, poll bool) (*owner, error) {
-	ctx, cancel := h.working()
+	working, end := h.working()
+	defer end()
+	ctx, cancel := context.WithTimeout(working, loadTimeout)
 	defer cancel()
 	t := h.tenure
+	slow := time.AfterFunc(a.others.lease, func() {
+		a.log.Warn("Loading the account takes longer than the lease; until it is loaded, nobody shows or polls it")
+	})
+	defer slow.Stop()
 	j, err := jobs.Open(ctx, t, a.settings.Load().forJobs(), a.now())
 	if err != nil {
 		return nil, err
@@ -356,6 +374,7 @@ func (a *Account) abandon(o *owner) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	a.owner.Store(nil)
+	a.quotas.handOver(a.name, o.jobs, a.now())
 	a.sources.stopOwned()
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -375,6 +394,7 @@ func (a *Account) handOver(h *holding, o *owner) {
 	a.sources.stopOwned()
 	o.stop(ctx)
 	o.close()
+	a.quotas.handOver(a.name, o.jobs, a.now())
 	if a.others.poll { // else Once has ended, and what it has learnt is read
 		a.owner.Store(nil)
 	}

@@ -30,7 +30,8 @@ func shared(url string, names ...string) (configs []collector.Config) {
 // A fellow is one of several replicas.
 type fellow struct {
 	*collector.Collector
-	t *testing.T
+	t       *testing.T
+	configs []collector.Config
 }
 
 func join(t *testing.T, api http.RoundTripper, configs []collector.Config) *fellow {
@@ -39,7 +40,7 @@ func join(t *testing.T, api http.RoundTripper, configs []collector.Config) *fell
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fellow{c, t}
+	f := &fellow{c, t, configs}
 	t.Cleanup(f.leave)
 	c.Start()
 	return f
@@ -208,4 +209,103 @@ func TestReplicasReload(t *testing.T) {
 		t.Error(err)
 	}
 	second.leave()
+}
+
+// A key belongs to the account that has it in the configuration, whoever owned an account that had it before.
+func TestReplicasChangeKeys(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.URL(t)
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	limited := func(keys map[string]string) []collector.Config {
+		configs := shared(url, "a", "b")
+		for i := range configs {
+			configs[i].RequestsPerMinute, configs[i].APIKey = 600, keys[configs[i].Account]
+		}
+		return configs
+	}
+	configs := limited(map[string]string{"a": "one", "b": "two"})
+	first := join(t, api.Transport(), configs)
+	until(t, "the first owns both", func() bool { return first.owned() == 2 })
+	for _, a := range first.Accounts() {
+		if _, _, err := a.Register(submission.HTTP, []submission.Job{{RequestID: "job-" + a.Name()}}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "a request was sent", func() bool { return !a.Snapshot().API.LastSuccess.IsZero() })
+	}
+	second := join(t, api.Transport(), configs)
+	until(t, "each owns one", func() bool { return first.owned() == 1 && second.owned() == 1 })
+	keeps, gave := "a", "b"
+	if first.Accounts()[0].Snapshot().Absent {
+		keeps, gave = gave, keeps
+	}
+	before := configs[0].APIKey
+	if keeps == "a" {
+		before = configs[1].APIKey
+	}
+	for _, f := range []*fellow{second, first} {
+		if err := f.Reload(t.Context(), limited(map[string]string{keeps: before, gave: "three"})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	account, err := first.Account(keeps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now()
+	until(t, "the key of an account that was handed over can be used", func() bool {
+		return account.Snapshot().API.LastSuccess.After(since)
+	})
+}
+
+// An account that is removed from the configuration and added again at once is owned again, although the lease is long.
+func TestReplicasRemovedAndAdded(t *testing.T) {
+	server := pgtest.Start(t)
+	configs := shared(server.URL(t), "a", "b")
+	for i := range configs {
+		configs[i].Lease = time.Minute
+	}
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	f := join(t, api.Transport(), configs)
+	until(t, "both are owned", func() bool { return f.owned() == 2 })
+	for _, c := range [][]collector.Config{configs[1:], configs} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := f.Reload(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "both are owned again", func() bool { return f.owned() == 2 })
+}
+
+// A look at the jobs by hand takes no account from a replica that runs.
+func TestReplicasOnce(t *testing.T) {
+	server := pgtest.Start(t)
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	host := join(t, api.Transport(), shared(server.URL(t), "a", "b", "c"))
+	until(t, "the host owns three accounts", func() bool { return host.owned() == 3 })
+	configs := shared(host.configs[0].DatabaseURL, "a", "b", "c", "d")
+	configs[3].RequestIDs = []string{"job"}
+	guest, err := collector.New(configs, collector.Options{Transport: api.Transport(), ReplicaName: "guest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- guest.Once(t.Context()) }()
+	until(t, "it has ended", func() bool {
+		if n := host.owned(); n != 3 {
+			t.Fatalf("the host owns %d accounts", n)
+		}
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("the account that nobody owned: %v", err)
+			}
+			return true
+		default:
+			return false
+		}
+	})
 }

@@ -35,7 +35,7 @@ func (h *health) Writable() error {
 		return *err
 	}
 	if since := h.accessed.Load(); since != nil && time.Since(*since) > hangsAfter {
-		return fmt.Errorf("a commit has been waiting for the disk for more than %s", hangsAfter)
+		return fmt.Errorf("a commit has been waiting for the store for more than %s", hangsAfter)
 	}
 	return nil
 }

@@ -453,6 +453,11 @@ func (d *database) start(name string, accounts ...string) *process {
 }
 
 func (d *database) startOn(l *link, name string, accounts ...string) *process {
+	return d.begin(l, name, accounts, func(*process) {})
+}
+
+// begin starts a process after a preparation.
+func (d *database) begin(l *link, name string, accounts []string, prepare func(*process)) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{link: l, t: d.t, cancel: cancel, ended: make(chan struct{}), asked: map[string]int{}}
 	p.Replica = replica.New(l, replica.Options{
@@ -460,6 +465,7 @@ func (d *database) startOn(l *link, name string, accounts ...string) *process {
 	})
 	p.SetWall(l.wall)
 	p.SetAccounts(accounts)
+	prepare(p)
 	go p.Run(ctx)
 	go func() {
 		defer close(p.ended)

@@ -70,6 +70,8 @@ type Replica[T Tenure] struct {
 	goodbye chan goodbye
 	wall    func() time.Time
 
+	guest bool // it does not change after Run
+
 	// watch is what was seen of the others. Only the goroutine of Run that looks uses it.
 	watch watch
 
@@ -151,6 +153,10 @@ func (r *Replica[T]) Owner(account string) Owner {
 	}
 	return o
 }
+
+// Visit makes this replica a guest: it takes over accounts that are free, and the others give it none. It comes before
+// Run.
+func (r *Replica[T]) Visit() { r.guest = true }
 
 // Run takes part until the context ends. Tenures that are left then run out.
 func (r *Replica[T]) Run(ctx context.Context) {
@@ -241,7 +247,9 @@ func (r *Replica[T]) renew(ctx context.Context) {
 		tenures = append(tenures, h.tenure)
 	}
 	r.mu.Unlock()
-	r.report(ctx, "Cannot renew the leases", r.db.Renew(ctx, r.self(), tenures))
+	self := r.self()
+	self.Leaving = self.Leaving || r.guest
+	r.report(ctx, "Cannot renew the leases", r.db.Renew(ctx, self, tenures))
 }
 
 // looking looks at the rows every third of the lease, when something becomes due and

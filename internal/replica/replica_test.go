@@ -208,6 +208,25 @@ func TestJoin(t *testing.T) {
 	})
 }
 
+// A guest takes over what is free, and nothing from the others. They take what it leaves.
+func TestVisit(t *testing.T) {
+	run(t, func(t *testing.T, d *database) {
+		host := d.start("host", "a", "b", "c")
+		await(t, 2*lease, "taken over", func() bool { return d.owners(five)[host.ID()] == 3 })
+		guest := d.begin(d.link(), "guest", five, func(p *process) { p.Visit() })
+		await(t, 2*lease, "the guest has what is free", func() bool { return d.owners(five)[guest.ID()] == 2 })
+		time.Sleep(5 * lease)
+		if owners := d.owners(five); owners[host.ID()] != 3 || owners[guest.ID()] != 2 {
+			t.Errorf("owners %v", owners)
+		}
+		host.SetAccounts(five)
+		if err := guest.leave(); err != nil {
+			t.Error(err)
+		}
+		await(t, 2*lease, "the host has all", func() bool { return d.owners(five)[host.ID()] == 5 })
+	})
+}
+
 // A replica that stops hands everything to the others at once. A restart under the same name is another replica.
 func TestLeave(t *testing.T) {
 	run(t, func(t *testing.T, d *database) {
