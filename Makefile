@@ -54,10 +54,18 @@ lint: ## Check for conflict markers and formatting, vet, and lint
 e2e: build telegraf ## Test the built programs with real Prometheus 2 and 3, Alertmanager, Telegraf, InfluxDB and Chromium, and the store with a real PostgreSQL (installs Debian packages; needs root and Node.js)
 	e2e/install.sh
 	e2e/telegraf.sh
-	go test -tags e2e -count=1 ./internal/store/postgres ./internal/store/transfer
-	go test -tags e2e -count=1 -run 'Postgres|TestReplica|CopyTo' ./internal/replica ./collector ./cmd/exporter ./plugins/inputs/deepaffects
-	go test -tags e2e -count=1 -timeout 30m ./e2e
+	$(MAKE) --no-print-directory -j 2 -O e2e-programs e2e-replicas # most of their time they wait
 	cd e2e/browser && go test -tags e2e -count=1 .
+
+.PHONY: e2e-programs
+e2e-programs:
+	go test -tags e2e -count=1 -timeout 30m ./e2e
+
+.PHONY: e2e-replicas
+e2e-replicas:
+	go test -tags e2e -count=1 ./internal/store/postgres ./internal/store/transfer
+	go test -tags e2e -count=1 -run 'Postgres|TestReplica|CopyTo' ./internal/replica ./collector ./cmd/exporter \
+		./plugins/inputs/deepaffects
 
 CRASHES ?= 1000
 .PHONY: crash-test

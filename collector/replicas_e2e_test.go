@@ -78,6 +78,7 @@ func until(t *testing.T, what string, holds func() bool) {
 }
 
 func TestReplicasShareAccounts(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	names := []string{"a", "b", "c", "d"}
 	configs := shared(server.URL(t), names...)
@@ -142,6 +143,7 @@ func TestReplicasShareAccounts(t *testing.T) {
 
 // The requests of the owner count for the quota that other replicas show, and that the next owner spends.
 func TestReplicasReadTheQuota(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	configs := shared(server.URL(t), "a")
 	configs[0].RequestsPerMinute, configs[0].RequestsPerDay = 0, 1000
@@ -169,6 +171,7 @@ func TestReplicasReadTheQuota(t *testing.T) {
 // An account that is removed from the configuration of its owner, and added again, is never without its jobs. A reload
 // and a stop end although the database does not answer.
 func TestReplicasReload(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	proxy := pgtest.NewProxy(t, server)
 	url := server.URL(t)
@@ -213,6 +216,7 @@ func TestReplicasReload(t *testing.T) {
 
 // A key belongs to the account that has it in the configuration, whoever owned an account that had it before.
 func TestReplicasChangeKeys(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	url := server.URL(t)
 	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
@@ -260,6 +264,7 @@ func TestReplicasChangeKeys(t *testing.T) {
 
 // An account that is removed from the configuration and added again at once is owned again, although the lease is long.
 func TestReplicasRemovedAndAdded(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	configs := shared(server.URL(t), "a", "b")
 	for i := range configs {
@@ -281,6 +286,7 @@ func TestReplicasRemovedAndAdded(t *testing.T) {
 
 // A look at the jobs by hand takes no account from a replica that runs.
 func TestReplicasOnce(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
 	defer api.Close()
