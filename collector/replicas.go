@@ -40,6 +40,8 @@ type replicas struct {
 	accounts map[string]*Account
 	held     map[string]*holding
 	stopped  bool // nothing begins any more
+	// unloadable are the accounts of which that was logged.
+	unloadable map[string]bool
 }
 
 // A holding is an account for as long as this process owns it.
@@ -107,7 +109,7 @@ func openReplicas(config *Config, options Options) (*replicas, error) {
 	}
 	return &replicas{
 		db: db, url: config.DatabaseURL, lease: config.Lease, log: options.Logger,
-		accounts: make(map[string]*Account), held: make(map[string]*holding),
+		accounts: make(map[string]*Account), held: make(map[string]*holding), unloadable: make(map[string]bool),
 		replica: replica.New(db, replica.Options{
 			Name: name, URL: options.ReplicaURL, Lease: config.Lease, Log: options.Logger,
 		}),
@@ -221,11 +223,19 @@ func (r *replicas) apply(c replica.Change[*postgres.Tenure]) {
 func (r *replicas) hold(h *holding) {
 	a, t := h.account, h.tenure
 	begin := time.Now()
-	o, err := a.begin(h, r.poll)
+	o, err := r.load(h)
 	if err != nil {
-		r.fail(h, err)
+		select {
+		case <-t.Done(): // that is why
+			return
+		case <-h.hurry: // that is why
+		default:
+			r.reportUnloadable(a, err)
+		}
+		r.giveBack(t, a.name, "")
 		return
 	}
+	r.reportUnloadable(a, nil)
 	if !r.poll {
 		select {
 		case r.begun <- struct{}{}:
@@ -248,25 +258,33 @@ func (r *replicas) hold(h *holding) {
 	a.log.Info("This replica has released the account", "successor", successor)
 }
 
-// fail ends the holding of an account that cannot be loaded. It releases the account only after a lease: who takes it
-// over, most likely this process, may fail in the same way.
-func (r *replicas) fail(h *holding, err error) {
-	var successor string
-	select {
-	case <-h.tenure.Done(): // that is why
-		return
-	case <-h.hurry: // that is why
-	default:
-		h.account.log.Error("Account cannot be loaded", "err", err)
+// load begins the work of an owner. For a lease it tries again, more and more seldom: who takes the account over then,
+// most likely this process, may fail in the same way.
+func (r *replicas) load(h *holding) (*owner, error) {
+	until := time.Now().Add(r.lease)
+	for pause := r.lease / 64; ; pause *= 2 {
+		o, err := h.account.begin(h, r.poll)
+		if err == nil || time.Now().Add(pause).After(until) {
+			return o, err
+		}
 		select {
 		case <-h.tenure.Done():
-			return
+			return nil, err
 		case <-h.hurry:
-		case successor = <-h.release:
-		case <-time.After(r.lease):
+			return nil, err
+		case <-time.After(pause):
 		}
 	}
-	r.giveBack(h.tenure, h.account.name, successor)
+}
+
+// reportUnloadable logs once that an account cannot be loaded. A nil error says that it can.
+func (r *replicas) reportUnloadable(a *Account, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil && !r.unloadable[a.name] {
+		a.log.Error("Account cannot be loaded; nobody polls or shows it until it can", "err", err)
+	}
+	r.unloadable[a.name] = err != nil
 }
 
 // giveBack releases a tenure. If that fails, the lease runs out.

@@ -5,10 +5,13 @@ package collector_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
@@ -314,4 +317,44 @@ func TestReplicasOnce(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// An account that cannot be loaded is tried again, and reported once.
+func TestReplicasUnloadable(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	url := server.URL(t)
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	configs := shared(url, "a")
+	join(t, api.Transport(), configs).leave() // makes the tables
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	rename := func(from, to string) {
+		if _, err := conn.Exec(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("learnt", "unlearnt")
+	log := new(logs)
+	c, err := collector.New(configs, collector.Options{
+		Transport: api.Transport(), Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fellow{c, t, configs}
+	t.Cleanup(f.leave)
+	c.Start()
+	until(t, "it is released and taken over again", func() bool {
+		return strings.Count(log.String(), "Took over the account") > 2
+	})
+	rename("unlearnt", "learnt")
+	until(t, "it is owned", func() bool { return f.owned() == 1 })
+	if n := strings.Count(log.String(), "Account cannot be loaded"); n != 1 {
+		t.Errorf("reported %d times: %s", n, log)
+	}
 }
