@@ -59,7 +59,7 @@ type Config struct {
 	WordPoints    bool // keep the timings of each word with state changes
 
 	ServiceAddress       string // empty: no listener of its own
-	JobsToken            string // empty: no registration at ServiceAddress
+	JobsToken            string // needed to write jobs; empty: no registration at ServiceAddress
 	WebhookToken         string // empty: no webhooks
 	AdoptUnknownWebhooks bool
 
@@ -204,8 +204,6 @@ func (c *Config) Validate() (mistakes []error) {
 	mistake(c.MaxJobSeries < 0 || c.MaxJobSeries > 1e6, "max_job_series", "must be from 0 to 1000000")
 	mistake(c.ServiceAddress != "" && !isAddress(c.ServiceAddress),
 		"service_address", `must be an address to listen at, such as ":8095" or "10.0.0.1:8095"`)
-	mistake(c.JobsToken != "" && c.ServiceAddress == "",
-		"jobs_token", "has no effect without service_address; set that too, or remove it")
 	err = credential.Check(c.JobsToken)
 	mistake(err != nil, "jobs_token", "%w", err)
 	mistake(c.JobsToken != "" && c.JobsToken == c.WebhookToken,

@@ -45,15 +45,25 @@ func (c *Collector) JobsAccount(serviceAddress, token string) *Account {
 	return c.byToken(serviceAddress, token, func(c *Config) string { return c.JobsToken })
 }
 
+// CheckJobsToken reports whether writing the jobs of the account needs a token, and whether it is this one. Its duration
+// depends on no token.
+func (a *Account) CheckJobsToken(token string) (needed, right bool) {
+	own := a.settings.Load().config.JobsToken
+	return own != "", own != "" && sameToken(token, own)
+}
+
+// sameToken compares tokens in a time that depends on neither.
+func sameToken(a, b string) bool {
+	hashA, hashB := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(hashA[:], hashB[:]) == 1
+}
+
 // byToken finds an account at a service address by a token. Its duration depends on no token.
 func (c *Collector) byToken(serviceAddress, token string, of func(*Config) string) *Account {
-	given := sha256.Sum256([]byte(token))
 	var found *Account
 	for _, a := range c.Accounts() {
 		config := &a.settings.Load().config
-		own := sha256.Sum256([]byte(of(config)))
-		same := subtle.ConstantTimeCompare(given[:], own[:]) == 1
-		if same && of(config) != "" && config.ServiceAddress == serviceAddress {
+		if sameToken(token, of(config)) && of(config) != "" && config.ServiceAddress == serviceAddress {
 			found = a
 		}
 	}

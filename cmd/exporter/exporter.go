@@ -59,7 +59,11 @@ func (e *exporter) handler() http.Handler {
 	mux.HandleFunc("GET "+readyPath, e.serveReady)
 	origins := httpapi.NewOrigins(e.location.external)
 	if e.flags.enableLifecycle {
-		mux.Handle("/-/reload", origins.Handler(http.HandlerFunc(e.serveReload)))
+		reload := origins.Handler(http.HandlerFunc(e.serveReload))
+		if e.flags.localWrites {
+			reload = httpapi.LocalOnly(reload)
+		}
+		mux.Handle("/-/reload", reload)
 	}
 	if e.flags.enablePprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -70,7 +74,7 @@ func (e *exporter) handler() http.Handler {
 		mux.Handle("/debug/pprof", http.RedirectHandler(e.location.base+"/debug/pprof/", http.StatusMovedPermanently))
 	}
 	webhooks := httpapi.NewWebhooks(e.collector, e.limits, e.log, "")
-	api := httpapi.New(e.collector, e.limits, origins, e.log, version.Version)
+	api := httpapi.New(e.collector, e.limits, origins, e.flags.localWrites, e.log, version.Version)
 	return e.location.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
 		case httpapi.IsWebhook(p):
@@ -91,10 +95,10 @@ const (
 )
 
 // isOpen reports whether a request needs no password: those of probes, which have none, and
-// webhooks, whose token is one.
+// webhooks and registrations with a token, which is one.
 func (e *exporter) isOpen(r *http.Request) bool {
 	p, ok := strings.CutPrefix(r.URL.Path, e.location.prefix)
-	return ok && (p == healthyPath || p == readyPath || httpapi.IsWebhook(p))
+	return ok && (p == healthyPath || p == readyPath || httpapi.IsWebhook(p) || httpapi.HasJobsToken(e.collector, r, p))
 }
 
 // newServer returns the server of the main port, for exporter-toolkit. It calls listening
@@ -121,10 +125,30 @@ func (e *exporter) newServer(listening func()) *http.Server {
 		if u := e.url(l.Addr()); u != "" {
 			e.log.Info("Serving the status page", "url", u)
 		}
+		e.logWriters(l.Addr())
 		listening()
 		return context.Background()
 	}
 	return server
+}
+
+// logWriters logs who may write the jobs of accounts without a token at an address that is served.
+func (e *exporter) logWriters(served net.Addr) {
+	var open []string
+	for _, a := range e.collector.Accounts() {
+		if needed, _ := a.CheckJobsToken(""); !needed {
+			open = append(open, a.Name())
+		}
+	}
+	a, ok := served.(*net.TCPAddr)
+	switch local := ok && a.IP.IsLoopback(); {
+	case len(open) == 0 || local || e.flags.demo:
+	case e.flags.localWrites:
+		e.log.Info("Only this machine can register and remove jobs of accounts without a jobs_token", "accounts", open)
+	case *e.flags.web.WebConfigFile == "":
+		e.log.Info("Everyone who reaches the port can register and remove jobs of accounts without a jobs_token; "+
+			"set one, or --web.local-writes or --web.config.file", "accounts", open)
+	}
 }
 
 // url returns where a browser finds the status page at an address that is served; empty if that is not known, since a

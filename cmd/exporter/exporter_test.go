@@ -429,6 +429,11 @@ func TestReload(t *testing.T) {
 			t.Errorf("after %q the metrics lack %q", tt.text, tt.metric)
 		}
 	}
+	e.flags.localWrites = true
+	handler = e.handler()
+	if code, _ := ask("POST", "/-/reload", ""); code != 403 {
+		t.Errorf("with --web.local-writes, from another machine: %d", code)
+	}
 	e.flags.enableLifecycle = false
 	handler = e.handler()
 	if code, _ := ask("POST", "/-/reload", ""); code != 404 {

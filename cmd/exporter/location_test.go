@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -21,8 +22,9 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// With a password, probes and webhooks need none, and everything else does.
+// With a password, probes, webhooks and registrations with a token need none, and everything else does.
 func TestAuthentication(t *testing.T) {
+	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
 	hash, err := bcrypt.GenerateFromPassword([]byte("password"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +33,7 @@ func TestAuthentication(t *testing.T) {
 	for _, prefix := range []string{"", "/prefix"} {
 		e := idleExporter(t, "--web.config.file="+config, "--web.route-prefix="+prefix)
 		c := collector.DefaultConfig()
-		c.APIKey, c.WebhookToken = "key", "token"
+		c.APIKey, c.WebhookToken, c.JobsToken = "key", "token", "jobs"
 		if err := e.collector.Reload(t.Context(), []collector.Config{c}); err != nil {
 			t.Fatal(err)
 		}
@@ -52,26 +54,33 @@ func TestAuthentication(t *testing.T) {
 			<-opened
 		}
 		const hook = `{"request_id":"a","response":null}`
+		password, wrong := basic("user:password"), basic("user:wrong")
 		for _, l := range listeners {
 			for _, tt := range []struct {
-				method, path, password string
-				want                   int
+				method, path, authorization string
+				want                        int
 			}{
 				{"GET", "/-/healthy", "", 200},
 				{"GET", "/-/ready", "", 200},
-				{"GET", "/-/ready", "wrong", 200},
+				{"GET", "/-/ready", wrong, 200},
 				{"POST", "/webhook/token", "", 200},
 				{"POST", "/webhook/token/", "", 200},
 				{"POST", "/webhook/wrong", "", 404},
 				{"POST", "/webhook/../api/v1/jobs", "", 404},
 				{"GET", "/webhook/../metrics", "", 404},
 				{"GET", "/metrics", "", 401},
-				{"GET", "/metrics", "wrong", 401},
-				{"GET", "/metrics", "password", 200},
+				{"GET", "/metrics", wrong, 401},
+				{"GET", "/metrics", password, 200},
 				{"GET", "/", "", 401},
 				{"GET", "/-/healthy/../../metrics", "", 401},
 				{"GET", "/api/v1/status", "", 401},
 				{"POST", "/api/v1/jobs", "", 401},
+				{"POST", "/api/v1/jobs", "Bearer wrong", 401},
+				{"POST", "/api/v1/jobs", password, 401},
+				{"POST", "/api/v1/jobs", "Bearer jobs", 400}, // the body is that of a webhook
+				{"DELETE", "/api/v1/jobs/unknown", "Bearer jobs", 404},
+				{"GET", "/api/v1/jobs", "Bearer jobs", 401},
+				{"POST", "/api/v1/jobs/../../../-/reload", "Bearer jobs", 400},
 				{"POST", "/-/reload", "", 401},
 			} {
 				r, err := http.NewRequest(tt.method, "http://"+l.Addr().String(), strings.NewReader(hook))
@@ -79,8 +88,8 @@ func TestAuthentication(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.URL.Path, r.Close = prefix+tt.path, true
-				if tt.password != "" {
-					r.SetBasicAuth("user", tt.password)
+				if tt.authorization != "" {
+					r.Header.Set("Authorization", tt.authorization)
 				}
 				resp, err := http.DefaultTransport.RoundTrip(r)
 				if err != nil {
@@ -88,7 +97,7 @@ func TestAuthentication(t *testing.T) {
 				}
 				resp.Body.Close()
 				if resp.StatusCode != tt.want {
-					t.Errorf("%s %s%s with %q: HTTP %d, want %d", tt.method, prefix, tt.path, tt.password, resp.StatusCode, tt.want)
+					t.Errorf("%s %s%s with %q: HTTP %d, want %d", tt.method, prefix, tt.path, tt.authorization, resp.StatusCode, tt.want)
 				}
 			}
 		}
@@ -195,6 +204,38 @@ func TestURL(t *testing.T) {
 	} {
 		if got := idleExporter(t, tt.args...).url(tt.address); got != tt.want {
 			t.Errorf("%q at %s: %q, want %q", tt.args, tt.address, got, tt.want)
+		}
+	}
+}
+
+// Where others reach the port, the log says who may write.
+func TestLogWriters(t *testing.T) {
+	anywhere, here := &net.TCPAddr{IP: net.IPv6unspecified, Port: 9891}, &net.TCPAddr{IP: net.IPv6loopback, Port: 9891}
+	config := writeFile(t, "web.yml", "basic_auth_users: {}\n")
+	for _, tt := range []struct {
+		args    []string
+		address net.Addr
+		token   string
+		want    string // empty: nothing
+	}{
+		{nil, anywhere, "", "Everyone who reaches the port"},
+		{nil, here, "", ""},
+		{nil, anywhere, "a-token", ""},
+		{[]string{"--web.local-writes"}, anywhere, "", "Only this machine"},
+		{[]string{"--web.local-writes"}, anywhere, "a-token", ""},
+		{[]string{"--web.config.file=" + config}, anywhere, "", ""},
+	} {
+		e := idleExporter(t, tt.args...)
+		c := collector.DefaultConfig()
+		c.APIKey, c.JobsToken = "key", tt.token
+		if err := e.collector.Reload(t.Context(), []collector.Config{c}); err != nil {
+			t.Fatal(err)
+		}
+		var log strings.Builder
+		e.log = slog.New(slog.NewTextHandler(&log, nil))
+		e.logWriters(tt.address)
+		if log := log.String(); (log == "") != (tt.want == "") || !strings.Contains(log, tt.want) {
+			t.Errorf("%q at %s with the token %q: logged %q, want %q", tt.args, tt.address, tt.token, log, tt.want)
 		}
 	}
 }

@@ -45,6 +45,7 @@ type flags struct {
 	externalURL     string
 	routePrefix     string
 	enableLifecycle bool
+	localWrites     bool
 	enablePprof     bool
 	healthCheck     string
 	web             *web.FlagConfig
@@ -80,6 +81,9 @@ func newApp(f *flags) *kingpin.Application {
 	app.Flag("web.route-prefix", "Prefix of the paths of all endpoints. (default: the path of --web.external-url)").
 		PlaceHolder("PATH").StringVar(&f.routePrefix)
 	app.Flag("web.enable-lifecycle", "Enable reload via HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
+	app.Flag("web.local-writes", "Let other machines register and remove jobs only with the jobs_token of the account, "+
+		"and not reload. Without this, everyone who reaches the port may, unless the account has a jobs_token.").
+		BoolVar(&f.localWrites)
 	app.Flag("web.enable-pprof", "Serve Go profiles under /debug/pprof/.").BoolVar(&f.enablePprof)
 	app.Flag("web.health-check", "Check the health of the exporter at URL, such as http://localhost:9891/-/healthy, "+
 		"and exit with 0 if it is healthy. For container images without a shell.").

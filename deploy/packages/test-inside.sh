@@ -54,6 +54,7 @@ owned /etc/deepaffects/exporter.toml "root:$name 640"
 ! systemctl is-active $name || fail 'the installation started the service'
 (set +u; COMP_WORDS=(deepaffects_exporter --storage.p) COMP_CWORD=1; source /usr/share/bash-completion/completions/deepaffects_exporter; _deepaffects_exporter_bash_autocomplete; [ "${COMPREPLY[*]}" = --storage.path ]) || fail 'completion'
 zgrep '^======== modernc.org/sqlite' /usr/share/doc/$name/third-party-notices.gz >/dev/null || fail 'third-party-notices.gz lacks a licence'
+diff -r /usr/share/$name shared # the rules and dashboards
 sed 's|/run/credentials.*/key|/etc/hostname|' /etc/deepaffects/exporter.toml >/tmp/any-key.toml
 deepaffects_exporter --config.file=/tmp/any-key.toml --config.check
 systemd-analyze verify $name.service
@@ -102,6 +103,25 @@ logged 'nonsense: no such option'
 cp /tmp/good /etc/deepaffects/exporter.toml
 systemctl reload $name
 await /metrics '^deepaffects_config_last_reload_successful 1'
+
+step 'other machines can read, and write only with a token'
+ip address add 192.0.2.1/32 dev lo
+echo 'ARGS=""' >/etc/default/$name
+# Prints the status of a registration by a client with this address.
+registers() { curl -s -o /dev/null -w '%{http_code}' -d '["x"]' "${@:2}" "http://$1:9891/api/v1/jobs"; }
+systemctl restart $name
+await /-/ready ready
+logged 'Only this machine can register'
+curl -fsS http://192.0.2.1:9891/metrics >/dev/null
+[ "$(registers 192.0.2.1)" = 403 ] && [ "$(registers 127.0.0.1)" = 202 ] || fail 'the writes of other machines'
+sed -i 's|^  # jobs_token = ""|  jobs_token = "secret-of-the-jobs"|' /etc/deepaffects/exporter.toml
+systemctl restart $name
+await /-/ready ready
+for client in 192.0.2.1 127.0.0.1; do
+  [ "$(registers $client)" = 401 ] && [ "$(registers $client -H 'Authorization: Bearer secret-of-the-jobs')" = 202 ] || fail "the token of $client"
+done
+cp /tmp/good /etc/deepaffects/exporter.toml
+echo 'ARGS="--web.listen-address=127.0.0.1:9891"' >/etc/default/$name
 
 step 'the drop-in of operations.md: a group, a second key, a low port'
 systemd-sysusers - <<<'g calls'
@@ -160,6 +180,8 @@ rpm() { command rpm "$@" 2> >(grep -v '^rpm: ' >&2) || return; } # drops the hin
 rpm -qp --requires --scripts -i "$rpm"
 rpm -i --nodeps --force-debian "$rpm"
 rpm -qlv $name
+diff -r /usr/share/$name shared
+for page in docs/*; do cmp "$page" "/usr/share/doc/$name/${page##*/}"; done
 rpm -V --nodeps $name
 rpm -U --nodeps --force-debian newer/$name-*.rpm
 rpm -V --nodeps $name

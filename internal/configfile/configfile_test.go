@@ -168,7 +168,6 @@ func TestMistakes(t *testing.T) {
 		{table(`service_address = ":canary"`), "service_address", "such as \":8095\""},
 		{table(`service_address = ":99999"`), "service_address", "such as \":8095\""},
 		{table(`service_address = ":"`), "service_address", "such as \":8095\""},
-		{table(`jobs_token = "canary"`), "jobs_token", "set that too"},
 		{table("service_address = \":1\"\njobs_token = \"canary \""), "jobs_token", "remove it"},
 		{table("service_address = \":1\"\njobs_token = \"canary\"\nwebhook_token = \"canary\""),
 			"jobs_token", "give each its own"},

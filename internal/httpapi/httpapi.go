@@ -17,21 +17,28 @@ import (
 
 // api is the JSON API over some accounts.
 type api struct {
-	accounts func(*http.Request) []*collector.Account // those that a request may use
-	limits   *Limits
-	log      *slog.Logger
-	version  string
-	mux      *http.ServeMux
-	origins  *Origins
+	accounts    func(*http.Request) []*collector.Account // those that a request may use
+	localWrites bool                                     // without a token, only this machine may write
+	limits      *Limits
+	log         *slog.Logger
+	version     string
+	mux         *http.ServeMux
+	origins     *Origins
 }
 
-// New returns the handler of everything below /api/v1/, for a program of this version. It
-// checks no credentials. It is within the limits if it is served by a server of them.
+// New returns the handler of everything below /api/v1/, for a program of this version. Who writes
+// needs the jobs_token of the account; without one, all who reach the handler may write, or with
+// localWrites those on this machine. Reading needs no credentials. The handler is within the limits
+// if it is served by a server of them.
 //
 // Where it is one of several handlers, it must see requests before an [http.ServeMux] does:
 // a mux redirects an unescaped request ID with two slashes in a row to another job.
-func New(c *collector.Collector, limits *Limits, origins *Origins, log *slog.Logger, version string) http.Handler {
-	return newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, limits, origins, log, version)
+func New(
+	c *collector.Collector, limits *Limits, origins *Origins, localWrites bool, log *slog.Logger, version string,
+) http.Handler {
+	a := newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, limits, origins, log, version)
+	a.localWrites = localWrites
+	return a
 }
 
 func newAPI(
@@ -149,6 +156,9 @@ func (a *api) handle(answer route) http.Handler {
 }
 
 func (a *api) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
+	if why.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", challenge)
+	}
 	a.log.Debug("Request refused", "method", r.Method, "status", why.status, "err", why.Text)
 	a.write(w, why.status, why)
 }

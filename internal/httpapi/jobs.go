@@ -81,6 +81,9 @@ func (a *api) remove(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if err := a.checkWrite(r, account); err != nil {
+		return 0, nil, err
+	}
 	err = account.Remove(r.PathValue("id"))
 	if errors.Is(err, collector.ErrUnknownJob) {
 		return 0, nil, errUnknownJob

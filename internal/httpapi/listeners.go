@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
@@ -144,17 +143,13 @@ func (l *Listeners) handler(address string) http.Handler {
 			webhooks.ServeHTTP(w, r)
 			return
 		}
-		if r.URL.Path != "/api/v1/jobs" && !strings.HasPrefix(r.URL.Path, "/api/v1/jobs/") {
+		if !isJobs(r.URL.Path) {
 			http.NotFound(w, r)
 			return
 		}
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			token = ""
-		}
-		account := l.collector.JobsAccount(address, token)
+		account := l.collector.JobsAccount(address, bearer(r))
 		if account == nil {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="jobs"`)
+			w.Header().Set("WWW-Authenticate", challenge)
 			http.Error(w, "The jobs_token of an account is required.", http.StatusUnauthorized)
 			return
 		}

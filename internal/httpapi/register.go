@@ -27,6 +27,9 @@ type registered struct {
 // register registers jobs. It validates all entries before it registers the first. If the
 // store fails after some of them, the client tries again: registering is idempotent.
 func (a *api) register(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	if err := a.checkAnyWrite(r); err != nil { // before the body is read
+		return 0, nil, err
+	}
 	if encodingOf(r) != "" {
 		w.Header().Set("Accept-Encoding", "identity")
 		return 0, nil, refuse(http.StatusUnsupportedMediaType, "send the body without Content-Encoding")
@@ -45,6 +48,9 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) (int, any, error)
 		return 0, nil, err
 	}
 	for _, g := range groups {
+		if err := a.checkWrite(r, g.account); err != nil {
+			return 0, nil, err
+		}
 		if g.account.HoldsKey(g.jobs) {
 			return 0, nil, refuse(http.StatusBadRequest, "an entry contains an API key; send the request ID of the job")
 		}

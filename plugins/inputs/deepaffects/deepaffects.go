@@ -142,8 +142,10 @@ func (d *DeepAffects) start(acc telegraf.Accumulator) error {
 		d.Log.Warn("state_directory is not set: " +
 			"jobs, counters and undelivered state changes are lost when Telegraf stops")
 	}
-	if c.WebhookToken != "" && c.ServiceAddress == "" {
-		d.Log.Warn("webhook_token has no effect without service_address")
+	for _, token := range []struct{ option, text string }{{"webhook_token", c.WebhookToken}, {"jobs_token", c.JobsToken}} {
+		if token.text != "" && c.ServiceAddress == "" {
+			d.Log.Warn(token.option + " has no effect without service_address")
+		}
 	}
 	d.collector, d.listeners, d.account = monitor, listeners, monitor.Accounts()[0]
 	s := d.account.Snapshot()

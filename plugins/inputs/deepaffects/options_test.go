@@ -85,7 +85,6 @@ func TestMistakes(t *testing.T) {
 		{key(`request_id_as = "label"`), "request_id_as", `"field" or "tag"`},
 		{key(`word_points = "yes"`), "WordPoints", "cannot unmarshal TOML string into bool"},
 		{key(`service_address = "8095"`), "service_address", "such as \":8095\""},
-		{key(`jobs_token = "canary"`), "jobs_token", "set that too"},
 		{key("service_address = \":1\"\njobs_token = \"${CANARY_UNSET}\""), "jobs_token", "CANARY_UNSET is not set"},
 		{key(`webhook_token = "canary/token"`), "webhook_token", "make one with"},
 		{key("service_address = \":1\"\njobs_token = \"canary\"\nwebhook_token = \"canary\""), "token", "give each its own"},
@@ -488,7 +487,7 @@ func TestInternalStatistics(t *testing.T) {
 
 func TestOptionsWithoutEffect(t *testing.T) {
 	for options, want := range map[string]int{
-		"": 0, "webhook_token = \"canary\"\n": 1,
+		"": 0, "webhook_token = \"canary\"\n": 1, "jobs_token = \"canary\"\n": 1,
 		"webhook_token = \"canary\"\nservice_address = \"127.0.0.1:0\"\n": 0,
 		"keep_timings = false\n": 1, "keep_timings = true\n": 0,
 	} {

@@ -1,0 +1,87 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+)
+
+// HasJobsToken reports whether a request writes jobs, by its method and this path, with the jobs_token of an account.
+// Such a request needs no password: it has no place for one beside the token.
+func HasJobsToken(c *collector.Collector, r *http.Request, path string) bool {
+	if r.Method != http.MethodPost && r.Method != http.MethodDelete || !isJobs(path) {
+		return false
+	}
+	token := bearer(r)
+	return slices.ContainsFunc(c.Accounts(), func(a *collector.Account) bool {
+		_, right := a.CheckJobsToken(token)
+		return right
+	})
+}
+
+// isJobs reports whether a path is that of jobs, or of one.
+func isJobs(path string) bool {
+	return path == "/api/v1/jobs" || strings.HasPrefix(path, "/api/v1/jobs/")
+}
+
+// challenge is the WWW-Authenticate header of a response that asks for a token.
+const challenge = `Bearer realm="jobs"`
+
+// bearer returns the bearer token of a request; empty without one.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+// LocalOnly refuses requests from other machines before a handler sees them.
+func LocalOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLocal(r) {
+			http.Error(w, "Only requests from this machine are allowed here (--web.local-writes).", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// isLocal reports whether a request comes from a loopback address.
+func isLocal(r *http.Request) bool {
+	client, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && client.Addr().Unmap().IsLoopback()
+}
+
+// checkWrite returns why a request may not write the jobs of an account; nil if it may.
+func (a *api) checkWrite(r *http.Request, account *collector.Account) error {
+	needed, right := account.CheckJobsToken(bearer(r))
+	switch {
+	case needed && !right:
+		return refuse(http.StatusUnauthorized, fmt.Sprintf("the jobs_token of account %q is required", account.Name()))
+	case !needed && a.localWrites && !isLocal(r):
+		return refuse(http.StatusForbidden, fmt.Sprintf(
+			"other machines may write only with a jobs_token, and account %q has none", account.Name()))
+	}
+	return nil
+}
+
+// checkAnyWrite returns an error if a request may write the jobs of no account: that of the account in the query, else
+// of the first.
+func (a *api) checkAnyWrite(r *http.Request) (refused error) {
+	named := r.URL.Query().Get("account")
+	for _, account := range a.accounts(r) {
+		err := a.checkWrite(r, account)
+		if err == nil {
+			return nil
+		}
+		if refused == nil || account.Name() == named {
+			refused = err
+		}
+	}
+	return refused
+}
