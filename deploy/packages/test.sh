@@ -14,6 +14,13 @@ trap 'rm -rf "$test"; groups' EXIT
 cp .cache/packages/"$ARCH"/* deploy/packages/test-inside.sh "$test"
 cp .cache/telegraf/stock "$test/telegraf"
 cp "$(go list -m -f '{{.Dir}}' github.com/influxdata/telegraf)/scripts/telegraf.service" "$test"
+# What the package has for Prometheus and Grafana.
+mkdir -p "$test/shared/prometheus"
+cp deploy/prometheus/*.yml "$test/shared/prometheus"
+cp -r deploy/grafana "$test/shared/grafana"
+rm "$test"/shared/grafana/*.go
+mkdir "$test/docs"
+cp docs/*.md "$test/docs"
 # The packages to upgrade to: the same with a higher version.
 mkdir "$test/newer"
 for config in deploy/packages/*/nfpm.yaml; do
