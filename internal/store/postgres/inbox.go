@@ -25,7 +25,7 @@ func (r reader) Inbox() (oldest []store.Message, more bool, err error) {
 	defer cancel()
 	oldest, more, err = inbox(ctx, r.db.pool, r.name, inboxMessages, inboxBytes)
 	if err != nil {
-		return nil, false, fmt.Errorf("reading the inbox of account %q: %w", r.name, r.db.failed(err))
+		return nil, false, fmt.Errorf("reading the inbox of account %q: %w", r.name, r.db.failed(ctx, err))
 	}
 	return oldest, more, nil
 }

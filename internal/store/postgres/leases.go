@@ -56,7 +56,7 @@ func (db *DB) Look(ctx context.Context) (leases []Lease, members []Member, err e
 		return err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("looking at the leases: %w", db.failed(err))
+		return nil, nil, fmt.Errorf("looking at the leases: %w", db.failed(ctx, err))
 	}
 	for i := range leases {
 		leases[i].Since = leases[i].Since.UTC()
@@ -182,7 +182,7 @@ func (db *DB) unlock(ctx context.Context, sessions, condition string, args ...an
 		WHERE pid IN (`+sessions+`) AND pid <> pg_backend_pid() AND datname = current_database() AND `+condition,
 		args...).Scan(&ended)
 	if err != nil {
-		return false, fmt.Errorf("ending the session that locks a row: %w", db.failed(err))
+		return false, fmt.Errorf("ending the session that locks a row: %w", db.failed(ctx, err))
 	}
 	if ended { // it takes a moment
 		select {
@@ -280,7 +280,7 @@ func (db *DB) Leave(ctx context.Context, self Member) error {
 	_, err := db.control.Exec(ctx, "DELETE FROM replicas WHERE id = $1 AND $2::bigint IN (0, beats)",
 		store.Clean(self.ID), self.Beats)
 	if err != nil {
-		return fmt.Errorf("removing the replica %q: %w", self.ID, db.failed(err))
+		return fmt.Errorf("removing the replica %q: %w", self.ID, db.failed(ctx, err))
 	}
 	return nil
 }

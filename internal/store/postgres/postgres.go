@@ -175,18 +175,24 @@ func warning(conn *pgx.Conn) error {
 	return fmt.Errorf("the database warns: %s", message)
 }
 
-// failed looks at an error of a connection, and returns it. If one is broken, others are, too, or lead to a server that
-// is a standby now: none that is idle is used again.
-func (db *DB) failed(err error) error {
+// failed looks at an error of a connection, and returns it. If one broke, others are broken, too, or lead to a server
+// that is a standby now: none that is idle is used again. One whose caller did not wait for it, or that could not be
+// made, says nothing about others.
+func (db *DB) failed(ctx context.Context, err error) error {
 	e, answered := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case err == nil, errors.Is(err, store.ErrNotOwner):
+	case err == nil, errors.Is(err, store.ErrNotOwner), ctx.Err() != nil, errors.As(err, new(*pgconn.ConnectError)):
 	case answered && e.SeverityUnlocalized == "ERROR" && e.Code != readOnly:
 	default:
-		db.pool.Reset()
-		db.control.Reset()
+		db.reset()
 	}
 	return err
+}
+
+// reset lets no connection be used again that is idle now.
+func (db *DB) reset() {
+	db.pool.Reset()
+	db.control.Reset()
 }
 
 // change runs a statement that changes something, and returns its rows. An error wraps store.ErrUnknown unless it is
@@ -194,7 +200,6 @@ func (db *DB) failed(err error) error {
 func change[T any](
 	ctx context.Context, db *DB, pool *pgxpool.Pool, to pgx.RowToFunc[T], sql string, args ...any,
 ) (result []T, err error) {
-	defer func() { _ = db.failed(err) }()
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -208,6 +213,10 @@ func change[T any](
 	if err == nil {
 		err = warning(conn.Conn())
 	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		db.reset() // it should take milliseconds: the way to the server is cut
+	}
+	_ = db.failed(ctx, err)
 	e, answered := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case err == nil:
@@ -280,7 +289,7 @@ func (db *DB) names(ctx context.Context, query string) ([]string, error) {
 		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the names of accounts: %w", db.failed(err))
+		return nil, fmt.Errorf("reading the names of accounts: %w", db.failed(ctx, err))
 	}
 	return names, nil
 }

@@ -46,7 +46,7 @@ func (r reader) load(ctx context.Context, first func(pgx.Tx, *store.Contents) er
 		return tx.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&c.Now)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("loading account %q: %w", r.name, r.db.failed(err))
+		return nil, fmt.Errorf("loading account %q: %w", r.name, r.db.failed(ctx, err))
 	}
 	c.Now = c.Now.UTC()
 	return c, nil
