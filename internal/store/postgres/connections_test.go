@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,4 +106,34 @@ func TestCallerGoesAway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Loads leave connections to commits, however many there are.
+func TestCommitBesideLoads(t *testing.T) {
+	db, url := openedAt(t)
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(context.Background())
+	a := takeOver(t, db, "a", 10*time.Second)
+	must(t, a.Commit(one("1")))
+	other, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer other.Close(context.Background())
+	_, err = other.Exec(t.Context(), "BEGIN; LOCK TABLE learnt") // so that loads take long
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	var loads sync.WaitGroup
+	for range 20 {
+		loads.Go(func() {
+			if _, err := db.Account("a").Load(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("a load: %v", err)
+			}
+		})
+	}
+	waitLocked(t, conn)
+	for range 10 {
+		must(t, a.Commit(one("2")))
+	}
+	cancel()
+	loads.Wait()
 }

@@ -27,6 +27,7 @@ const (
 	connectTimeout = 5 * time.Second  // unless the URL has connect_timeout
 	sendTimeout    = 10 * time.Second // for what has no context and no lease
 	poolSize       = 8                // connections, unless the URL has pool_max_conns
+	maxLoads       = 3                // at once, so that commits find a connection
 )
 
 // A DB is a database that several replicas use, an engine. It is safe for use by several goroutines.
@@ -34,8 +35,9 @@ type DB struct {
 	log *slog.Logger
 	// pool is for all but control: leases must be renewed although all connections of pool wait.
 	pool, control *pgxpool.Pool
-	size          atomic.Int64 // of the database in bytes, as of the last renewal
-	departed      sync.Map     // departedJobs by account, of accounts to which messages were sent
+	loads         chan struct{} // holds a value for each load that is under way
+	size          atomic.Int64  // of the database in bytes, as of the last renewal
+	departed      sync.Map      // departedJobs by account, of accounts to which messages were sent
 }
 
 // Open connects to a database, and makes or migrates its tables. The URL is one of libpq, with all of its options. The
@@ -45,7 +47,7 @@ func Open(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{log: log}
+	db := &DB{log: log, loads: make(chan struct{}, min(maxLoads, (config.MaxConns+1)/2))}
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, explain(config, err)
 	}

@@ -27,8 +27,14 @@ func (r reader) Load(ctx context.Context) (*store.Contents, error) {
 	})
 }
 
-// load loads the account, and first does what else belongs into the same snapshot.
+// load loads the account, and first does what else belongs into the same snapshot. It waits while many others load.
 func (r reader) load(ctx context.Context, first func(pgx.Tx, *store.Contents) error) (*store.Contents, error) {
+	select {
+	case r.db.loads <- struct{}{}:
+		defer func() { <-r.db.loads }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("loading account %q: %w", r.name, ctx.Err())
+	}
 	c := new(store.Contents)
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, r.db.pool, snapshot, func(tx pgx.Tx) error {
