@@ -14,6 +14,8 @@ type (
 	Job            = jobs.Job
 	JobState       = jobs.State
 	JobFilter      = jobs.Filter
+	JobOrder       = jobs.Order
+	JobGroups      = jobs.Groups
 	StateChange    = jobs.StateChange
 	WebhookOutcome = jobs.WebhookOutcome
 

@@ -161,6 +161,24 @@ func (a *Account) Jobs(f JobFilter, after string, limit int) (page JobPage, ok b
 	return page, ok
 }
 
+// SortedJobs returns jobs as Jobs does, in another order, which may be reversed. all is false if there are so many jobs
+// that older ones were not looked at.
+func (a *Account) SortedJobs(
+	f JobFilter, by JobOrder, reverse bool, after string, limit int,
+) (page JobPage, all, ok bool) {
+	v, now := a.reading(), a.now()
+	page.Jobs, page.Next, all, ok = v.jobs.Sorted(f, by, reverse, after, limit, now)
+	view := v.schedule.View(now, requestIDs(page.Jobs))
+	page.NextPolls, page.Finishes = view.NextPolls, view.Finishes
+	return page, all, ok
+}
+
+// Counts returns the number of jobs by state.
+func (a *Account) Counts() [len(jobs.States)]int { return a.reading().jobs.Counts() }
+
+// Groups counts the jobs of a state (nil: any) by what they have in common.
+func (a *Account) Groups(of *JobState) JobGroups { return a.reading().jobs.Groups(of) }
+
 // Overview returns at most limit jobs of each kind, and counts the failures since a time.
 func (a *Account) Overview(since time.Time, limit int) jobs.Overview {
 	return a.reading().jobs.Overview(since, limit)

@@ -399,6 +399,21 @@ func TestPages(t *testing.T) {
 	b.await(t, `location.search === "?state=failed" && document.querySelectorAll("main tbody tr").length > 0 &&
 		[...document.querySelectorAll("main tbody tr")].every(row => row.children[2].textContent === "failed")`)
 
+	// Filter by a label, and sort, with a form that the page's updates leave alone.
+	b.do(t, "choosing", chromedp.Navigate(base+"/jobs"), chromedp.SetValue(`select[name="label"]`, "language=en-US"),
+		chromedp.SetValue(`select[name="sort"]`, "-duration"), chromedp.Click("header form button"))
+	b.await(t, `location.search.includes("label=language%3Den-US") && document.querySelector("[aria-sort=ascending]") &&
+		document.querySelectorAll("main tbody tr").length > 0 &&
+		[...document.querySelectorAll("main tbody th")].every(th => th.textContent.includes("language=en-US"))`)
+	b.accessible(t, "the filtered list")
+	b.shoot(t, "jobs", 1280, "light")
+	b.shoot(t, "jobs-dark", 1280, "dark")
+	b.accessible(t, "the filtered list, dark")
+	b.shoot(t, "jobs-narrow", 360, "dark")
+	b.accessible(t, "the filtered list, narrow")
+	b.fits(t, "the list")
+	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
+
 	// Hostile request IDs and labels.
 	hostile := []string{
 		`<img src=x onerror=alert(1)>`, `"><script>alert(1)</script>`, `' onmouseover='alert(1)`,

@@ -76,8 +76,8 @@ type state struct {
 	ended      [len(endStates)]tree // by end, the oldest first
 	timed      tree                 // those that have timings, by end, the oldest first
 
-	codes *btree.Map[string, int] // failed jobs by error code
-	words *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
+	groups groups
+	words  *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
 }
 
 type tree = *btree.BTreeG[*Job]
@@ -96,7 +96,7 @@ func newState(now time.Time) *state {
 		totals: Totals{Created: now, series: make(map[seriesID]series)}, clock: clock{wall: now.Round(0), at: now},
 		failed: newest(), others: newest(), unfinished: byTime((*Job).Start),
 		ended: [...]tree{byTime(end), byTime(end), byTime(end)}, timed: byTime(end),
-		codes: new(btree.Map[string, int]), words: new(btree.Map[string, int]),
+		groups: newGroups(), words: new(btree.Map[string, int]),
 	}
 }
 
@@ -147,18 +147,15 @@ func (s *state) remove(j *Job) {
 // tally adds n to the numbers of jobs that are as this one.
 func (s *state) tally(j *Job, n int) {
 	s.counts[j.State] += n
-	add := func(to *btree.Map[string, int], key string) {
-		if was, _ := to.Get(key); was+n == 0 {
-			to.Delete(key)
-		} else {
-			to.Set(key, was+n)
-		}
+	s.group(j, n)
+	if j.State.Ended() || j.LastPoll == nil || !j.LastPoll.UnknownState {
+		return
 	}
-	if j.State == Failed {
-		add(s.codes, j.ErrorCode)
-	}
-	if !j.State.Ended() && j.LastPoll != nil && j.LastPoll.UnknownState {
-		add(s.words, j.LastPoll.StateWord)
+	word := j.LastPoll.StateWord
+	if was, _ := s.words.Get(word); was+n == 0 {
+		s.words.Delete(word)
+	} else {
+		s.words.Set(word, was+n)
 	}
 }
 
@@ -215,6 +212,9 @@ func (j *Jobs) SetOptions(options Options) { j.options.Store(&options) }
 
 // Job returns what is known of a job.
 func (j *Jobs) Job(requestID string) (*Job, bool) { return j.committed.Load().jobs.Get(requestID) }
+
+// Counts returns the number of jobs by state.
+func (j *Jobs) Counts() [len(States)]int { return j.committed.Load().counts }
 
 // Unfinished yields the jobs that are unfinished now, the oldest first.
 func (j *Jobs) Unfinished() iter.Seq[*Job] { return j.committed.Load().unfinished.Scan }

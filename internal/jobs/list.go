@@ -3,6 +3,7 @@ package jobs
 import (
 	"cmp"
 	"iter"
+	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -15,22 +16,82 @@ import (
 // them.
 
 const (
-	// maxLooked is how many jobs List looks at, at most.
-	maxLooked = 50_000
+	// MaxLooked is how many jobs List and Sorted look at, at most.
+	MaxLooked = 50_000
 	// maxSorted is how many jobs List sorts, at most.
 	maxSorted = 10_000
 )
 
 // A Filter selects jobs. The zero value selects all.
 type Filter struct {
-	State     *State // nil: any
-	ErrorCode string // empty: any
-	Part      string // of the request ID
+	State     *State            // nil: any
+	API       string            // empty: any; UnknownAPI: those without
+	ErrorCode string            // empty: any
+	Labels    map[string]string // values by name
+	Text      string            // in the request ID, or in the value of a label
 }
 
-func (f *Filter) matches(j *Job) bool {
-	return (f.State == nil || j.State == *f.State) && (f.ErrorCode == "" || j.ErrorCode == f.ErrorCode) &&
-		strings.Contains(j.RequestID, f.Part)
+// A search is a filter, and what is known of its hits.
+type search struct {
+	Filter
+	most     int                        // hits there can be
+	labelled map[string]map[string]bool // the values of labels that contain the text
+	anyLabel bool                       // there are too many labels: look at those of each job
+}
+
+func (s *state) search(f Filter) *search {
+	hits := &search{Filter: f, most: s.jobs.Len()}
+	if f.State != nil {
+		hits.most = s.counts[*f.State]
+	}
+	bound := func(q quality) { hits.most = min(hits.most, s.size(q, f.State)) }
+	if f.API != "" {
+		bound(quality{kind: isAPI, value: f.API})
+	}
+	if f.ErrorCode != "" {
+		bound(quality{kind: hasCode, value: f.ErrorCode})
+	}
+	for name, value := range f.Labels {
+		bound(quality{hasLabel, name, value})
+	}
+	if f.Text != "" {
+		var ok bool
+		hits.labelled, ok = s.labelled(f.Text)
+		hits.anyLabel = !ok
+	}
+	return hits
+}
+
+func (s *search) matches(j *Job) bool {
+	if s.State != nil && j.State != *s.State || s.ErrorCode != "" && j.ErrorCode != s.ErrorCode ||
+		s.API != "" && j.apiOrUnknown() != s.API ||
+		s.Text != "" && !strings.Contains(j.RequestID, s.Text) && !s.isLabelled(j) {
+		return false
+	}
+	for name, value := range s.Labels { // last, since a look at a map takes longer
+		if has, found := j.Labels[name]; !found || has != value {
+			return false
+		}
+	}
+	return true
+}
+
+// isLabelled reports whether a label of a job contains the text.
+func (s *search) isLabelled(j *Job) bool {
+	if s.anyLabel {
+		for _, value := range j.Labels {
+			if strings.Contains(value, s.Text) {
+				return true
+			}
+		}
+		return false
+	}
+	for name, values := range s.labelled {
+		if values[j.Labels[name]] {
+			return true
+		}
+	}
+	return false
 }
 
 // List returns at most limit selected jobs, the newest first, from the one after the job with the ID after (empty: from
@@ -44,19 +105,124 @@ func (j *Jobs) List(f Filter, after string, limit int) (jobs []*Job, next string
 			return nil, "", false
 		}
 	}
+	search := c.search(f)
+	if search.most == 0 {
+		return nil, "", true
+	}
 	looked := 0
 	for job := range c.candidates(f.State, pivot) {
 		switch {
-		case looked == maxLooked:
+		case looked == MaxLooked:
 			return jobs, next, true
-		case f.matches(job) && len(jobs) == limit:
+		case !search.matches(job):
+		case len(jobs) == limit:
 			return jobs, jobs[limit-1].RequestID, true
-		case f.matches(job):
-			jobs = append(jobs, job)
+		default:
+			if jobs = append(jobs, job); len(jobs) == search.most {
+				return jobs, "", true
+			}
 		}
 		looked, next = looked+1, job.RequestID
 	}
 	return jobs, "", true
+}
+
+// An Order is a way to sort jobs.
+type Order int
+
+// The orders. Jobs without that value come last.
+const (
+	ByRegistration Order = iota // the newest first
+	ByEnd                       // the latest first
+	ByDuration                  // the longest first: of an unfinished job, its age
+	ByConfidence                // the lowest first
+)
+
+// value returns what is sorted by, ascending; NaN: unknown.
+func (o Order) value(j *Job, now time.Time) float64 {
+	switch o {
+	case ByEnd:
+		if j.State.Ended() {
+			return -float64(j.FinishedAt.UnixNano())
+		}
+	case ByDuration:
+		if j.Started() {
+			return -j.Age(now).Seconds()
+		}
+	case ByConfidence:
+		if j.Statistics != nil {
+			return j.Statistics.Confidence
+		}
+	default:
+		return -float64(j.sequence)
+	}
+	return math.NaN()
+}
+
+// Sorted returns selected jobs as List does, in another order, which may be reversed. ok is false if the job after is
+// not tracked. It sorts a bounded number of jobs: all is false if there are older ones, which it did not look at.
+func (j *Jobs) Sorted(
+	f Filter, by Order, reverse bool, after string, limit int, now time.Time,
+) (jobs []*Job, next string, all, ok bool) {
+	c := j.committed.Load()
+	type sorted struct {
+		*Job
+		value float64
+	}
+	key := func(job *Job) sorted {
+		v := by.value(job, now)
+		if reverse {
+			v = -v
+		}
+		return sorted{job, v}
+	}
+	compare := func(a, b sorted) int {
+		if unknown := math.IsNaN(a.value); unknown != math.IsNaN(b.value) { // cmp.Compare has it first
+			if unknown {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(b.sequence, a.sequence))
+	}
+	var pivot sorted
+	if after != "" {
+		job, found := c.jobs.Get(after)
+		if !found {
+			return nil, "", false, false
+		}
+		pivot = key(job)
+	}
+	search := c.search(f)
+	var first []sorted // at most one more than the limit
+	looked, found := 0, 0
+	all = true
+	for job := range c.candidates(f.State, nil) {
+		if found == search.most {
+			break
+		}
+		if looked++; looked > MaxLooked {
+			all = false
+			break
+		}
+		if !search.matches(job) {
+			continue
+		}
+		found++
+		k := key(job)
+		if pivot.Job != nil && compare(k, pivot) <= 0 || len(first) > limit && compare(k, first[limit]) >= 0 {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(first, k, compare)
+		first = slices.Insert(first[:min(len(first), limit)], i, k)
+	}
+	for _, k := range first[:min(len(first), limit)] {
+		jobs = append(jobs, k.Job)
+	}
+	if len(first) > limit {
+		next = jobs[limit-1].RequestID
+	}
+	return jobs, next, all, true
 }
 
 // candidates yields the jobs among which those of a state are, the newest first, from the one after a pivot. There are
@@ -144,9 +310,12 @@ func (j *Jobs) Overview(since time.Time, limit int) Overview {
 		return cmp.Or(b.FinishedAt.Compare(a.FinishedAt), cmp.Compare(b.sequence, a.sequence))
 	})
 	o.Failed = o.Failed[:min(len(o.Failed), limit)]
-	for code, n := range c.codes.Scan {
-		o.Codes[code] = n
-	}
+	c.groups.Ascend(group{quality: quality{kind: hasCode}}, func(g group) bool {
+		if g.kind == hasCode && g.state == Failed {
+			o.Codes[g.value] = g.jobs
+		}
+		return g.kind == hasCode
+	})
 	for word, n := range c.words.Scan {
 		o.UnknownState += n
 		o.StateWord = cmp.Or(o.StateWord, word)

@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -8,11 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 func TestList(t *testing.T) {
@@ -44,7 +47,7 @@ func TestList(t *testing.T) {
 		{jobs.Filter{ErrorCode: "code"}, "", 3, "[7]", "", true},
 		{pending, "", 3, "[9 8 6]", "6", true},
 		{pending, "7", 9, "[6 5 4 3 1 0]", "", true},
-		{jobs.Filter{Part: "4"}, "", 3, "[4]", "", true},
+		{jobs.Filter{Text: "4"}, "", 3, "[4]", "", true},
 		{all, "unknown", 3, "[]", "", false},
 	} {
 		listed, next, ok := j.List(tt.filter, tt.after, tt.limit)
@@ -71,9 +74,9 @@ func TestListIsBounded(t *testing.T) {
 		filter      jobs.Filter
 		pages, jobs int
 	}{
-		"part of an ID":   {jobs.Filter{Part: "00000"}, 3, 10 + 1}, // also job-100000
-		"no hit":          {jobs.Filter{Part: "none"}, 3, 0},
-		"of a state":      {jobs.Filter{Part: "none", State: new(jobs.Pending)}, 3, 0},
+		"part of an ID":   {jobs.Filter{Text: "00000"}, 3, 10 + 1}, // also job-100000
+		"no hit":          {jobs.Filter{Text: "none"}, 3, 0},
+		"of a state":      {jobs.Filter{Text: "none", State: new(jobs.Pending)}, 3, 0},
 		"few of a state":  {jobs.Filter{State: new(jobs.Lost)}, 1, 1},
 		"few that failed": {jobs.Filter{State: new(jobs.Failed)}, 1, 1},
 	} {
@@ -155,7 +158,7 @@ func TestOverview(t *testing.T) {
 			f.rest.Failed, f.rest.Unfinished, f.rest.Completed = nil, nil, nil
 			return fmt.Sprintf("%+v", f)
 		}
-		if diff := cmp.Diff(of(want), of(got)); diff != "" {
+		if diff := gocmp.Diff(of(want), of(got)); diff != "" {
 			t.Fatalf("an overview (-want +got):\n%s", diff)
 		}
 		for _, state := range []jobs.State{jobs.Pending, jobs.Running, jobs.Completed, jobs.Failed, jobs.Lost} {
@@ -206,4 +209,205 @@ func TestOverview(t *testing.T) {
 	}
 	j = openAt(t, m, options(), now)
 	check()
+}
+
+// Filters, orders and groups are what a look at each job finds, after any history.
+func TestFilters(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	o := options()
+	o.JobLabels = []string{"team", "language"}
+	j := open(t, nil, o)
+	any := func(of ...string) string { return of[random.IntN(len(of))] }
+	now := start
+	for i := range 300 {
+		now = now.Add(time.Second)
+		labels := map[string]string{"team": any("sales", "support"), "language": any("en", "de", "")}
+		if random.IntN(4) == 0 {
+			delete(labels, "team")
+		}
+		job := submission.Job{RequestID: fmt.Sprintf("%03d", i), API: any("asr", "vad", ""), Labels: labels}
+		if _, _, err := j.Register(submission.HTTP, []submission.Job{job}, false, now); err != nil {
+			t.Fatal(err)
+		}
+		id := fmt.Sprintf("%03d", random.IntN(i+1))
+		switch random.IntN(5) {
+		case 0:
+			statistics := transcript.Unknown()
+			statistics.Confidence = random.Float64()
+			observe(t, j, jobs.Observation{
+				RequestID: id, At: now, State: jobs.Completed, Result: &transcript.Result{Statistics: statistics},
+			})
+		case 1:
+			observe(t, j, jobs.Observation{RequestID: id, At: now, State: jobs.Failed, ErrorCode: any("a", "b", "")})
+		case 2:
+			observe(t, j, jobs.Observation{RequestID: id, At: now, State: jobs.Running})
+		case 3:
+			if _, err := j.Remove(id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	all, _, _ := j.List(jobs.Filter{}, "", 1000)
+	hits := 0
+	for range 500 {
+		var f jobs.Filter
+		if random.IntN(3) == 0 {
+			f.State = new(jobs.State(random.IntN(len(jobs.States))))
+		}
+		if random.IntN(3) == 0 {
+			f.API = any("asr", "vad", "unknown", "none")
+		}
+		if random.IntN(6) == 0 {
+			f.ErrorCode = any("a", "b", "c")
+		}
+		if random.IntN(3) == 0 {
+			f.Labels = map[string]string{any("team", "language", "none"): any("sales", "support", "de", "")}
+		}
+		if random.IntN(3) == 0 {
+			f.Text = any("1", "12", "al", "support", "e", "none")
+		}
+		var want []*jobs.Job
+		groups := jobs.Groups{Labels: make(map[string][]jobs.Count)}
+		count := func(to []jobs.Count, value string) []jobs.Count {
+			for i := range to {
+				if to[i].Value == value {
+					to[i].Jobs++
+					return to
+				}
+			}
+			return append(to, jobs.Count{Value: value, Jobs: 1})
+		}
+		for _, job := range all {
+			if f.State != nil && job.State != *f.State {
+				continue
+			}
+			api := cmp.Or(job.API, "unknown")
+			groups.APIs = count(groups.APIs, api)
+			if job.State == jobs.Failed {
+				groups.ErrorCodes = count(groups.ErrorCodes, job.ErrorCode)
+			}
+			ok := (f.API == "" || f.API == api) && (f.ErrorCode == "" || f.ErrorCode == job.ErrorCode)
+			text := job.RequestID
+			for name, value := range job.Labels {
+				groups.Labels[name] = count(groups.Labels[name], value)
+				text += "\n" + value
+			}
+			for name, value := range f.Labels {
+				has, found := job.Labels[name]
+				ok = ok && found && has == value
+			}
+			if ok && strings.Contains(text, f.Text) {
+				want = append(want, job)
+			}
+		}
+		hits += len(want)
+		if got := pages(t, 7, func(after string) ([]*jobs.Job, string, bool) { return j.List(f, after, 7) }); !slices.Equal(
+			got, want) {
+			t.Fatalf("%+v: %s, want %s", f, ids(got), ids(want))
+		}
+		for i, value := range []func(*jobs.Job) (float64, bool){
+			jobs.ByRegistration: func(j *jobs.Job) (float64, bool) { return -float64(j.FirstSeen.Unix()), true },
+			jobs.ByEnd: func(j *jobs.Job) (float64, bool) {
+				return -float64(j.FinishedAt.Unix()), j.State.Ended()
+			},
+			jobs.ByDuration: func(j *jobs.Job) (float64, bool) { return -j.Age(now).Seconds(), true },
+			jobs.ByConfidence: func(j *jobs.Job) (float64, bool) {
+				if j.Statistics == nil {
+					return 0, false
+				}
+				return j.Statistics.Confidence, true
+			},
+		} {
+			for _, sign := range []float64{1, -1} {
+				sorted := slices.Clone(want)
+				slices.SortStableFunc(sorted, func(a, b *jobs.Job) int {
+					x, known := value(a)
+					y, too := value(b)
+					switch {
+					case known && too:
+						return cmp.Compare(sign*x, sign*y)
+					case known:
+						return -1
+					case too:
+						return 1
+					}
+					return 0
+				})
+				got := pages(t, 7, func(after string) ([]*jobs.Job, string, bool) {
+					found, next, all, ok := j.Sorted(f, jobs.Order(i), sign < 0, after, 7, now)
+					return found, next, all && ok
+				})
+				if !slices.Equal(got, sorted) {
+					t.Fatalf("%+v by %d, sign %g: %s, want %s", f, i, sign, ids(got), ids(sorted))
+				}
+			}
+		}
+		byValue := cmpopts.SortSlices(func(a, b jobs.Count) bool { return a.Value < b.Value })
+		got := j.Groups(f.State)
+		if diff := gocmp.Diff(groups, got, byValue); diff != "" {
+			t.Fatalf("groups of %v (-want +got):\n%s", f.State, diff)
+		}
+		for _, counts := range [][]jobs.Count{got.APIs, got.ErrorCodes, got.Labels["team"]} {
+			if !slices.IsSortedFunc(counts, func(a, b jobs.Count) int { return b.Jobs - a.Jobs }) {
+				t.Fatalf("not the most frequent first: %v", counts)
+			}
+		}
+	}
+	if hits < 1000 {
+		t.Errorf("only %d hits", hits)
+	}
+}
+
+// pages returns the jobs of all pages, each of which but the last has so many.
+func pages(t *testing.T, limit int, page func(after string) ([]*jobs.Job, string, bool)) (all []*jobs.Job) {
+	t.Helper()
+	for after := ""; ; {
+		found, next, ok := page(after)
+		if !ok || next != "" && len(found) != limit {
+			t.Fatalf("after %q: %d jobs, next %q, %v", after, len(found), next, ok)
+		}
+		if all = append(all, found...); next == "" {
+			return all
+		}
+		after = next
+	}
+}
+
+// However many values a label has, groups and searches look at a bounded number of them.
+func TestGroupsAreBounded(t *testing.T) {
+	o := options()
+	o.JobLabels = []string{"ticket", "zone"}
+	j := open(t, nil, o)
+	var all []submission.Job
+	for i := range 20_000 {
+		labels := map[string]string{"ticket": fmt.Sprintf("T%05d", i), "zone": "east"}
+		all = append(all, submission.Job{RequestID: fmt.Sprint(i), API: "asr", Labels: labels})
+	}
+	if _, _, err := j.Register(submission.HTTP, all, false, start); err != nil {
+		t.Fatal(err)
+	}
+	g := j.Groups(nil)
+	if n := len(g.Labels["ticket"]); !g.Incomplete || n == 0 || n > 10_000 {
+		t.Errorf("%d values, incomplete: %v", n, g.Incomplete)
+	}
+	if diff := gocmp.Diff([]jobs.Count{{Value: "east", Jobs: 20_000}}, g.Labels["zone"]); diff != "" {
+		t.Errorf("the label after it (-want +got):\n%s", diff)
+	}
+	for _, f := range []jobs.Filter{{Text: "T19999"}, {Labels: map[string]string{"ticket": "T19999"}}} {
+		if found, _, _ := j.List(f, "", 10); fmt.Sprint(ids(found)) != "[19999]" {
+			t.Errorf("%+v: %s", f, ids(found))
+		}
+	}
+	// A sort looks at the newest.
+	var more []submission.Job
+	for i := range jobs.MaxLooked {
+		more = append(more, submission.Job{RequestID: fmt.Sprint("more-", i)})
+	}
+	if _, _, err := j.Register(submission.HTTP, more, false, start.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	found, next, complete, ok := j.Sorted(jobs.Filter{}, jobs.ByRegistration, true, "", 2, start)
+	if got := fmt.Sprint(ids(found)); got != "[more-0 more-1]" || next != "more-1" || complete || !ok {
+		t.Errorf("%s, next %q, %v, %v", got, next, complete, ok)
+	}
 }

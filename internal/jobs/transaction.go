@@ -50,7 +50,7 @@ func (s *state) begin(options *Options) *transaction {
 	c := *s
 	c.jobs, c.departed, c.requests = s.jobs.copy(), s.departed.copy(), s.requests.copy()
 	c.timings, c.changes.waiting = s.timings.copy(), s.changes.waiting.copy()
-	c.codes, c.words = s.codes.Copy(), s.words.Copy()
+	c.groups, c.words = s.groups.Copy(), s.words.Copy()
 	for _, t := range []*tree{&c.failed, &c.others, &c.unfinished, &c.ended[0], &c.ended[1], &c.ended[2], &c.timed} {
 		*t = (*t).Copy()
 	}

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 // The lengths of lists.
@@ -15,9 +13,8 @@ const (
 	shown      = 10  // jobs in each list of the overview
 	nextPolls  = 5
 	mostCauses = 5
+	maxOptions = 100 // values of a filter
 )
-
-func isFailed(s jobs.State) bool { return s == jobs.Failed || s == jobs.Lost }
 
 // A group is the jobs of a state, or the jobs that failed with an error code.
 type group struct {

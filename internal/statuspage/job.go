@@ -93,7 +93,7 @@ var anomalies = [len(transcript.Anomalies)]string{
 func (s *site) job(r *http.Request) (any, int) {
 	values := r.URL.Query()
 	id := values.Get("request_id")
-	page := jobPage{Frame: s.frame("Job – DeepAffects jobs", query{})}
+	page := jobPage{Frame: s.frame("Job – DeepAffects jobs")}
 	accounts := s.collector.Accounts()
 	a, err := collector.Find(accounts, values.Get("account"))
 	if err != nil {

@@ -1,74 +1,325 @@
 package statuspage
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 // jobList is the page at /jobs.
 type jobList struct {
-	Frame frame
-	Lists []accountJobs
-
+	Frame   frame
+	Columns []column
+	Lists   []accountJobs
 	Invalid string // what is wrong with the search; empty: nothing
+	Partial bool   // there are so many jobs that older ones are not among those that are sorted
+	Looked  int    // at how many, then
 }
 
 // accountJobs are the matching jobs of one account.
 type accountJobs struct {
 	Account string
-	Jobs    []jobView // newest first
-	More    string    // link to older ones; empty: none
+	Jobs    []jobView
+	More    string // link to those that follow; empty: none
 }
 
-// jobs lists the jobs whose ID contains q, optionally of one account, state or error_code; of the account of the job
-// with the ID after, those that are older.
+// query is what the parameters of /jobs ask for.
+type query struct {
+	Text, Account, State, API, ErrorCode string
+	Labels                               []string // as name=value
+	Sort                                 string   // empty: the newest first
+	Choices                              []choice
+}
+
+// A choice is one of the filters, with the values that jobs have.
+type choice struct {
+	Label, Name string
+	Options     []option
+}
+
+type option struct {
+	Value, Text string
+	Jobs        int // that have it
+	Selected    bool
+}
+
+// A column is one that the list can be sorted by.
+type column struct {
+	Heading, Class string
+	Link           string // sorts by it, or the other way round
+	Sorted         string // as aria-sort has it; empty: it is not
+}
+
+// An order is one of the values of the parameter sort; with a minus before it, it is reversed.
+type order struct {
+	Name, Heading, Class string
+	By                   jobs.Order
+	Ascending            bool   // not reversed, what is in the column ascends
+	Text, Reversed       string // for people
+}
+
+var orders = []order{
+	{"registered", "Registered", "", jobs.ByRegistration, false, "newest first", "oldest first"},
+	{"ended", "Ended", "", jobs.ByEnd, false, "latest end first", "earliest end first"},
+	{"duration", "Age or duration", "number", jobs.ByDuration, false, "longest first", "shortest first"},
+	{"confidence", "Confidence", "number", jobs.ByConfidence, true, "lowest confidence first", "highest confidence first"},
+}
+
+// Orders returns the values of the parameter sort, as options.
+func (q *query) Orders() (options []option) {
+	for i, o := range orders {
+		value := o.Name
+		if i == 0 {
+			value = ""
+		}
+		options = append(options, option{Value: value, Text: o.Text, Selected: value == q.Sort},
+			option{Value: "-" + o.Name, Text: o.Reversed, Selected: "-"+o.Name == q.Sort})
+	}
+	return options
+}
+
+func queryOf(v url.Values) *query {
+	q := &query{
+		Text: strings.TrimSpace(v.Get("q")), Account: v.Get("account"), State: v.Get("state"), API: v.Get("api"),
+		ErrorCode: v.Get("error_code"), Sort: v.Get("sort"),
+	}
+	for _, label := range v["label"] {
+		if label != "" {
+			q.Labels = append(q.Labels, label)
+		}
+	}
+	return q
+}
+
+// parameters are those of a link to the same list, as [links.link] takes them.
+func (q *query) parameters(sort string) []string {
+	p := []string{"q", q.Text, "state", q.State, "api", q.API, "error_code", q.ErrorCode, "sort", sort}
+	for _, label := range q.Labels {
+		p = append(p, "label", label)
+	}
+	return p
+}
+
+// Filtered reports whether it selects.
+func (q *query) Filtered() bool {
+	return q.Account != "" || q.Text != "" || q.refined()
+}
+
+// refined reports whether it selects by more than account and text.
+func (q *query) refined() bool {
+	return q.State != "" || q.API != "" || q.ErrorCode != "" || len(q.Labels) > 0
+}
+
+// filter returns what it selects, and how that is sorted.
+func (q *query) filter() (f jobs.Filter, by order, reverse bool, err error) {
+	f = jobs.Filter{API: q.API, ErrorCode: q.ErrorCode, Text: q.Text}
+	if q.State != "" {
+		state := jobs.State(slices.Index(jobs.States[:], q.State))
+		if state < 0 {
+			return f, by, false, fmt.Errorf("state is not one of %s", strings.Join(jobs.States[:], ", "))
+		}
+		f.State = &state
+	}
+	for _, label := range q.Labels {
+		name, value, ok := strings.Cut(label, "=")
+		if !ok {
+			return f, by, false, fmt.Errorf("label is not of the form name=value")
+		}
+		if f.Labels == nil {
+			f.Labels = make(map[string]string)
+		}
+		f.Labels[name] = value
+	}
+	name, reverse := strings.CutPrefix(cmp.Or(q.Sort, orders[0].Name), "-")
+	i := slices.IndexFunc(orders, func(o order) bool { return o.Name == name })
+	if i < 0 {
+		return f, by, false, fmt.Errorf("sort is not one of registered, ended, duration, confidence")
+	}
+	return f, orders[i], reverse, nil
+}
+
+// columns returns the columns, with links that sort by them.
+func (q *query) columns(to links, by order, reverse bool) (columns []column) {
+	for _, o := range orders {
+		c, sort := column{Heading: o.Heading, Class: o.Class}, o.Name
+		if o.Name == by.Name {
+			c.Sorted = "descending"
+			if o.Ascending != reverse {
+				c.Sorted = "ascending"
+			}
+			if !reverse {
+				sort = "-" + sort
+			}
+		}
+		if sort == orders[0].Name {
+			sort = ""
+		}
+		c.Link = to.link("/jobs", q.parameters(sort)...)
+		columns = append(columns, c)
+	}
+	return columns
+}
+
+// jobs lists the jobs that the parameters select; of the account of the job with the ID after, those that follow it.
 func (s *site) jobs(r *http.Request) (any, int) {
 	values := r.URL.Query()
-	q := query{
-		Text: strings.TrimSpace(values.Get("q")), Account: values.Get("account"),
-		State: values.Get("state"), ErrorCode: values.Get("error_code"),
+	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs")}
+	q := queryOf(values)
+	filter, by, reverse, err := q.filter()
+	if err != nil {
+		page.Frame.Query, page.Invalid = &query{}, err.Error()
+		return page, http.StatusBadRequest
 	}
-	state := jobs.State(slices.Index(jobs.States[:], q.State))
-	if q.State != "" && state < 0 {
-		q.State = ""
-		return jobList{
-			Frame:   s.frame("Jobs – DeepAffects jobs", q),
-			Invalid: "state is not one of " + strings.Join(jobs.States[:], ", "),
-		}, http.StatusBadRequest
-	}
-	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs", q)}
-	filter := jobs.Filter{ErrorCode: q.ErrorCode, Part: q.Text}
-	if q.State != "" {
-		filter.State = &state
-	}
+	page.Frame.Query = q
+	page.Columns = q.columns(links{s.Base, q.Account}, by, reverse)
 	accounts := s.collector.Accounts()
 	var exact []string // links to the jobs with this ID
+	var read []*collector.Account
 	for _, a := range accounts {
+		_ = a.Refresh(r.Context()) // the overview tells the error
 		if q.Account != "" && a.Name() != q.Account {
 			continue
 		}
-		_ = a.Refresh(r.Context()) // the overview tells the error
+		read = append(read, a)
 		to := s.linksOf(accounts, a)
-		found, ok := a.Jobs(filter, values.Get("after"), listed)
-		if !ok { // it was removed meanwhile, or is of another account: start at the newest
-			found, _ = a.Jobs(filter, "", listed)
-		}
-		older := ""
+		found, all := list(a, filter, by, reverse, values.Get("after"))
+		page.Partial = page.Partial || !all
+		more := ""
 		if found.Next != "" {
-			older = to.link("/jobs", "after", found.Next, "q", q.Text, "state", q.State, "error_code", q.ErrorCode)
+			more = to.link("/jobs", append(q.parameters(q.Sort), "after", found.Next)...)
 		}
-		if len(found.Jobs) > 0 || older != "" {
-			page.Lists = append(page.Lists, accountJobs{a.Name(), to.rows(a, page.Frame.At, found.Jobs...), older})
+		if len(found.Jobs) > 0 || more != "" {
+			page.Lists = append(page.Lists, accountJobs{a.Name(), to.rows(a, page.Frame.At, found.Jobs...), more})
 		}
 		if _, _, known := a.Job(q.Text); known {
 			exact = append(exact, to.link("/job", "request_id", q.Text))
 		}
 	}
-	if len(exact) == 1 && q.State == "" && q.ErrorCode == "" {
+	page.Looked = jobs.MaxLooked
+	if len(exact) == 1 && !q.refined() {
 		return exact[0], http.StatusSeeOther
 	}
+	q.Choices = q.choices(accounts, read, filter.State)
 	return page, http.StatusOK
+}
+
+// list returns a page of an account's jobs. If the job with the ID after was removed meanwhile, or is of another
+// account, it is the first page.
+func list(
+	a *collector.Account, filter jobs.Filter, by order, reverse bool, after string,
+) (found collector.JobPage, all bool) {
+	for range 2 {
+		ok := false
+		if by.By == jobs.ByRegistration && !reverse {
+			found, ok = a.Jobs(filter, after, listed)
+			all = true
+		} else {
+			found, all, ok = a.SortedJobs(filter, by.By, reverse, after, listed)
+		}
+		if ok {
+			break
+		}
+		after = ""
+	}
+	return found, all
+}
+
+// choices returns the filters that make a difference, with the jobs that each value has: of the chosen state and
+// account.
+func (q *query) choices(accounts, read []*collector.Account, state *jobs.State) []choice {
+	var states, apis, codes tally
+	labels := make(map[string]*tally)
+	for _, a := range read {
+		counts := a.Counts()
+		for i, name := range jobs.States {
+			states.add(name, counts[i])
+		}
+		groups := a.Groups(state)
+		apis.addAll(groups.APIs)
+		codes.addAll(groups.ErrorCodes)
+		for name, counts := range groups.Labels {
+			if labels[name] == nil {
+				labels[name] = new(tally)
+			}
+			labels[name].addAll(counts)
+		}
+	}
+	var choices []choice
+	if len(accounts) > 1 {
+		var names tally
+		for _, a := range accounts {
+			sum := 0
+			for _, n := range a.Counts() {
+				sum += n
+			}
+			names.add(a.Name(), sum)
+		}
+		choices = append(choices, names.choice("Account", "account", "", q.Account))
+	}
+	choices = append(choices, states.choice("State", "state", "", q.State), apis.choice("API", "api", "", q.API))
+	if len(codes.counts) > 0 || q.ErrorCode != "" {
+		choices = append(choices, codes.choice("Error", "error_code", "", q.ErrorCode))
+	}
+	chosen := make(map[string]string)
+	for _, label := range q.Labels {
+		name, _, _ := strings.Cut(label, "=")
+		chosen[name] = label
+		if labels[name] == nil {
+			labels[name] = new(tally)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		choices = append(choices, labels[name].choice(name, "label", name+"=", chosen[name]))
+	}
+	return choices
+}
+
+// A tally is the number of jobs by value, in the order in which values are added.
+type tally struct {
+	counts []jobs.Count
+	index  map[string]int
+}
+
+func (t *tally) add(value string, n int) {
+	i, found := t.index[value]
+	if !found {
+		if t.index == nil {
+			t.index = make(map[string]int)
+		}
+		i = len(t.counts)
+		t.index[value] = i
+		t.counts = append(t.counts, jobs.Count{Value: value})
+	}
+	t.counts[i].Jobs += n
+}
+
+func (t *tally) addAll(counts []jobs.Count) {
+	for _, c := range counts {
+		t.add(c.Value, c.Jobs)
+	}
+}
+
+// choice returns the first values as a choice, and the one that is chosen. Values are sent with a prefix.
+func (t *tally) choice(label, name, prefix, chosen string) choice {
+	c := choice{Label: label, Name: name}
+	found := false
+	for i, count := range t.counts {
+		o := option{prefix + count.Value, cmp.Or(count.Value, "none"), count.Jobs, prefix+count.Value == chosen}
+		if count.Value == "" && prefix == "" || i >= maxOptions && !o.Selected {
+			continue // an empty value is any
+		}
+		found = found || o.Selected
+		c.Options = append(c.Options, o)
+	}
+	if chosen != "" && !found {
+		c.Options = append(c.Options, option{chosen, strings.TrimPrefix(chosen, prefix), 0, true})
+	}
+	return c
 }

@@ -26,7 +26,7 @@ type runbookPage struct {
 
 func (s *site) runbooks(*http.Request) (any, int) {
 	page := renderRunbooks()
-	page.Frame = s.frame("Runbooks", query{})
+	page.Frame = s.frame("Runbooks")
 	page.Frame.Still = true
 	return page, http.StatusOK
 }

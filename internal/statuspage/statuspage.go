@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 //go:embed *.html
@@ -81,10 +80,6 @@ func serve(name string, content func(*http.Request) (data any, status int)) http
 	})
 }
 
-func (s *site) frame(title string, q query) frame {
-	for _, a := range s.collector.Accounts() {
-		q.Accounts = append(q.Accounts, a.Name())
-	}
-	q.States = jobs.States[:]
-	return frame{site: s, Title: title, At: time.Now(), Query: q, Icon: string(idle)}
+func (s *site) frame(title string) frame {
+	return frame{site: s, Title: title, At: time.Now(), Icon: string(idle)}
 }

@@ -754,6 +754,69 @@ func TestList(t *testing.T) {
 	})
 }
 
+// The list can be filtered by what jobs have in common, with their numbers, and sorted.
+func TestFilters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := vendor{"s": completed, "m": completed, "b": failed, "r": running}
+		c := watch(t, api, unlimited("alpha"), unlimited("beta"))
+		team := func(id, api, team string) submission.Job {
+			return submission.Job{RequestID: id, API: submission.APIName(api), Labels: map[string]string{"team": team}}
+		}
+		track(t, c, "alpha", team("s", "asr", "sales"))
+		<-time.After(time.Minute)
+		track(t, c, "alpha", team("m", "asr", "support"), team("b", "vad", "sales"))
+		track(t, c, "beta", team("r", "", "other sales"))
+		if err := c.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for target, want := range map[string][]string{
+			"/jobs?api=asr":                                    {"m", "s"},
+			"/jobs?api=unknown":                                {"r"},
+			"/jobs?label=team%3Dsales":                         {"b", "s"},
+			"/jobs?label=team%3Dsales&api=asr&label=":          {"s"},
+			"/jobs?q=sales":                                    {"b", "s", "r"},
+			"/jobs?q=sales&account=beta&state=running":         {"r"},
+			"/jobs?error_code=com.deepaffects.BadRequest&q=b":  {"b"},
+			"/jobs?sort=-registered&account=alpha":             {"s", "m", "b"},
+			"/jobs?sort=duration&account=alpha&state=":         {"s", "b", "m"},
+			"/jobs?sort=-duration&account=alpha&state=complet": nil,
+			"/jobs?label=team":                                 nil,
+			"/jobs?sort=bogus":                                 nil,
+		} {
+			w := get(c, "GET", target)
+			var ids []string
+			for _, match := range rowHeader.FindAllStringSubmatch(w.Body.String(), -1) {
+				ids = append(ids, match[1])
+			}
+			if !slices.Equal(ids, want) || (w.Code == http.StatusBadRequest) != (want == nil) {
+				t.Errorf("%s: HTTP %d, %q, want %q", target, w.Code, ids, want)
+			}
+		}
+		page := get(c, "GET", "/jobs?label=team%3Dsales&sort=-duration").Body.String()
+		for _, want := range []string{
+			`<label>Account <select name="account"><option value="">any</option><option value="alpha">alpha (3)</option>` +
+				`<option value="beta">beta (1)</option></select>`,
+			`<option value="completed">completed (2)</option>`, `<option value="asr">asr (2)</option>`,
+			`<option value="com.deepaffects.BadRequest">com.deepaffects.BadRequest (1)</option>`,
+			`<label>team <select name="label"><option value="">any</option>` +
+				`<option value="team=sales" selected>sales (2)</option><option value="team=support">support (1)</option>`,
+			`<option value="-duration" selected>shortest first</option>`,
+			`<th scope="col" class="number" aria-sort="ascending"><a href="/jobs?label=team%3Dsales&amp;sort=duration">`,
+			`<th scope="col"><a href="/jobs?label=team%3Dsales">Registered</a>`,
+			`<a href="/jobs">Clear</a>`,
+		} {
+			if !strings.Contains(strings.ReplaceAll(page, "\n", ""), want) {
+				t.Errorf("the page lacks %s", want)
+			}
+		}
+		// The numbers are of the chosen state and account.
+		page = strings.ReplaceAll(get(c, "GET", "/jobs?state=failed&account=alpha").Body.String(), "\n", "")
+		if !strings.Contains(page, `<option value="vad">vad (1)</option></select>`) || strings.Contains(page, "asr (") {
+			t.Errorf("other numbers: %s", text(page))
+		}
+	})
+}
+
 // The page of a job shows its timeline, its result and its conversation.
 func TestJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

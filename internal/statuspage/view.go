@@ -20,16 +20,9 @@ type frame struct {
 	*site
 	Title string
 	At    time.Time
-	Query query
+	Query *query // of a list; nil: another page
 	Icon  string // of the browser's tab: that of a level, or of the state of a job
 	Still bool   // it has nothing to update
-}
-
-// query is the input of the search.
-type query struct {
-	Text, Account, State string
-	ErrorCode            string   // of failed jobs; set by links only
-	Accounts, States     []string // to choose from
 }
 
 // overview is the page at /.
@@ -145,12 +138,13 @@ func (s *site) linksOf(accounts []*collector.Account, a *collector.Account) link
 	return links{base: s.Base}
 }
 
-// link returns a link with parameters: names, each followed by its value. It leaves out those that are empty.
+// link returns a link with parameters: names, each followed by its value. A name may be there several times. It leaves
+// out those that are empty.
 func (l links) link(path string, parameters ...string) string {
 	v := make(url.Values)
 	for pair := range slices.Chunk(append(parameters, "account", l.account), 2) {
 		if pair[1] != "" {
-			v.Set(pair[0], pair[1])
+			v.Add(pair[0], pair[1])
 		}
 	}
 	return strings.TrimSuffix(l.base+path+"?"+v.Encode(), "?")
@@ -188,7 +182,7 @@ func (a account) whenAllowed(rows []jobView) []jobView {
 
 func (s *site) overview(r *http.Request) (any, int) {
 	accounts := s.collector.Accounts()
-	o := overview{Frame: s.frame("DeepAffects jobs", query{})}
+	o := overview{Frame: s.frame("DeepAffects jobs")}
 
 	for _, a := range accounts {
 		_ = a.Refresh(r.Context()) // Read tells the error
