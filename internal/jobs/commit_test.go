@@ -85,7 +85,7 @@ func writes(j *jobs.Jobs) map[string]func() error {
 		},
 		"learn":     func() error { j.SetLearnt([]byte(`{}`)); return j.Flush() },
 		"sweep":     func() error { return j.Sweep(at(2 * time.Hour)) },
-		"delivered": func() error { return j.Delivered([]uint64{1}) },
+		"delivered": func() error { return j.Delivered(numbered(1)) },
 	}
 }
 

@@ -72,7 +72,9 @@ func writeAtRandom(t *testing.T, w writer, random *rand.Rand) {
 	case 5:
 		w.CountSourceErrors(submission.Sources[random.IntN(5)], 1+random.IntN(3))
 	case 6:
-		err = w.Delivered([]uint64{uint64(random.IntN(100)), uint64(random.IntN(100))})
+		// They begin when the jobs are opened: at the beginning of the test, whose time is virtual.
+		first := uint64(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
+		err = w.Delivered([]uint64{first + uint64(random.IntN(100)), first + uint64(random.IntN(100))})
 	default:
 		o := hooked(id, jobs.Completed, now)
 		o.Adopt = random.IntN(3) > 0
@@ -120,6 +122,8 @@ func TestInboxIsAsGoodAsTheOwner(t *testing.T) {
 				followed := [2]*follower{follow(a), follow(b)}
 				register(t, a, begin, "first") // from then on the totals count
 				register(t, b, begin, "first")
+				observe(t, a, hooked("first", jobs.Completed, begin)) // from then on a view knows the numbers
+				observe(t, b, hooked("first", jobs.Completed, begin))
 				remote := jobs.NewRemote("account", sent, o)
 				for round := range uint64(longtest.Size(10, 200)) {
 					one, other := rand.New(rand.NewPCG(round, 1)), rand.New(rand.NewPCG(round, 1))
@@ -325,7 +329,7 @@ var goodBodies = map[string][]string{
 		`{"at":"2026-11-23T18:00:00Z","state":"failed","error_code":"x","adopt":true}`,
 	},
 	"counts":    {`{}`, `{"webhook_requests_total":{"malformed":2,"later":7},"source_errors_total":{"fax":1}}`},
-	"delivered": {`{"numbers":[1,1,77]}`},
+	"delivered": {fmt.Sprintf(`{"numbers":[%[1]d,%[1]d,77]}`, numbered(1)[0])},
 }
 
 // A message that cannot be read is deleted and counted, and changes nothing else: however bad its body is.

@@ -163,7 +163,13 @@ func (s *state) tally(j *Job, n int) {
 // kept in memory, and their totals begin now.
 func Open(ctx context.Context, s store.Account, options Options, now time.Time) (*Jobs, error) {
 	j, _, err := open(ctx, s, options, now)
-	return j, err
+	if err != nil {
+		return nil, err
+	}
+	// Numbers do not begin again when no state change waits: the delivery of an earlier one may be reported late.
+	changes := &j.committed.Load().changes
+	changes.number = max(changes.number, uint64(max(now.UnixNano(), 0)))
+	return j, nil
 }
 
 // OpenView returns the jobs of an account that another replica may own, as its owner will have them when it has applied

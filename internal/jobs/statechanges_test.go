@@ -17,10 +17,18 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
-// brief returns number, job and state of the undelivered state changes.
+// numbered returns the numbers of the n-th state changes since jobs were opened at start.
+func numbered(n ...uint64) (numbers []uint64) {
+	for _, i := range n {
+		numbers = append(numbers, uint64(start.UnixNano())+i)
+	}
+	return numbers
+}
+
+// brief returns number since start, job and state of the undelivered state changes.
 func brief(j *jobs.Jobs) (all []string) {
 	for _, c := range j.StateChanges(1000) {
-		all = append(all, fmt.Sprintf("%d %s %s", c.Number, c.Job.RequestID, c.Job.State))
+		all = append(all, fmt.Sprintf("%d %s %s", c.Number-numbered(0)[0], c.Job.RequestID, c.Job.State))
 	}
 	return all
 }
@@ -52,7 +60,7 @@ func TestStateChanges(t *testing.T) {
 		observe(t, j, o)
 	}
 	wantUndelivered(t, j, "1 a running", "2 a completed", "3 b lost", "4 b failed", "5 adopted completed")
-	if all := j.StateChanges(2); len(all) != 2 || all[1].Number != 2 {
+	if all := j.StateChanges(2); len(all) != 2 || all[1].Number != numbered(2)[0] {
 		t.Errorf("the oldest two are %v", all)
 	}
 	all := j.StateChanges(4)
@@ -63,7 +71,7 @@ func TestStateChanges(t *testing.T) {
 		t.Errorf("the fourth is %+v", c)
 	}
 	for range 2 { // twice is the same as once
-		if err := j.Delivered([]uint64{2, 4, 77}); err != nil {
+		if err := j.Delivered(numbered(2, 4, 77)); err != nil {
 			t.Fatal(err)
 		}
 		wantUndelivered(t, j, "1 a running", "3 b lost", "5 adopted completed")
@@ -167,7 +175,7 @@ func TestReopenStateChanges(t *testing.T) {
 	}
 	observe(t, j, jobs.Observation{RequestID: "ended", At: time.Now(), State: jobs.Completed, Result: ended})
 	observe(t, j, jobs.Observation{RequestID: "failed", At: time.Now(), State: jobs.Failed, ErrorCode: "code"})
-	if err := j.Delivered([]uint64{1}); err != nil {
+	if err := j.Delivered([]uint64{j.StateChanges(1)[0].Number}); err != nil {
 		t.Fatal(err)
 	}
 	before := j.StateChanges(100)
@@ -190,8 +198,21 @@ func TestReopenStateChanges(t *testing.T) {
 	}
 	// Numbers go on.
 	observe(t, j, jobs.Observation{RequestID: "delivered", At: time.Now(), State: jobs.Completed})
-	if all := j.StateChanges(100); all[4].Number != 6 {
-		t.Errorf("the next number is %d", all[4].Number)
+	all := j.StateChanges(100)
+	if all[4].Number <= all[3].Number {
+		t.Errorf("the next number is %d, after %d", all[4].Number, all[3].Number)
+	}
+	// They go on when none waits, too: a delivery of an earlier one may be reported late.
+	for _, c := range all {
+		if err := j.Delivered([]uint64{c.Number}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed()
+	j, _ = openSQLite(t, dir, o, time.Now())
+	observe(t, j, jobs.Observation{RequestID: "next", At: time.Now(), State: jobs.Completed, Adopt: true})
+	if next := j.StateChanges(100); len(next) != 1 || next[0].Number <= all[4].Number {
+		t.Errorf("the only number is %d, after %d", next[0].Number, all[4].Number)
 	}
 }
 
@@ -210,7 +231,7 @@ func TestStateChangesThatCannotBeWritten(t *testing.T) {
 	m.onCommit = nil
 	observe(t, j, running)
 	m.onCommit = failing(errFull)
-	if err := j.Delivered([]uint64{1}); !errors.Is(err, errFull) {
+	if err := j.Delivered(numbered(1)); !errors.Is(err, errFull) {
 		t.Fatal(err)
 	}
 	wantUndelivered(t, j, "1 a running")
@@ -229,7 +250,7 @@ func TestTimingsOverflow(t *testing.T) {
 	}
 	end("a")
 	end("b")
-	if err := j.Delivered([]uint64{1}); err != nil {
+	if err := j.Delivered(numbered(1)); err != nil {
 		t.Fatal(err)
 	}
 	end("c")
@@ -274,12 +295,12 @@ func TestNumbersAfterAnUnknownOutcome(t *testing.T) {
 		register(t, j, start, "a", "b")
 		observe(t, j, hooked("a", jobs.Completed, start))
 		m.onCommit = func(*store.Batch) (bool, error) { return stored, errUnknown }
-		if err := j.Delivered([]uint64{1}); !errors.Is(err, store.ErrUnknown) {
+		if err := j.Delivered(numbered(1)); !errors.Is(err, store.ErrUnknown) {
 			t.Fatal(err)
 		}
 		m.onCommit = nil
 		observe(t, j, hooked("b", jobs.Failed, start))
-		if err := j.Delivered([]uint64{1}); err != nil {
+		if err := j.Delivered(numbered(1)); err != nil {
 			t.Fatal(err)
 		}
 		wantUndelivered(t, j, "2 b failed")

@@ -224,15 +224,16 @@ func TestCorruptRows(t *testing.T) {
 		end.Result = words(1)
 		observe(t, j, end)
 	}
-	job, change := m.jobs["c"], m.changes[3]
+	first, third := numbered(1)[0], numbered(3)[0]
+	job, change := m.jobs["c"], m.changes[third]
 	job.State, change.State = "exploded", "exploded"
-	m.jobs["c"], m.changes[3] = job, change
+	m.jobs["c"], m.changes[third] = job, change
 	job = m.jobs["b"]
 	job.Statistics = jsontext.Value(`{"confidence":"high"}`)
 	m.jobs["b"] = job
-	change = m.changes[1]
+	change = m.changes[first]
 	change.Job = jsontext.Value(`[]`)
-	m.changes[1] = change
+	m.changes[first] = change
 	for _, total := range []string{"words_total", "word_duration_seconds", "created"} {
 		m.totals[[2]string{total, "{}"}] = store.Total{Name: total, Labels: "{}", Value: jsontext.Value(`"x"`)}
 	}
@@ -366,7 +367,7 @@ func everything(t *testing.T, m *memory) jobs.Options {
 			t.Fatal(err)
 		}
 	}
-	if err := j.Delivered([]uint64{1, 2}); err != nil {
+	if err := j.Delivered(numbered(1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	j.SetLearnt([]byte(`{"version":1}`))
