@@ -216,6 +216,9 @@ func (c *Collector) reportHanging() {
 func (c *Collector) stop(ctx context.Context) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
+	if c.stopped {
+		return
+	}
 	if c.replicas != nil {
 		c.replicas.stop(ctx)
 	}
