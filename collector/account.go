@@ -33,9 +33,10 @@ type Account struct {
 	owner atomic.Pointer[owner] // nil while this process does not own the account
 
 	// Several replicas only.
-	others   *replicas  // nil: this process owns all accounts
-	viewer   *viewer    // of the account while another replica owns it
-	changing sync.Mutex // serializes reload, stop, and the begin and end of an owner
+	others   *replicas                      // nil: this process owns all accounts
+	viewer   *viewer                        // of the account while another replica owns it
+	changing sync.Mutex                     // serializes reload, stop, and the begin and end of an owner
+	late     atomic.Pointer[lateDeliveries] // nil before Emitted
 }
 
 // newAccount returns an account without an owner. others is nil if this process owns all accounts.
@@ -154,7 +155,11 @@ func (a *Account) Remove(requestID string) error {
 // Delivered marks the state changes with these numbers as delivered. They are not
 // returned again, even after a restart. Other numbers are ignored.
 func (a *Account) Delivered(numbers ...uint64) error {
-	if err := a.writes.Delivered(numbers); err != nil {
+	deliver := a.writes.Delivered
+	if late := a.late.Load(); late != nil {
+		deliver = late.delivered
+	}
+	if err := deliver(numbers); err != nil {
 		return fmt.Errorf("marking state changes as delivered: %w", err)
 	}
 	return nil

@@ -140,15 +140,36 @@ func (c *Collector) open(settings []*settings) ([]*Account, error) {
 	return accounts, nil
 }
 
-// close closes the database.
+// close closes the database: at once, or when what was emitted is delivered, or is not expected to be any more.
 func (c *Collector) close() {
-	if c.engine == nil {
+	engine := c.engine
+	if engine == nil {
 		return
 	}
-	if err := c.engine.Close(); err != nil {
-		c.options.Logger.Error("Store could not be closed", "err", err)
-	}
 	c.engine = nil
+	closeNow := func() {
+		if err := engine.Close(); err != nil {
+			c.options.Logger.Error("Store could not be closed", "err", err)
+		}
+	}
+	var late []*lateDeliveries
+	for _, a := range c.accounts {
+		if l := a.late.Load(); l != nil {
+			late = append(late, l)
+		}
+	}
+	if late == nil {
+		closeNow()
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), jobs.HoldFor)
+		defer cancel()
+		for _, l := range late {
+			l.end(ctx)
+		}
+		closeNow()
+	}()
 }
 
 // Check returns the error that New would for a configuration, and keeps nothing.
@@ -177,8 +198,9 @@ func (c *Collector) Start() {
 const stopGrace = 5 * time.Second
 
 // Stop ends all work: no request is sent any more, and those in flight may end until ctx is done. It may be
-// called more than once. The accounts can be read after it, but not written. If the disk or the database
-// hangs, it returns 5 seconds after ctx is done, and logs what was not stored.
+// called more than once. The accounts can be read after it, but not written, except by Account.Delivered after
+// Account.Emitted. If the disk or the database hangs, it returns 5 seconds after ctx is done, and logs what was not
+// stored.
 func (c *Collector) Stop(ctx context.Context) {
 	stopped := make(chan struct{})
 	go func() {

@@ -254,6 +254,7 @@ func (r *replicas) hold(h *holding) {
 	case <-h.hurry:
 	}
 	a.handOver(h, o)
+	a.tellSuccessor(t.Done(), r.lease)
 	r.giveBack(t, a.name, successor)
 	a.log.Info("This replica has released the account", "successor", successor)
 }

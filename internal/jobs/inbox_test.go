@@ -315,6 +315,7 @@ var badBodies = map[string][]string{
 		`{"source_errors_total":[1]}`,
 	},
 	"delivered": {`{"numbers":[-1]}`, `{"numbers":1}`, `{"numbers":["1"]}`},
+	"emitted":   {`{"numbers":[-1]}`, `{"numbers":1}`, `{"numbers":["1"]}`},
 	"promote":   {`{}`}, // of a later version
 	"":          {`{}`},
 }
@@ -330,6 +331,7 @@ var goodBodies = map[string][]string{
 	},
 	"counts":    {`{}`, `{"webhook_requests_total":{"malformed":2,"later":7},"source_errors_total":{"fax":1}}`},
 	"delivered": {fmt.Sprintf(`{"numbers":[%[1]d,%[1]d,77]}`, numbered(1)[0])},
+	"emitted":   {fmt.Sprintf(`{"numbers":[%[1]d,%[1]d,77]}`, numbered(1)[0])},
 }
 
 // A message that cannot be read is deleted and counted, and changes nothing else: however bad its body is.
@@ -377,7 +379,7 @@ func TestBadMessages(t *testing.T) {
 		for _, body := range bodies {
 			check(t, of(kind, "a", body), false)
 		}
-		if kind != "counts" && kind != "delivered" {
+		if kind != "counts" && kind != "delivered" && kind != "emitted" {
 			check(t, of(kind, "", bodies[0]), true)
 		}
 	}
@@ -400,7 +402,7 @@ func TestBadMessages(t *testing.T) {
 		if random.IntN(2) == 0 {
 			all = badBodies
 		}
-		kind := []string{"register", "webhook", "counts", "delivered"}[random.IntN(4)]
+		kind := []string{"register", "webhook", "counts", "delivered", "emitted"}[random.IntN(5)]
 		body := []byte(all[kind][random.IntN(len(all[kind]))])
 		for range 1 + random.IntN(3) {
 			i := random.IntN(len(body))
@@ -513,6 +515,7 @@ func everyMessage(t *testing.T, m *memory) {
 	_, err = remote.Observe(failed)
 	must(err)
 	must(remote.Delivered([]uint64{1, 7}))
+	must(remote.Emitted([]uint64{2, 8}))
 	remote.CountWebhook(jobs.WebhookUnauthorized)
 	remote.CountWebhook(jobs.WebhookMalformed)
 	remote.CountSourceErrors(submission.File, 3)

@@ -24,6 +24,7 @@ const (
 	webhookMessage   = "webhook"
 	countsMessage    = "counts"
 	deliveredMessage = "delivered"
+	emittedMessage   = "emitted"
 )
 
 // A registration is the JSON of a message that a job is to be tracked. Labels are all that were given.
@@ -61,8 +62,9 @@ type counts struct {
 	StoreErrors  uint64            `json:"store_errors_total,omitzero"`
 }
 
-// A delivery is the JSON of a message that state changes were accepted, by number.
-type delivery struct {
+// numbered is the JSON of a message about state changes, by number: that they were accepted, or that they were emitted
+// and may yet be accepted.
+type numbered struct {
 	Numbers []uint64 `json:"numbers"`
 }
 
@@ -129,13 +131,17 @@ func (t *transaction) receiveOne(m *store.Message, now time.Time) error {
 		return t.receiveWebhook(m, now)
 	case countsMessage:
 		return t.receiveCounts(m)
-	case deliveredMessage:
-		var d delivery
-		if err := json.Unmarshal(m.Body, &d); err != nil {
+	case deliveredMessage, emittedMessage:
+		var changes numbered
+		if err := json.Unmarshal(m.Body, &changes); err != nil {
 			return err
 		}
-		for _, number := range d.Numbers {
-			t.changes.remove(number)
+		for _, number := range changes.Numbers {
+			if m.Kind == emittedMessage {
+				t.changes.hold(number, now.Add(HoldFor))
+			} else {
+				t.changes.remove(number)
+			}
 		}
 		return nil
 	}

@@ -18,8 +18,8 @@ const (
 	sendBytes    = 1 << 20
 	// countEvery is how often counts are sent, at most.
 	countEvery = time.Second
-	// deliveredBatch is how many state changes a message says to be delivered.
-	deliveredBatch = 10_000
+	// numbersBatch is how many state changes a message is about.
+	numbersBatch = 10_000
 )
 
 // A Sender stores messages for the owners of accounts.
@@ -118,10 +118,15 @@ func (r *Remote) Observe(o Observation) (Effect, error) {
 }
 
 // Delivered removes state changes, by number.
-func (r *Remote) Delivered(numbers []uint64) error {
+func (r *Remote) Delivered(numbers []uint64) error { return r.sendNumbers(deliveredMessage, numbers) }
+
+// Emitted tells the next owner which state changes were emitted and may yet be accepted: it holds them for HoldFor.
+func (r *Remote) Emitted(numbers []uint64) error { return r.sendNumbers(emittedMessage, numbers) }
+
+func (r *Remote) sendNumbers(kind string, numbers []uint64) error {
 	return r.sendAll(func(yield func(store.Message, error) bool) {
-		for some := range slices.Chunk(numbers, deliveredBatch) {
-			if !yield(message(deliveredMessage, "", delivery{some})) {
+		for some := range slices.Chunk(numbers, numbersBatch) {
+			if !yield(message(kind, "", numbered{some})) {
 				return
 			}
 		}

@@ -9,13 +9,20 @@ import (
 // A StateChange is a change of a job's state that was observed and is not delivered
 // yet. A face that must emit each one exactly once finds them here until it has.
 type StateChange struct {
-	Number uint64 // in order of observation
+	Number uint64 // in order of observation; it does not come again
 	// At is the time of the observation, moved by nanoseconds if needed: it is unique within the account.
 	At  time.Time
 	Job Job // after the change, with times that have no monotonic clock reading
 	// Timings of the words of a completed job, with Options.WordPoints.
 	Timings []transcript.Timing
+	// HeldUntil is when the change may be emitted at the earliest: until then, the outputs of another process, which
+	// has handed over the account, may accept it. Zero: at once. It is not stored.
+	HeldUntil time.Time
 }
+
+// HoldFor is how long a state change is held that the owner before has emitted and no output has accepted when it hands
+// over the account. A Telegraf that stops writes its buffers once more.
+const HoldFor = 30 * time.Second
 
 const (
 	// clockSlack is how far a clock may be behind the newest state change and still count
@@ -76,6 +83,15 @@ func (s *stateChanges) remove(number uint64) {
 	if c, waits := s.waiting.Get(number); waits {
 		s.timings -= len(c.Timings)
 		s.waiting.remove(number)
+	}
+}
+
+// hold notes that a state change may be accepted elsewhere until a time. It ignores numbers that do not wait.
+func (s *stateChanges) hold(number uint64, until time.Time) {
+	if c, waits := s.waiting.Get(number); waits {
+		held := *c
+		held.HeldUntil = until
+		s.waiting.Set(number, &held)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -308,4 +309,32 @@ func TestNumbersAfterAnUnknownOutcome(t *testing.T) {
 			t.Errorf("stored %v: both state changes are at %s", stored, c[0].At)
 		}
 	}
+}
+
+// What the owner before has emitted when it handed over is held, for as long as its outputs may accept it.
+func TestHeldStateChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t)
+		j := open(t, m, options(keepStateChanges(10)))
+		register(t, j, start, "a", "b", "c")
+		for _, id := range []string{"a", "b", "c"} {
+			observe(t, j, polled(id, jobs.Completed, start))
+		}
+		remote := jobs.NewRemote("account", m, options())
+		if err := remote.Emitted(numbered(1, 2, 77)); err != nil {
+			t.Fatal(err)
+		}
+		j = open(t, m, options(keepStateChanges(10)))
+		receive(t, j)
+		wantUndelivered(t, j, "1 a completed", "2 b completed", "3 c completed")
+		all, until := j.StateChanges(3), time.Now().Add(jobs.HoldFor)
+		if !all[0].HeldUntil.Equal(until) || !all[1].HeldUntil.Equal(until) || !all[2].HeldUntil.IsZero() {
+			t.Errorf("held until %s, %s and %s, want %s", all[0].HeldUntil, all[1].HeldUntil, all[2].HeldUntil, until)
+		}
+		if err := remote.Delivered(numbered(1)); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, j)
+		wantUndelivered(t, j, "2 b completed", "3 c completed")
+	})
 }

@@ -6,7 +6,8 @@ import "fmt"
 // it, and the acceptance is noted, which is a commit. The account goes from replica A to replica B.
 type delivery struct {
 	inbox bool // an acceptance that comes when the account has gone elsewhere is noted by the inbox
-	wait  bool // after a handover, the successor waits for acceptances that are under way, while the other one lives
+	wait  bool // after a handover, the successor holds what was emitted, while the other one lives
+	late  bool // it holds it for some time only, and an output may accept it later
 	kill  bool // A may be killed
 }
 
@@ -15,6 +16,7 @@ type deliveryState struct {
 	noted    bool
 	handed   bool
 	killed   bool // A was
+	free     bool // the successor holds nothing any more
 	emitted  [2]bool
 	buffered [2]bool
 	accepted [2]bool
@@ -27,7 +29,7 @@ func (c *delivery) next(s deliveryState, emit func(string, deliveryState)) {
 			continue
 		}
 		other := 1 - i
-		waits := c.wait && s.handed && !s.killed && s.emitted[other] && !s.told[other]
+		waits := c.wait && s.handed && !s.killed && !s.free && s.emitted[other] && !s.told[other]
 		if s.owner == i && !s.noted && !s.emitted[i] && !waits {
 			n := s
 			n.emitted[i], n.buffered[i] = true, true
@@ -43,6 +45,11 @@ func (c *delivery) next(s deliveryState, emit func(string, deliveryState)) {
 			n.noted, n.told[i] = true, true
 			emit(fmt.Sprintf("the acceptance at %c is noted", 'A'+i), n)
 		}
+	}
+	if c.late && s.handed && !s.free {
+		n := s
+		n.free = true
+		emit("B has held it for long enough", n)
 	}
 	if s.owner == 0 {
 		n := s
@@ -75,6 +82,9 @@ func deliveryVariants() (all []variant) {
 	add("D0 the successor emits what is not noted", "I8", delivery{})
 	add("D1 late acceptances are noted by the inbox", "I8", delivery{inbox: true})
 	add("D2 and the successor waits for them after a handover", "", delivery{inbox: true, wait: true})
+	add("D2b and they come after it has waited: the same points are emitted again", "I8", delivery{
+		inbox: true, wait: true, late: true,
+	})
 	add("D3 the same after a kill: the same points are emitted again", "I8", delivery{
 		inbox: true, wait: true, kill: true,
 	})

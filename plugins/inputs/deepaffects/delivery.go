@@ -48,6 +48,7 @@ type delivery struct {
 	account *collector.Account
 	acc     telegraf.Accumulator
 	late    string         // path of lateFile; empty without state_directory
+	shared  bool           // by several replicas: what is accepted after Stop goes to the next owner
 	room    chan struct{}  // others can be emitted now
 	wake    chan struct{}  // acknowledged has entries
 	done    chan struct{}  // closed by stop
@@ -69,6 +70,7 @@ type delivery struct {
 	latency      time.Duration     // of the last acknowledgement, at most maxLatency
 	overdue      bool              // was logged
 	stopped      bool
+	unstored     bool // an acknowledgement after Stop could not be stored, which was logged
 }
 
 // An offer is a state change that was emitted and not yet removed from the store.
@@ -95,7 +97,7 @@ func newDelivery(plugin *DeepAffects, account *collector.Account, acc telegraf.A
 	d := &delivery{
 		plugin: plugin, account: account, acc: acc, words: make(map[uint64]int),
 		room: make(chan struct{}, 1), wake: make(chan struct{}, 1), done: make(chan struct{}),
-		offers: make(map[uint64]*offer),
+		offers: make(map[uint64]*offer), shared: !plugin.DatabaseURL.Empty(),
 	}
 	if plugin.StateDirectory != "" {
 		d.late = filepath.Join(plugin.StateDirectory, lateFile)
@@ -205,7 +207,8 @@ func (d *delivery) dueNow(limit int) (due []*collector.StateChange) {
 	defer d.mu.Unlock()
 	d.backlog = false
 	for _, c := range d.account.StateChanges(len(d.offers) + limit) {
-		if o := d.offers[c.Number]; o == nil || o.due(now, d.underway > 0, d.answeredAt) {
+		o := d.offers[c.Number]
+		if o == nil && !now.Before(c.HeldUntil) || o != nil && o.due(now, d.underway > 0, d.answeredAt) {
 			due = append(due, c)
 		}
 		if len(due) == limit {
@@ -293,9 +296,7 @@ func (d *delivery) answered(c *collector.StateChange, o *offer, accepted bool) {
 		o.state = written
 	case d.stopped:
 		o.state = acknowledged
-		if err := d.noteLate(c); err != nil {
-			d.plugin.Log.Warnf("Storing an acknowledgement failed; the point will be emitted again: %v", err)
-		}
+		d.noteLate(c)
 	default:
 		o.state = acknowledged
 		d.acknowledged = append(d.acknowledged, c.Number)
@@ -381,7 +382,7 @@ func (d *delivery) removeDelivered() {
 	}
 }
 
-// stop ends the delivery. The store must still be open.
+// stop ends the delivery, and says what is still on its way. The store must still be open.
 func (d *delivery) stop() {
 	d.mu.Lock()
 	d.stopped = true
@@ -390,14 +391,51 @@ func (d *delivery) stop() {
 	close(d.wake)
 	d.mu.Unlock()
 	d.workers.Wait()
+	d.account.Emitted(d.onTheirWay()...)
 }
 
-// noteLate writes an acknowledgement to lateFile for the next start. It is not synced:
-// after a power loss, the point is emitted again.
-func (d *delivery) noteLate(c *collector.StateChange) error {
-	if d.late == "" {
-		return nil
+// onTheirWay returns the numbers of the state changes that outputs may accept yet: those of
+// this Telegraf, or of the one that had the account before.
+func (d *delivery) onTheirWay() (numbers []uint64) {
+	waiting, now := d.account.StateChanges(math.MaxInt), time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for number, o := range d.offers {
+		if o.state == untouched || o.state == partlyAccepted {
+			numbers = append(numbers, number)
+		}
 	}
+	for _, c := range waiting {
+		if d.offers[c.Number] == nil && now.Before(c.HeldUntil) {
+			numbers = append(numbers, c.Number)
+		}
+	}
+	return numbers
+}
+
+// noteLate stores an acknowledgement that comes after Stop: for the next owner, or for the
+// next start. Telegraf's process may end when it returns. mu must be held.
+func (d *delivery) noteLate(c *collector.StateChange) {
+	if d.unstored {
+		return // each attempt would take its time
+	}
+	var err error
+	switch {
+	case d.shared:
+		err = d.account.Delivered(c.Number)
+	case d.late != "":
+		err = d.writeLate(c)
+	}
+	if err != nil {
+		d.unstored = true
+		d.plugin.Log.Warnf("Storing an acknowledgement failed; its point, and those that are accepted after it, "+
+			"will be emitted again: %v", err)
+	}
+}
+
+// writeLate writes an acknowledgement to lateFile. It is not synced: after a power loss, the
+// point is emitted again.
+func (d *delivery) writeLate(c *collector.StateChange) error {
 	f, err := os.OpenFile(d.late, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
 	if err != nil {
 		return err
@@ -406,10 +444,8 @@ func (d *delivery) noteLate(c *collector.StateChange) error {
 	return errors.Join(err, f.Close())
 }
 
-// lateLine identifies a state change. Numbers repeat after a restart with no undelivered state change.
-func lateLine(c *collector.StateChange) string {
-	return fmt.Sprintf("%d %d\n", c.Number, c.At.UnixNano())
-}
+// lateLine identifies a state change.
+func lateLine(c *collector.StateChange) string { return fmt.Sprintf("%d\n", c.Number) }
 
 // catchUp applies the late acknowledgements of the last shutdown.
 func (d *delivery) catchUp() error {

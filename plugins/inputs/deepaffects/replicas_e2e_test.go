@@ -167,3 +167,67 @@ func TestReplicaWithoutLease(t *testing.T) {
 	}
 	until(t, "both are delivered", func() bool { return account.Owned() && len(account.StateChanges(10)) == 0 })
 }
+
+// A Telegraf that stops tells the next owner what it has emitted. What its outputs accept afterwards is not emitted
+// again.
+func TestReplicaStops(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.URL(t)
+	p := begin(t, shared(url), nil)
+	until(t, "it owns the account", p.plugin.account.Owned)
+	_, other := join(t, url)
+	end(t, p.plugin.account, "a", "b", "c")
+	metrics := p.await(t, 3)
+	metrics[0].Accept()
+	until(t, "one is delivered", func() bool { return len(p.plugin.account.StateChanges(10)) == 2 })
+	p.input.Stop()
+	until(t, "the other replica owns the account", other.Owned)
+	end(t, other, "d")
+	held := func() (names []string) {
+		for _, c := range other.StateChanges(10) {
+			if !c.HeldUntil.IsZero() {
+				names = append(names, c.Job.RequestID)
+			}
+		}
+		return names
+	}
+	if got := held(); !slices.Equal(got, []string{"b", "c"}) {
+		t.Errorf("%q are held", got)
+	}
+	metrics[1].Accept() // Telegraf writes its buffers after it has stopped the plugin
+	until(t, "what was accepted is delivered", func() bool { return slices.Equal(held(), []string{"c"}) })
+	metrics[2].Accept()
+	until(t, "all of it is", func() bool { return held() == nil && len(other.StateChanges(10)) == 1 })
+	p.stop()
+}
+
+// A Telegraf that takes over emits what the one before has emitted when its outputs did not accept that for some time,
+// and everything else at once.
+func TestReplicaTakesOver(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.URL(t)
+	leave, other := join(t, url)
+	until(t, "the other replica owns the account", other.Owned)
+	end(t, other, "a", "b", "c")
+	waiting := other.StateChanges(10)
+	other.Emitted(waiting[0].Number, waiting[1].Number)
+	p := begin(t, shared(url), nil)
+	defer p.stop()
+	leave()
+	metrics := p.await(t, 1)
+	until(t, "it is the owner", p.plugin.account.Owned)
+	if err := other.Delivered(waiting[0].Number); err != nil {
+		t.Fatal(err)
+	}
+	metrics = append(metrics, p.await(t, 1)...)
+	var ids []any
+	for _, m := range metrics {
+		id, _ := m.GetField("request_id")
+		ids = append(ids, id)
+		m.Accept()
+	}
+	if !slices.Equal(ids, []any{"c", "b"}) {
+		t.Errorf("%v were emitted, want c and then b", ids)
+	}
+	until(t, "all are delivered", func() bool { return len(p.plugin.account.StateChanges(10)) == 0 })
+}
