@@ -95,9 +95,9 @@ memory-test: build ## Send the worst bodies from all sides at once for a minute,
 	MEMORY=60 go test -tags e2e -count=1 -timeout 0 -run TestMemoryInCgroup -v ./e2e
 
 .PHONY: telegraf-test
-telegraf-test: telegraf ## Telegraf, compiled in and through execd: killed with -9 30 times, with an output that is down beside one that is up, and the rate at which a backlog is written
+telegraf-test: telegraf ## Telegraf, compiled in and through execd: killed with -9 30 times, two on one database that are stopped and killed in turn, with an output that is down beside one that is up, and the rate at which a backlog is written
 	e2e/telegraf.sh
-	KILLS=30 go test -tags e2e -count=1 -timeout 0 -run 'TestTelegraf(Killed|OutputDown|Backlog)' -v ./e2e
+	KILLS=30 go test -tags e2e -count=1 -timeout 0 -run 'TestTelegraf(Killed|OutputDown|Backlog|Replicas)' -v ./e2e
 
 .PHONY: damage-test
 damage-test: ## Damage a store and its log in 500 places of each kind, flip a bit of every byte, and truncate it at every length

@@ -154,8 +154,12 @@ func (f *face) points(t *testing.T) (all []point) {
 // ends returns the end states in the output, by request ID.
 func (f *face) ends(t *testing.T) map[string]string {
 	t.Helper()
+	return endsOf(f.points(t))
+}
+
+func endsOf(all []point) map[string]string {
 	ends := make(map[string]string)
-	for _, p := range f.points(t) {
+	for _, p := range all {
 		if state := p.tag("state"); p.name == "deepaffects_job" && state != "running" {
 			ends[p.requestID()] = state
 		}
@@ -169,10 +173,16 @@ var changed = regexp.MustCompile(`Job finished .*request_id=(\S+) state=(\w+)`)
 // different points. It returns the number of repeated lines.
 func (f *face) wantEachChangeOnce(t *testing.T, logs string) (repeated int) {
 	t.Helper()
+	return wantEachChangeOnce(t, f.name(), f.points(t), logs)
+}
+
+// wantEachChangeOnce does that for points of several outputs.
+func wantEachChangeOnce(t *testing.T, name string, all []point, logs string) (repeated int) {
+	t.Helper()
 	times := make(map[string]string) // time of each state change
 	type series struct{ name, tags, time string }
 	seen := make(map[series]string) // fields
-	for _, p := range f.points(t) {
+	for _, p := range all {
 		if p.name == "deepaffects" {
 			continue
 		}
@@ -180,7 +190,7 @@ func (f *face) wantEachChangeOnce(t *testing.T, logs string) (repeated int) {
 		if before, found := seen[key]; found {
 			repeated++
 			if before != p.fields {
-				t.Errorf("%s: %v has fields %s, and then %s", f.name(), key, before, p.fields)
+				t.Errorf("%s: %v has fields %s, and then %s", name, key, before, p.fields)
 			}
 		}
 		seen[key] = p.fields
@@ -189,24 +199,24 @@ func (f *face) wantEachChangeOnce(t *testing.T, logs string) (repeated int) {
 		}
 		change := p.requestID() + " " + p.tag("state")
 		if before, found := times[change]; found && before != p.time {
-			t.Errorf("%s: %s has two points, at %s and %s", f.name(), change, before, p.time)
+			t.Errorf("%s: %s has two points, at %s and %s", name, change, before, p.time)
 		}
 		times[change] = p.time
 	}
 	byTime := make(map[string]string)
 	for change, at := range times {
 		if other, taken := byTime[at]; taken {
-			t.Errorf("%s: %s and %s have the same time", f.name(), change, other)
+			t.Errorf("%s: %s and %s have the same time", name, change, other)
 		}
 		byTime[at] = change
 	}
 	observed := changed.FindAllStringSubmatch(logs, -1)
 	if len(observed) == 0 {
-		t.Errorf("%s: the log has no state change", f.name())
+		t.Errorf("%s: the log has no state change", name)
 	}
 	for _, m := range observed {
 		if change := m[1] + " " + m[2]; times[change] == "" {
-			t.Errorf("%s: %s was observed and is not in the output", f.name(), change)
+			t.Errorf("%s: %s was observed and is not in the output", name, change)
 		}
 	}
 	return repeated
