@@ -78,11 +78,11 @@ func newValidator(t *testing.T) *validator.Validator {
 }
 
 // parsed returns the valid manifests by kind, and the dashboards by kind and name.
-func parsed(t *testing.T, kustomization string) map[string]*unstructured.Unstructured {
+func parsed(t *testing.T, manifests [][]byte) map[string]*unstructured.Unstructured {
 	t.Helper()
 	v := newValidator(t)
 	all := make(map[string]*unstructured.Unstructured)
-	for _, text := range manifests(t, kustomization) {
+	for _, text := range manifests {
 		_, object, err := v.Parse(text)
 		if err == nil {
 			err = v.Validate(object)
@@ -119,31 +119,39 @@ func TestManifests(t *testing.T) {
 		}},
 	} {
 		t.Run(filepath.Base(tt.kustomization), func(t *testing.T) {
-			check(t, parsed(t, tt.kustomization), append(slices.Clone(configMaps), tt.kinds...))
+			kinds := []string{
+				"ConfigMap", "ConfigMap deepaffects-exporter-dashboard-api", "ConfigMap deepaffects-exporter-dashboard-jobs",
+				"ConfigMap deepaffects-exporter-dashboard-jobs-influxdb", "ConfigMap deepaffects-exporter-dashboard-transcripts",
+			}
+			check(t, parsed(t, manifests(t, tt.kustomization)), append(kinds, tt.kinds...))
 		})
 	}
-}
-
-// configMaps are the configuration and the dashboards.
-var configMaps = []string{
-	"ConfigMap", "ConfigMap deepaffects-exporter-dashboard-api", "ConfigMap deepaffects-exporter-dashboard-jobs",
-	"ConfigMap deepaffects-exporter-dashboard-jobs-influxdb", "ConfigMap deepaffects-exporter-dashboard-transcripts",
 }
 
 // A workload is what the tests look at in a StatefulSet and in a Deployment.
 type workload struct {
 	selector *metav1.LabelSelector
 	template corev1.PodTemplateSpec
-	claims   []string
-	storage  bool // it stores its jobs in a volume
+	claims   []string // of volumes
+	storage  bool     // it stores its jobs in a volume
 }
 
 func workloadOf(t *testing.T, all map[string]*unstructured.Unstructured, service string) workload {
 	if all["Deployment"] != nil {
 		d := convert[appsv1.Deployment](t, all["Deployment"])
-		budget := convert[policyv1.PodDisruptionBudget](t, all["PodDisruptionBudget"])
-		if !labels.SelectorFromSet(budget.Spec.Selector.MatchLabels).Matches(labels.Set(d.Spec.Template.Labels)) {
-			t.Errorf("the PodDisruptionBudget selects %v", budget.Spec.Selector)
+		selectors := []*metav1.LabelSelector{
+			convert[policyv1.PodDisruptionBudget](t, all["PodDisruptionBudget"]).Spec.Selector,
+		}
+		for _, spread := range d.Spec.Template.Spec.TopologySpreadConstraints {
+			selectors = append(selectors, spread.LabelSelector)
+		}
+		for _, s := range selectors {
+			if !labels.SelectorFromSet(s.MatchLabels).Matches(labels.Set(d.Spec.Template.Labels)) {
+				t.Errorf("the PodDisruptionBudget or a spread selects %v", s)
+			}
+		}
+		if len(selectors) != 3 || *d.Spec.Replicas != 3 {
+			t.Errorf("%d replicas, %d selectors", *d.Spec.Replicas, len(selectors))
 		}
 		return workload{selector: d.Spec.Selector, template: d.Spec.Template}
 	}
@@ -151,7 +159,11 @@ func workloadOf(t *testing.T, all map[string]*unstructured.Unstructured, service
 	if set.Spec.ServiceName != service {
 		t.Errorf("the StatefulSet's service is %s", set.Spec.ServiceName)
 	}
-	return workload{set.Spec.Selector, set.Spec.Template, []string{set.Spec.VolumeClaimTemplates[0].Name}, true}
+	w := workload{selector: set.Spec.Selector, template: set.Spec.Template, storage: true}
+	for _, claim := range set.Spec.VolumeClaimTemplates {
+		w.claims = append(w.claims, claim.Name)
+	}
+	return w
 }
 
 func check(t *testing.T, all map[string]*unstructured.Unstructured, want []string) {
@@ -166,12 +178,14 @@ func check(t *testing.T, all map[string]*unstructured.Unstructured, want []strin
 	config := convert[corev1.ConfigMap](t, all["ConfigMap"])
 	secret := convert[corev1.Secret](t, all["Secret"])
 	service := convert[corev1.Service](t, all["Service"])
-	network := convert[networkingv1.NetworkPolicy](t, all["NetworkPolicy"])
 	work := workloadOf(t, all, service.Name)
 
 	t.Run("dashboards", func(t *testing.T) {
-		for _, name := range configMaps[1:] {
-			dashboard := convert[corev1.ConfigMap](t, all[name])
+		for name, object := range all {
+			if !strings.HasPrefix(name, "ConfigMap ") {
+				continue
+			}
+			dashboard := convert[corev1.ConfigMap](t, object)
 			if size := len(dashboard.Data); size != 1 || dashboard.Labels["grafana_dashboard"] != "1" {
 				t.Errorf("%s has %d files and the labels %v", name, size, dashboard.Labels)
 			}
@@ -198,20 +212,20 @@ func check(t *testing.T, all map[string]*unstructured.Unstructured, want []strin
 
 	t.Run("refer to each other", func(t *testing.T) {
 		pod := labels.Set(work.template.Labels)
-		for what, selector := range map[string]map[string]string{
-			"workload":      work.selector.MatchLabels,
-			"Service":       service.Spec.Selector,
-			"NetworkPolicy": network.Spec.PodSelector.MatchLabels,
-		} {
+		selectors := map[string]map[string]string{
+			"workload": work.selector.MatchLabels,
+			"Service":  service.Spec.Selector,
+		}
+		var network networkingv1.NetworkPolicy
+		if all["NetworkPolicy"] != nil {
+			network = *convert[networkingv1.NetworkPolicy](t, all["NetworkPolicy"])
+			selectors["NetworkPolicy"] = network.Spec.PodSelector.MatchLabels
+		}
+		for what, selector := range selectors {
 			if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(pod) {
 				t.Errorf("%s selects %v, and the pod has %v", what, selector, pod)
 			}
 		}
-		monitored, _, err := unstructured.NestedStringMap(all["ServiceMonitor"].Object, "spec", "selector", "matchLabels")
-		if err != nil || len(monitored) == 0 || !labels.SelectorFromSet(monitored).Matches(labels.Set(service.Labels)) {
-			t.Errorf("the ServiceMonitor selects %v (%v), and the Service has %v", monitored, err, service.Labels)
-		}
-
 		container := work.template.Spec.Containers[0]
 		var ports, servicePorts []string
 		for _, port := range container.Ports {
@@ -230,10 +244,16 @@ func check(t *testing.T, all map[string]*unstructured.Unstructured, want []strin
 				}
 			}
 		}
-		endpoints, _, _ := unstructured.NestedSlice(all["ServiceMonitor"].Object, "spec", "endpoints")
-		for _, endpoint := range endpoints {
-			if port := endpoint.(map[string]any)["port"].(string); !slices.Contains(servicePorts, port) {
-				t.Errorf("the ServiceMonitor scrapes %s, which the Service does not have", port)
+		if monitor := all["ServiceMonitor"]; monitor != nil {
+			monitored, _, err := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
+			if err != nil || len(monitored) == 0 || !labels.SelectorFromSet(monitored).Matches(labels.Set(service.Labels)) {
+				t.Errorf("the ServiceMonitor selects %v (%v), and the Service has %v", monitored, err, service.Labels)
+			}
+			endpoints, _, _ := unstructured.NestedSlice(monitor.Object, "spec", "endpoints")
+			for _, endpoint := range endpoints {
+				if port := endpoint.(map[string]any)["port"].(string); !slices.Contains(servicePorts, port) {
+					t.Errorf("the ServiceMonitor scrapes %s, which the Service does not have", port)
+				}
 			}
 		}
 		for _, probe := range []*corev1.Probe{container.StartupProbe, container.ReadinessProbe, container.LivenessProbe} {
@@ -253,7 +273,7 @@ func check(t *testing.T, all map[string]*unstructured.Unstructured, want []strin
 		for _, volume := range work.template.Spec.Volumes {
 			volumes[volume.Name] = true
 			if volume.ConfigMap != nil && volume.ConfigMap.Name != config.Name ||
-				volume.Secret != nil && volume.Secret.SecretName != secret.Name {
+				volume.Secret != nil && volume.Secret.SecretName != secret.Name && volume.Name != "web" {
 				t.Errorf("volume %s refers to an unknown ConfigMap or Secret", volume.Name)
 			}
 		}
@@ -282,12 +302,19 @@ func check(t *testing.T, all map[string]*unstructured.Unstructured, want []strin
 // The exporter accepts the configuration in the ConfigMap.
 func TestConfiguration(t *testing.T) {
 	for _, kustomization := range []string{single, replicas} {
-		t.Run(filepath.Base(kustomization), func(t *testing.T) { checkConfiguration(t, kustomization) })
+		t.Run(filepath.Base(kustomization), func(t *testing.T) {
+			checkConfiguration(t, parsed(t, manifests(t, kustomization))["ConfigMap"], "DEEPAFFECTS_WEBHOOK_TOKEN=token",
+				"DEEPAFFECTS_DATABASE_URL="+databaseURL)
+		})
 	}
 }
 
-func checkConfiguration(t *testing.T, kustomization string) {
-	config := convert[corev1.ConfigMap](t, parsed(t, kustomization)["ConfigMap"])
+const databaseURL = "postgres://monitor:secret@database.invalid:5432/monitor?sslmode=verify-full"
+
+// checkConfiguration runs the exporter's check of the configuration in a ConfigMap.
+func checkConfiguration(t *testing.T, configMap *unstructured.Unstructured, environment ...string) {
+	t.Helper()
+	config := convert[corev1.ConfigMap](t, configMap)
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")
 	if err := os.WriteFile(key, []byte("key"), 0o600); err != nil {
@@ -301,8 +328,7 @@ func checkConfiguration(t *testing.T, kustomization string) {
 		t.Fatal(err)
 	}
 	check := exec.Command("../../bin/deepaffects_exporter", "--config.file="+file, "--config.check")
-	check.Env = append(os.Environ(), "DEEPAFFECTS_WEBHOOK_TOKEN=token",
-		"DEEPAFFECTS_DATABASE_URL=postgres://monitor:secret@database.invalid:5432/monitor?sslmode=verify-full")
+	check.Env = append(os.Environ(), environment...)
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -25,3 +25,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "deepaffects-exporter.probe" -}}
 {path: {{ include "deepaffects-exporter.prefix" . }}/-/%s, port: http, scheme: {{ ternary "HTTPS" "HTTP" .Values.web.tls }}}
 {{- end }}
+
+{{- /* Where replicas run: those of the values, else spread over nodes and zones. */ -}}
+{{- define "deepaffects-exporter.spread" -}}
+{{- if .Values.topologySpreadConstraints }}
+{{- toYaml .Values.topologySpreadConstraints }}
+{{- else if gt (int .Values.replicas) 1 }}
+{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- maxSkew: 1
+  topologyKey: {{ . }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "deepaffects-exporter.selector" $ | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- end }}
