@@ -135,26 +135,29 @@ function(config)
         },
       },
 
-      // The first poll after an end detects it, and polls are rarer if the quota is short. Therefore the rise of
-      // the detection windows may explain at most half of the rise of the mean duration.
+      // One unfinished job in ten is late by definition, and more where some take very long; more than half are late if
+      // jobs take more than twice as long as nine in ten took. Excluded: the last jobs of a batch, which are late when
+      // all others have ended; ends that nobody has seen, because the API does not answer or the quota is short.
       {
         alert: 'DeepAffectsJobsSlow',
         expr: |||
-          account:deepaffects_job_duration_seconds:mean6h > %(slowFactor)g * account:deepaffects_job_duration_seconds:mean7d
+          max without (instance, pod) (deepaffects_jobs_late) / account:deepaffects_jobs_unfinished:sum > %(lateShare)g
             and
-          account:deepaffects_job_duration_seconds:mean6h - account:deepaffects_job_duration_seconds:mean7d > %(slowSeconds)g
+          max without (instance, pod) (deepaffects_jobs_late) >= %(lateJobs)g
             and
-          account:deepaffects_job_duration_seconds:mean6h - account:deepaffects_job_duration_seconds:mean7d
-            > 2 * (account:deepaffects_job_detection_window_seconds:mean6h - account:deepaffects_job_detection_window_seconds:mean7d)
+          max without (instance, pod) (deepaffects_jobs_late)
+            > %(lateOfRegistered)g * sum without (source) (increase(max without (instance, pod) (deepaffects_jobs_registered_total)[6h:5m]))
             and
-          sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="completed"})[6h:5m])) >= 10
+          max without (instance, pod) (deepaffects_up) == 1
+            unless
+          max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[1h])) > %(scarceSeconds)g
         ||| % config.thresholds,
         'for': '15m',
         keep_firing_for: '30m',
         labels: { severity: 'warning' },
         annotations: {
           summary: 'DeepAffects jobs take longer than before in account {{ $labels.account }}',
-          description: 'The jobs of account {{ $labels.account }} that completed in the last 6 hours took {{ $value | humanizeDuration }} on average, more than twice the average of the last 7 days. Less frequent polling is not the reason.',
+          description: '{{ $value | humanizePercentage }} of the unfinished jobs of account {{ $labels.account }} are late: they take longer than nine in ten of such jobs did. A lack of quota is not the reason.',
         },
       },
     ],

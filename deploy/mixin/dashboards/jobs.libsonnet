@@ -36,6 +36,25 @@ function(config) {
         info(),
       ],
     ),
+  local late(by) =
+    orFromJobs(
+      'sum by (%s) (%s)' % [by, p.one('jobs_late', api)],
+      'sum by (%s) (time() > bool %s and on (account, request_id) %s)' % [
+        by,
+        ofJob('job_late_after_timestamp_seconds'),
+        info(),
+      ],
+    ),
+  local lateness =
+    local since(name) = '(%s - %s)' % [ofJob(name), ofJob('job_first_seen_timestamp_seconds')];
+    orFromJobs(
+      'max by (account) (%s)' % p.one('jobs_lateness_max', api),
+      'max by (account) (%s / %s and on (account, request_id) %s)' % [
+        since('job_last_observed_timestamp_seconds'),
+        since('job_late_after_timestamp_seconds'),
+        info(),
+      ],
+    ),
 
   local thisJob = 'request_id="$request_id"',
   local figure(title, description, name, unit, scale='') =
@@ -56,12 +75,11 @@ function(config) {
       [p.range('A', jobsBy([], [unfinished]), 'unfinished')],
     ),
     g.stat(
-      'Age of the oldest unfinished job',
-      'Time since that job was registered.' + fromSeries,
-      's',
-      [p.range('A', oldest(''), 'age')],
-      ['DeepAffectsJobStuck'],
-      thresholds=[[null, 'green'], [3600, 'orange'], [14400, 'red']],
+      'Late jobs',
+      'Unfinished jobs that take longer than nine in ten of such jobs do.' + fromSeries,
+      'short',
+      [p.range('A', late(''), 'late')],
+      ['DeepAffectsJobsSlow', 'DeepAffectsJobStuck'],
     ),
     g.stat(
       'Completed jobs',
@@ -114,13 +132,29 @@ function(config) {
       stack=true,
     ),
     g.lines(
+      'Late jobs',
+      'Unfinished jobs that take longer than nine in ten of such jobs do. Some are late at any time. If most of the unfinished jobs are, the API is slow, or their ends were not seen yet.' + fromSeries,
+      'short',
+      [p.range('A', late('account'), '{{account}}')],
+      ['DeepAffectsJobsSlow'],
+      min=0,
+    ),
+    g.lines(
+      'Slowest unfinished job, compared with others',
+      'For how long a job was observed unfinished, divided by the time within which nine in ten of such jobs finish. Above 1 it is late, above the line it is stuck.' + fromSeries,
+      'short',
+      [p.range('A', lateness, '{{account}}')],
+      ['DeepAffectsJobStuck'],
+      min=0,
+      thresholds=[[config.thresholds.stuckFactor, 'red']],
+    ),
+    g.lines(
       'Age of the oldest unfinished job',
       'A line that only rises is a stuck job.' + fromSeries,
       's',
       [p.range('A', oldest('account'), '{{account}}')],
       ['DeepAffectsJobStuck'],
       min=0,
-      thresholds=[[14400, 'red']],
     ),
     g.table(
       'Oldest unfinished jobs',

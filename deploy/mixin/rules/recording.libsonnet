@@ -44,12 +44,11 @@ local jobs = {
 
 local steps = { '6h': '5m', '7d': '1h' };
 
-// The mean of a histogram over a window, per account. labels are those that it has besides.
-local mean(metric, window, matchers='', labels=[]) =
-  local sum(labels, expr) = if labels == [] then expr else 'sum without (%s) (%s)' % [std.join(', ', labels), expr];
+// The mean of a histogram with the label api over a window, per account.
+local mean(metric, window) =
   local classic(part) =
-    sum(labels, 'rate(max without (instance, pod) (%s_%s%s)[%s:%s])' % [metric, part, matchers, window, steps[window]]);
-  local native = sum(['instance, pod'] + labels, 'rate(%s%s[%s])' % [metric, matchers, window]);
+    'sum without (api) (rate(max without (instance, pod) (%s_%s)[%s:%s]))' % [metric, part, window, steps[window]];
+  local native = 'sum without (instance, pod, api) (rate(%s[%s]))' % [metric, window];
   {
     record: 'account:%s:mean%s' % [metric, window],
     expr: |||
@@ -66,9 +65,7 @@ local slow = {
   name: 'deepaffects-recording-slow',
   interval: '5m',
   rules:
-    [mean('deepaffects_job_duration_seconds', window, '{result="completed"}', ['api', 'result']) for window in ['6h', '7d']]
-    + [mean('deepaffects_job_detection_window_seconds', window) for window in ['6h', '7d']]
-    + [mean('deepaffects_transcript_confidence_ratio', window, labels=['api']) for window in ['6h', '7d']]
+    [mean('deepaffects_transcript_confidence_ratio', window) for window in ['6h', '7d']]
     + [{
       record: 'account:deepaffects_transcript_confidence_ratio:count6h',
       expr: |||
