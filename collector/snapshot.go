@@ -31,6 +31,8 @@ type Snapshot struct {
 	API         poller.State
 	Minute, Day Usage
 	Pricing     Pricing
+	// Of a day's quota with a fixed reset, when it was reset and when it will be; zero: any 24 hours count.
+	DayBegins, DayEnds time.Time
 
 	WebhookReceived time.Time // of the last webhook that was readable; zero: none yet
 
@@ -87,6 +89,7 @@ func (a *Account) snapshot(o *owner, v view) Snapshot {
 	view := v.schedule.View(now, requestIDs(s.Jobs))
 	s.NextPolls, s.Finishes, s.Late = view.NextPolls, view.Finishes, view.Late
 	s.Due, s.Backlog, s.Pricing, s.Minute, s.Day = view.Due, view.Backlog, view.Pricing, view.Minute, view.Day
+	s.DayBegins, s.DayEnds = view.DayBegins, view.DayEnds
 	if o != nil {
 		s.Absent, s.API = false, o.poller.State()
 		s.SourceSuccess, s.SourceProblems = a.sources.state()

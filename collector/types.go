@@ -16,6 +16,7 @@ type (
 	JobFilter      = jobs.Filter
 	JobOrder       = jobs.Order
 	JobGroups      = jobs.Groups
+	JobHistory     = jobs.History
 	StateChange    = jobs.StateChange
 	WebhookOutcome = jobs.WebhookOutcome
 

@@ -179,6 +179,9 @@ func (a *Account) Counts() [len(jobs.States)]int { return a.reading().jobs.Count
 // Groups counts the jobs of a state (nil: any) by what they have in common.
 func (a *Account) Groups(of *JobState) JobGroups { return a.reading().jobs.Groups(of) }
 
+// History returns what happened in the last hours, and at most so many of the jobs that ended last.
+func (a *Account) History(latest int) JobHistory { return a.reading().jobs.History(a.now(), latest) }
+
 // Overview returns at most limit jobs of each kind, and counts the failures since a time.
 func (a *Account) Overview(since time.Time, limit int) jobs.Overview {
 	return a.reading().jobs.Overview(since, limit)

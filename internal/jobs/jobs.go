@@ -77,6 +77,7 @@ type state struct {
 	timed      tree                 // those that have timings, by end, the oldest first
 
 	groups groups
+	left   *left
 	words  *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
 }
 
@@ -96,7 +97,7 @@ func newState(now time.Time) *state {
 		totals: Totals{Created: now, series: make(map[seriesID]series)}, clock: clock{wall: now.Round(0), at: now},
 		failed: newest(), others: newest(), unfinished: byTime((*Job).Start),
 		ended: [...]tree{byTime(end), byTime(end), byTime(end)}, timed: byTime(end),
-		groups: newGroups(), words: new(btree.Map[string, int]),
+		groups: newGroups(), left: new(left), words: new(btree.Map[string, int]),
 	}
 }
 

@@ -160,10 +160,13 @@ func (s *Scheduler) Explain(id string, now time.Time) (r Reason, ok bool) {
 
 // Pricing is the present price of requests, as of the last decision or Refresh.
 type Pricing struct {
-	Price   float64 // what a request must be worth, seconds of expected delay
-	Coming  float64 // jobs expected until the day's quota resets, or in 24 hours; 0 without one
-	PerJob  float64 // requests that each of them is expected to get
-	Sharing float64 // part of the minute's quota that is used; others use the rest
+	Price  float64 // what a request must be worth, seconds of expected delay
+	Coming float64 // jobs expected until the day's quota resets, or in 24 hours; 0 without one
+	PerJob float64 // requests that each of them is expected to get
+	// Requests that are expected in each of the next hours, the first being what is left of the present one, until the
+	// day's quota resets. All are 0 without one.
+	Requests [24]float64
+	Sharing  float64 // part of the minute's quota that is used; others use the rest
 }
 
 // View is the scheduler at one moment.
@@ -171,10 +174,13 @@ type View struct {
 	Due         int // jobs that would be polled now if the quota allowed, as of the last scan
 	Pricing     Pricing
 	Minute, Day Usage
-	NextPolls   []time.Time // when each of the given jobs is due; zero: unknown
-	Finishes    []Finish    // when each of them is expected to have finished
-	Late        Late        // as of the last Refresh
-	Backlog     Backlog     // as of the last scan
+	// Of a day's quota with a fixed reset, when it was reset and when it will be; zero: any 24 hours count.
+	DayBegins, DayEnds time.Time
+
+	NextPolls []time.Time // when each of the given jobs is due; zero: unknown
+	Finishes  []Finish    // when each of them is expected to have finished
+	Late      Late        // as of the last Refresh
+	Backlog   Backlog     // as of the last scan
 }
 
 // View returns the present view, with the next polls and the ends of some jobs.
@@ -183,11 +189,14 @@ func (s *Scheduler) View(now time.Time, ids []string) View {
 	defer s.mu.Unlock()
 	v := View{
 		Due:       s.due,
-		Pricing:   Pricing{s.priceNow(now), s.price.coming, s.price.perJob, s.quota.share},
+		Pricing:   Pricing{s.priceNow(now), s.price.coming, s.price.perJob, s.price.expected, s.quota.share},
 		NextPolls: make([]time.Time, len(ids)), Finishes: make([]Finish, len(ids)),
 		Late: s.late, Backlog: s.backlog(now),
 	}
 	v.Minute, v.Day = s.quota.usage(now)
+	if reset := s.quota.day.reset; reset.zone != nil {
+		v.DayBegins, v.DayEnds = reset.around(now)
+	}
 	for i, id := range ids {
 		if j := s.jobs[id]; j != nil {
 			r := s.reason(j, now, v.Pricing.Price)

@@ -18,6 +18,8 @@ type price struct {
 	typical float64   // score of the last requests, geometric mean
 	perJob  float64   // requests that an arriving job is expected to get at perDay
 	coming  float64   // jobs expected until the day's quota resets, or in 24 hours
+	// expected are requests in each of the next hours, as in Pricing.
+	expected [24]float64
 }
 
 const (
@@ -63,7 +65,7 @@ func (p *price) spent(score float64) {
 func (s *Scheduler) updatePrice(now time.Time) {
 	p := &s.price
 	if s.quota.limits.PerDay == 0 {
-		p.perDay, p.coming, p.perJob = 0, 0, 0
+		p.perDay, p.coming, p.perJob, p.expected = 0, 0, 0, [24]float64{}
 		return
 	}
 	// Without a request left, no decision needs the price before it is old.
@@ -108,7 +110,12 @@ func (s *Scheduler) updatePrice(now time.Time) {
 		plan := planPrice * max(lag.Seconds(), 1) * math.Exp(min(planGain*ahead, 10))
 		p.perDay = math.Pow(max(p.perDay, minPriceUnlimited), 1-planShare) * math.Pow(plan, planShare)
 	}
-	p.perJob = arriving.at(max(p.perDay, minPrice))
+	price := max(p.perDay, minPrice)
+	p.perJob = arriving.at(price)
+	for i, jobs := range hours {
+		p.expected[i] = jobs * p.perJob
+	}
+	p.expected[0] += unfinished.at(price)
 }
 
 // unreported returns the number of unfinished jobs whose end no webhook is expected to report.

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// An icon shows a state by its shape, for those who do not see its colour. Its drawing is 16 units wide and high, in two
-// colours: currentColor and var(--paper).
+// An icon shows a state by its shape, for those who do not see its colour. Its drawing is 16 units wide and high, and
+// has two colours: currentColor and var(--paper).
 type icon struct {
 	Name    string
 	Drawing template.HTML
@@ -37,7 +37,8 @@ var icons = []icon{
 	{"lost", mark(`<path fill="currentColor" d="M8 0l8 8-8 8-8-8z"/>`, question)},
 	{"running", `<circle cx="8" cy="8" r="6.5" fill="none" stroke="currentColor" stroke-width="2"/>` +
 		`<path fill="currentColor" d="M8 4a4 4 0 0 1 0 8z"/>`},
-	{"pending", `<circle cx="8" cy="8" r="6.5" fill="none" stroke="currentColor" stroke-width="2" stroke-dasharray="2.9 2.2"/>`},
+	{"pending", `<circle cx="8" cy="8" r="6.5" fill="none" stroke="currentColor" stroke-width="2" ` +
+		`stroke-dasharray="2.9 2.2"/>`},
 	{string(good), mark(disc, check)},
 	{string(warn), mark(triangle, warning)},
 	{string(bad), mark(disc, cross)},

@@ -64,6 +64,7 @@
 	const key = (e) => {
 		if (!e?.closest("main")) return null;
 		if (e.id) return "#" + CSS.escape(e.id);
+		if (e.matches("summary")) return key(e.parentElement) + " > summary";
 		if (e.matches(".copy")) return key(e.previousElementSibling) + " + .copy";
 		return e.matches("a[href]") ? `a[href="${CSS.escape(e.getAttribute("href"))}"]` : null;
 	};
@@ -76,10 +77,12 @@
 			if (busy()) return;
 			const focus = key(document.activeElement);
 			const scrolled = [...document.querySelectorAll(".scroll")].map((e) => e.scrollLeft);
+			const opened = [...document.querySelectorAll("details[open]")].map((e) => e.id);
 			for (const part of ["main", "#as-of", "link[rel=icon]"]) {
 				document.querySelector(part).replaceWith(next.querySelector(part));
 			}
 			enhance();
+			for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
 			document.querySelectorAll(".scroll").forEach((e, i) => { e.scrollLeft = scrolled[i] ?? 0; });
 			if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
 			document.title = next.title;

@@ -39,6 +39,7 @@ type account struct {
 	States    []group
 	Quota     []quota
 	Sources   []sourceView
+	History   *history
 
 	Overview    jobs.Overview
 	Causes      []group
@@ -217,6 +218,7 @@ func viewOf(a *collector.Account, to links) account {
 	}
 	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
 	v.Sources = sourcesOf(&v.Snapshot)
+	v.History = historyOf(a.History(latest), &v.Snapshot)
 	v.Overview = a.Overview(v.At.Add(-time.Hour), shown)
 	v.Causes, v.OtherCauses = causesOf(v.Overview.Codes, to)
 	v.Condition = conditionOf(&v.Snapshot)

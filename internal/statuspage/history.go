@@ -1,0 +1,201 @@
+package statuspage
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+)
+
+// Lengths are in the units of the SVGs, which are stretched to the available width.
+const (
+	latest     = 50 // results in the strip
+	resultStep = 10.
+	resultBar  = 8.
+	stripHigh  = 24.
+
+	hourStep  = 20. // in the charts
+	hourBar   = 16.
+	chartHigh = 80.
+	chartTop  = 6. // where the limit of the quota is
+	leastBar  = 3. // the height of the lowest bar, to be visible
+)
+
+// history is what an account did in the last hours.
+type history struct {
+	Strip   []bar // the latest results
+	Hours   []jobs.Hour
+	Bars    []bar
+	Most    int // results in an hour
+	Summary string
+	Width   float64
+	Height  float64
+	Quota   *quotaChart // nil: no limit per day
+}
+
+// bar is a rectangle with a tooltip.
+type bar struct {
+	Class, Title        string
+	X, Y, Width, Height float64
+}
+
+// StripWidth and StripHeight are the size of the strip.
+func (h *history) StripWidth() float64  { return latest * resultStep }
+func (h *history) StripHeight() float64 { return stripHigh }
+
+// Ended is the number of all ends in the hours.
+func (h *history) Ended() (n int) {
+	for _, hour := range h.Hours {
+		n += hour.Ended()
+	}
+	return n
+}
+
+// heights of results, for those who do not see the colour: what failed is higher.
+var heights = map[jobs.State]float64{jobs.Completed: 12, jobs.Failed: stripHigh, jobs.Lost: 18}
+
+// historyOf draws the history of an account.
+func historyOf(h collector.JobHistory, s *collector.Snapshot) *history {
+	v := &history{Hours: h.Hours[:], Width: jobs.HistoryHours * hourStep, Height: chartHigh}
+	var counts [len(jobs.States)]int
+	for i, j := range h.Latest {
+		counts[j.State]++
+		title := fmt.Sprintf("%s %s: %s", j.State, relative(j.FinishedAt, s.At), j.RequestID)
+		if j.ErrorCode != "" {
+			title += ", " + j.ErrorCode
+		}
+		x, high := float64(latest-len(h.Latest)+i)*resultStep, heights[j.State]
+		v.Strip = append(v.Strip, bar{j.State.String(), title, x, stripHigh - high, resultBar, high})
+	}
+	var parts []string
+	for _, state := range []jobs.State{jobs.Completed, jobs.Failed, jobs.Lost} {
+		if n := counts[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, state))
+		}
+	}
+	v.Summary = fmt.Sprintf("The last %s: %s.", count(len(h.Latest), "result", "results"), strings.Join(parts, ", "))
+	for _, hour := range h.Hours {
+		v.Most = max(v.Most, hour.Ended())
+	}
+	for i, hour := range h.Hours {
+		y := chartHigh
+		for _, part := range []struct {
+			state jobs.State
+			n     int
+		}{{jobs.Completed, hour.Completed}, {jobs.Failed, hour.Failed}, {jobs.Lost, hour.Lost}} {
+			if part.n == 0 {
+				continue
+			}
+			high := max(float64(part.n)/float64(v.Most)*(chartHigh-3*leastBar), leastBar)
+			y -= high
+			title := fmt.Sprintf("%s: %s %s", span(hour.Start), count(part.n, "job", "jobs"), part.state)
+			v.Bars = append(v.Bars, bar{part.state.String(), title, float64(i)*hourStep + 2, y, hourBar, high})
+		}
+	}
+	v.Quota = drawQuota(h.Hours[:], s)
+	return v
+}
+
+// span formats an hour.
+func span(start time.Time) string {
+	return start.Format("15:04") + "–" + start.Add(time.Hour).Format("15:04") + " UTC"
+}
+
+// quotaChart draws how the day's quota is used up.
+type quotaChart struct {
+	Width, Height, Limit  float64 // Limit is where its line is
+	Now                   float64 // where the present is
+	Area, Line, Forecast  string  // paths; the last may be empty
+	Summary               string
+	Begin, Present, Until string // labels of the axis; the second may be empty
+}
+
+// drawQuota draws the requests that count at present, by when they were sent, and those that are expected until the
+// day's quota resets or, where any 24 hours count, within a day.
+func drawQuota(hours []jobs.Hour, s *collector.Snapshot) *quotaChart {
+	if math.IsInf(s.Day.Limit, 1) {
+		return nil
+	}
+	begin, end, rolling := s.At.Add(-24*time.Hour), s.At.Add(24*time.Hour), s.DayBegins.IsZero()
+	if !rolling {
+		begin, end = s.DayBegins, s.DayEnds
+	}
+	c := &quotaChart{
+		Width: jobs.HistoryHours * hourStep, Height: chartHigh, Limit: chartTop,
+		Begin: "24 h ago", Present: "now", Until: "in 24 h",
+	}
+	if !rolling {
+		c.Begin, c.Present, c.Until = begin.UTC().Format("15:04 UTC"), "", end.UTC().Format("15:04 UTC")
+	}
+	x := func(t time.Time) float64 {
+		return min(max(float64(t.Sub(begin))/float64(end.Sub(begin)), 0), 1) * c.Width
+	}
+	y := func(requests float64) float64 {
+		return chartHigh - min(requests/s.Day.Limit, 1)*(chartHigh-chartTop)
+	}
+	c.Now = x(s.At)
+	// What is known by hour is scaled to what counts: the log of the hours has requests that were not sent in the end.
+	total := 0.
+	for _, hour := range hours {
+		if hour.Start.Add(time.Hour).After(begin) {
+			total += float64(hour.Requests)
+		}
+	}
+	scale := 0.
+	if total > 0 {
+		scale = s.Day.Used / total
+	}
+	var line strings.Builder
+	sum := 0.
+	fmt.Fprintf(&line, "M0 %.1f", y(0))
+	for _, hour := range hours {
+		if to := hour.Start.Add(time.Hour); to.After(begin) {
+			sum += float64(hour.Requests) * scale
+			if to.After(s.At) {
+				to = s.At
+			}
+			fmt.Fprintf(&line, "L%.1f %.1f", x(to), y(sum))
+		}
+	}
+	c.Line = line.String()
+	c.Area = fmt.Sprintf("%sV%gH0z", c.Line, chartHigh)
+	c.Summary = fmt.Sprintf("%s of %s used.", number(s.Day.Used), number(s.Day.Limit))
+	if s.Pricing.Coming == 0 {
+		return c
+	}
+	var forecast strings.Builder
+	fmt.Fprintf(&forecast, "M%.1f %.1f", c.Now, y(s.Day.Used))
+	used, exhausted := s.Day.Used, time.Time{}
+	hour := s.At.Truncate(time.Hour)
+	for i, expected := range s.Pricing.Requests {
+		at := hour.Add(time.Duration(i+1) * time.Hour)
+		if at.After(end) {
+			at = end
+		}
+		if rolling && i < len(hours) { // those of a day before leave the window
+			used -= float64(hours[i].Requests) * scale
+		}
+		if used = max(used, 0) + expected; used >= s.Day.Limit {
+			if exhausted.IsZero() {
+				exhausted = at
+			}
+			used = s.Day.Limit
+		}
+		fmt.Fprintf(&forecast, "L%.1f %.1f", x(at), y(used))
+		if at.Equal(end) {
+			break
+		}
+	}
+	c.Forecast = forecast.String()
+	switch {
+	case s.Day.Used >= s.Day.Limit:
+	case !exhausted.IsZero():
+		c.Summary += " Forecast: used up by " + stamp(exhausted, s.At) + "."
+	default:
+		c.Summary += fmt.Sprintf(" Forecast: %s at %s.", number(math.Round(used)), stamp(end, s.At))
+	}
+	return c
+}
