@@ -230,5 +230,12 @@ func (s *settings) login() (login, error) {
 	return login{s.client.URL(), key}, err
 }
 
-// answeredWithin is how long after its reservation a request is answered or given up at the latest.
-func (s *settings) answeredWithin() time.Duration { return jobs.ReserveWithin + s.config.Timeout }
+// answeredWithin is how long after its reservation a request is answered or given up at the latest. Of several replicas,
+// one that stood still may send it while it still owns the account.
+func (s *settings) answeredWithin() time.Duration {
+	within := jobs.ReserveWithin
+	if s.config.DatabaseURL != "" {
+		within = max(within, s.config.Lease)
+	}
+	return within + s.config.Timeout
+}

@@ -143,6 +143,6 @@ func (s *settings) forJobs() jobs.Options {
 		Retention: s.config.Retention, MaxJobAge: s.config.MaxJobAge, NotFoundGrace: s.config.NotFoundGrace,
 		MaxJobSeries: s.config.MaxJobSeries, JobLabels: s.config.JobLabels, KeepTimings: s.config.KeepTimings,
 		MaxStateChanges: s.maxStateChanges, WordPoints: s.config.WordPoints,
-		RequestsKept: s.limits.Kept() + s.config.Timeout,
+		RequestsKept: s.limits.Kept() + s.answeredWithin(),
 	}
 }

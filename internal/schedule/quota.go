@@ -8,6 +8,7 @@ package schedule
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // day_resets_at names time zones, also where the system has no database of them
@@ -128,7 +129,7 @@ type window struct {
 	limit    int           // 0: unlimited
 	length   time.Duration // of a rolling window
 	reset    DayReset      // of a window that resets at a time of day
-	entries  []entry       // answered requests, the oldest first
+	entries  []entry       // answered requests, the oldest first; after Restore, those that may be answered later, too
 	requests int           // in entries
 }
 
@@ -214,20 +215,23 @@ func (q *quota) answered(at time.Time) {
 
 func (w *window) add(at time.Time, requests int, clockSet bool) {
 	w.requests += requests
-	if n := len(w.entries); n > 0 {
-		latest := &w.entries[n-1]
-		if at.Before(latest.last) { // two answers arrived in the other order
-			at = latest.last
-		}
+	i := len(w.entries)
+	for i > 0 && at.Before(w.entries[i-1].first) { // answers arrived in another order, or are expected later than this one
+		i--
+	}
+	if i > 0 {
+		e := &w.entries[i-1]
 		coarse := w.limit == 0 || w.limit > maxEntries
-		if at.Equal(latest.last) || coarse && at.Sub(latest.first) < w.length/maxEntries {
-			latest.last = at
-			latest.requests += requests
-			latest.clockSet = latest.clockSet || clockSet
+		if !at.After(e.last) || coarse && at.Sub(e.first) < w.length/maxEntries {
+			if at.After(e.last) {
+				e.last = at
+			}
+			e.requests += requests
+			e.clockSet = e.clockSet || clockSet
 			return
 		}
 	}
-	w.entries = append(w.entries, entry{at, at, requests, clockSet})
+	w.entries = slices.Insert(w.entries, i, entry{at, at, requests, clockSet})
 }
 
 // live returns what has not left the window. At a fixed reset, requests from before the clock was set stay for the

@@ -352,21 +352,43 @@ func TestSetLimits(t *testing.T) {
 	}
 }
 
-// What was reserved before a restart counts as answered as late as it may have been.
+// What was reserved before a restart, or by another process, counts as answered as late as it may be.
 func TestRestore(t *testing.T) {
+	const timeout = 20 * time.Second
 	q := newQuota(perMinute(5, 100))
 	q.send(start) // is replaced
 	q.Restore([]schedule.Sent{
 		{Reserved: at(-8 * time.Second), Requests: 3}, {Reserved: at(-25 * time.Hour), Requests: 50},
 		{Reserved: at(-time.Hour), Requests: 30},
-	}, 10*time.Second, start)
+	}, timeout, start)
 	minute, day := q.usage(start)
 	if minute.Used != 3 || day.Used != 33 {
 		t.Errorf("%v of the minute and %v of the day are used, want 3 and 33", minute.Used, day.Used)
 	}
-	// They may have been answered just now.
-	if got := minute.Resets.Sub(start); got < time.Minute || got > 62*time.Second {
-		t.Errorf("the first leaves the minute after %s", got)
+	for wait, want := range map[time.Duration]float64{12*time.Second + time.Minute: 3, 15*time.Second + time.Minute: 0} {
+		if minute, _ := q.usage(at(wait)); minute.Used != want {
+			t.Errorf("%s later: %v used, want %v", wait, minute.Used, want)
+		}
+	}
+}
+
+// What is sent after a restart leaves the window by its own time, although what was reserved before may be answered
+// later.
+func TestRestoreAhead(t *testing.T) {
+	q := newQuota(perMinute(3, 0))
+	q.Restore([]schedule.Sent{{Reserved: start, Requests: 1}}, time.Minute, start)
+	for _, after := range []time.Duration{2 * time.Second, time.Second} {
+		if ok, _ := q.send(at(after)); !ok {
+			t.Error("nothing can be sent")
+		}
+	}
+	if ok, free := q.send(at(3 * time.Second)); ok || free.After(at(3*time.Second+time.Minute)) {
+		t.Errorf("sent: %v; free after %s", ok, free.Sub(start))
+	}
+	for wait, want := range map[time.Duration]float64{65 * time.Second: 1, 2*time.Minute + 5*time.Second: 0} {
+		if minute, _ := q.usage(at(wait)); minute.Used != want {
+			t.Errorf("%s later: %v used, want %v", wait, minute.Used, want)
+		}
 	}
 }
 

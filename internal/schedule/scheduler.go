@@ -157,20 +157,19 @@ type Sent struct {
 	ClockSet bool // the wall clock was set after that
 }
 
-// Restore replaces the log of the quota, after a restart or for another key. Each of the requests took at most timeout.
-func (s *Scheduler) Restore(sent []Sent, timeout time.Duration, now time.Time) {
+// Restore replaces the log of the quota, after a restart, a takeover, or for another key. Each of the requests is
+// answered or given up within a time after its reservation, maybe later than now: the process that reserved it may go
+// on, and what it sent may be on its way.
+func (s *Scheduler) Restore(sent []Sent, within time.Duration, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slices.SortFunc(sent, func(a, b Sent) int { return a.Reserved.Compare(b.Reserved) })
 	for _, w := range []*window{&s.quota.minute, &s.quota.day} {
 		w.entries, w.requests = nil, 0
 		for _, r := range sent {
-			answered := r.Reserved.Add(timeout)
-			if answered.After(now) {
-				answered = now
-			}
-			w.add(answered, r.Requests, r.ClockSet)
+			w.add(r.Reserved.Add(within), r.Requests, r.ClockSet)
 		}
+		w.expire(now)
 	}
 	s.price.at, s.scanned = time.Time{}, time.Time{}
 }
