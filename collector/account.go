@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type Account struct {
 	now     func() time.Time
 	keys    *keys // of all accounts
 	quotas  *quotas
+	store   string   // where it is stored, for the log
 	sources *sources // has locks of its own
 	writes  router
 
@@ -43,7 +45,7 @@ type Account struct {
 func newAccount(s *settings, options Options, k *keys, q *quotas, others *replicas) *Account {
 	a := &Account{
 		name: s.config.Account, log: options.Logger.With("account", s.config.Account), now: options.Now, keys: k,
-		quotas: q,
+		quotas: q, store: storeOf(&s.config, options),
 	}
 	a.settings.Store(s)
 	a.writes = router{owner: &a.owner}
@@ -72,15 +74,34 @@ func (a *Account) start() {
 // logStart logs what an operator checks first.
 func (a *Account) logStart() {
 	c := &a.settings.Load().config
-	api, _ := url.Parse(c.URL) // Validate reports its error
 	attrs := []any{
-		"api", api.Host, "requests_per_minute", c.RequestsPerMinute, "requests_per_day", c.RequestsPerDay,
+		"url", place(c.URL), "requests_per_minute", c.RequestsPerMinute, "requests_per_day", c.RequestsPerDay,
+		"store", a.store,
 	}
 	if o := a.owner.Load(); o != nil {
-		attrs = append(attrs, "unfinished_jobs", o.unfinished(a.now()))
+		all, unfinished := o.count(a.now())
+		attrs = append(attrs, "jobs", all, "unfinished_jobs", unfinished)
 	}
 	a.log.Info("Account started", append(attrs, "request_ids", len(c.RequestIDs),
-		"request_id_files", len(c.RequestIDFiles), "request_id_urls", len(c.RequestIDURLs))...)
+		"request_id_files", len(c.RequestIDFiles), "request_id_urls", len(c.RequestIDURLs),
+		"webhooks", c.WebhookToken != "")...)
+}
+
+// storeOf returns where an account is stored.
+func storeOf(c *Config, options Options) string {
+	if c.DatabaseURL != "" {
+		return place(c.DatabaseURL)
+	}
+	return cmp.Or(options.StateDirectory, "memory")
+}
+
+// place returns a valid URL without user, password and query.
+func place(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "not shown"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // stop ends all work. Requests in flight may end until ctx is done.

@@ -93,10 +93,13 @@ func (o *owner) stop(ctx context.Context) {
 	o.keeper.storeLearnt()
 }
 
-// unfinished is the number of jobs that have not ended.
-func (o *owner) unfinished(now time.Time) int {
+// count returns the number of jobs, and of those that have not ended.
+func (o *owner) count(now time.Time) (all, unfinished int) {
 	counts := o.jobs.Snapshot(now).Counts
-	return counts[Pending] + counts[Running]
+	for _, n := range counts {
+		all += n
+	}
+	return all, counts[Pending] + counts[Running]
 }
 
 // close stores what was counted and learnt, and ends all writing.

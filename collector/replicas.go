@@ -242,8 +242,9 @@ func (r *replicas) hold(h *holding) {
 		default: // it began again after nobody waits for it any more
 		}
 	}
+	all, unfinished := o.count(a.now())
 	a.log.Info("This replica owns the account", "loaded_in", time.Since(begin).Round(time.Millisecond),
-		"unfinished_jobs", o.unfinished(a.now()))
+		"jobs", all, "unfinished_jobs", unfinished)
 	var successor string
 	select {
 	case <-t.Done():

@@ -111,8 +111,9 @@ func TestStartIsLogged(t *testing.T) {
 		})
 		m := start(t, simulator.Options{Key: "key"}, c, collector.Options{})
 		m.stop()
-		line := `msg="Account started" account=default api=host.invalid:8443 requests_per_minute=5 requests_per_day=100 ` +
-			`unfinished_jobs=0 request_ids=2 request_id_files=0 request_id_urls=0`
+		line := `msg="Account started" account=default url=https://host.invalid:8443/base requests_per_minute=5 ` +
+			`requests_per_day=100 store=memory jobs=0 unfinished_jobs=0 request_ids=2 request_id_files=0 request_id_urls=0 ` +
+			`webhooks=false`
 		if n := strings.Count(m.logs.String(), line); n != 1 {
 			t.Errorf("logged %d times in\n%s", n, m.logs)
 		}

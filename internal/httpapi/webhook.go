@@ -33,7 +33,8 @@ type webhooks struct {
 	limits         *Limits
 	log            *slog.Logger
 	serviceAddress string
-	refused        sometimes
+	refused        sometimes // without the token
+	unaccepted     sometimes // with it
 }
 
 // NewWebhooks returns the handler of the paths that IsWebhook reports, for the accounts with
@@ -97,7 +98,7 @@ func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *coll
 	log := h.log.With("account", account.Name())
 	refuse := func(status int, outcome jobs.WebhookOutcome, why string) {
 		account.RefuseWebhook(outcome)
-		log.Warn("Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", why)
+		h.warn(log, outcome, why)
 		http.Error(w, why, status)
 	}
 	encoding := encodingOf(r)
@@ -122,14 +123,21 @@ func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *coll
 	defer release()
 	outcome, err := account.Webhook(body, encoding == "gzip")
 	if err != nil {
-		level := slog.LevelWarn
 		if outcome == jobs.WebhookStoreError {
-			level = slog.LevelDebug // the collector has logged it once for all requests
+			log.Debug("Webhook not accepted", "err", err) // the collector has logged it once for all requests
+		} else {
+			h.warn(log, outcome, err.Error())
 		}
-		log.Log(r.Context(), level, "Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", err)
 	}
 	w.WriteHeader(webhookStatus[outcome])
 	_, _ = io.WriteString(w, jobs.WebhookOutcomes[outcome]+"\n")
+}
+
+// warn logs that a webhook with the token was not accepted, with a limit: the vendor tries it again, and others like it.
+func (h *webhooks) warn(log *slog.Logger, outcome jobs.WebhookOutcome, why string) {
+	h.unaccepted.do(func(more int) {
+		log.Warn("Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", why, "not_logged", more)
+	})
 }
 
 // encodingOf returns the Content-Encoding of a body in lower case; empty for none.

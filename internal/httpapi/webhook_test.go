@@ -366,3 +366,26 @@ func TestWebhookNearMisses(t *testing.T) {
 		}
 	}
 }
+
+// A problem of webhooks that comes again and again is logged at once, and then once a minute, with a count.
+func TestWebhookProblemsAreLoggedWithACount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks(t, nil)
+		for range 100 {
+			r := httptest.NewRequest("POST", "/webhook/"+webhookToken, strings.NewReader(`{"canary"`))
+			w := httptest.NewRecorder()
+			h.handler.ServeHTTP(w, r)
+			if w.Code != http.StatusBadRequest {
+				t.Errorf("HTTP %d, %q", w.Code, w.Body)
+			}
+			time.Sleep(time.Second)
+		}
+		if n := webhooks(h.Snapshot(), jobs.WebhookMalformed); n != 100 {
+			t.Errorf("%v of 100 counted", n)
+		}
+		log := h.log.String()
+		if strings.Count(log, "level=WARN") != 2 || !strings.Contains(log, "not_logged=59") || strings.Contains(log, "canary") {
+			t.Errorf("logged:\n%s", log)
+		}
+	})
+}

@@ -71,7 +71,8 @@ type breaker struct {
 	alone      int       // requests that must still succeed one at a time
 	until      time.Time // end of the pause
 	refusedKey string    // the key that the pause is about; empty: the pause is not about a key
-	outage     bool      // there was a pause, and no success since
+	outage     time.Time // when the first pause since the last success began; zero: there was none
+	failures   int       // responses of the outage that are not OK
 }
 
 // allow returns until when polling is paused; zero when it is not. With alone, no
@@ -122,6 +123,8 @@ type verdict struct {
 	unusable  bool              // the response affects only its job
 	recovered bool              // an outage ended
 	before    jobstatus.Outcome // the last outcome of that outage
+	failures  int               // responses of that outage that are not OK
+	lasted    time.Duration     // that outage
 }
 
 // judge records a response to a request sent with key. quotaUntil is when the
@@ -142,13 +145,17 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 	c := consequences[a.Outcome]
 	asked := min(a.RetryAfter, cmp.Or(c.maxPause, maxAsked))
 	if succeeded(a.Outcome) {
-		v := verdict{wait: asked, recovered: b.outage, before: before}
-		b.lastSuccess, b.outage = now, false
+		v := verdict{wait: asked, recovered: !b.outage.IsZero(), before: before, failures: b.failures}
+		if v.recovered {
+			v.lasted = now.Sub(b.outage)
+		}
+		b.lastSuccess, b.outage, b.failures = now, time.Time{}, 0
 		b.steps, b.alone = max(b.steps-1, 0), max(b.alone-1, 0)
 		b.until, b.refusedKey = time.Time{}, ""
 		return v
 	}
 	v := verdict{wait: max(c.job, asked), before: before}
+	b.failures++
 	switch {
 	case b.inARow <= c.patience:
 		v.unusable = true
@@ -165,10 +172,12 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 		if a.Outcome == jobstatus.Unauthorized {
 			b.refusedKey = key
 		}
-		if !b.outage || changed {
+		if b.outage.IsZero() || changed {
 			v.pause = pause
 		}
-		b.outage = true
+		if b.outage.IsZero() {
+			b.outage = now
+		}
 	}
 	return v
 }

@@ -310,7 +310,8 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 	}
 	switch {
 	case v.recovered:
-		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String())
+		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String(),
+			"failed_requests", v.failures, "after", v.lasted.Round(time.Millisecond).String())
 	case v.unusable && p.logged.news(r.turn.RequestID, a.Outcome):
 		log.Warn("Unusable API response for job",
 			"request_id", r.turn.RequestID, "outcome", a.Outcome.String(), "err", a.Err)

@@ -515,7 +515,8 @@ func TestRecovery(t *testing.T) {
 		outcome, f.api.max = jobstatus.OK, 0
 		f.api.mu.Unlock()
 		pass(15 * time.Second) // the pause ends 11 s after the start, and ten requests take 10 s
-		if f.api.max != 1 || !f.State().Up || f.logs.count("API recovered") != 1 {
+		if f.api.max != 1 || !f.State().Up || f.logs.count("API recovered") != 1 ||
+			f.logs.count("failed_requests=16 after=11s") != 1 {
 			t.Errorf("%d requests in flight, %+v", f.api.max, f.State())
 		}
 		f.stop()
