@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -34,5 +35,31 @@ func TestFloorPlan(t *testing.T) {
 	})
 	if err != nil || packages == 0 {
 		t.Errorf("%d packages, %v", packages, err)
+	}
+}
+
+var metricName = regexp.MustCompile("`(deepaffects_[a-z_]+)`")
+
+// The metrics that the README names exist.
+func TestMetricsOfReadme(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := os.ReadFile("metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := 0
+	for _, match := range metricName.FindAllSubmatch(readme, -1) {
+		if name := string(match[1]); name != "deepaffects_exporter" {
+			names++
+			if !strings.Contains(string(metrics), "| `"+name+"` |") {
+				t.Errorf("metrics.md does not have %s", name)
+			}
+		}
+	}
+	if names == 0 {
+		t.Error("the README names no metric")
 	}
 }
