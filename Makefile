@@ -48,6 +48,8 @@ lint: ## Check for conflict markers and formatting, vet, and lint
 	cd e2e/browser && go vet -tags e2e ./...
 	cd deploy/mixin && go vet ./...
 	go build -modfile=tools/go.mod -o .cache/readme_linter github.com/influxdata/telegraf/tools/readme_linter
+	go build -modfile=tools/go.mod -o .cache/actionlint github.com/rhysd/actionlint/cmd/actionlint
+	.cache/actionlint
 	.cache/readme_linter plugins/inputs/deepaffects/README.md
 
 .PHONY: e2e
@@ -163,6 +165,12 @@ package-test: packages ## Rebuild and compare the packages; install, run, upgrad
 	$(packed) deploy/packages/test-reproducible.sh
 	e2e/telegraf.sh
 	$(packed) deploy/packages/test.sh
+
+.PHONY: release
+release: ## Build packages, binaries, the Helm chart, SBOMs and SHA-256 sums below .cache/release
+	cd deploy/packages && go build -o ../../.cache/cyclonedx-gomod github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+	cd deploy/kubernetes && go build -o ../../.cache/helm helm.sh/helm/v3/cmd/helm
+	VERSION=$(VERSION) deploy/release.sh
 
 .PHONY: image-test
 image-test: ## Build the Dockerfile and run the image, with a separate podman (needs root)
