@@ -22,7 +22,7 @@ spec:
   # Requests in flight end, and the accounts are handed over.
   terminationGracePeriodSeconds: 30
   {{- end }}
-  {{- with include "deepaffects-exporter.spread" . }}
+  {{- with include "deepaffects-exporter.spread" . | trim }}
   topologySpreadConstraints:
     {{- . | nindent 4 }}
   {{- end }}
