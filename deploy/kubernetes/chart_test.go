@@ -13,6 +13,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"helm.sh/helm/v3/pkg/chart/loader"
@@ -78,6 +79,7 @@ serviceMonitor:
   endpoint: {basicAuth: {username: {name: web, key: user}, password: {name: web, key: password}}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 dashboards: {enabled: true}
+networkPolicy: {enabled: true}
 podLabels: {team: speech}
 podAnnotations: {a: b}
 nodeSelector: {disk: ssd}
@@ -103,7 +105,7 @@ func TestChart(t *testing.T) {
 		{"everything", everything, []string{
 			"ConfigMap", "ConfigMap deepaffects-exporter-api", "ConfigMap deepaffects-exporter-jobs",
 			"ConfigMap deepaffects-exporter-jobs-influxdb", "ConfigMap deepaffects-exporter-transcripts",
-			"Ingress", "PrometheusRule", "Secret", "Service", "ServiceMonitor", "StatefulSet",
+			"Ingress", "NetworkPolicy", "PrometheusRule", "Secret", "Service", "ServiceMonitor", "StatefulSet",
 		}},
 		{"replicas", threeReplicas, []string{"ConfigMap", "Deployment", "PodDisruptionBudget", "Secret", "Service"}},
 	} {
@@ -121,6 +123,7 @@ func TestChart(t *testing.T) {
 			if tt.values == everything {
 				scheme, prefix = corev1.URISchemeHTTPS, "/deepaffects"
 				checkRules(t, all["PrometheusRule"])
+				checkConnections(t, all["NetworkPolicy"])
 				if text := string(slices.Concat(objects...)); strings.Contains(text, "localhost:9891") {
 					t.Error("a link does not lead to web.externalURL")
 				}
@@ -200,6 +203,16 @@ func TestChartLint(t *testing.T) {
 				t.Error(message)
 			}
 		}
+	}
+}
+
+// checkConnections fails if the chart's connections are not those of the manifests.
+func checkConnections(t *testing.T, policy *unstructured.Unstructured) {
+	t.Helper()
+	got := convert[networkingv1.NetworkPolicy](t, policy).Spec
+	want := convert[networkingv1.NetworkPolicy](t, parsed(t, manifests(t, single))["NetworkPolicy"]).Spec
+	if !reflect.DeepEqual(got.Ingress, want.Ingress) || !reflect.DeepEqual(got.Egress, want.Egress) {
+		t.Errorf("the connections are\n%v\n%v\nwant\n%v\n%v", got.Ingress, got.Egress, want.Ingress, want.Egress)
 	}
 }
 
