@@ -263,6 +263,10 @@ func (p *pieces) memory() int {
 // floating-point difference would put values on bucket bounds into the wrong bucket: 1.6 - 1.5 is above 0.1.
 func between(from, to float64) float64 { return math.Round((to-from)*1e6) / 1e6 }
 
+// total is a sum to the ninth digit behind the point. What was added up has fewer, and the error of floating-point
+// additions would show: 1.75 + 2.2 is not always 3.95.
+func total(sum float64) float64 { return math.Round(sum*1e9) / 1e9 }
+
 func isRatio(r float64) bool { return r >= 0 && r <= 1 }
 
 // add takes a piece, which is not plausible if it lasts longer than maxLength in seconds.
@@ -400,6 +404,10 @@ func (p *pieces) talk(r *Result) {
 			}
 		}
 	}
+	r.SpeechSeconds = total(r.SpeechSeconds)
+	for i := range p.speakers {
+		p.speakers[i].talkSeconds = total(p.speakers[i].talkSeconds)
+	}
 }
 
 // timings returns the timings once the speakers are in order of talk time.
@@ -434,7 +442,7 @@ func (a *Accumulator) overall(r *Result, p *pieces) {
 		for _, c := range p.confidences {
 			sum += c
 		}
-		r.Confidence = sum / float64(len(p.confidences)) // NaN without any
+		r.Confidence = total(sum) / float64(len(p.confidences)) // NaN without any
 	}
 	if a.speakers.is {
 		r.Speakers = a.speakers.value
@@ -461,11 +469,13 @@ func (a *Accumulator) bySpeaker(r *Result, p *pieces) {
 	}
 	var talk float64
 	for i := range r.BySpeaker {
-		talk += r.BySpeaker[i].TalkSeconds
-		r.BySpeaker[i].ConfidenceMean /= float64(rated[i]) // NaN without any
+		s := &r.BySpeaker[i]
+		s.TalkSeconds = total(s.TalkSeconds)
+		s.ConfidenceMean = total(s.ConfidenceMean) / float64(rated[i]) // NaN without any
+		talk += s.TalkSeconds
 	}
 	if talk > 0 {
-		r.DominantSpeakerRatio = r.BySpeaker[0].TalkSeconds / talk
+		r.DominantSpeakerRatio = r.BySpeaker[0].TalkSeconds / total(talk)
 	}
 }
 
@@ -503,7 +513,7 @@ func (a *Accumulator) summarise(values, bounds []float64) (Distribution, *histog
 	a.sorter.sort(values)
 	h := histogram.New(bounds)
 	h.ObserveSorted(values)
-	d.Sum = h.Sum()
+	d.Sum = total(h.Sum())
 	// Integer arithmetic: 0.9*10 in floating point is above 9.
 	rank := func(percent int) float64 { return values[(percent*len(values)+99)/100-1] }
 	d.Min, d.Max = values[0], values[len(values)-1]

@@ -75,6 +75,29 @@ func anomalies(count map[transcript.Anomaly]int) (all [len(transcript.Anomalies)
 	return all
 }
 
+// Sums have no more digits than what was added up: no error of floating-point additions shows.
+func TestSumsAreDecimal(t *testing.T) {
+	var words []transcript.Piece
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"} // the last ones are joined
+	for i := range 1001 {
+		words = append(words, piece(names[i%13], float64(i)/10, float64(i)/10+.1, .9))
+	}
+	s := document{words: words, wordList: true}.result(&transcript.Accumulator{KeepTimings: true})
+	got := map[string]float64{
+		"speech": s.SpeechSeconds, "talk of the first": s.BySpeaker[0].TalkSeconds,
+		"talk of the others": s.BySpeaker[transcript.MaxSpeakers].TalkSeconds, "word durations": s.WordDuration.Sum,
+		"word gaps": s.WordGap.Sum, "word confidences": s.WordConfidence.Sum, "confidence": s.Confidence,
+		"length of a word": s.Timings[7].Length(),
+	}
+	want := map[string]float64{
+		"speech": 100.1, "talk of the first": 7.7, "talk of the others": 23.1, "word durations": 100.1, "word gaps": 0,
+		"word confidences": 900.9, "confidence": .9, "length of a word": .1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" { // to the last bit
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestStatistics(t *testing.T) {
 	tests := map[string]struct {
 		document
@@ -597,7 +620,7 @@ func TestDistributionsAreExact(t *testing.T) {
 				n := len(test.values)
 				rank := func(percent int) float64 { return test.values[(n*percent+99)/100-1] }
 				want := transcript.Distribution{
-					Count: n, Sum: h.Sum(), Min: test.values[0], Max: test.values[n-1],
+					Count: n, Sum: math.Round(h.Sum()*1e9) / 1e9, Min: test.values[0], Max: test.values[n-1],
 					P1: rank(1), P10: rank(10), P50: rank(50), P90: rank(90), P99: rank(99),
 				}
 				if test.d != want {

@@ -23,6 +23,9 @@ func (t Timing) Valid() bool {
 		!(t.Confidence < 0 || t.Confidence > 1) && t.Speaker >= -1 && t.Speaker <= MaxSpeakers
 }
 
+// Length is how long the word or segment is, in seconds, to the microsecond.
+func (t Timing) Length() float64 { return between(t.Start, t.End) }
+
 // maxTimings bounds the compacted timings of a result: more than the timeline has columns.
 const maxTimings = 4000
 

@@ -162,7 +162,7 @@ func (p *points) timings(acc telegraf.Accumulator, c *collector.StateChange, fro
 			tags["speaker"] = collector.SpeakerName(w.Speaker)
 		}
 		fields := map[string]any{
-			"index": int64(w.Index), "start": w.Start, "end": w.End, "duration": w.End - w.Start,
+			"index": int64(w.Index), "start": w.Start, "end": w.End, "duration": w.Length(),
 		}
 		setFloat(fields, "gap", w.Gap)
 		setFloat(fields, "confidence", w.Confidence)
