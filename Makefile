@@ -67,7 +67,7 @@ e2e-programs:
 e2e-replicas:
 	go test -tags e2e -count=1 ./internal/store/postgres ./internal/store/transfer
 	go test -tags e2e -count=1 -run 'Postgres|TestReplica|CopyTo' ./internal/replica ./collector ./cmd/exporter \
-		./plugins/inputs/deepaffects
+		./internal/httpapi ./plugins/inputs/deepaffects
 
 CRASHES ?= 1000
 .PHONY: crash-test

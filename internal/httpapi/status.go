@@ -22,7 +22,7 @@ type monitorStatus struct {
 
 type accountStatus struct {
 	Account     string           `json:"account"`
-	Up          bool             `json:"up"` // the last request got a valid response
+	Up          *bool            `json:"up,omitzero"` // the last request got a valid response; only the owner knows it
 	LastSuccess moment           `json:"last_success,omitzero"`
 	Trouble     *trouble         `json:"trouble,omitzero"`     // why it is not up
 	StoreError  string           `json:"store_error,omitzero"` // why the store cannot be written, or read
@@ -115,7 +115,6 @@ func accountOf(account *collector.Account) accountStatus {
 	snapshot := account.Read()
 	s := accountStatus{
 		Account:     snapshot.Account,
-		Up:          snapshot.API.Up,
 		LastSuccess: momentOf(snapshot.API.LastSuccess),
 		Jobs:        make(map[string]int),
 		Oldest:      seconds(snapshot.OldestUnfinished),
@@ -126,6 +125,9 @@ func accountOf(account *collector.Account) accountStatus {
 		Price:       snapshot.Pricing.Price,
 		Forecast:    forecast{snapshot.Pricing.Coming, snapshot.Pricing.PerJob},
 		NextPolls:   []poll{},
+	}
+	if !snapshot.Absent {
+		s.Up = &snapshot.API.Up
 	}
 	if t := snapshot.API.Trouble; t != nil {
 		s.Trouble = &trouble{ErrorCode: t.ErrorCode, Error: t.Err.Error(), Until: momentOf(t.Until)}
