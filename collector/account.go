@@ -35,10 +35,10 @@ type Account struct {
 	owner atomic.Pointer[owner] // nil while this process does not own the account
 
 	// Several replicas only.
-	others   *replicas                      // nil: this process owns all accounts
-	viewer   *viewer                        // of the account while another replica owns it
-	changing sync.Mutex                     // serializes reload, stop, and the begin and end of an owner
-	late     atomic.Pointer[lateDeliveries] // nil before Emitted
+	others    *replicas  // nil: this process owns all accounts
+	viewer    *viewer    // of the account while another replica owns it
+	changing  sync.Mutex // serializes reload, stop, and the begin and end of an owner
+	emissions emissions  // has a lock of its own
 }
 
 // newAccount returns an account without an owner. others is nil if this process owns all accounts.
@@ -169,19 +169,6 @@ func (a *Account) Remove(requestID string) error {
 		return fmt.Errorf("removing a job: %w", err)
 	case !was:
 		return ErrUnknownJob
-	}
-	return nil
-}
-
-// Delivered marks the state changes with these numbers as delivered. They are not
-// returned again, even after a restart. Other numbers are ignored.
-func (a *Account) Delivered(numbers ...uint64) error {
-	deliver := a.writes.Delivered
-	if late := a.late.Load(); late != nil {
-		deliver = late.delivered
-	}
-	if err := deliver(numbers); err != nil {
-		return fmt.Errorf("marking state changes as delivered: %w", err)
 	}
 	return nil
 }

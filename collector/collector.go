@@ -152,10 +152,10 @@ func (c *Collector) close() {
 			c.options.Logger.Error("Store could not be closed", "err", err)
 		}
 	}
-	var late []*lateDeliveries
+	var late []*emissions
 	for _, a := range c.accounts {
-		if l := a.late.Load(); l != nil {
-			late = append(late, l)
+		if a.emissions.remote != nil { // only stop sets it
+			late = append(late, &a.emissions)
 		}
 	}
 	if late == nil {
@@ -166,7 +166,7 @@ func (c *Collector) close() {
 		ctx, cancel := context.WithTimeout(context.Background(), jobs.HoldFor)
 		defer cancel()
 		for _, l := range late {
-			l.end(ctx)
+			l.endDelivering(ctx)
 		}
 		closeNow()
 	}()
@@ -242,6 +242,9 @@ func (c *Collector) stop(ctx context.Context) {
 		return
 	}
 	if c.replicas != nil {
+		for _, a := range c.accounts {
+			a.keepDelivering()
+		}
 		c.replicas.stop(ctx)
 	}
 	if c.running {

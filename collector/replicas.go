@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -255,7 +256,7 @@ func (r *replicas) hold(h *holding) {
 	case <-h.hurry:
 	}
 	a.handOver(h, o)
-	a.tellSuccessor(t.Done(), r.lease)
+	a.tellSuccessor(o.jobs.StateChanges(math.MaxInt), t.Done(), r.lease)
 	r.giveBack(t, a.name, successor)
 	a.log.Info("This replica has released the account", "successor", successor)
 }

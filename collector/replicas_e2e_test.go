@@ -5,6 +5,7 @@ package collector_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -39,7 +40,9 @@ type fellow struct {
 
 func join(t *testing.T, api http.RoundTripper, configs []collector.Config) *fellow {
 	t.Helper()
-	c, err := collector.New(configs, collector.Options{Transport: api, ReplicaName: "test", ReplicaURL: "http://test/"})
+	c, err := collector.New(configs, collector.Options{
+		Transport: api, ReplicaName: "test", ReplicaURL: "http://test/", MaxStateChanges: 10,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,5 +359,48 @@ func TestReplicasUnloadable(t *testing.T) {
 	until(t, "it is owned", func() bool { return f.owned() == 1 })
 	if n := strings.Count(log.String(), "Account cannot be loaded"); n != 1 {
 		t.Errorf("reported %d times: %s", n, log)
+	}
+}
+
+// When an account is handed over, the next owner holds what was emitted and not accepted yet, and emits the rest.
+func TestReplicasHoldWhatWasEmitted(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	configs := shared(server.URL(t), "a", "b")
+	first := join(t, api.Transport(), configs)
+	until(t, "the first owns both", func() bool { return first.owned() == 2 })
+	emitted := make(map[string]uint64)
+	for _, a := range first.Accounts() {
+		for n := range 2 {
+			body := fmt.Sprintf(`{"request_id": "%s-%d", "response": {"error": "no speech"}}`, a.Name(), n)
+			if _, err := a.Webhook(io.NopCloser(strings.NewReader(body)), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		emitted[a.Name()] = a.StateChanges(1)[0].Number
+		a.Emitted(emitted[a.Name()])
+	}
+	second := join(t, api.Transport(), configs)
+	until(t, "each owns one", func() bool { return first.owned() == 1 && second.owned() == 1 })
+	for i, a := range second.Accounts() {
+		if !a.Owned() {
+			continue
+		}
+		number := emitted[a.Name()]
+		changes := a.StateChanges(10)
+		if len(changes) != 2 || changes[0].Number != number || changes[0].HeldUntil.IsZero() || !changes[1].HeldUntil.IsZero() {
+			t.Errorf("%d state changes wait, want one of two held", len(changes))
+		}
+		if err := first.Accounts()[i].Delivered(number); err != nil {
+			t.Error(err)
+		}
+		until(t, "what was accepted is delivered", func() bool { return len(a.StateChanges(10)) == 1 })
+	}
+	for _, a := range first.Accounts() { // a stop waits for what is missing
+		if err := a.Delivered(emitted[a.Name()]); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -226,6 +226,7 @@ func (d *delivery) begin(number uint64) *offer {
 	if o == nil {
 		o = &offer{first: time.Now()}
 		d.offers[number] = o
+		d.account.Emitted(number)
 	}
 	o.state, o.last = untouched, time.Now()
 	d.untouched++
@@ -382,7 +383,7 @@ func (d *delivery) removeDelivered() {
 	}
 }
 
-// stop ends the delivery, and says what is still on its way. The store must still be open.
+// stop ends the delivery. The store must still be open.
 func (d *delivery) stop() {
 	d.mu.Lock()
 	d.stopped = true
@@ -391,26 +392,6 @@ func (d *delivery) stop() {
 	close(d.wake)
 	d.mu.Unlock()
 	d.workers.Wait()
-	d.account.Emitted(d.onTheirWay()...)
-}
-
-// onTheirWay returns the numbers of the state changes that outputs may accept yet: those of
-// this Telegraf, or of the one that had the account before.
-func (d *delivery) onTheirWay() (numbers []uint64) {
-	waiting, now := d.account.StateChanges(math.MaxInt), time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for number, o := range d.offers {
-		if o.state == untouched || o.state == partlyAccepted {
-			numbers = append(numbers, number)
-		}
-	}
-	for _, c := range waiting {
-		if d.offers[c.Number] == nil && now.Before(c.HeldUntil) {
-			numbers = append(numbers, c.Number)
-		}
-	}
-	return numbers
 }
 
 // noteLate stores an acknowledgement that comes after Stop: for the next owner, or for the

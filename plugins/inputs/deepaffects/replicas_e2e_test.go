@@ -111,6 +111,16 @@ func (p *pipeline) await(t *testing.T, n int) (metrics []telegraf.Metric) {
 	return metrics
 }
 
+// delivered waits until all state changes are delivered. Each gathering repeats what failed.
+func (p *pipeline) delivered(t *testing.T) {
+	t.Helper()
+	until(t, "all state changes are delivered", func() bool {
+		p.gather(t)
+		p.take()
+		return p.plugin.account.Owned() && len(p.plugin.account.StateChanges(1)) == 0
+	})
+}
+
 // A replica emits nothing of an account that another one owns, whatever it has read of it. When it has taken over, it
 // emits what the other has not.
 func TestReplicaThatOwnsNothing(t *testing.T) {
@@ -132,7 +142,7 @@ func TestReplicaThatOwnsNothing(t *testing.T) {
 	for _, m := range metrics {
 		m.Accept()
 	}
-	until(t, "both are delivered", func() bool { return len(p.plugin.account.StateChanges(10)) == 0 })
+	p.delivered(t)
 }
 
 // A replica whose lease has run out emits nothing.
@@ -165,7 +175,7 @@ func TestReplicaWithoutLease(t *testing.T) {
 	for _, m := range append(first, second...) {
 		m.Accept()
 	}
-	until(t, "both are delivered", func() bool { return account.Owned() && len(account.StateChanges(10)) == 0 })
+	p.delivered(t)
 }
 
 // A Telegraf that stops tells the next owner what it has emitted. What its outputs accept afterwards is not emitted
@@ -229,5 +239,5 @@ func TestReplicaTakesOver(t *testing.T) {
 	if !slices.Equal(ids, []any{"c", "b"}) {
 		t.Errorf("%v were emitted, want c and then b", ids)
 	}
-	until(t, "all are delivered", func() bool { return len(p.plugin.account.StateChanges(10)) == 0 })
+	p.delivered(t)
 }
