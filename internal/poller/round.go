@@ -41,7 +41,9 @@ func (p *Poller) Round(ctx context.Context, requestIDs []string) (answered int, 
 		})
 	}
 	p.inFlight.Wait()
-	p.schedule.Refresh(p.now()) // for those who read afterwards
+	for at := p.now(); !at.IsZero(); { // for those who read afterwards
+		at = p.schedule.Refresh(at)
+	}
 	answered = int(good.Load())
 	p.log.Info("Polled", "requests", sent.Load(), "answered", answered)
 	if t := p.State().Trouble; answered == 0 && sent.Load() > 0 && t != nil && !t.NoKey {

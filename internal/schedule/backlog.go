@@ -90,9 +90,9 @@ func (s *Scheduler) arriving(now time.Time) float64 {
 // watchedHours are the hours of a day that must have been watched before the others are taken to be like them.
 const watchedHours = 12
 
-// backlog returns the backlog as of the last scan.
+// backlog returns the backlog as of the last decision.
 func (s *Scheduler) backlog(now time.Time) Backlog {
-	b := Backlog{Jobs: s.due}
+	b := Backlog{Jobs: s.due.Len()}
 	limits := s.quota.limits
 	perMinute, perDay := math.Inf(1), math.Inf(1)
 	if limits.Requests > 0 {

@@ -113,8 +113,8 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 	}
 	switch {
 	case j.inFlight:
-	case j.notBefore > t:
-		r.At, r.Held = s.time(j.notBefore), true
+	case j.held && j.key > t:
+		r.At, r.Held = s.time(j.key), true
 	case !score.isDue(price):
 		r.At = s.time(min(j.due(t, price), j.turn(t)))
 	}
@@ -130,10 +130,9 @@ func (q *queue) every() time.Duration {
 	return time.Duration(math.Exp(min(m.median(0), 20)) / float64(q.workers) * float64(time.Second))
 }
 
-// ahead is roughly how many unfinished jobs of the API are older.
+// ahead is how many unfinished jobs of the API are older.
 func (j *job) ahead() int {
-	i, _ := slices.BinarySearchFunc(j.api.jobs, j, byStart)
-	return max(i-j.api.removed, 0)
+	return j.api.jobs.before(func(k *job) bool { return k.place().compare(j.place()) >= 0 })
 }
 
 // turn is when a worker is expected to take a job that waits for one; +Inf: it does not wait.
@@ -171,7 +170,7 @@ type Pricing struct {
 
 // View is the scheduler at one moment.
 type View struct {
-	Due         int // jobs that would be polled now if the quota allowed, as of the last scan
+	Due         int // jobs that would be polled now if the quota allowed, as of the last decision or Refresh
 	Pricing     Pricing
 	Minute, Day Usage
 	// Of a day's quota with a fixed reset, when it was reset and when it will be; zero: any 24 hours count.
@@ -179,8 +178,8 @@ type View struct {
 
 	NextPolls []time.Time // when each of the given jobs is due; zero: unknown
 	Finishes  []Finish    // when each of them is expected to have finished
-	Late      Late        // as of the last Refresh
-	Backlog   Backlog     // as of the last scan
+	Late      Late        // as of the last whole look at all jobs
+	Backlog   Backlog     // as of the last decision or Refresh
 }
 
 // View returns the present view, with the next polls and the ends of some jobs.
@@ -188,7 +187,7 @@ func (s *Scheduler) View(now time.Time, ids []string) View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := View{
-		Due:       s.due,
+		Due:       s.due.Len(),
 		Pricing:   Pricing{s.priceNow(now), s.price.coming, s.price.perJob, s.price.expected, s.quota.share},
 		NextPolls: make([]time.Time, len(ids)), Finishes: make([]Finish, len(ids)),
 		Late: s.late, Backlog: s.backlog(now),
@@ -206,12 +205,9 @@ func (s *Scheduler) View(now time.Time, ids []string) View {
 	return v
 }
 
-// stride is the distance of neighbours in a look at all jobs. Whatever their order, it soon finds some that are due
-// early, and need not compute when the others are.
-const stride = 997
-
 // NextPolls returns the first n polls in the order in which they are to be sent: due jobs by score, then those that
-// wait. Jobs in flight are not among them.
+// wait. Jobs in flight are not among them. Of very many jobs it looks at those near the top of the scheduler's orders,
+// which may be less than a minute old: then some that are due before the last of them may be missing.
 func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,27 +215,22 @@ func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 		return nil
 	}
 	t, price := s.seconds(now), s.priceNow(now)
-	for offset := range stride {
-		for _, a := range s.apis {
-			for i := offset; i < len(a.jobs); i += stride {
-				j := a.jobs[i]
-				if j.removed || j.inFlight {
+	for _, o := range []*order{&s.due, &s.waiting} {
+		for i := range min(o.length, looksAtOnce) {
+			j := o.job(i)
+			if len(first) == n { // is it due later than the last of them, or worth less?
+				last := &first[n-1]
+				end := s.seconds(last.At)
+				held, score := j.held && j.key > t, j.score(end)
+				worse := !score.isDue(price) && j.turn(t) > end || end <= t && score.value < last.Score
+				if held && j.key > end || !held && worse {
 					continue
 				}
-				if len(first) == n { // is it due later than the last of them, or worth less?
-					last := &first[n-1]
-					end := s.seconds(last.At)
-					score := j.score(end)
-					worse := !score.isDue(price) && j.turn(t) > end || end <= t && score.value < last.Score
-					if j.notBefore > end || j.notBefore <= t && worse {
-						continue
-					}
-				}
-				poll := Poll{j.id, s.reason(j, now, price)}
-				at, _ := slices.BinarySearchFunc(first, poll, Poll.compare)
-				if at < n {
-					first = slices.Insert(first[:min(len(first), n-1)], at, poll)
-				}
+			}
+			poll := Poll{j.id, s.reason(j, now, price)}
+			at, _ := slices.BinarySearchFunc(first, poll, Poll.compare)
+			if at < n {
+				first = slices.Insert(first[:min(len(first), n-1)], at, poll)
 			}
 		}
 	}
@@ -259,7 +250,9 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 	s.mu.Lock()
 	plan := s.clone()
 	s.mu.Unlock()
-	plan.refresh(now)
+	for range len(plan.jobs)/looksAtOnce + 1 { // until it has looked at all jobs
+		plan.refresh(now)
+	}
 	backlog = plan.backlog(now)
 	ended := make(map[string]float64) // probability
 	for t := now; len(polls) < most; {
@@ -298,21 +291,23 @@ func (s *Scheduler) clone() *Scheduler {
 		quota: s.quota, epoch: s.epoch, zone: s.zone, price: s.price, forecast: s.forecast, sharing: s.sharing,
 		jobs: make(map[string]*job, len(s.jobs)), pool: clone(s.pool),
 	}
+	c.orders()
 	c.quota.inFlight = make(map[string]struct{})
 	c.quota.minute.entries = slices.Clone(s.quota.minute.entries)
 	c.quota.day.entries = slices.Clone(s.quota.day.entries)
 	for _, a := range s.apis {
 		b := *a
-		b.models, b.jobs, b.removed = clone(a.models), nil, 0
-		for _, j := range a.jobs {
-			if !j.removed {
-				k := *j
-				k.api, k.inFlight = &b, false
-				b.jobs = append(b.jobs, &k)
-				c.jobs[k.id] = &k
+		b.models, b.jobs = clone(a.models), line{}
+		for j := range a.jobs.all() {
+			k := *j
+			k.api, k.inFlight, k.at = &b, false, [len(k.at)]int32{}
+			if !k.held {
+				k.key = math.Inf(-1)
 			}
+			b.jobs.add(&k)
+			c.jobs[k.id] = &k
+			c.waiting.put(&k)
 		}
-		b.sorted = len(b.jobs)
 		for i, q := range a.queues {
 			copied := *q
 			copied.models, copied.serving = clone(q.models), slices.Clone(q.serving)

@@ -2,7 +2,6 @@ package schedule
 
 import (
 	"math"
-	"slices"
 	"sort"
 	"time"
 )
@@ -83,12 +82,8 @@ func (q *queue) ended(at float64) {
 
 // waits reports whether a job waits for a worker under hypothesis i.
 func (a *api) waits(i int) bool {
-	for _, j := range slices.Backward(a.jobs) {
-		if !j.removed {
-			return j.served&(1<<i) == 0
-		}
-	}
-	return false
+	j := a.jobs.last()
+	return j != nil && j.served&(1<<i) == 0
 }
 
 // priorGaps is the weight of the model of the time in service, in ends.
@@ -120,10 +115,9 @@ func (m *model) spread() float64 { return min(math.Pi*math.Pi/3/(m.k*m.k)+m.varA
 
 // before is how many jobs wait before a waiting job, under the hypothesis that is believed.
 func (j *job) before() int {
-	jobs, bit := j.api.jobs, uint8(1)<<j.api.believed
-	at, _ := slices.BinarySearchFunc(jobs, j, byStart)
+	bit := uint8(1) << j.api.believed
 	// Workers take jobs in order, so those that wait are the last ones.
-	return at - sort.Search(at, func(i int) bool { return !jobs[i].removed && jobs[i].served&bit == 0 })
+	return max(j.ahead()-j.api.jobs.before(func(k *job) bool { return k.served&bit == 0 }), 0)
 }
 
 // finish returns the two times of a job, as seconds; ok is false if nothing was learnt. before is needed of waiting
@@ -170,30 +164,18 @@ type Late struct {
 	Longest float64
 }
 
-// countLate looks through all jobs. Like a scan, it serves for some time for each job.
-func (s *Scheduler) countLate(now time.Time) {
-	if now.Before(s.lateAt.Add(time.Duration(len(s.jobs)) * scanInterval)) {
+// countLate counts the next job of the pass.
+func (s *Scheduler) countLate(j *job, t float64) {
+	p := &s.pass
+	_, late, ok := j.finish(t, func() int { return p.waiting })
+	if b := j.api.believed; b >= 0 && j.served&(1<<b) == 0 {
+		p.waiting++
+	}
+	if !ok {
 		return
 	}
-	t := s.seconds(now)
-	s.lateAt, s.late = now, Late{}
-	for _, a := range s.apis {
-		waiting := 0 // before the job
-		for _, j := range a.jobs {
-			if j.removed {
-				continue
-			}
-			_, late, ok := j.finish(t, func() int { return waiting })
-			if a.believed >= 0 && j.served&(1<<a.believed) == 0 {
-				waiting++
-			}
-			if !ok {
-				continue
-			}
-			if late < t {
-				s.late.Jobs++
-			}
-			s.late.Longest = max(s.late.Longest, (j.seen-j.start)/(late-j.start))
-		}
+	if late < t {
+		p.late.Jobs++
 	}
+	p.late.Longest = max(p.late.Longest, (j.seen-j.start)/(late-j.start))
 }

@@ -92,6 +92,22 @@ func TestLate(t *testing.T) {
 	}
 }
 
+// Very many jobs are counted one part after the other.
+func TestLateAmongMany(t *testing.T) {
+	s, now := finished(t)
+	var jobs []schedule.Job
+	for i := range 5000 {
+		jobs = append(jobs, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: now.Add(-time.Duration(i%2) * time.Hour)})
+	}
+	s.Add(now, jobs...)
+	for next := now; !next.IsZero(); {
+		now, next = next, s.Refresh(next)
+	}
+	if got := s.View(now, nil).Late.Jobs; got != 2500 {
+		t.Errorf("%d jobs are late, want 2500", got)
+	}
+}
+
 // In a queue, a job waits for those before it. When these end sooner, so does it.
 func TestFinishInAQueue(t *testing.T) {
 	for _, workers := range []int{1, 4} {

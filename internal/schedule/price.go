@@ -39,6 +39,7 @@ const (
 	freePace = 0.1
 
 	maxPriceAge = 2 * time.Minute // then, or when a fiftieth of what was left is spent, the price is computed again
+	sampled     = 4096            // unfinished jobs of each API, at most, by which the requests of all are estimated
 )
 
 // now returns the price with a part of the minute's quota used.
@@ -121,7 +122,7 @@ func (s *Scheduler) updatePrice(now time.Time) {
 // unreported returns the number of unfinished jobs whose end no webhook is expected to report.
 func (s *Scheduler) unreported() (jobs float64) {
 	for _, a := range s.apis {
-		jobs += float64(len(a.jobs)-a.removed) * a.uncovered()
+		jobs += float64(a.jobs.length) * a.uncovered()
 	}
 	return jobs
 }
@@ -164,11 +165,11 @@ func (s *Scheduler) demands() (arriving, unfinished demand, lag time.Duration) {
 			}
 			n := m.requests(a.uncovered())
 			var seen [bins]float64 // jobs by their age when they were last seen running
-			for _, j := range a.jobs {
-				if j.removed || j.hinted != m.hinted {
-					continue
+			sample, each := a.jobs.sample(sampled)
+			for j := range sample {
+				if j.hinted == m.hinted {
+					seen[min(int(position(j.lnAge(j.seen)-m.median(float64(j.lnAudio)))), bins-1)] += float64(each)
 				}
-				seen[min(int(position(j.lnAge(j.seen)-m.median(float64(j.lnAudio)))), bins-1)]++
 			}
 			lag += time.Duration(m.arrivals / arrivals * math.Exp(min(m.median(0), 15)) * float64(time.Second))
 			for p := range prices {

@@ -12,6 +12,7 @@ type queue struct {
 	workers int
 	models  [2]*model // of the time in service, without and with the length of the audio; their tables stay empty
 	serving []service // at most one for each worker
+	taken   place     // all jobs before it were taken
 
 	gain float64 // of log-likelihood over the duration models of the API
 
@@ -47,7 +48,7 @@ const (
 
 func newQueues() (queues [len(workers)]*queue) {
 	for i, n := range workers {
-		queues[i] = &queue{workers: n, models: [2]*model{newModel(false, nil), newModel(true, nil)}}
+		queues[i] = &queue{workers: n, taken: front, models: [2]*model{newModel(false, nil), newModel(true, nil)}}
 	}
 	return queues
 }
@@ -93,8 +94,9 @@ func (a *api) serve(i int, from float64) {
 	if len(q.serving) == q.workers {
 		return
 	}
-	for _, j := range a.jobs {
-		if j.removed || j.served&(1<<i) != 0 {
+	for j := range a.jobs.from(q.taken) {
+		q.taken = j.place()
+		if j.served&(1<<i) != 0 {
 			continue
 		}
 		j.served |= 1 << i

@@ -44,38 +44,37 @@ type Scheduler struct {
 	forecast forecast
 	sharing  sharing
 
-	// The last look through all jobs, and what has changed since.
-	scanned    time.Time
-	scanPrice  float64
-	changed    bool        // a job that it looked at was polled, observed or removed
-	candidates []candidate // due jobs, the highest score first
-	more       bool        // there were more due jobs than candidates
-	longest    *job        // the one that is overdue for longest
-	due        int         // number of due jobs
-	wake       float64     // when another job will be due
-	turns      int
+	// Each job without a turn is in due or in waiting, as it was when it was last looked at.
+	due     order // jobs that are due, the highest score first
+	waiting order // the others, by when to look again: they are not due before
+	overdue order // those in due that are overdue, the one that was last seen running the longest ago first
 
-	late   Late
-	lateAt time.Time // when it was counted
+	looked  time.Time // when the pass last went on
+	pass    pass
+	changed bool // a job was polled, observed or removed since the pass began
+	moved   bool // a job was observed running since looked: others of its API may be due now
+	turns   int
+	late    Late // as of the last whole pass
 
 	arrived uint32 // jobs
 }
 
 type job struct {
-	id        string
-	api       *api
-	start     float64
-	seen      float64 // when it was last seen running; before start: never
-	notBefore float64 // it is not polled before
-	lnAudio   float32 // logarithm of the audio's length by typicalAudio
-	priority  float32
-	hinted    bool // the length of the audio is known
-	inFlight  bool
-	atOnce    bool // polled at once until it has been seen
-	unknown   bool // its age is
-	removed   bool
-	served    uint8  // bit i: a worker of hypothesis i of the API's queue has taken it
-	sequence  uint32 // order of arrival, of jobs with the same start
+	id       string
+	api      *api
+	start    float64
+	seen     float64  // when it was last seen running; before start: never
+	key      float64  // its score in due, the time in waiting
+	at       [3]int32 // its position in due, waiting and overdue, from 1 on; 0: it is not there
+	sequence uint32   // order of arrival, of jobs with the same start
+	lnAudio  float32  // logarithm of the audio's length by typicalAudio
+	priority float32
+	hinted   bool // the length of the audio is known
+	inFlight bool
+	held     bool  // it is not polled before key, whatever its score
+	atOnce   bool  // polled at once until it has been seen
+	unknown  bool  // its age is
+	served   uint8 // bit i: a worker of hypothesis i of the API's queue has taken it
 }
 
 func (j *job) neverSeen() bool { return j.seen < j.start }
@@ -96,22 +95,14 @@ func (j *job) model() *model {
 }
 
 type api struct {
-	name    string
-	models  [2]*model // without and with the length of the audio
-	jobs    []*job    // by start; some may be removed
-	sorted  int       // jobs before this one are in order
-	removed int       // jobs that are removed
-	ends    float64   // seen
-	hooked  float64   // of these, by webhook; both forget
+	name   string
+	models [2]*model // without and with the length of the audio
+	jobs   line
+	ends   float64 // seen
+	hooked float64 // of these, by webhook; both forget
 
 	queues   [len(workers)]*queue
 	believed int // index of the hypothesis that scores are computed by; -1: none
-}
-
-// candidate is a job that was due at the last scan.
-type candidate struct {
-	*job
-	score
 }
 
 // maxAPIs have models of their own: names come from users.
@@ -126,9 +117,21 @@ func New(limits Limits, now time.Time) *Scheduler {
 		quota: quota{share: 1, inFlight: make(map[string]struct{})}, epoch: now,
 		jobs: make(map[string]*job), pool: [2]*model{newModel(false, nil), newModel(true, nil)},
 	}
+	s.orders()
 	s.setLimits(limits)
 	s.forecast.begin(time.Time{}, s.local(now))
 	return s
+}
+
+// orders makes the orders. Of jobs with the same key the oldest is the first.
+func (s *Scheduler) orders() {
+	s.due = order{slot: 0, less: func(x, y *job) bool {
+		return x.key > y.key || x.key == y.key && x.place().compare(y.place()) < 0
+	}}
+	s.waiting = order{slot: 1, less: func(x, y *job) bool { return x.key < y.key }}
+	s.overdue = order{slot: 2, less: func(x, y *job) bool {
+		return x.seen < y.seen || x.seen == y.seen && x.place().compare(y.place()) < 0
+	}}
 }
 
 // SetLimits changes the quota. Requests stay counted, and what others spend of the same quota stays known. A pause
@@ -147,7 +150,7 @@ func (s *Scheduler) setLimits(limits Limits) {
 	s.zone = cmp.Or(limits.DayResets.zone, time.UTC)
 	s.quota.limits = limits
 	s.quota.resize()
-	s.price.at, s.scanned = time.Time{}, time.Time{}
+	s.price.at, s.looked, s.pass = time.Time{}, time.Time{}, pass{}
 }
 
 // Sent is requests that were sent before, by this process or an earlier one.
@@ -171,7 +174,7 @@ func (s *Scheduler) Restore(sent []Sent, within time.Duration, now time.Time) {
 		}
 		w.expire(now)
 	}
-	s.price.at, s.scanned = time.Time{}, time.Time{}
+	s.price.at, s.looked, s.pass = time.Time{}, time.Time{}, pass{}
 }
 
 func (s *Scheduler) seconds(t time.Time) float64 { return t.Sub(s.epoch).Seconds() }
@@ -197,41 +200,43 @@ func (s *Scheduler) api(name string) *api {
 		queues: newQueues(), believed: -1,
 	}
 	s.apis = slices.Insert(s.apis, i, a)
+	s.pass = pass{} // it counts APIs
 	return a
 }
 
-// Add starts polling jobs. A known job stays as it is.
+// Add starts polling jobs. A known job stays as it is. View counts the due ones among them, but of very many only as
+// decisions and Refresh come to look at them.
 func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var apis []*api
 	for i := range jobs {
-		s.add(&jobs[i], now)
-	}
-	for _, a := range s.apis {
-		late := a.jobs[a.sorted:]
-		if len(late) == 0 {
-			continue
+		if a := s.add(&jobs[i], now); a != nil && !slices.Contains(apis, a) {
+			apis = append(apis, a)
 		}
-		added := slices.Clone(late)
-		a.order()
+	}
+	for _, a := range apis {
 		for i := range a.queues {
 			a.serve(i, math.Inf(-1))
 		}
-		s.judge(added, now)
 	}
+	s.lookAgain(now, s.priceFor(now))
 }
 
-func (s *Scheduler) add(given *Job, now time.Time) {
+// add returns the API of a job; nil: the job is known.
+func (s *Scheduler) add(given *Job, now time.Time) *api {
 	if s.jobs[given.RequestID] != nil {
-		return
+		return nil
 	}
 	_, inFlight := s.quota.inFlight[given.RequestID] // it was removed, and is back
 	a := s.api(given.API)
 	j := &job{
-		id: given.RequestID, api: a, start: s.seconds(given.Start), notBefore: math.Inf(-1),
-		priority: float32(cmp.Or(given.Priority, 1)), hinted: given.AudioSeconds > 0, inFlight: inFlight,
+		id: given.RequestID, api: a, key: s.seconds(now), priority: float32(cmp.Or(given.Priority, 1)),
+		hinted: given.AudioSeconds > 0, inFlight: inFlight,
 		atOnce: given.AtOnce || given.AgeUnknown, unknown: given.AgeUnknown,
 	}
+	s.arrived++
+	j.start, j.sequence = s.seconds(given.Start), s.arrived
 	j.seen = j.start - 1
 	if !given.Seen.IsZero() {
 		j.seen = s.seconds(given.Seen)
@@ -239,10 +244,16 @@ func (s *Scheduler) add(given *Job, now time.Time) {
 	if j.hinted {
 		j.lnAudio = float32(math.Log(given.AudioSeconds / typicalAudio))
 	}
-	s.arrived++
-	j.sequence = s.arrived
 	s.jobs[j.id] = j
-	a.jobs = append(a.jobs, j)
+	a.jobs.add(j)
+	for _, q := range a.queues {
+		if j.place().compare(q.taken) < 0 {
+			q.taken = j.place()
+		}
+	}
+	if !inFlight {
+		s.waiting.put(j)
+	}
 	// Jobs that are there at the start say nothing about when jobs arrive.
 	if now.Sub(s.epoch) >= time.Minute {
 		for _, b := range s.apis {
@@ -252,50 +263,7 @@ func (s *Scheduler) add(given *Job, now time.Time) {
 		j.model().arrivals++
 		s.forecast.arrived(s.local(now))
 	}
-}
-
-// judge takes new jobs into what the last scan found: another scan costs as much as there are jobs.
-func (s *Scheduler) judge(added []*job, now time.Time) {
-	t, price, sorted := s.seconds(now), s.priceFor(now), true
-	for _, j := range added {
-		if j.inFlight {
-			continue
-		}
-		score := j.score(t)
-		if !score.isDue(price) {
-			if math.IsInf(s.wake, 1) || s.wake > t && j.score(s.wake).isDue(price) {
-				s.wake = min(s.wake, j.due(t, price))
-			}
-			continue
-		}
-		s.due++
-		s.candidates, sorted = append(s.candidates, candidate{j, score}), false
-		if score.overdue && (s.longest == nil || j.seen < s.longest.seen) {
-			s.longest = j
-		}
-	}
-	if !sorted {
-		sortCandidates(s.candidates)
-	}
-	if room := s.room(); len(s.candidates) > 2*room {
-		s.candidates, s.more = s.candidates[:room], true
-	}
-}
-
-// room is how many candidates a scan keeps: a backlog costs few scans.
-func (s *Scheduler) room() int { return max(minCandidates, len(s.jobs)/minCandidates) }
-
-// order sorts appended jobs into the order: a batch may have the youngest first.
-func (a *api) order() {
-	if late := a.jobs[a.sorted:]; len(late) > 0 {
-		i, _ := slices.BinarySearchFunc(a.jobs[:a.sorted], slices.MinFunc(late, byStart), byStart)
-		slices.SortFunc(a.jobs[i:], byStart)
-		a.sorted = len(a.jobs)
-	}
-}
-
-func byStart(x, y *job) int {
-	return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(x.sequence, y.sequence))
+	return a
 }
 
 // Remove stops polling a job about which nothing more is known.
@@ -314,13 +282,24 @@ func (s *Scheduler) Remove(id string) {
 // remove removes a job whose service ended at these times.
 func (s *Scheduler) remove(j *job, ends *[len(workers)]float64) {
 	delete(s.jobs, j.id)
-	j.removed = true
-	s.outdated(j)
-	a := j.api
-	a.release(j, ends)
-	if a.removed++; len(a.jobs) < 1000 || a.removed > len(a.jobs)/16 {
-		a.jobs = slices.DeleteFunc(a.jobs, func(j *job) bool { return j.removed })
-		a.sorted, a.removed = len(a.jobs), 0
+	s.leave(j)
+	j.api.jobs.remove(j)
+	j.api.release(j, ends)
+}
+
+// leave takes a job that was polled or removed out of the orders.
+func (s *Scheduler) leave(j *job) {
+	s.due.drop(j)
+	s.waiting.drop(j)
+	s.overdue.drop(j)
+	s.changed = true
+}
+
+// wait puts a job into waiting, to be looked at then.
+func (s *Scheduler) wait(j *job, at float64) {
+	s.leave(j)
+	if j.key = at; !j.inFlight {
+		s.waiting.put(j)
 	}
 }
 
@@ -331,8 +310,12 @@ func (s *Scheduler) StillRunning(id string, at time.Time) {
 	if j := s.jobs[id]; j != nil {
 		t := s.seconds(at)
 		s.learn(j, t, outcome{})
-		j.seen, s.wake = t, min(s.wake, t)
-		s.outdated(j)
+		s.leave(j) // before what it is ordered by changes
+		j.seen, s.moved = t, true
+		if j.held {
+			t = max(t, j.key)
+		}
+		s.wait(j, t)
 	}
 }
 
@@ -374,70 +357,102 @@ func (s *Scheduler) learn(j *job, t float64, o outcome) (ends [len(workers)]floa
 func (a *api) uncovered() float64 { return max(1-a.hooked/(a.ends+2), 1e-3) }
 
 const (
-	manyJobs      = 1000                  // from so many on, a scan is for what has changed only
-	minCandidates = 256                   // kept of a scan, or one in 256 jobs
-	scanInterval  = 50 * time.Microsecond // for which a scan serves, for each job; scanning a job takes 0.1 to 0.2 µs
-	fairTurns     = 16                    // one of so many requests goes to the job that is overdue for longest
+	looksAtOnce  = 1024                  // jobs that one decision looks at, at most
+	lookInterval = 50 * time.Microsecond // between two looks of passes; a look takes less than 1 µs
+	fairTurns    = 16                    // one of so many requests goes to the job that is overdue for longest
 )
 
-// fresh is until when the last scan serves.
-func (s *Scheduler) fresh() time.Time {
-	return s.scanned.Add(time.Duration(len(s.jobs)) * scanInterval)
+// pass looks at each job, at most looksAtOnce at a time. Price and models move, and with them the place of each job: as
+// many looks as there are jobs, after each poll, would cost too much.
+type pass struct {
+	begun   bool
+	apis    int   // that are done
+	next    place // of the next job, in the API after these
+	waiting int   // jobs of this API that wait in a queue, of those before
+	late    Late  // of all before
 }
 
-// scan looks through all jobs for those that are due, and for when another will be.
-func (s *Scheduler) scan(now time.Time, price float64) {
-	t := s.seconds(now)
-	s.scanned, s.scanPrice, s.changed, s.wake, s.due = now, price, false, math.Inf(1), 0
-	s.candidates, s.longest, s.more = s.candidates[:0], nil, false
-	least, room := 0.0, s.room()
-	for _, a := range s.apis {
-		for _, j := range a.jobs {
-			switch {
-			case j.removed || j.inFlight:
-				continue
-			case j.notBefore > t:
-				s.wake = min(s.wake, j.notBefore)
-				continue
+// fresh is when the pass is to go on.
+func (s *Scheduler) fresh() time.Time {
+	return s.looked.Add(time.Duration(min(len(s.jobs), looksAtOnce)) * lookInterval)
+}
+
+// goOn goes on with the pass. Few jobs are all looked at.
+func (s *Scheduler) goOn(now time.Time, price float64) {
+	p, t, soon, left := &s.pass, s.seconds(now), math.Inf(1), looksAtOnce
+	if !p.begun {
+		*p, s.changed = pass{begun: true, next: front}, false
+	}
+	s.looked, s.moved = now, false
+	for ; p.apis < len(s.apis); p.apis, p.next, p.waiting = p.apis+1, front, 0 {
+		for j := range s.apis[p.apis].jobs.from(p.next) {
+			if p.next = j.place(); left == 0 {
+				return
 			}
-			score := j.score(t)
-			if !score.isDue(price) {
-				if s.wake > t && (math.IsInf(s.wake, 1) || j.score(s.wake).isDue(price)) {
-					s.wake = min(s.wake, j.due(t, price))
-				}
-				continue
-			}
-			s.due++
-			if score.overdue && (s.longest == nil || j.seen < s.longest.seen) {
-				s.longest = j
-			}
-			if score.value < least {
-				s.more = true
-				continue
-			}
-			s.candidates = append(s.candidates, candidate{j, score})
-			if len(s.candidates) == 2*room {
-				sortCandidates(s.candidates)
-				s.candidates, s.more = s.candidates[:room], true
-				least = s.candidates[room-1].value
-			}
+			left--
+			s.look(j, t, price, &soon)
+			s.countLate(j, t)
 		}
 	}
-	sortCandidates(s.candidates)
+	s.late, s.pass = p.late, pass{}
 }
 
-func sortCandidates(candidates []candidate) {
-	slices.SortFunc(candidates, func(x, y candidate) int { return cmp.Compare(y.value, x.value) })
+// lookAgain looks at the waiting jobs whose time has come.
+func (s *Scheduler) lookAgain(now time.Time, price float64) {
+	t, soon := s.seconds(now), math.Inf(1)
+	for range looksAtOnce {
+		j := s.waiting.first()
+		if j == nil || j.key > t {
+			return
+		}
+		s.look(j, t, price, &soon)
+	}
+}
+
+// look puts a job where it belongs now. soon is when the first of the waiting jobs that were looked at before is due.
+// When a later job will be due is not computed, which takes up to 30 scores: it waits until a time at which it is
+// certainly not due yet, which takes one.
+func (s *Scheduler) look(j *job, t, price float64, soon *float64) {
+	switch {
+	case j.inFlight:
+		return
+	case j.held && j.key > t:
+		*soon = min(*soon, j.key)
+		return
+	}
+	j.held = false
+	if score := j.score(t); score.isDue(price) {
+		s.waiting.drop(j)
+		j.key = score.value
+		s.due.put(j)
+		if score.overdue {
+			s.overdue.put(j)
+		} else {
+			s.overdue.drop(j)
+		}
+		return
+	}
+	s.due.drop(j)
+	s.overdue.drop(j)
+	switch later := t + j.step(t); {
+	case math.IsInf(*soon, 1) || j.score(*soon).isDue(price):
+		*soon = min(*soon, j.due(t, price))
+		j.key = *soon
+	case later > *soon && !j.score(later).isDue(price):
+		j.key = later
+	default:
+		j.key = *soon
+	}
+	s.waiting.put(j)
 }
 
 // Refresh brings the price and the numbers of due and late jobs up to date, also while the quota is used up and Next
-// decides nothing. It returns when to call it again because of a change that it could not take in yet; zero if there is none.
+// decides nothing. It returns when to call it again because there is more to look at; zero if there is not.
 func (s *Scheduler) Refresh(now time.Time) (again time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refresh(now)
-	s.countLate(now)
-	if s.changed {
+	if next := s.waiting.first(); s.changed || s.pass.begun || next != nil && next.key <= s.seconds(now) {
 		return s.fresh()
 	}
 	return time.Time{}
@@ -448,12 +463,11 @@ func (s *Scheduler) Refresh(now time.Time) (again time.Time) {
 func (s *Scheduler) refresh(now time.Time) (price float64, falls time.Time) {
 	s.updatePrice(now)
 	price = s.priceFor(now)
-	woken := s.seconds(now) >= s.wake
-	// Among few jobs a scan is cheap, and finds the time at which the next is due more exactly.
-	outdated := s.changed || woken || price < s.scanPrice || len(s.candidates) > 0 || len(s.jobs) < manyJobs
-	if s.scanned.IsZero() || len(s.candidates) == 0 && (s.more || woken) || outdated && !now.Before(s.fresh()) {
-		s.scan(now, price)
+	// Few jobs are all looked at, also at once where one that was seen running may have made others due.
+	if !now.Before(s.fresh()) || s.moved && s.due.Len() == 0 && len(s.jobs) <= looksAtOnce {
+		s.goOn(now, price)
 	}
+	s.lookAgain(now, price)
 	if s.quota.minute.limit > 0 {
 		falls = s.quota.used(&s.quota.minute, now).Resets
 	}
@@ -466,29 +480,27 @@ func (s *Scheduler) priceFor(now time.Time) float64 {
 	return s.price.now(&s.quota, minute.Used/minute.Limit, now)
 }
 
-// outdated notes that a job was polled, observed or removed. What the last scan found of it no longer holds.
-func (s *Scheduler) outdated(j *job) {
-	s.changed = true
-	s.candidates = slices.DeleteFunc(s.candidates, func(c candidate) bool { return c.job == j })
-	if s.longest == j {
-		s.longest = nil
-	}
-}
-
 // choose returns the job to poll now and its score, or when to look again.
 func (s *Scheduler) choose(now time.Time) (j *job, score float64, at time.Time) {
 	price, falls := s.refresh(now)
-	if s.turns++; s.turns%fairTurns == 0 && s.longest != nil {
-		return s.longest, price, time.Time{}
+	s.turns++
+	if j := s.overdue.first(); j != nil && s.turns%fairTurns == 0 {
+		return j, price, time.Time{}
 	}
-	if len(s.candidates) > 0 && s.candidates[0].isDue(price) {
-		c := s.candidates[0]
-		if c.overdue { // at any price: its score grows without bound and is no measure for others
-			return c.job, price, time.Time{}
-		}
-		return c.job, c.value, time.Time{}
+	switch j := s.due.first(); {
+	case j == nil:
+	case s.overdue.has(j): // at any price: its score grows without bound and is no measure for others
+		return j, price, time.Time{}
+	case j.key >= price:
+		return j, j.key, time.Time{}
 	}
-	at = s.time(max(s.wake, s.seconds(now)+0.001))
+	wake := math.Inf(1)
+	if s.moved && s.due.Len() > 0 { // they were due, by models and a price that have moved
+		wake = s.seconds(now)
+	} else if j := s.waiting.first(); j != nil {
+		wake = j.key
+	}
+	at = s.time(max(wake, s.seconds(now)+0.001))
 	if falls.After(now) && falls.Before(at) {
 		at = falls
 	}

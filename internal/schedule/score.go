@@ -66,11 +66,16 @@ func (j *job) scoreBy(m *model, since, t, factor float64) score {
 	}
 }
 
+// step is the width of a bin of the table at a job's age, in seconds.
+func (j *job) step(t float64) float64 {
+	return max(t-j.start, 0.05*math.Exp(j.model().median(float64(j.lnAudio)))) * binWidth
+}
+
 // due returns when a job that is not due at t will be.
 func (j *job) due(t, price float64) float64 {
 	isDue := func(t float64) bool { return j.score(t).isDue(price) }
 	// Ages a bin apart, then between the last two.
-	step := max(t-j.start, 0.05*math.Exp(j.model().median(float64(j.lnAudio)))) * binWidth
+	step := j.step(t)
 	early, late := t, t+step
 	for !isDue(late) {
 		step *= 1 + binWidth

@@ -66,7 +66,7 @@ func (s *Scheduler) turn(id string, now time.Time) *Turn {
 	s.quota.inFlight[id] = struct{}{}
 	if j := s.jobs[id]; j != nil {
 		j.inFlight = true
-		s.outdated(j)
+		s.leave(j)
 	}
 	return &Turn{RequestID: id, s: s, begun: now}
 }
@@ -87,8 +87,8 @@ func (t *Turn) end(how string, at time.Time, wait time.Duration) {
 	s := t.s
 	delete(s.quota.inFlight, t.RequestID)
 	if j := s.jobs[t.RequestID]; j != nil {
-		j.inFlight, j.notBefore = false, s.seconds(at)+wait.Seconds()
-		s.changed, s.wake = true, min(s.wake, j.notBefore)
+		j.inFlight, j.held = false, true
+		s.wait(j, s.seconds(at)+wait.Seconds())
 	}
 }
 
