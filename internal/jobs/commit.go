@@ -142,7 +142,7 @@ func (j *Jobs) try(group []*operation, a *attempt) (more bool, err error) {
 	a.all = maps.Clone(t.counts)
 	a.all.addAll(a.counts)
 	t.totals = t.totals.with(a.all)
-	if err := j.write(b, &t.totals, a.all); err != nil {
+	if err := j.write(b, t.answers, &t.totals, a.all); err != nil {
 		return false, err
 	}
 	j.committed.Store(t.state)
@@ -163,15 +163,15 @@ func (j *Jobs) inbox() (messages []store.Message, more bool, err error) {
 
 // write adds the totals that were incremented to a batch, and commits it to the store, if
 // there is one and anything to write.
-func (j *Jobs) write(b *store.Batch, totals *Totals, incremented increments) error {
+func (j *Jobs) write(b *store.Batch, answers bool, totals *Totals, incremented increments) error {
 	if j.store == nil {
 		return nil
 	}
-	if err := totals.addTo(b, incremented); err != nil || b.Empty() {
+	if err := totals.addTo(b, incremented); err != nil || b.Empty() && !answers {
 		return err
 	}
 	begin := time.Now()
-	if err := j.access(func() error { return j.store.Commit(b) }); err != nil {
+	if err := j.access(func() error { return j.store.Commit(b) }); err != nil || b.Empty() { // which may write nothing
 		return err
 	}
 	totals.stored = totals.stored || len(b.Totals) > 0

@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime"
 	"slices"
@@ -491,6 +492,39 @@ func TestRemove(t *testing.T) {
 	}
 	if n, _, err := j.Register(submission.HTTP, submissions("a"), false, start); n != 1 || err != nil {
 		t.Errorf("%d registered again, %v", n, err)
+	}
+}
+
+// Nobody is told what was only found in memory: the store may have lost it, and another replica may own the account.
+func TestAnswersNeedTheStore(t *testing.T) {
+	m := newMemory(t)
+	j := open(t, m, options())
+	register(t, j, start, "a")
+	for _, err := range []error{nil, store.ErrNotOwner} {
+		m.confirm = err
+		if _, _, got := j.Register(submission.HTTP, submissions("a"), false, start); !errors.Is(got, err) {
+			t.Errorf("registering a known job: %v, want %v", got, err)
+		}
+		if _, got := j.Remove("unknown"); !errors.Is(got, err) {
+			t.Errorf("removing an unknown job: %v, want %v", got, err)
+		}
+		if got := j.Receive(); got != nil {
+			t.Errorf("receiving nothing: %v", got)
+		}
+	}
+
+	// Such an answer does not say that the store can be written.
+	full := errors.New("full")
+	m.onCommit = func(*store.Batch) (bool, error) { return false, full }
+	m.confirm = nil
+	if _, _, err := j.Register(submission.HTTP, submissions("b"), false, start); !errors.Is(err, full) {
+		t.Errorf("registering a job: %v", err)
+	}
+	if _, _, err := j.Register(submission.HTTP, submissions("a"), false, start); err != nil {
+		t.Errorf("registering a known job: %v", err)
+	}
+	if err := j.Writable(); !errors.Is(err, full) {
+		t.Errorf("writable: %v, want %v", err, full)
 	}
 }
 

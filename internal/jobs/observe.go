@@ -22,6 +22,7 @@ func (j *Jobs) Register(
 ) (registered, known int, err error) {
 	for batch := range slices.Chunk(submissions, registerBatch) {
 		err := j.apply(func(t *transaction) {
+			t.answers = true
 			for _, s := range batch {
 				if job := t.track(from, s, now); job != nil {
 					t.events = append(t.events, Event{Kind: Registered, Job: job, At: now, AgeUnknown: ageUnknown})
@@ -50,7 +51,10 @@ func (t *transaction) track(from submission.Source, s submission.Job, now time.T
 
 // Remove stops tracking a job, and reports whether it was tracked.
 func (j *Jobs) Remove(requestID string) (was bool, err error) {
-	err = j.apply(func(t *transaction) { was = t.dismiss(requestID) })
+	err = j.apply(func(t *transaction) {
+		t.answers = true
+		was = t.dismiss(requestID)
+	})
 	return was && err == nil, err
 }
 

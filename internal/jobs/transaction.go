@@ -39,6 +39,7 @@ type transaction struct {
 	options *Options
 	counts  increments
 	flush   bool // store what was counted, even if nothing else changes
+	answers bool // somebody is told what was found: the store must still have it
 	compact bool
 	noting  time.Time // store what the clock of the log of requests shows then; zero: do not
 	events  []Event

@@ -196,3 +196,21 @@ func TestStandby(t *testing.T) {
 		t.Errorf("messages: %v, %v", messages, err)
 	}
 }
+
+// A failover to a standby that lags loses commits. The owner does not go on as if they were there.
+func TestLostCommit(t *testing.T) {
+	db, url := openedAt(t)
+	a := takeOver(t, db, "a", time.Minute)
+	must(t, a.Commit(one("1")))
+	before := look(t, db, "a").Commits
+	must(t, a.Commit(new(store.Batch)))
+	must(t, a.Commit(one("2")))
+	if got := look(t, db, "a").Commits - before; got != 2 {
+		t.Errorf("%d commits, want 2", got)
+	}
+	exec(t, url, "UPDATE leases SET commits = commits - 1")
+	if err := a.Commit(new(store.Batch)); !errors.Is(err, store.ErrNotOwner) {
+		t.Errorf("making sure of what was lost: %v", err)
+	}
+	dead(t, a)
+}
