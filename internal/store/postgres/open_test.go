@@ -72,6 +72,8 @@ func TestOpenErrors(t *testing.T) {
 		"no host":         {at(database, s.Address(), "host.invalid"), "cannot reach the database: "},
 		"only a standby":  {database + "&target_session_attrs=standby", "cannot reach the database: "},
 		"slash":           {at(database, encoded, password), "the database URL is not valid: it is like postgres://user"},
+		"digits":          {"postgres://u:123/" + password + "@127.0.0.1/d", "the database URL is not valid: it is like"},
+		"question mark":   {"postgres://u:123?" + password + "@127.0.0.1/d", "the database URL is not valid: it is like"},
 		"port":            {at(database, encoded+"@127.0.0.1:", encoded+"@127.0.0.1:x"), "the database URL is not valid: "},
 		"option":          {at(database, "sslmode=disable", "sslmode=yes"), "sslmode is invalid"},
 		"pool":            {as(t, database, "monitor", password) + "&pool_max_conns=x", "cannot parse pool_max_conns"},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -89,6 +90,9 @@ func parse(database string) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, invalid(database, err)
 	}
+	if misread(given) {
+		return nil, invalid(database, nil)
+	}
 	if given.RuntimeParams["pool_max_conns"] == "" {
 		config.MaxConns = poolSize
 	}
@@ -134,14 +138,25 @@ func parse(database string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// invalid returns the error about an invalid URL. That of pgx may quote a part of it, such as a password with a slash
-// that is not encoded: only that about an option of a URL that is one is told.
+// misread reports whether what was read as the database or an option has an @, which ends user and password: one of
+// these has a slash or question mark that is not encoded. An error about the rest would quote a part of the password.
+func misread(c *pgx.ConnConfig) bool {
+	hasAt := func(s string) bool { return strings.Contains(s, "@") }
+	return hasAt(c.Database) || slices.ContainsFunc(slices.Collect(maps.Keys(c.RuntimeParams)), hasAt)
+}
+
+// invalid returns the error about an invalid URL. That of pgx, if there is one, may quote a part of it, such as a
+// password with a slash or question mark that is not encoded, behind which the @ is: only that about an option of a URL
+// that is one is told.
 func invalid(database string, err error) error {
 	reason := "it is like postgres://user:password@host:5432/database, " +
 		"with special characters of user and password percent-encoded"
 	parsed, notURL := url.Parse(database)
-	_, detail, _ := strings.Cut(err.Error(), "`: ")
-	if notURL == nil && parsed.Host != "" && detail != "" {
+	detail := ""
+	if err != nil {
+		_, detail, _ = strings.Cut(err.Error(), "`: ")
+	}
+	if notURL == nil && parsed.Host != "" && detail != "" && !strings.Contains(parsed.Path+parsed.RawQuery, "@") {
 		password, _ := parsed.User.Password()
 		secrets := []string{password, parsed.Query().Get("password"), parsed.Query().Get("sslpassword")}
 		if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(detail, s) }) {
