@@ -277,8 +277,10 @@ func (r *Replica[T]) looking(ctx context.Context, group *sync.WaitGroup) {
 
 // look looks once, acts, and returns when to look again at the latest.
 func (r *Replica[T]) look(ctx context.Context, group *sync.WaitGroup) (next time.Time) {
+	// Two looks are less than a lease apart, or this process seems to have been paused: the second one ends at most 3/5 of
+	// a lease after the wait for it, or after takeAll.
 	next = time.Now().Add(r.options.Lease / 3)
-	bounded, cancel := context.WithTimeout(ctx, r.options.Lease*2/3)
+	bounded, cancel := context.WithTimeout(ctx, r.options.Lease*3/5)
 	defer cancel()
 	leases, members, err := r.db.Look(bounded)
 	now := time.Now() // the rows may have changed until the answer came
@@ -338,7 +340,7 @@ func (r *Replica[T]) ask(moves []move) {
 	}
 }
 
-// takeAll takes over accounts. It does not take longer than half a lease.
+// takeAll takes over accounts. It does not take longer than a quarter of a lease.
 func (r *Replica[T]) takeAll(ctx context.Context, seen []takeover, self postgres.Member, group *sync.WaitGroup) {
 	r.mu.Lock()
 	if r.leaving {
@@ -348,7 +350,7 @@ func (r *Replica[T]) takeAll(ctx context.Context, seen []takeover, self postgres
 	r.mu.Unlock()
 	attempts := make(chan struct{}, 2) // so that there is a connection for the renewals
 	var takers sync.WaitGroup
-	bounded, cancel := context.WithTimeout(ctx, r.options.Lease/2)
+	bounded, cancel := context.WithTimeout(ctx, r.options.Lease/4)
 	defer cancel()
 	for _, s := range seen {
 		attempts <- struct{}{}

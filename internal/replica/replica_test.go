@@ -1,12 +1,14 @@
 package replica_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -447,6 +449,32 @@ func TestHangingTakeOver(t *testing.T) {
 			}
 		}
 		await(t, 0, "all owned", d.owned(five...))
+	})
+}
+
+// A look that is slow after a takeover that hung is no pause: else every wait would begin again.
+func TestSlowLookAfterHangingTakeOver(t *testing.T) {
+	run(t, func(t *testing.T, d *database) {
+		var log bytes.Buffer
+		slow := d.link()
+		slow.delay = func() time.Duration { return lease * 29 / 100 }
+		slow.fail(hangingTakeOver, 3)
+		r := replica.New(slow, replica.Options{
+			Name: "x", URL: "http://x", Lease: lease, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		r.SetAccounts([]string{"a"})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			r.Run(ctx)
+		}()
+		time.Sleep(5 * lease)
+		cancel()
+		<-ended
+		if text := log.String(); strings.Contains(text, "was paused") || !strings.Contains(text, "Cannot take over") {
+			t.Errorf("logged:\n%s", text)
+		}
 	})
 }
 
