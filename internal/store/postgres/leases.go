@@ -71,22 +71,39 @@ func (db *DB) Renew(ctx context.Context, self Member, tenures []*Tenure) error {
 	for {
 		locked, err := db.renew(ctx, self, tenures)
 		var ended bool
+		var failed error
 		switch {
 		case isLocked(err): // by the first renewal of this replica
-			var failed error
 			ended, failed = db.unlock(ctx, writers, stalled, "replicas")
-			err = errors.Join(err, failed)
 		case locked:
 			var accounts []string
 			for _, t := range tenures {
 				accounts = append(accounts, t.name)
 			}
-			ended, err = db.unlock(ctx, lockers(`SELECT xmax FROM leases WHERE account = ANY($1)
+			ended, failed = db.unlock(ctx, lockers(`SELECT xmax FROM leases WHERE account = ANY($1)
 				UNION ALL SELECT xmax FROM replicas WHERE id = $2`), stalled, accounts, store.Clean(self.ID))
 		}
+		err = errors.Join(err, failed)
 		if !ended {
+			db.measure(ctx)
 			return err
 		}
+	}
+}
+
+// measureEvery is how often the database is measured at most: the server looks at all of its files for that.
+const measureEvery = time.Minute
+
+// measure measures the database if it is time. If it cannot, the last size stays.
+func (db *DB) measure(ctx context.Context) {
+	before, now := db.measured.Load(), time.Now()
+	if before != nil && now.Sub(*before) < measureEvery || !db.measured.CompareAndSwap(before, &now) {
+		return
+	}
+	var bytes int64
+	err := db.control.QueryRow(ctx, "SELECT pg_database_size(current_database())").Scan(&bytes)
+	if db.failed(ctx, err) == nil {
+		db.size.Store(bytes)
 	}
 }
 
@@ -102,10 +119,9 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 		}
 	}
 	type row struct {
-		Account       string // empty: of the replica
-		Own, Renewed  bool
-		DatabaseBytes int64
-		Compatible    int // see schemaVersion
+		Account      string // empty: of the replica
+		Own, Renewed bool
+		Compatible   int // see schemaVersion
 	}
 	sent := time.Now()
 	id := store.Clean(self.ID)
@@ -121,10 +137,10 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 			FROM `+boundWait+` WHERE EXISTS (SELECT FROM unlocked) OR NOT EXISTS (SELECT FROM there)
 			ON CONFLICT (id) DO UPDATE SET url = excluded.url, accounts = excluded.accounts,
 				beats = replicas.beats + 1, leaving = excluded.leaving RETURNING id)
-		SELECT account, leases.account IS NOT NULL, account IN (SELECT account FROM renewed), 0, 0
+		SELECT account, leases.account IS NOT NULL, account IN (SELECT account FROM renewed), 0
 			FROM own LEFT JOIN (SELECT * FROM leases WHERE NOT released) AS leases USING (account, number, token)
-		UNION ALL SELECT '', true, EXISTS (SELECT FROM beat), pg_database_size(current_database()),
-			value::int FROM meta WHERE name = 'compatible'`,
+		UNION ALL SELECT '', true, EXISTS (SELECT FROM beat), value::int
+			FROM meta WHERE name = 'compatible'`,
 		id, store.Clean(self.URL), clean(self.Accounts), self.Leaving, accounts, numbers, tokens)
 	if err != nil {
 		return false, fmt.Errorf("renewing the leases: %w", err)
@@ -133,7 +149,6 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 		locked = locked || r.Own && !r.Renewed
 		switch {
 		case r.Account == "":
-			db.size.Store(r.DatabaseBytes)
 			err = tooNew(r.Compatible)
 		case !r.Own:
 			owned[r.Account].Drop()
@@ -184,12 +199,10 @@ func (db *DB) unlock(ctx context.Context, sessions, condition string, args ...an
 	if err != nil {
 		return false, fmt.Errorf("ending the session that locks a row: %w", db.failed(ctx, err))
 	}
-	if ended { // it takes a moment
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
+	select { // it takes a moment, also where a session lets go by itself
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-time.After(10 * time.Millisecond):
 	}
 	return ended, nil
 }

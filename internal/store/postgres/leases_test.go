@@ -166,6 +166,18 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+// To measure the database costs more than a renewal, which holds all leases.
+func TestRenewMeasuresSometimes(t *testing.T) {
+	db, url := openedAt(t)
+	must(t, db.Renew(t.Context(), self, nil))
+	before := db.Account("a").Size()
+	exec(t, url, "CREATE TABLE large AS SELECT generate_series(1, 100000)")
+	must(t, db.Renew(t.Context(), self, nil))
+	if after := db.Account("a").Size(); after != before || before == 0 {
+		t.Errorf("the size is %d, and then %d", before, after)
+	}
+}
+
 func TestRelease(t *testing.T) {
 	db := opened(t)
 	a := takeOver(t, db, "a", time.Minute)

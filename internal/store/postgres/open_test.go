@@ -129,6 +129,7 @@ func TestNewerTables(t *testing.T) {
 	must(t, db.Renew(t.Context(), self, []*postgres.Tenure{a}))
 	must(t, a.Commit(one("1")))
 	exec(t, url, "UPDATE meta SET value = '2' WHERE name = 'compatible'")
+	lock(t, url, "a")
 	err := db.Renew(t.Context(), self, []*postgres.Tenure{a})
 	if err == nil || !strings.Contains(err.Error(), "made by a newer version") {
 		t.Errorf("a renewal in tables that are too new: %v", err)

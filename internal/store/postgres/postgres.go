@@ -37,8 +37,9 @@ type DB struct {
 	// pool is for all but control: leases must be renewed although all connections of pool wait.
 	pool, control *pgxpool.Pool
 	loads         chan struct{} // holds a value for each load that is under way
-	size          atomic.Int64  // of the database in bytes, as of the last renewal
-	departed      sync.Map      // departedJobs by account, of accounts to which messages were sent
+	size          atomic.Int64  // of the database in bytes, when it was measured last
+	measured      atomic.Pointer[time.Time]
+	departed      sync.Map // departedJobs by account, of accounts to which messages were sent
 }
 
 // Open connects to a database, and makes or migrates its tables. The URL is one of libpq, with all of its options. The
