@@ -214,3 +214,38 @@ func TestLostCommit(t *testing.T) {
 	}
 	dead(t, a)
 }
+
+// Messages for several accounts wait for the standby beside each other.
+func TestSendsWaitTogether(t *testing.T) {
+	primary := pgtest.Start(t)
+	standby := primary.StartStandby(t)
+	url := primary.URL(t)
+	db := open(t, url)
+	defer db.Close()
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(context.Background())
+	standby.Stop()
+	sent := make(chan error)
+	for _, account := range []string{"a", "b", "c"} {
+		go func() {
+			_, err := db.Send(account, []store.Message{message("register", "x")})
+			sent <- err
+		}()
+	}
+	for {
+		var standing, locked int
+		must(t, conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE wait_event = 'SyncRep'),
+			count(*) FILTER (WHERE wait_event_type = 'Lock') FROM pg_stat_activity`).Scan(&standing, &locked))
+		if locked > 0 {
+			t.Error("a message waits for another")
+		}
+		if standing == 3 || locked > 0 {
+			break
+		}
+	}
+	must(t, standby.Run())
+	for range 3 {
+		must(t, <-sent)
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 )
@@ -83,11 +84,25 @@ func (db *DB) Send(account string, messages []store.Message) ([]store.Whereabout
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
 	before, err := change(ctx, db, db.pool, pgx.RowToStructByPos[before], sendStatement,
-		account, kinds, ids, bodies, channel, departed.token, departed.first, departed.next)
+		account, kinds, ids, bodies, departed.token, departed.first, departed.next)
 	if err != nil {
 		return nil, fmt.Errorf("sending to the owner of account %q: %w", account, err)
 	}
+	db.notify(ctx, db.pool, account)
 	return whereabouts(departed, before, kinds, ids), nil
+}
+
+// notifyTimeout is how long a notification may take: what it is about is done.
+const notifyTimeout = time.Second
+
+// notify lets those hear that listen that something has changed about an account. It comes after the commit: PostgreSQL
+// holds a lock from a notification to the end of its transaction, which waits for the standby, and so would all
+// accounts. Without a notification, replicas find the change when they look the next time.
+func (db *DB) notify(ctx context.Context, pool *pgxpool.Pool, account string) {
+	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
+	defer cancel()
+	_, err := pool.Exec(ctx, "SELECT pg_notify($1, $2)", channel, account)
+	_ = db.failed(ctx, err)
 }
 
 // before is a row of what was stored before a message was: of its job; or, in the order of their numbers, a block of
@@ -108,15 +123,14 @@ WITH messages AS (SELECT * FROM unnest($2::text[], $3::text[], $4::text[])
 	WITH ORDINALITY AS m (kind, request_id, body, n)),
 sent AS (INSERT INTO inbox (account, kind, request_id, body)
 	SELECT $1, kind, nullif(request_id, ''), nullif(body, '') FROM messages ORDER BY n),
-notified AS MATERIALIZED (SELECT count(pg_notify($5, $1)) AS n),
 lease AS (SELECT coalesce((SELECT token FROM leases WHERE account = $1), '') AS token,
 	coalesce((SELECT min(number) FROM departed WHERE account = $1), 0) AS first)
 SELECT m.n, EXISTS (SELECT FROM jobs WHERE account = $1 AND jobs.request_id = m.request_id),
 	ARRAY(SELECT kind FROM inbox WHERE account = $1 AND inbox.request_id = m.request_id ORDER BY number),
 	0, NULL::bigint[], NULL FROM messages AS m
-UNION ALL SELECT 0, false, NULL, first, NULL, token FROM lease, notified WHERE notified.n > 0
+UNION ALL SELECT 0, false, NULL, first, NULL, token FROM lease
 UNION ALL (SELECT 0, false, NULL, number, departures, NULL FROM departed, lease
-	WHERE account = $1 AND number >= CASE WHEN (token, first) = ($6, $7::bigint) THEN $8::bigint ELSE first END
+	WHERE account = $1 AND number >= CASE WHEN (token, first) = ($5, $6::bigint) THEN $7::bigint ELSE first END
 	ORDER BY number)`
 
 // whereabouts returns where the jobs of messages were before each.

@@ -234,20 +234,20 @@ func (db *DB) TakeOver(ctx context.Context, seen Lease, self Member, lease time.
 
 func (db *DB) take(ctx context.Context, t *Tenure, seen Lease, self Member) error {
 	statement := `INSERT INTO leases (account, owner, owner_url, number, token, commits, renewals, since, released,
-		successor) SELECT $2, $3, $4, $5, $6, 0, 0, clock_timestamp(), false, '' FROM ` + boundWait + `
+		successor) SELECT $1, $2, $3, $4, $5, 0, 0, clock_timestamp(), false, '' FROM ` + boundWait + `
 		ON CONFLICT DO NOTHING RETURNING number`
 	args := []any{store.Clean(self.ID), store.Clean(self.URL), t.number, t.token}
 	if seen.Number > 0 {
-		statement = `UPDATE leases SET owner = $3, owner_url = $4, number = $5, token = $6, commits = 0, renewals = 0,
+		statement = `UPDATE leases SET owner = $2, owner_url = $3, number = $4, token = $5, commits = 0, renewals = 0,
 			since = clock_timestamp(), released = false, successor = ''
-			FROM (SELECT account FROM leases WHERE account = $2 AND number = $7 AND token = $8 AND commits = $9
-				AND renewals = $10 AND released = $11 AND successor = $12 FOR UPDATE NOWAIT) AS seen
+			FROM (SELECT account FROM leases WHERE account = $1 AND number = $6 AND token = $7 AND commits = $8
+				AND renewals = $9 AND released = $10 AND successor = $11 FOR UPDATE NOWAIT) AS seen
 			WHERE leases.account = seen.account RETURNING number`
 		args = append(args, seen.Number, seen.Token, seen.Commits, seen.Renewals, seen.Released, seen.Successor)
 	}
 	sent := time.Now()
 	t.renewed.Store(&sent)
-	err := db.notify(ctx, statement, t.name, args...)
+	err := db.changeLease(ctx, statement, t.name, args...)
 	if errors.Is(err, errNoRow) {
 		return ErrSeenChanged
 	}
@@ -257,13 +257,14 @@ func (db *DB) take(ctx context.Context, t *Tenure, seen Lease, self Member) erro
 // errNoRow means that a statement has changed no row.
 var errNoRow = errors.New("no row was changed")
 
-// notify changes the lease of an account, $2, and lets those hear it that listen, on the channel $1.
-func (db *DB) notify(ctx context.Context, statement string, account string, args ...any) error {
-	changed, err := change(ctx, db, db.control, pgx.RowTo[string],
-		"WITH changed AS ("+statement+") SELECT pg_notify($1, $2)::text FROM changed",
-		append([]any{channel, account}, args...)...)
+// changeLease changes the lease of an account, $1, and lets those hear it that listen.
+func (db *DB) changeLease(ctx context.Context, statement string, account string, args ...any) error {
+	changed, err := change(ctx, db, db.control, pgx.RowTo[int64], statement, append([]any{account}, args...)...)
 	if err == nil && len(changed) == 0 {
-		return errNoRow
+		err = errNoRow
+	}
+	if err == nil {
+		db.notify(ctx, db.control, account)
 	}
 	return err
 }
@@ -276,8 +277,8 @@ func (t *Tenure) Release(ctx context.Context, successor string) error {
 		return fmt.Errorf("releasing account %q: %w", t.name, err)
 	}
 	t.Drop()
-	err := t.db.notify(ctx, `UPDATE leases SET released = true, successor = $5, renewals = renewals + 1
-		WHERE account = $2 AND number = $3 AND token = $4 AND NOT released RETURNING number`,
+	err := t.db.changeLease(ctx, `UPDATE leases SET released = true, successor = $4, renewals = renewals + 1
+		WHERE account = $1 AND number = $2 AND token = $3 AND NOT released RETURNING number`,
 		t.name, t.number, t.token, store.Clean(successor))
 	if errors.Is(err, errNoRow) {
 		err = store.ErrNotOwner
