@@ -74,5 +74,10 @@ func openEngine(ctx context.Context, source string, log *slog.Logger) (store.Eng
 		return nil, err
 	}
 	self := postgres.Member{ID: fmt.Sprintf("copy-%d-%d", os.Getpid(), time.Now().UnixNano())}
-	return db.Sole(self, copyLease), nil
+	sole, err := db.Sole(ctx, self, copyLease)
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return sole, nil
 }

@@ -70,7 +70,9 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() store.Engine {
 		url := server.URL(t)
 		return func() store.Engine {
-			return open(t, url).Sole(self, time.Minute)
+			sole, err := open(t, url).Sole(t.Context(), self, time.Minute)
+			must(t, err)
+			return sole
 		}
 	})
 }

@@ -14,8 +14,8 @@ import (
 // an account when it is used first, renews nothing, and releases all when it is closed.
 type Sole struct {
 	*DB
-	self  Member
-	lease time.Duration
+	self Member
+	seen map[string]Lease // before the wait
 
 	mu       sync.Mutex // guards accounts
 	accounts map[string]*soleAccount
@@ -24,10 +24,33 @@ type Sole struct {
 // soleTenure is how long a Sole owns an account if no replica takes it over.
 const soleTenure = 24 * time.Hour
 
-// Sole returns the database as an engine that owns all accounts, under the name of a replica. An account that another
-// one owns is used only if that has not renewed its lease for the duration of one.
-func (db *DB) Sole(self Member, lease time.Duration) *Sole {
-	return &Sole{DB: db, self: self, lease: lease, accounts: make(map[string]*soleAccount)}
+// Sole returns the database as an engine that owns all accounts, under the name of a replica. If there are accounts
+// that other replicas own, it logs that, and waits for a lease once. An account whose lease is renewed meanwhile cannot
+// be used.
+func (db *DB) Sole(ctx context.Context, self Member, lease time.Duration) (*Sole, error) {
+	leases, _, err := db.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sole{DB: db, self: self, seen: make(map[string]Lease), accounts: make(map[string]*soleAccount)}
+	owned := 0
+	for _, l := range leases {
+		s.seen[l.Account] = l
+		if !l.Released {
+			owned++
+		}
+	}
+	if owned == 0 {
+		return s, nil
+	}
+	db.log.Info("Accounts have an owner that may have been killed; waiting until it certainly owns them no more",
+		"accounts", owned, "wait", lease)
+	select {
+	case <-time.After(lease):
+		return s, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting until no replica owns an account: %w", ctx.Err())
+	}
 }
 
 // Account returns the account of that name; it need not exist yet.
@@ -71,32 +94,37 @@ func (a *soleAccount) own(ctx context.Context) (*Tenure, error) {
 	if a.tenure != nil {
 		return a.tenure, nil
 	}
-	seen, err := a.sole.lookAt(ctx, a.name)
-	if err == nil && seen.Number > 0 && !seen.Released {
-		select {
-		case <-time.After(a.sole.lease):
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+	seen, there := a.sole.seen[a.name]
+	if !there {
+		seen.Account = a.name
 	}
-	if err == nil {
-		a.tenure, err = a.sole.TakeOver(ctx, seen, a.sole.self, soleTenure)
-	}
+	var err error
+	a.tenure, err = a.sole.TakeOver(ctx, seen, a.sole.self, soleTenure)
 	if errors.Is(err, ErrSeenChanged) {
-		err = fmt.Errorf("replica %q at %s owns account %q: stop it first", seen.Owner, seen.OwnerURL, a.name)
+		err = a.owned(ctx)
 	}
 	return a.tenure, err
 }
 
-// lookAt returns the lease of an account.
-func (db *DB) lookAt(ctx context.Context, account string) (Lease, error) {
-	leases, _, err := db.Look(ctx)
+// owned returns the error that another replica owns the account.
+func (a *soleAccount) owned(ctx context.Context) error {
+	leases, _, err := a.sole.Look(ctx)
+	if err != nil {
+		return err
+	}
 	for _, l := range leases {
-		if l.Account == account {
-			return l, err
+		if l.Account == a.name {
+			return fmt.Errorf("replica %q at %s owns account %q: stop it first", l.Owner, l.OwnerURL, a.name)
 		}
 	}
-	return Lease{Account: account}, err
+	return fmt.Errorf("account %q: %w", a.name, ErrSeenChanged)
+}
+
+// ownSoon is own, for what has no context.
+func (a *soleAccount) ownSoon() (*Tenure, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
+	defer cancel()
+	return a.own(ctx)
 }
 
 func (a *soleAccount) Load(ctx context.Context) (*store.Contents, error) {
@@ -108,7 +136,7 @@ func (a *soleAccount) Load(ctx context.Context) (*store.Contents, error) {
 }
 
 func (a *soleAccount) Commit(b *store.Batch) error {
-	t, err := a.own(context.Background())
+	t, err := a.ownSoon()
 	if err != nil {
 		return err
 	}
@@ -116,7 +144,7 @@ func (a *soleAccount) Commit(b *store.Batch) error {
 }
 
 func (a *soleAccount) Inbox() ([]store.Message, bool, error) {
-	t, err := a.own(context.Background())
+	t, err := a.ownSoon()
 	if err != nil {
 		return nil, false, err
 	}

@@ -25,7 +25,9 @@ func open(t *testing.T, url string) *postgres.DB {
 // sole opens a database as a process does that copies it.
 func sole(t *testing.T, url string) *postgres.Sole {
 	t.Helper()
-	return open(t, url).Sole(postgres.Member{ID: "copy"}, 2*time.Second)
+	engine, err := open(t, url).Sole(t.Context(), postgres.Member{ID: "copy"}, 2*time.Second)
+	must(t, err)
+	return engine
 }
 
 // What goes from one engine to the other and back is what it was.

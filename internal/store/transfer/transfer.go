@@ -71,7 +71,8 @@ func load(ctx context.Context, a store.Account) (*store.Contents, error) {
 	}
 	messages, _, err := a.Inbox()
 	if err == nil && len(messages) > 0 {
-		err = errors.New("its inbox has messages that no owner has applied: start a replica, and stop it when it has")
+		err = errors.New("its inbox has messages that no owner has applied: start a replica that has the account in its " +
+			"configuration, and stop it when it has; or delete them from the table inbox")
 	}
 	return c, err
 }
