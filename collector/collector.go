@@ -105,7 +105,7 @@ func (c *Collector) recallSenders(configured []*settings) error {
 		if slices.ContainsFunc(configured, func(s *settings) bool { return s.config.Account == name }) {
 			continue
 		}
-		err = errors.Join(err, c.quotas.leave(name, nil, c.engine.Account(name), c.options.Now()))
+		err = errors.Join(err, c.quotas.leave(name, nil, c.engine.Sender(name), c.options.Now()))
 	}
 	return err
 }
@@ -328,7 +328,7 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 		a.close() // it must not write beside an account that a later reload opens
 		var stored store.Account
 		if c.engine != nil {
-			stored = c.engine.Account(a.name)
+			stored = c.engine.Sender(a.name)
 		}
 		if err := c.quotas.leave(a.name, a.reading().jobs, stored, c.options.Now()); err != nil {
 			c.options.Logger.Error("Requests of an account cannot be read", "err", err)

@@ -24,6 +24,7 @@ func (d hangingDisk) Load(context.Context) (c *store.Contents, err error) {
 	return new(store.Contents), nil
 }
 func (d hangingDisk) Commit(*store.Batch) error             { <-d.mended; return nil }
+func (d hangingDisk) Sender(string) store.Account           { return d }
 func (d hangingDisk) Verify() error                         { return nil }
 func (d hangingDisk) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
 func (d hangingDisk) Size() int64                           { return 0 }

@@ -86,14 +86,15 @@ func (q *quotas) handOver(account string, j *jobs.Jobs, now time.Time) {
 	q.sent[account] = func(time.Time) []jobs.Sent { return sent }
 }
 
-// leave ends the spending of an account with these jobs (nil: it had none). What it has sent stays counted.
+// leave ends the spending of an account with these jobs (nil: it had none). What it has sent stays counted: stored is a
+// sender of the engine, or nil.
 func (q *quotas) leave(account string, j *jobs.Jobs, stored store.Account, now time.Time) error {
 	var former *jobs.Jobs
 	var err error
 	if stored != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 		defer cancel()
-		if former, err = jobs.Open(ctx, requestsOnly{stored}, jobs.Options{}, now); err != nil {
+		if former, err = jobs.Open(ctx, stored, jobs.Options{}, now); err != nil {
 			err = fmt.Errorf("account %q is not configured any more: reading its requests: %w", account, err)
 		}
 	}
@@ -129,20 +130,6 @@ func (q *quotas) close() {
 		_ = j.Close() // it has nothing to write
 	}
 }
-
-// requestsOnly leaves all else of an account in the store.
-type requestsOnly struct{ store.Account }
-
-func (r requestsOnly) Load(ctx context.Context) (*store.Contents, error) {
-	c, err := r.Account.Load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &store.Contents{Totals: c.Totals, Requests: c.Requests, Now: c.Now}, nil
-}
-
-// Inbox returns nothing: its messages are for all of the account.
-func (r requestsOnly) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
 
 // release needs the lock.
 func (q *quotas) release(account string) {

@@ -30,6 +30,9 @@ type Engine interface {
 	Accounts(context.Context) ([]string, error)
 	// Senders returns the names of the accounts that have requests stored, in order.
 	Senders(context.Context) ([]string, error)
+	// Sender returns an account to load its totals and requests only. Without the rest it
+	// has no inbox.
+	Sender(name string) Account
 	Close() error
 }
 

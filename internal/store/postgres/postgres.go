@@ -300,6 +300,9 @@ func (db *DB) Senders(ctx context.Context) ([]string, error) {
 	return db.names(ctx, "SELECT DISTINCT account FROM requests ORDER BY account")
 }
 
+// Sender returns an account to load its totals and requests only.
+func (db *DB) Sender(name string) store.Account { return sender{reader{db, store.Clean(name)}} }
+
 func (db *DB) names(ctx context.Context, query string) ([]string, error) {
 	rows, err := db.pool.Query(ctx, query)
 	var names []string

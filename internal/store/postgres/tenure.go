@@ -21,14 +21,17 @@ type reader struct {
 
 // Load returns everything that is stored of the account, as it is at one moment.
 func (r reader) Load(ctx context.Context) (*store.Contents, error) {
-	return r.load(ctx, func(tx pgx.Tx, c *store.Contents) (err error) {
+	return r.load(ctx, tables, func(tx pgx.Tx, c *store.Contents) (err error) {
 		c.Inbox, _, err = inbox(ctx, tx, r.name, viewMessages, viewBytes)
 		return err
 	})
 }
 
-// load loads the account, and first does what else belongs into the same snapshot. It waits while many others load.
-func (r reader) load(ctx context.Context, first func(pgx.Tx, *store.Contents) error) (*store.Contents, error) {
+// load loads what some tables have of the account, and first does what else belongs into the same snapshot. It waits
+// while many others load.
+func (r reader) load(
+	ctx context.Context, from []*table, first func(pgx.Tx, *store.Contents) error,
+) (*store.Contents, error) {
 	select {
 	case r.db.loads <- struct{}{}:
 		defer func() { <-r.db.loads }()
@@ -44,7 +47,7 @@ func (r reader) load(ctx context.Context, first func(pgx.Tx, *store.Contents) er
 		if _, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = on"); err != nil { // it may be most of the table
 			return err
 		}
-		for _, t := range tables {
+		for _, t := range from {
 			if err := t.load(ctx, tx, r.name, c); err != nil {
 				return fmt.Errorf("reading the table %s: %w", t.name, err)
 			}
@@ -64,8 +67,19 @@ func (r reader) Commit(*store.Batch) error { return fmt.Errorf("storing: %w", st
 // Verify finds nothing wrong: the database looks after its files.
 func (r reader) Verify() error { return nil }
 
-// Size returns the bytes on disk of the whole database, as of the last renewal of leases.
+// Size returns the bytes on disk of the whole database, as measured within a minute before the last renewal of leases.
 func (r reader) Size() int64 { return r.db.size.Load() }
+
+// A sender reads what was sent for an account.
+type sender struct{ reader }
+
+// Load returns the totals and requests of the account.
+func (s sender) Load(ctx context.Context) (*store.Contents, error) {
+	return s.load(ctx, []*table{totals, requests}, func(pgx.Tx, *store.Contents) error { return nil })
+}
+
+// Inbox returns nothing: its messages are for all of the account.
+func (sender) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
 
 // A Tenure is an account from a takeover to the next one, for its owner. It is dead from when another replica may own
 // the account: then it stores and loads nothing.
@@ -127,7 +141,7 @@ func (t *Tenure) Load(ctx context.Context) (*store.Contents, error) {
 	if err := t.alive(); err != nil {
 		return nil, fmt.Errorf("loading account %q: %w", t.name, err)
 	}
-	return t.load(ctx, func(tx pgx.Tx, _ *store.Contents) error {
+	return t.load(ctx, tables, func(tx pgx.Tx, _ *store.Contents) error {
 		var owned bool
 		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM leases
 			WHERE account = $1 AND number = $2 AND token = $3 AND NOT released)`, t.name, t.number, t.token).Scan(&owned)

@@ -328,6 +328,20 @@ func (db *DB) Senders(ctx context.Context) ([]string, error) {
 	return db.names(ctx, "SELECT DISTINCT account FROM requests ORDER BY account")
 }
 
+// Sender returns an account to load its totals and requests only.
+func (db *DB) Sender(name string) store.Account { return sender{&account{db, store.Clean(name)}} }
+
+type sender struct{ *account }
+
+// Load reads all of the account: a row that is damaged shows only then.
+func (s sender) Load(ctx context.Context) (*store.Contents, error) {
+	c, err := s.account.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &store.Contents{Totals: c.Totals, Requests: c.Requests, Now: c.Now}, nil
+}
+
 func (db *DB) names(ctx context.Context, query string) (names []string, err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()

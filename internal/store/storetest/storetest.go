@@ -199,6 +199,21 @@ func senders(t *testing.T, o *opener) {
 	check("a", "b")
 	o.commit(t, "b", &store.Batch{Requests: []store.Requests{{Second: 1}, {Second: 2}}})
 	check("a")
+
+	o.commit(t, "full", Full())
+	sender := o.engine.Sender("full")
+	got, err := sender.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Now = time.Time{}
+	all := stored(Full())
+	if diff := Diff(&store.Contents{Totals: all.Totals, Requests: all.Requests}, got); diff != "" {
+		t.Errorf("a sender (-want +loaded):\n%s", diff)
+	}
+	if messages, more, err := sender.Inbox(); messages != nil || more || err != nil {
+		t.Errorf("a sender has messages %v, %v, %v", messages, more, err)
+	}
 }
 
 // An engine without other replicas has no messages. One that has takes them in order, and returns a part of them again
