@@ -51,7 +51,10 @@ func newExporter(f *flags, c *collector.Collector, log *slog.Logger) *exporter {
 func (e *exporter) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+e.flags.telemetryPath, e.metrics())
-	pages := statuspage.New(e.collector, e.location.base, e.flags.telemetryPath, version.Version)
+	pages := statuspage.New(e.collector, statuspage.Options{
+		Base: e.location.base, TelemetryPath: e.flags.telemetryPath, Version: version.Version,
+		Grafana: e.flags.grafanaURL, Alertmanager: e.flags.alertmanagerURL,
+	})
 	for _, path := range statuspage.Paths {
 		mux.Handle("GET "+path, e.limits.Responses(pages))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -45,6 +46,19 @@ func (f *flags) location() (location, error) {
 		l.base = l.prefix
 	}
 	return l, nil
+}
+
+// checkLinks checks the URLs that the pages link to. They may have a query and a fragment, as those of dashboards do.
+func (f *flags) checkLinks() error {
+	for _, option := range []struct{ name, url, example string }{
+		{"--web.grafana-url", f.grafanaURL, "https://grafana.example.com/d/deepaffects"},
+		{"--web.alertmanager-url", f.alertmanagerURL, "https://alertmanager.example.com"},
+	} {
+		if u, err := outbound.ParseURL(option.url); option.url != "" && (err != nil || u.User != nil) {
+			return fmt.Errorf("%s: not a URL such as %s", option.name, option.example)
+		}
+	}
+	return nil
 }
 
 // replicaURL returns where browsers find the pages of this process, as far as it knows: with --web.config.file there

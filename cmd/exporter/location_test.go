@@ -266,11 +266,32 @@ func TestWrongLocations(t *testing.T) {
 		{"--web.external-url=https://example.com/?a=b", "--web.external-url: not a URL"},
 		{"--web.external-url=https://example.com/a//b", "--web.external-url: the path must be plain"},
 		{"--web.route-prefix=/a/../b", "--web.route-prefix: the path must be plain"},
+		{"--web.grafana-url=grafana", "--web.grafana-url: not a URL such as https://grafana.example.com/d/deepaffects"},
+		{"--web.grafana-url=javascript:alert(1)", "--web.grafana-url: not a URL"},
+		{"--web.alertmanager-url=https://user:secret@example.com", "--web.alertmanager-url: not a URL"},
 		{"--web.route-prefix=/{a}", "--web.route-prefix: the path must be plain"},
 	} {
 		err := run(parse(t, "--demo", tt.flag), io.Discard, discard)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v, want %q", tt.flag, err, tt.want)
+		}
+	}
+}
+
+// The pages link to Grafana and Alertmanager where the flags say so.
+func TestLinks(t *testing.T) {
+	page := func(flags ...string) string {
+		w := httptest.NewRecorder()
+		idleExporter(t, flags...).handler().ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		return w.Body.String()
+	}
+	without := page()
+	with := page("--web.grafana-url=https://g.example/d/x?var-account=a#y", "--web.alertmanager-url=http://a.example")
+	for _, link := range []string{
+		`<a href="https://g.example/d/x?var-account=a#y">Grafana</a>`, `<a href="http://a.example">Alertmanager</a>`,
+	} {
+		if strings.Contains(without, link) || !strings.Contains(with, link) {
+			t.Errorf("the page lacks %s, or has it without a flag", link)
 		}
 	}
 }

@@ -44,6 +44,8 @@ type flags struct {
 	telemetryPath   string
 	externalURL     string
 	routePrefix     string
+	grafanaURL      string
+	alertmanagerURL string
 	enableLifecycle bool
 	localWrites     bool
 	enablePprof     bool
@@ -80,6 +82,10 @@ func newApp(f *flags) *kingpin.Application {
 		PlaceHolder("URL").StringVar(&f.externalURL)
 	app.Flag("web.route-prefix", "Prefix of the paths of all endpoints. (default: the path of --web.external-url)").
 		PlaceHolder("PATH").StringVar(&f.routePrefix)
+	app.Flag("web.grafana-url", "URL of Grafana, or of a dashboard, that the status pages link to.").
+		PlaceHolder("URL").StringVar(&f.grafanaURL)
+	app.Flag("web.alertmanager-url", "URL of Alertmanager that the status pages link to.").
+		PlaceHolder("URL").StringVar(&f.alertmanagerURL)
 	app.Flag("web.enable-lifecycle", "Enable reload via HTTP POST to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.local-writes", "Let other machines register and remove jobs only with the jobs_token of the account, "+
 		"and not reload. Without this, everyone who reaches the port may, unless the account has a jobs_token.").
@@ -203,6 +209,9 @@ func (f *flags) validate() error {
 		return errors.New("--config.file: required; to try the exporter without a configuration, use --demo")
 	}
 	if _, err := f.location(); err != nil {
+		return err
+	}
+	if err := f.checkLinks(); err != nil {
 		return err
 	}
 	if err := checkTelemetryPath(f.telemetryPath); err != nil {

@@ -41,7 +41,7 @@ type lane struct {
 }
 
 // bars are those of one shade in a lane.
-type bars struct{ Class, Path string }
+type bars struct{ Class, Path, Title string }
 
 // A shade is a range of confidence with its own colour, and its own height for those who do not see the colour.
 type shade struct {
@@ -90,7 +90,7 @@ func draw(all []transcript.Timing) *conversation {
 	scale := drawingWidth / max(c.Duration, 1e-3)
 	for i, speaker := range slices.Sorted(maps.Keys(bySpeaker)) {
 		bottom := float64(i+1)*laneHeight - lanePadding
-		c.Lanes = append(c.Lanes, lane{speakerTitle(speaker), barsOf(bySpeaker[speaker], scale, bottom)})
+		c.Lanes = append(c.Lanes, lane{speakerTitle(speaker), barsOf(speakerTitle(speaker), bySpeaker[speaker], scale, bottom)})
 	}
 	c.Bottom = float64(len(c.Lanes)) * laneHeight
 	c.Height = c.Bottom + laneHeight/2
@@ -102,10 +102,12 @@ func draw(all []transcript.Timing) *conversation {
 }
 
 // barsOf returns the bars of one speaker.
-func barsOf(timings []transcript.Timing, scale, bottom float64) (lane []bars) {
+func barsOf(speaker string, timings []transcript.Timing, scale, bottom float64) (lane []bars) {
 	type span struct{ from, to float64 }
 	var byShade [len(shades)][]span
+	var lengths [len(shades)]float64
 	for _, t := range timings {
+		lengths[shadeOf(t.Confidence)] += t.End - t.Start
 		spans := &byShade[shadeOf(t.Confidence)]
 		from := t.Start * scale
 		to := max(t.End*scale, from+minBar)
@@ -121,7 +123,8 @@ func barsOf(timings []transcript.Timing, scale, bottom float64) (lane []bars) {
 			addBar(&path, s.from, s.to-s.from, bottom-shades[i].Height, shades[i].Height)
 		}
 		if spans != nil {
-			lane = append(lane, bars{shades[i].Class, path.String()})
+			title := fmt.Sprintf("%s, confidence %s: %s", speaker, shades[i].Text, seconds(lengths[i]))
+			lane = append(lane, bars{shades[i].Class, path.String(), title})
 		}
 	}
 	return lane

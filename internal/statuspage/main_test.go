@@ -88,6 +88,6 @@ func numbered(prefix string, n int) []string {
 
 func get(c *collector.Collector, method, target string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	statuspage.New(c, "", "/metrics", "1.2.3").ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	statuspage.New(c, statuspage.Options{TelemetryPath: "/metrics", Version: "1.2.3"}).ServeHTTP(w, httptest.NewRequest(method, target, nil))
 	return w
 }

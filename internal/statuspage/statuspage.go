@@ -34,20 +34,28 @@ func hash(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
+// Options are what the pages show beside a collector.
+type Options struct {
+	// Base is the path of the pages as browsers see it, without a slash at its end.
+	Base          string
+	TelemetryPath string // of the metrics
+	Version       string
+	// Grafana and Alertmanager are URLs to link to; empty: none.
+	Grafana, Alertmanager string
+}
+
 // site serves the pages of a collector.
 type site struct {
 	collector *collector.Collector
-	// Base is the path of the pages as browsers see it, without a slash at its end.
-	Base, TelemetryPath, Version string
+	Options
 }
 
 // Paths are the patterns of the pages for a ServeMux.
 var Paths = []string{"/{$}", "/jobs", "/job", "/runbooks"}
 
-// New returns a handler of the pages, which show the path of the metrics and the version.
-// Their links begin with base, which has no slash at its end.
-func New(c *collector.Collector, base, telemetryPath, version string) http.Handler {
-	s := &site{c, base, telemetryPath, version}
+// New returns a handler of the pages.
+func New(c *collector.Collector, options Options) http.Handler {
+	s := &site{c, options}
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", serve("overview.html", s.overview))
 	mux.Handle("GET /jobs", serve("jobs.html", s.jobs))

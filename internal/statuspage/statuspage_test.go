@@ -876,8 +876,10 @@ func TestJob(t *testing.T) {
 		svg := regexp.MustCompile(`(?s)<svg role="img".*?</svg>`).FindString(get(c, "GET", "/job?request_id=c").Body.String())
 		for _, want := range []string{
 			`viewBox="0 0 1000 60"`,
-			`<path class="c2" d="M16.5 10.5h983.5v10.5H16.5z"/>`, // speaker 0, who talks most: 1 to 60.5 s
-			`<path class="c5" d="M0.0 27h8.3v18H0.0z"/>`,         // speaker 1: 0 to 0.5 s
+			// Speaker 0, who talks most: 1 to 60.5 s.
+			`<path class="c2" d="M16.5 10.5h983.5v10.5H16.5z"><title>Speaker 0, confidence 50 to 70 %: 1 min</title></path>`,
+			// Speaker 1: 0 to 0.5 s.
+			`<path class="c5" d="M0.0 27h8.3v18H0.0z"><title>Speaker 1, confidence 95 % and more: 0.5 s</title></path>`,
 		} {
 			if !strings.Contains(svg, want) {
 				t.Errorf("the drawing lacks %s: %s", want, svg)
