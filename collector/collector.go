@@ -25,6 +25,8 @@ type Options struct {
 	Now    func() time.Time // the clock; nil: time.Now. Tests set a clock that jumps.
 	// StateDirectory is where the store lives; empty: in memory.
 	StateDirectory string
+	// Engine is the store; nil: that of StateDirectory. A demo has one that begins with a past.
+	Engine store.Engine
 	// ReplicaName and ReplicaURL are how others know this process, if the configuration has a database: a name such as
 	// that of the host (empty: that), and the URL of its pages (empty: unknown).
 	ReplicaName, ReplicaURL string
@@ -76,6 +78,8 @@ func New(configs []Config, options Options) (*Collector, error) {
 			return nil, err
 		}
 		c.engine = c.replicas.db
+	case options.Engine != nil:
+		c.engine = options.Engine
 	case options.StateDirectory != "":
 		if c.engine, err = sqlite.Open(options.StateDirectory, options.Logger); err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)

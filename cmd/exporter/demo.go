@@ -31,7 +31,8 @@ func webhookURL(f *flags, token string) string {
 func demo(f *flags, log *slog.Logger) error {
 	options := simulator.DemoOptions()
 	options.Key = "demo"
-	options.RequestsPerMinute, options.RequestsPerDay = 300, 1_500_000
+	// A plan that binds: an average day has as many jobs as it has requests for.
+	options.RequestsPerMinute, options.RequestsPerDay = 60, 24_000
 	api := simulator.New(options)
 	defer api.Close()
 
@@ -42,13 +43,19 @@ func demo(f *flags, log *slog.Logger) error {
 	config.RequestsPerMinute, config.RequestsPerDay = float64(options.RequestsPerMinute), options.RequestsPerDay
 	config.NotFoundGrace = 15 * time.Second
 	config.MaxJobAge = 2 * time.Hour
-	config.Retention = 2 * time.Hour
+	config.Retention = 24 * time.Hour
 	config.WebhookToken = "demo"
 	config.JobLabels = []string{"team", "language"}
 	configs := []collector.Config{config}
-	c, err := collector.New(configs, collector.Options{
-		Logger: log, Transport: api.Transport(), StateDirectory: f.storagePath,
-	})
+	state := collector.Options{Logger: log, Transport: api.Transport(), StateDirectory: f.storagePath}
+	if f.storagePath == "" {
+		before, err := newPast(time.Now(), simulator.DemoJobsPerHour)
+		if err != nil {
+			return fmt.Errorf("inventing the day before the demo: %w", err)
+		}
+		state.Engine = before
+	}
+	c, err := collector.New(configs, state)
 	if err != nil {
 		return fmt.Errorf("starting the demo: %w", err)
 	}

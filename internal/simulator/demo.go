@@ -17,15 +17,29 @@ type Submission struct {
 	Labels       map[string]string // team, language
 }
 
+// DemoJobsPerHour is how many jobs a demo submits in an hour, on average.
+const DemoJobsPerHour = 900
+
+// The API of a demo is down now and then: for outageLength, outageAfter the start and then every outageEvery.
+const (
+	outageAfter  = 5 * time.Minute
+	outageEvery  = 15 * time.Minute
+	outageLength = 40 * time.Second
+)
+
 // DemoOptions returns options for a demo: jobs end sooner, requests have a latency as over
-// the internet and rare server errors, and memory is bounded.
+// the internet, rare server errors and now and then an outage, and memory is bounded.
 func DemoOptions() Options {
+	begin := time.Now()
 	return Options{
 		Seed:      uint64(time.Now().UnixNano()),
 		Speed:     4,
 		Retention: time.Hour,
 		Latency:   Latency{Median: 40 * time.Millisecond, P99: 400 * time.Millisecond},
 		Fault: func(*http.Request) Fault {
+			if since := time.Since(begin) - outageAfter; since >= 0 && since%outageEvery < outageLength {
+				return Fault{Kind: ServerErrorHTML, Status: 503}
+			}
 			switch x := rand.Float64(); {
 			case x < 0.004:
 				return Fault{Kind: ServerErrorJSON}

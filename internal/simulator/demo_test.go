@@ -102,6 +102,33 @@ func TestDemo(t *testing.T) {
 	})
 }
 
+// The API of a demo is down now and then, but not in the first minutes.
+func TestDemoOutages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := simulator.DemoOptions()
+		o.Latency = simulator.Latency{}
+		begin := time.Now()
+		s, c := start(t, o)
+		id := s.Submit(simulator.Job{API: "asr"})
+		down, worst := 0, 0 // requests refused in a row
+		for range 20 * 6 {
+			if status, _ := get(t, c, "any", id); status == http.StatusServiceUnavailable {
+				down++
+			} else {
+				down = 0
+			}
+			worst = max(worst, down)
+			if early := time.Since(begin) < 5*time.Minute; early && down > 1 {
+				t.Errorf("down %s after the start", time.Since(begin))
+			}
+			<-time.After(10 * time.Second)
+		}
+		if worst < 4 || worst > 6 {
+			t.Errorf("the longest outage refused %d requests in a row", worst)
+		}
+	})
+}
+
 func TestDemoWithoutWebhooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := start(t, simulator.DemoOptions())
