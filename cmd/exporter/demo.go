@@ -32,7 +32,7 @@ func demo(f *flags, log *slog.Logger) error {
 	options := simulator.DemoOptions()
 	options.Key = "demo"
 	// A plan that binds: an average day has as many jobs as it has requests for.
-	options.RequestsPerMinute, options.RequestsPerDay = 60, 24_000
+	options.RequestsPerMinute, options.RequestsPerDay = 60, 32_000
 	api := simulator.New(options)
 	defer api.Close()
 

@@ -17,7 +17,7 @@ func TestPast(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := collector.DefaultConfig()
-	config.APIKey, config.RequestsPerDay = "key", 24_000
+	config.APIKey, config.RequestsPerDay = "key", 32_000
 	config.Retention, config.JobLabels = 24*time.Hour, []string{"team", "language"}
 	c, err := collector.New([]collector.Config{config}, collector.Options{Engine: before})
 	if err != nil {
@@ -25,7 +25,7 @@ func TestPast(t *testing.T) {
 	}
 	a := c.Accounts()[0]
 	s := a.Read()
-	if ratio := s.Day.Used / s.Day.Limit; ratio < 0.6 || ratio > 0.95 {
+	if ratio := s.Day.Used / s.Day.Limit; ratio < 0.4 || ratio > 0.8 {
 		t.Errorf("%.0f of %.0f requests are used", s.Day.Used, s.Day.Limit)
 	}
 	completed, failed := s.Counts[jobs.Completed], s.Counts[jobs.Failed]

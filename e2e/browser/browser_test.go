@@ -290,20 +290,37 @@ func quote(s string) string {
 func TestPages(t *testing.T) {
 	base, _ := demo(t)
 	b := open(t)
-	b.do(t, "opening", chromedp.EmulateViewport(1200, 800), chromedp.Navigate(base))
+	b.do(t, "opening", chromedp.EmulateViewport(1200, 800), chromedp.Navigate(base+"/jobs"))
 
 	// The page updates in place.
 	eval[bool](t, b, "window.loadedOnce = true")
 	register(t, base, map[string]any{"request_id": "has-come-since"})
 	b.await(t, `document.querySelector("main").textContent.includes("has-come-since")`)
-	b.await(t, `document.querySelectorAll('[aria-labelledby="completed-0"] tbody tr').length > 5 &&
-		document.querySelectorAll('[aria-labelledby="failed-0"] tbody tr').length > 2`)
 	if !eval[bool](t, b, "window.loadedOnce === true") {
 		t.Error("the page was loaded again")
 	}
+
+	// The overview has tables, and charts with a text.
+	b.do(t, "the overview", chromedp.Navigate(base))
+	b.await(t, `document.querySelectorAll('[aria-labelledby="completed-0"] tbody tr').length > 5 &&
+		document.querySelectorAll('[aria-labelledby="failed-0"] tbody tr').length > 2`)
+	for selector, fewest := range map[string]int{".strip rect": 50, ".chart rect": 24, ".chart path": 5} {
+		if n := eval[int](t, b, fmt.Sprintf("document.querySelectorAll(%s).length", quote(selector))); n < fewest {
+			t.Errorf("%d times %s", n, selector)
+		}
+	}
+	b.do(t, "opening the table", chromedp.Click("#by-hour-0 > summary"))
+	eval[string](t, b, `window.asOf = document.querySelector("#as-of").textContent`)
+	b.await(t, `document.querySelector("#as-of").textContent !== window.asOf`)
+	if !eval[bool](t, b, `document.querySelector("#by-hour-0").open`) {
+		t.Error("an update closes the table")
+	}
+	b.isTable(t, "By hour, as a table", "Hour (UTC)", "Completed", "Failed", "Lost", "Requests")
+	b.accessible(t, "the overview with the table")
+	b.do(t, "closing the table", chromedp.Click("#by-hour-0 > summary"))
 	b.accessible(t, "the overview")
-	b.shoot(t, "overview", 1200, "light")
-	b.shoot(t, "overview-dark", 1200, "dark")
+	b.shoot(t, "overview", 1280, "light")
+	b.shoot(t, "overview-dark", 1280, "dark")
 	b.accessible(t, "the overview, dark")
 	b.shoot(t, "overview-narrow", 360, "light")
 	b.accessible(t, "the overview, narrow")
@@ -381,8 +398,8 @@ func TestPages(t *testing.T) {
 		t.Errorf("the page is about %q, not %s", h1, id)
 	}
 	b.accessible(t, "the job")
-	b.shoot(t, "job", 1200, "light")
-	b.shoot(t, "job-dark", 1200, "dark")
+	b.shoot(t, "job", 1280, "light")
+	b.shoot(t, "job-dark", 1280, "dark")
 	b.accessible(t, "the job, dark")
 	b.shoot(t, "job-narrow", 360, "dark")
 	b.fits(t, "the job")

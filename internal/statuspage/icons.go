@@ -24,7 +24,7 @@ func mark(on, line string) template.HTML {
 const (
 	check    = "M4.2 8.4 7 11.1l4.9-5.6"
 	cross    = "m5 5 6 6m0-6-6 6"
-	question = "M5.9 6.3C5.9 5 6.8 4.2 8 4.2s2.1.8 2.1 2c0 1.4-2.1 1.6-2.1 3.1m0 1.5v2"
+	dash     = "M4.2 8h7.6"
 	stopped  = "M6.2 4.8v6.4m3.6-6.4v6.4"
 	warning  = "M8 5.2v4.3m0 1.6v2"
 	triangle = `<path fill="currentColor" d="M8 .6 15.8 15H.2z"/>`
@@ -34,7 +34,7 @@ const (
 var icons = []icon{
 	{"completed", mark(disc, check)},
 	{"failed", mark(disc, cross)},
-	{"lost", mark(`<path fill="currentColor" d="M8 0l8 8-8 8-8-8z"/>`, question)},
+	{"lost", mark(disc, dash)},
 	{"running", `<circle cx="8" cy="8" r="6.5" fill="none" stroke="currentColor" stroke-width="2"/>` +
 		`<path fill="currentColor" d="M8 4a4 4 0 0 1 0 8z"/>`},
 	{"pending", `<circle cx="8" cy="8" r="6.5" fill="none" stroke="currentColor" stroke-width="2" ` +

@@ -68,7 +68,7 @@ type order struct {
 var orders = []order{
 	{"registered", "Registered", "", jobs.ByRegistration, false, "newest first", "oldest first"},
 	{"ended", "Ended", "", jobs.ByEnd, false, "latest end first", "earliest end first"},
-	{"duration", "Age or duration", "number", jobs.ByDuration, false, "longest first", "shortest first"},
+	{"duration", "Duration", "number", jobs.ByDuration, false, "longest first", "shortest first"},
 	{"confidence", "Confidence", "number", jobs.ByConfidence, true, "lowest confidence first", "highest confidence first"},
 }
 
