@@ -204,8 +204,7 @@ func (s *Scheduler) api(name string) *api {
 	return a
 }
 
-// Add starts polling jobs. A known job stays as it is. View counts the due ones among them, but of very many only as
-// decisions and Refresh come to look at them.
+// Add starts polling jobs. A known job stays as it is. View counts the due ones among them.
 func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,7 +219,7 @@ func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 			a.serve(i, math.Inf(-1))
 		}
 	}
-	s.lookAgain(now, s.priceFor(now))
+	s.lookAgain(now, s.priceFor(now), looksAtOnce+len(jobs))
 }
 
 // add returns the API of a job; nil: the job is known.
@@ -397,10 +396,10 @@ func (s *Scheduler) goOn(now time.Time, price float64) {
 	s.late, s.pass = p.late, pass{}
 }
 
-// lookAgain looks at the waiting jobs whose time has come.
-func (s *Scheduler) lookAgain(now time.Time, price float64) {
+// lookAgain looks at the waiting jobs whose time has come, at most at so many.
+func (s *Scheduler) lookAgain(now time.Time, price float64, most int) {
 	t, soon := s.seconds(now), math.Inf(1)
-	for range looksAtOnce {
+	for range most {
 		j := s.waiting.first()
 		if j == nil || j.key > t {
 			return
@@ -467,7 +466,7 @@ func (s *Scheduler) refresh(now time.Time) (price float64, falls time.Time) {
 	if !now.Before(s.fresh()) || s.moved && s.due.Len() == 0 && len(s.jobs) <= looksAtOnce {
 		s.goOn(now, price)
 	}
-	s.lookAgain(now, price)
+	s.lookAgain(now, price, looksAtOnce)
 	if s.quota.minute.limit > 0 {
 		falls = s.quota.used(&s.quota.minute, now).Resets
 	}
