@@ -37,7 +37,7 @@ var perMinute = []int{0, 0, 0, 60, 20}
 // off from the database, and the database restarted. Registrations and webhooks go to random replicas. At the end it
 // compares everything with what was acknowledged, and with what the API was asked.
 func TestReplicas(t *testing.T) {
-	faults := number(t, "FAULTS", 12)
+	faults := number(t, "FAULTS", 8)
 	f := newFleet(t)
 	for _, r := range f.replicas {
 		f.launch(r)
