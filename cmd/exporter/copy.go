@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -60,6 +61,20 @@ func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (er
 	fmt.Fprintf(stdout, "%d accounts with %d jobs are copied, and equal to the originals\n", done.Accounts, done.Jobs)
 	if done.Lost > 0 {
 		fmt.Fprintf(stdout, "%d rows were unreadable before\n", done.Lost)
+	}
+	return nil
+}
+
+// otherStore matches what is most likely meant as a database, and would be taken for a directory: another URL, or
+// keywords and values as libpq has them.
+var otherStore = regexp.MustCompile(`^\s*\w+\s*=|://`)
+
+// checkStore returns an error if a text is neither the URL of a database nor a directory. It quotes nothing of the text,
+// which may have a password.
+func checkStore(text string) error {
+	if !postgres.IsURL(text) && otherStore.MatchString(text) {
+		return errors.New(`is neither a directory nor a URL that begins with postgres://; ` +
+			`write "postgres://user@host/database", or "./" before the name of a directory`)
 	}
 	return nil
 }

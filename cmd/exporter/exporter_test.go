@@ -103,9 +103,14 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"--demo", "--web.telemetry-path=/{metrics}"}, "--web.telemetry-path: must be a plain path"},
 		{[]string{"--demo", "--web.telemetry-path=//metrics"}, "--web.telemetry-path: must be a plain path"},
 		{[]string{"--config.check", "--config.file=/nonexistent"}, "/nonexistent"},
+		{[]string{"--demo", "--storage.copy-to=x"}, "--storage.copy-to: cannot be combined with"},
+		{[]string{"--storage.copy-to=host=127.0.0.1 password=canary"}, "--storage.copy-to: is neither a directory nor a URL"},
+		{[]string{"--storage.copy-to=mysql://u:canary@h/d"}, "--storage.copy-to: is neither a directory nor a URL"},
+		{[]string{"--storage.copy-to=x", "--storage.path=password=canary host=h"}, "--storage.path: is neither a directory"},
+		{[]string{"--demo", "--storage.path=postgres://u:canary@h/d"}, "--storage.path: is a directory; a database is set"},
 	} {
 		err := run(parse(t, tt.args...), io.Discard, discard)
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%q: %v, want %q", tt.args, err, tt.want)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
 )
 
 const program = "deepaffects_exporter"
@@ -207,6 +208,14 @@ func (f *flags) validate() error {
 		return errors.New("--plan: cannot be combined with --once")
 	case !f.demo && f.copyTo == "" && f.configFile == "":
 		return errors.New("--config.file: required; to try the exporter without a configuration, use --demo")
+	case f.copyTo == "" && postgres.IsURL(f.storagePath):
+		return errors.New("--storage.path: is a directory; a database is set with database_url in the configuration file")
+	}
+	if err := checkStore(f.storagePath); err != nil {
+		return fmt.Errorf("--storage.path: %w", err)
+	}
+	if err := checkStore(f.copyTo); err != nil {
+		return fmt.Errorf("--storage.copy-to: %w", err)
 	}
 	if _, err := f.location(); err != nil {
 		return err
