@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -75,7 +75,7 @@ func (a *Account) start() {
 func (a *Account) logStart() {
 	c := &a.settings.Load().config
 	attrs := []any{
-		"url", place(c.URL), "requests_per_minute", c.RequestsPerMinute, "requests_per_day", c.RequestsPerDay,
+		"url", outbound.WithoutSecrets(c.URL), "requests_per_minute", c.RequestsPerMinute, "requests_per_day", c.RequestsPerDay,
 		"store", a.store,
 	}
 	if o := a.owner.Load(); o != nil {
@@ -90,18 +90,9 @@ func (a *Account) logStart() {
 // storeOf returns where an account is stored.
 func storeOf(c *Config, options Options) string {
 	if c.DatabaseURL != "" {
-		return place(c.DatabaseURL)
+		return outbound.WithoutSecrets(c.DatabaseURL)
 	}
 	return cmp.Or(options.StateDirectory, "memory")
-}
-
-// place returns a valid URL without user, password and query.
-func place(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return "not shown"
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // stop ends all work. Requests in flight may end until ctx is done.

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 )
 
@@ -22,7 +22,7 @@ func printConfig(accounts []collector.Config, stdout io.Writer, log *slog.Logger
 		}
 		line := func(name, value string) { fmt.Fprintf(&text, "  %-9s %s\n", name+":", value) }
 		fmt.Fprintf(&text, "account %s\n", strconv.Quote(c.Account))
-		line("url", withoutSecrets(c.URL))
+		line("url", outbound.WithoutSecrets(c.URL))
 		line("key", cmp.Or(c.APIKeyFile, map[bool]string{true: "from the configuration", false: "not read"}[c.APIKey != ""]))
 		line("quota", quotaOf(&c))
 		if n := len(c.RequestIDs); n > 0 {
@@ -32,10 +32,10 @@ func printConfig(accounts []collector.Config, stdout io.Writer, log *slog.Logger
 			line("files", fmt.Sprintf("%s (%d now)", pattern, source.Matching(pattern)))
 		}
 		for _, u := range c.RequestIDURLs {
-			line("ids from", withoutSecrets(u)+" every "+c.RefreshInterval.String())
+			line("ids from", outbound.WithoutSecrets(u)+" every "+c.RefreshInterval.String())
 		}
 		if c.DatabaseURL != "" {
-			line("database", withoutSecrets(c.DatabaseURL)+", lease "+c.Lease.String())
+			line("database", outbound.WithoutSecrets(c.DatabaseURL)+", lease "+c.Lease.String())
 		}
 		if c.ServiceAddress != "" {
 			line("listens", c.ServiceAddress)
@@ -61,19 +61,4 @@ func quotaOf(c *collector.Config) string {
 		day = "a day from " + c.DayResetsAt
 	}
 	return limit(c.RequestsPerMinute, "in any 60 seconds") + ", " + limit(float64(c.RequestsPerDay), day)
-}
-
-// withoutSecrets returns a URL without what may be a password or a token.
-func withoutSecrets(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return "not shown" // a valid configuration has none
-	}
-	if u.User != nil {
-		u.User = url.User("…")
-	}
-	if u.RawQuery != "" {
-		u.RawQuery = "…"
-	}
-	return strings.ReplaceAll(u.String(), "%E2%80%A6", "…")
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -36,6 +37,21 @@ func ParseURL(text string, schemes ...string) (*url.URL, error) {
 		return nil, ErrURL
 	}
 	return u, nil
+}
+
+// WithoutSecrets returns a URL without what may be a password or a token, to be shown.
+func WithoutSecrets(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "not shown"
+	}
+	if u.User != nil {
+		u.User = url.User("…")
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "…"
+	}
+	return strings.ReplaceAll(u.String(), "%E2%80%A6", "…")
 }
 
 // NewTransport returns a transport that keeps up to so many idle connections to a host
