@@ -39,7 +39,10 @@ func (a *Account) Emitted(numbers ...uint64) {
 	for _, number := range numbers {
 		e.missing[number] = true
 	}
-	if waiting := a.StateChanges(1); len(e.missing) > manyMissing && len(waiting) > 0 {
+	if len(e.missing) <= manyMissing {
+		return
+	}
+	if waiting := a.StateChanges(1); len(waiting) > 0 {
 		maps.DeleteFunc(e.missing, func(number uint64, _ bool) bool { return number < waiting[0].Number })
 	}
 }
