@@ -39,7 +39,7 @@ func (m *memory) Commit(b *store.Batch) error {
 	m.mu.Lock()
 	takes := m.takes
 	m.mu.Unlock()
-	time.Sleep(takes)
+	<-time.After(takes) // in virtual time
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tries++

@@ -295,7 +295,7 @@ func TestQuotaWithClockJumpsAndRestarts(t *testing.T) {
 				for _, s := range tt.steps {
 					if s.stop > 0 {
 						c.Stop(t.Context())
-						time.Sleep(s.stop)
+						pass(s.stop)
 					}
 					jump.Add(int64(s.jump))
 					if s.stop > 0 {

@@ -31,7 +31,7 @@ func TestConnectionsLeaveFileDescriptors(t *testing.T) {
 					open <- err == nil
 				}()
 			}
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if got := cap(open) - len(open); got != want {
 				t.Errorf("with %d file descriptors, %d connections are open, want %d", soft, got, want)
 			}

@@ -53,6 +53,12 @@ func (n *network) dial(t *testing.T) net.Conn {
 	return client
 }
 
+// pass lets virtual time pass.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 // serve serves a handler until the end of the test.
 func serve(t *testing.T, l *httpapi.Limits, h http.Handler) *network {
 	t.Helper()
@@ -64,7 +70,7 @@ func serve(t *testing.T, l *httpapi.Limits, h http.Handler) *network {
 	go server.Serve(n)
 	t.Cleanup(func() {
 		server.Close()
-		time.Sleep(time.Hour) // all clients and handlers have ended by then
+		pass(time.Hour) // all clients and handlers have ended by then
 	})
 	return n
 }
@@ -110,11 +116,10 @@ func say(conn net.Conn, text string) { _, _ = io.WriteString(conn, text) }
 
 // drip writes a byte a second until the server closes the connection.
 func drip(conn net.Conn) {
-	for {
+	for range time.Tick(time.Second) {
 		if _, err := io.WriteString(conn, " "); err != nil {
 			return
 		}
-		time.Sleep(time.Second)
 	}
 }
 
@@ -177,11 +182,10 @@ func TestClientsThatDoNotRead(t *testing.T) {
 				conn := n.dial(t)
 				go func() {
 					say(conn, "GET / HTTP/1.1\r\nHost: monitor\r\n\r\n")
-					for {
+					for range time.Tick(time.Second) {
 						if _, err := conn.Read(make([]byte, 1)); err != nil {
 							return
 						}
-						time.Sleep(time.Second)
 					}
 				}()
 			}
@@ -219,7 +223,7 @@ func TestWriteDeadlineFollowsProgress(t *testing.T) {
 				if err != nil {
 					return total, time.Since(begin)
 				}
-				time.Sleep(pause)
+				pass(pause)
 			}
 		}
 		if total, took := read(time.Second); total < pageLength || took < 50*time.Second {
@@ -271,7 +275,7 @@ func TestSlowBodies(t *testing.T) {
 						if code, took := n.post(t, kind.path, kind.body(0)); code != kind.status || took > time.Millisecond {
 							t.Errorf("a small body: HTTP %d after %s", code, took)
 						}
-						time.Sleep(5 * time.Second)
+						pass(5 * time.Second)
 						if code, took := n.post(t, kind.path, kind.body(100_000)); code != kind.status || took > 2*time.Second {
 							t.Errorf("a large body: HTTP %d after %s", code, took)
 						}
@@ -307,7 +311,7 @@ func TestReadDeadlineFollowsProgress(t *testing.T) {
 		go func() {
 			for range 100 {
 				io.WriteString(w, strings.Repeat(`"00000000-0000-4000-8000-000000000000" `, 500))
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 			}
 			w.Close()
 		}()
@@ -343,7 +347,7 @@ func TestRequestsAreLimited(t *testing.T) {
 				drip(conn)
 			}()
 		}
-		time.Sleep(time.Second / 2)
+		pass(time.Second / 2)
 		if code, took := n.post(t, "/", nil); code != 200 || took > 0 {
 			t.Errorf("HTTP %d after %s", code, took)
 		}
@@ -385,7 +389,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 		const header = "POST / HTTP/1.1\r\nHost: monitor\r\nContent-Length: 2\r\n"
 		first := n.dial(t)
 		say(first, header+"\r\n ")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		second := n.dial(t)
 		say(second, header)
 		synctest.Wait()
@@ -418,7 +422,7 @@ func TestConnectionsWithoutBody(t *testing.T) {
 		for range 3 {
 			go say(n.dial(t), "POST /"+chunked)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if code, took := n.post(t, "/", nil); code != 404 || took > 0 {
 			t.Errorf("one more request: HTTP %d after %s", code, took)
 		}
@@ -447,7 +451,7 @@ func TestAcceptErrorLog(t *testing.T) {
 		server := httpapi.NewLimits().NewServer(http.NotFoundHandler(), slog.New(slog.NewTextHandler(&out, nil)))
 		for range 90 {
 			server.ErrorLog.Print("http: Accept error: accept tcp [::]:9891: accept4: too many open files; retrying in 1s")
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		log := out.String()
 		if strings.Count(log, "level=ERROR") != 2 || strings.Count(log, "too many open files") != 2 ||

@@ -135,7 +135,8 @@ func (c *cluster) owners() map[string]string {
 // await waits for the sizes of nodes, largest first, and returns for how long.
 func (c *cluster) await(what string, want ...int) time.Duration {
 	c.t.Helper()
-	began := time.Now()
+	began, look := time.Now(), time.NewTicker(5*time.Millisecond)
+	defer look.Stop()
 	for {
 		sizes := slices.Sorted(maps.Values(c.sizes()))
 		slices.Reverse(sizes)
@@ -146,7 +147,7 @@ func (c *cluster) await(what string, want ...int) time.Duration {
 		if time.Since(began) > time.Minute {
 			c.t.Fatalf("%s: the sizes are %v, want %v", what, sizes, want)
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-look.C
 	}
 }
 
