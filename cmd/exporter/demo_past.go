@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -66,7 +65,6 @@ func newPast(now time.Time, perHour float64) (past, error) {
 	for second, n := range requests {
 		contents.Requests = append(contents.Requests, store.Requests{Second: second, Count: n})
 	}
-	slices.SortFunc(contents.Jobs, func(a, b store.Job) int { return int(a.Sequence) - int(b.Sequence) })
 	return past{contents}, nil
 }
 
