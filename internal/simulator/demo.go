@@ -17,8 +17,11 @@ type Submission struct {
 	Labels       map[string]string // team, language
 }
 
+// demoInterval is the mean time between two jobs that a demo submits, in seconds.
+const demoInterval = 4.0
+
 // DemoJobsPerHour is how many jobs a demo submits in an hour, on average.
-const DemoJobsPerHour = 900
+const DemoJobsPerHour = 3600 / demoInterval
 
 // The API of a demo is down now and then: for outageLength, outageAfter the start and then every outageEvery.
 const (
@@ -79,7 +82,7 @@ func Demo(ctx context.Context, s *Simulator, webhookURL string, register func(Su
 	for _, job := range demoStart() {
 		submit(job)
 	}
-	for s.wait(ctx, seconds(between(r, 2, 6))) == nil {
+	for s.wait(ctx, seconds(between(r, demoInterval/2, demoInterval*3/2))) == nil {
 		job := Job{API: pick(r, "asr", pick(r, APIs()...))}
 		switch r.IntN(40) {
 		case 0:
