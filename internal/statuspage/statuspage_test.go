@@ -187,12 +187,12 @@ func TestShowsABacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := watch(t, vendor{}, config("default"))
 		var old []submission.Job
-		for i := range 1000 {
+		for i := range 2000 {
 			old = append(old, submission.Job{RequestID: fmt.Sprint(i), SubmittedAt: time.Now().Add(-20 * time.Hour)})
 		}
 		track(t, c, "default", old...)
-		const want = "One poll of each of the 1,000 due jobs takes 9 days at this quota; " +
-			"requests_per_day = 1000 would do it within a day"
+		const want = "One poll of each of the 2,000 due jobs takes 19 days at this quota; " +
+			"requests_per_day = 2000 would do it within a day"
 		if page := text(get(c, "GET", "/").Body.String()); !strings.Contains(page, want) {
 			t.Errorf("the page reads: %s", page[:min(len(page), 2000)])
 		}
