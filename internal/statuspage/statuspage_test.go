@@ -358,7 +358,7 @@ func TestCondition(t *testing.T) {
 	}
 }
 
-// Problems are at the top, and lead// Problems are at the top, and lead to their runbooks.
+// Problems are at the top, and lead to their runbooks.
 func TestProblems(t *testing.T) {
 	responds := func(status int, body string) http.RoundTripper {
 		return roundTripper(func(*http.Request) (*http.Response, error) {

@@ -184,7 +184,6 @@ func (a account) whenAllowed(rows []jobView) []jobView {
 func (s *site) overview(r *http.Request) (any, int) {
 	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs")}
-
 	for _, a := range accounts {
 		_ = a.Refresh(r.Context()) // Read tells the error
 		v := viewOf(a, s.linksOf(accounts, a))
