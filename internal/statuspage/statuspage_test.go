@@ -297,11 +297,6 @@ func TestDueWhileTimePasses(t *testing.T) {
 
 // The icon of the tab, and that of the overview, show how the accounts do, and a paused account says so.
 func TestCondition(t *testing.T) {
-	responds := func(status int) http.RoundTripper {
-		return roundTripper(func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(running))}, nil
-		})
-	}
 	for name, tt := range map[string]struct {
 		api    http.RoundTripper
 		change func(*collector.Config)
@@ -311,16 +306,16 @@ func TestCondition(t *testing.T) {
 		want   string // pattern of the account's text
 	}{
 		"not polled yet": {level: "idle", want: `Not polled yet \. Last success: never`},
-		"up":             {api: responds(200), once: true, level: "good", want: `Up : the API responds\. Last success: now`},
+		"up":             {api: responds(200, running), once: true, level: "good", want: `Up : the API responds\. Last success: now`},
 		"paused": {
-			api: responds(503), once: true, level: "bad",
+			api: responds(503, running), once: true, level: "bad",
 			want: `Paused : the API reports an internal error\. Next attempt: in 10 s \. Last success: never`,
 		},
 		"the end of a pause": {
-			api: responds(503), once: true, passes: time.Minute, level: "bad", want: `Down : the API reports an internal error\. Last`,
+			api: responds(503, running), once: true, passes: time.Minute, level: "bad", want: `Down : the API reports an internal error\. Last`,
 		},
 		"a used quota": {
-			api: responds(200), change: func(c *collector.Config) { c.RequestsPerDay = 1 }, once: true, passes: 2 * time.Hour,
+			api: responds(200, running), change: func(c *collector.Config) { c.RequestsPerDay = 1 }, once: true, passes: 2 * time.Hour,
 			level: "warn", want: `Paused : the daily quota is used up\. Next attempt: in 22 h 1 min \.`,
 		},
 	} {
@@ -360,11 +355,6 @@ func TestCondition(t *testing.T) {
 
 // Problems are at the top, and lead to their runbooks.
 func TestProblems(t *testing.T) {
-	responds := func(status int, body string) http.RoundTripper {
-		return roundTripper(func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}, nil
-		})
-	}
 	unreachable := roundTripper(func(*http.Request) (*http.Response, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("no route to host")}
 	})
@@ -495,6 +485,12 @@ func checkRunbook(t *testing.T, page, section, alert string) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func responds(status int, body string) roundTripper {
+	return func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}, nil
+	}
+}
 
 func TestStoreFails(t *testing.T) {
 	dir := t.TempDir()
