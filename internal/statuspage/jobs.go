@@ -140,7 +140,11 @@ func (q *query) filter() (f jobs.Filter, by order, reverse bool, err error) {
 	name, reverse := strings.CutPrefix(cmp.Or(q.Sort, orders[0].Name), "-")
 	i := slices.IndexFunc(orders, func(o order) bool { return o.Name == name })
 	if i < 0 {
-		return f, by, false, fmt.Errorf("sort is not one of registered, ended, duration, confidence")
+		var names []string
+		for _, o := range orders {
+			names = append(names, o.Name)
+		}
+		return f, by, false, fmt.Errorf("sort is not one of %s", strings.Join(names, ", "))
 	}
 	return f, orders[i], reverse, nil
 }
