@@ -53,7 +53,9 @@
 	document.addEventListener("keydown", (e) => {
 		if (e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey || e.target.matches("input, select, textarea")) return;
 		e.preventDefault();
-		document.getElementById("search").select();
+		const search = document.getElementById("search");
+		search.focus(); // select alone does not focus in every browser
+		search.select();
 	});
 
 	const stale = document.getElementById("stale");
