@@ -315,7 +315,7 @@ func TestPages(t *testing.T) {
 	if !eval[bool](t, b, `document.querySelector("#by-hour-0").open`) {
 		t.Error("an update closes the table")
 	}
-	b.isTable(t, "By hour, as a table", "Hour (UTC)", "Completed", "Failed", "Lost", "Requests")
+	b.isTable(t, "By hour, as a table", "Hour (UTC)", "Completed", "Failed", "Lost", "Reserved requests")
 	b.accessible(t, "the overview with the table")
 	b.do(t, "closing the table", chromedp.Click("#by-hour-0 > summary"))
 	b.accessible(t, "the overview")

@@ -44,7 +44,7 @@ func TestHistory(t *testing.T) {
 				page := get(c, "GET", "/").Body.String()
 				for _, want := range []string{
 					"The last 2 results: 1 completed, 1 failed.", "By hour, in the last day: 2, at most 2 in an hour.",
-					"01:00 | 1 | 1 | 0 | 3 |", "00:00 | 0 | 0 | 0 | 0 |",
+					"Hour (UTC) | Completed | Failed | Lost | Reserved requests |", "01:00 | 1 | 1 | 0 | 3 |", "00:00 | 0 | 0 | 0 | 0 |",
 				} {
 					if !strings.Contains(text(page), want) {
 						t.Errorf("the page lacks %q: %s", want, text(page))
