@@ -75,8 +75,7 @@ func withClock(t *testing.T) (program string) {
 		t.Fatal(err)
 	}
 	program = filepath.Join(dir, "deepaffects_exporter")
-	build := exec.Command("go", "build", "-race", "-gcflags=modernc.org/...=-race=false", // as in the Makefile
-		"-overlay", overlay, "-o", program, "../cmd/exporter")
+	build := exec.Command("go", "build", "-race", "-overlay", overlay, "-o", program, "../cmd/exporter")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
