@@ -3,7 +3,9 @@ package collector
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,11 +31,18 @@ func (d hangingDisk) Verify() error                         { return nil }
 func (d hangingDisk) Inbox() ([]store.Message, bool, error) { return nil, false, nil }
 func (d hangingDisk) Size() int64                           { return 0 }
 
+// unreachable is an API without a network.
+type unreachable struct{}
+
+func (unreachable) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("no network") }
+
 // A stop does not wait for ever for a disk that hangs: not for a source that registers jobs, nor for the last commit.
 func TestStopWithHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		options := Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Now: time.Now}
+		options := Options{
+			Logger: slog.New(slog.NewTextHandler(&log, nil)), Now: time.Now, Transport: unreachable{},
+		}
 		registers, counts := DefaultConfig(), DefaultConfig()
 		registers.Account, registers.APIKey, registers.RequestIDs = "registers", "key-a", []string{"x"}
 		counts.Account, counts.APIKey = "counts", "key-b"
