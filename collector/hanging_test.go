@@ -34,7 +34,9 @@ func (d hangingDisk) Size() int64                           { return 0 }
 // unreachable is an API without a network.
 type unreachable struct{}
 
-func (unreachable) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("no network") }
+func (unreachable) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("no network")
+}
 
 // A stop does not wait for ever for a disk that hangs: not for a source that registers jobs, nor for the last commit.
 func TestStopWithHangingDisk(t *testing.T) {
