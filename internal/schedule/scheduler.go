@@ -356,7 +356,8 @@ func (s *Scheduler) learn(j *job, t float64, o outcome) (ends [len(workers)]floa
 func (a *api) uncovered() float64 { return max(1-a.hooked/(a.ends+2), 1e-3) }
 
 const (
-	looksAtOnce  = 1024                  // jobs that one decision looks at, at most
+	looksAtOnce  = 1024                  // jobs that a part of a pass looks at, at most
+	looksForBest = 16                    // jobs that a decision looks at again, at most, to find the best one
 	lookInterval = 50 * time.Microsecond // between two looks of passes; a look takes less than 1 µs
 	fairTurns    = 16                    // one of so many requests goes to the job that is overdue for longest
 )
@@ -370,6 +371,9 @@ type pass struct {
 	waiting int   // jobs of this API that wait in a queue, of those before
 	late    Late  // of all before
 }
+
+// few reports whether one part of a pass is all of it.
+func (s *Scheduler) few() bool { return len(s.jobs) <= looksAtOnce }
 
 // fresh is when the pass is to go on.
 func (s *Scheduler) fresh() time.Time {
@@ -463,7 +467,7 @@ func (s *Scheduler) refresh(now time.Time) (price float64, falls time.Time) {
 	s.updatePrice(now)
 	price = s.priceFor(now)
 	// Few jobs are all looked at, also at once where one that was seen running may have made others due.
-	if !now.Before(s.fresh()) || s.moved && s.due.Len() == 0 && len(s.jobs) <= looksAtOnce {
+	if !now.Before(s.fresh()) || s.moved && s.due.Len() == 0 && s.few() {
 		s.goOn(now, price)
 	}
 	s.lookAgain(now, price, looksAtOnce)
@@ -479,6 +483,24 @@ func (s *Scheduler) priceFor(now time.Time) float64 {
 	return s.price.now(&s.quota, minute.Used/minute.Limit, now)
 }
 
+// best returns the due job to poll at a price; nil: it found none. When a job was looked at, it was due at the price of
+// then: where its score was below the present one, it is looked at again. Few jobs are only looked at together.
+func (s *Scheduler) best(t, price float64) *job {
+	soon := math.Inf(1)
+	for looks := 0; ; looks++ {
+		switch j := s.due.first(); {
+		case j == nil || j.key >= price || s.overdue.has(j):
+			return j
+		case s.few():
+			return nil
+		case looks == looksForBest:
+			return s.overdue.first()
+		default:
+			s.look(j, t, price, &soon)
+		}
+	}
+}
+
 // choose returns the job to poll now and its score, or when to look again.
 func (s *Scheduler) choose(now time.Time) (j *job, score float64, at time.Time) {
 	price, falls := s.refresh(now)
@@ -486,18 +508,20 @@ func (s *Scheduler) choose(now time.Time) (j *job, score float64, at time.Time) 
 	if j := s.overdue.first(); j != nil && s.turns%fairTurns == 0 {
 		return j, price, time.Time{}
 	}
-	switch j := s.due.first(); {
+	switch j := s.best(s.seconds(now), price); {
 	case j == nil:
 	case s.overdue.has(j): // at any price: its score grows without bound and is no measure for others
 		return j, price, time.Time{}
-	case j.key >= price:
+	default:
 		return j, j.key, time.Time{}
 	}
 	wake := math.Inf(1)
-	if s.moved && s.due.Len() > 0 { // they were due, by models and a price that have moved
-		wake = s.seconds(now)
-	} else if j := s.waiting.first(); j != nil {
+	if j := s.waiting.first(); j != nil {
 		wake = j.key
+	}
+	// Jobs were due, by models and a price that have moved. Few are looked at when the price falls.
+	if s.pass.begun || s.due.Len() > 0 && (s.moved || falls.IsZero() || !s.few()) {
+		wake = s.seconds(now)
 	}
 	at = s.time(max(wake, s.seconds(now)+0.001))
 	if falls.After(now) && falls.Before(at) {

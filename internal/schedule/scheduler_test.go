@@ -389,6 +389,72 @@ func TestDueAmongMany(t *testing.T) {
 	}
 }
 
+// stale returns a scheduler with 1,500 due jobs, and the time, after requests that are in flight about 50 important ones
+// have raised the price above what the others were worth when they were last looked at.
+func stale(t *testing.T) (s *schedule.Scheduler, now time.Time) {
+	t.Helper()
+	s, now = schedule.New(schedule.PerMinute(60), start), at(4*time.Minute)
+	var all []schedule.Job
+	for i := range 1550 {
+		job := schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start}
+		if i >= 1500 {
+			job.Priority = 1000
+		}
+		all = append(all, job)
+	}
+	s.Add(now, all...)
+	for range 50 {
+		if turn, _ := s.Next(now); turn == nil || len(turn.RequestID) != 4 {
+			t.Fatalf("the next turn is %+v, want one for an important job", turn)
+		}
+	}
+	if due := s.View(now, nil).Due; due != 1500 {
+		t.Fatalf("%d jobs are due, want 1500", due)
+	}
+	return s, now
+}
+
+// Where the price has risen above the scores of all due jobs, as they were, the next decisions look at them again.
+func TestPriceRises(t *testing.T) {
+	s, now := stale(t)
+	for looks, wake := 0, now; s.View(now, nil).Due > 0; looks++ {
+		var turn *schedule.Turn
+		now = wake
+		if turn, wake = s.Next(now); turn != nil {
+			t.Fatalf("job %s is polled %s after the price has risen", turn.RequestID, now.Sub(start))
+		}
+		if wait := wake.Sub(now); s.View(now, nil).Due > 0 && wait > time.Second || looks > 10 {
+			t.Fatalf("after %d looks, %d jobs are due, and the next look is in %s", looks, s.View(now, nil).Due, wait)
+		}
+	}
+	// All will be due again.
+	b := make(backEnd)
+	if polled := b.work(s, now, now.Add(24*time.Hour)); len(polled) < 10 { // the other requests stay in flight
+		t.Errorf("%d jobs were polled in a day", len(polled))
+	}
+}
+
+// A due job that has become worth the higher price is polled at once.
+func TestScoreRisesWithThePrice(t *testing.T) {
+	s, now := stale(t)
+	for i := range 40 { // jobs are shorter than expected
+		s.Ended(fmt.Sprint(i), at(time.Minute), true)
+	}
+	if turn, wake := s.Next(now); turn == nil {
+		r, _ := s.Explain("1000", now)
+		t.Errorf("no turn until %s, and a job is worth %.3g", wake.Sub(now), r.Score)
+	}
+}
+
+// A job that is overdue is polled at any price, also beside due jobs that are not worth it.
+func TestOverdueAtAnyPrice(t *testing.T) {
+	s, now := stale(t)
+	s.Add(now, schedule.Job{RequestID: "overdue", Priority: 1e-9, Start: at(-48 * time.Hour)})
+	if turn, wake := s.Next(now); turn == nil || turn.RequestID != "overdue" {
+		t.Errorf("the next turn is %+v, or look again after %s", turn, wake.Sub(now))
+	}
+}
+
 // A job that was polled or observed since the last scan is not polled again for what that scan found.
 func TestScanIsOutdated(t *testing.T) {
 	poll := func(s *schedule.Scheduler) {
