@@ -108,6 +108,42 @@ func TestLateAmongMany(t *testing.T) {
 	}
 }
 
+// A new job is counted after Refresh has been called for as long as it asks for, also if it was added after a pass, or
+// has broken off the pass under way by the name of its API.
+func TestLateNewJobs(t *testing.T) {
+	s, now := finished(t)
+	refresh := func() {
+		for next := now; !next.IsZero(); {
+			now, next = next, s.Refresh(next)
+		}
+	}
+	add := func(id, api string) {
+		s.Add(now, schedule.Job{RequestID: id, API: api, Start: now.Add(-time.Hour)})
+	}
+	for i := range 2500 {
+		add(fmt.Sprint(i), "asr")
+	}
+	refresh()
+	for late := 2501; late < 2504; late++ {
+		add(fmt.Sprint(late), "asr")
+		refresh()
+		if got := s.View(now, nil).Late.Jobs; got != late {
+			t.Fatalf("%d jobs are late, want %d", got, late)
+		}
+	}
+	s.Remove("0") // a pass begins
+	now = now.Add(time.Second)
+	s.Refresh(now)
+	add("other", "vad")
+	if s.Refresh(now).IsZero() {
+		t.Error("a pass that was broken off is not repeated")
+	}
+	refresh()
+	if got := s.View(now, nil).Late.Jobs; got != 2502 {
+		t.Errorf("%d jobs are late, want 2502", got)
+	}
+}
+
 // In a queue, a job waits for those before it. When these end sooner, so does it.
 func TestFinishInAQueue(t *testing.T) {
 	for _, workers := range []int{1, 4} {

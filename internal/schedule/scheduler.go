@@ -51,7 +51,7 @@ type Scheduler struct {
 
 	looked  time.Time // when the pass last went on
 	pass    pass
-	changed bool // a job was polled, observed or removed since the pass began
+	changed bool // a job was added, polled, observed or removed since the pass began
 	moved   bool // a job was observed running since looked: others of its API may be due now
 	turns   int
 	late    Late // as of the last whole pass
@@ -243,7 +243,7 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	if j.hinted {
 		j.lnAudio = float32(math.Log(given.AudioSeconds / typicalAudio))
 	}
-	s.jobs[j.id] = j
+	s.jobs[j.id], s.changed = j, true
 	a.jobs.add(j)
 	for _, q := range a.queues {
 		if j.place().compare(q.taken) < 0 {
