@@ -123,7 +123,8 @@ func New(limits Limits, now time.Time) *Scheduler {
 	return s
 }
 
-// orders makes the orders. Of jobs with the same key the oldest is the first.
+// orders makes the orders. Of due jobs with the same score, and of overdue ones that were seen running at the same time,
+// the oldest is the first.
 func (s *Scheduler) orders() {
 	s.due = order{slot: 0, less: func(x, y *job) bool {
 		return x.key > y.key || x.key == y.key && x.place().compare(y.place()) < 0

@@ -455,8 +455,8 @@ func TestOverdueAtAnyPrice(t *testing.T) {
 	}
 }
 
-// A job that was polled or observed since the last scan is not polled again for what that scan found.
-func TestScanIsOutdated(t *testing.T) {
+// A job that was polled, observed or removed loses its place among the overdue jobs.
+func TestOverdueNoLonger(t *testing.T) {
 	poll := func(s *schedule.Scheduler) {
 		turn, _ := s.TurnFor("low", start)
 		s.StillRunning("low", start)
