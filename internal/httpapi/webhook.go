@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
@@ -34,7 +35,13 @@ type webhooks struct {
 	log            *slog.Logger
 	serviceAddress string
 	refused        sometimes // without the token
-	unaccepted     sometimes // with it
+	unaccepted     sync.Map  // with it: webhookProblem to *sometimes
+}
+
+// webhookProblem is what is logged at most once a minute. Its values are few: accounts are configured.
+type webhookProblem struct {
+	account string
+	outcome jobs.WebhookOutcome
 }
 
 // NewWebhooks returns the handler of the paths that IsWebhook reports, for the accounts with
@@ -95,10 +102,9 @@ func (h *webhooks) refuse(r *http.Request, tokenIsValid bool) {
 
 // receive receives a webhook.
 func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *collector.Account) {
-	log := h.log.With("account", account.Name())
 	refuse := func(status int, outcome jobs.WebhookOutcome, why string) {
 		account.RefuseWebhook(outcome)
-		h.warn(log, outcome, why)
+		h.warn(account, outcome, why)
 		http.Error(w, why, status)
 	}
 	encoding := encodingOf(r)
@@ -124,19 +130,22 @@ func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *coll
 	outcome, err := account.Webhook(body, encoding == "gzip")
 	if err != nil {
 		if outcome == jobs.WebhookStoreError {
-			log.Debug("Webhook not accepted", "err", err) // the collector has logged it once for all requests
+			h.log.Debug("Webhook not accepted", "account", account.Name(), "err", err) // the collector has logged it once for all requests
 		} else {
-			h.warn(log, outcome, err.Error())
+			h.warn(account, outcome, err.Error())
 		}
 	}
 	w.WriteHeader(webhookStatus[outcome])
 	_, _ = io.WriteString(w, jobs.WebhookOutcomes[outcome]+"\n")
 }
 
-// warn logs that a webhook with the token was not accepted, with a limit: the vendor tries it again, and others like it.
-func (h *webhooks) warn(log *slog.Logger, outcome jobs.WebhookOutcome, why string) {
-	h.unaccepted.do(func(more int) {
-		log.Warn("Webhook not accepted", "outcome", jobs.WebhookOutcomes[outcome], "err", why, "not_logged", more)
+// warn logs that a webhook with the token was not accepted. It limits this for each account and outcome: the vendor
+// tries a webhook again, and many fail alike.
+func (h *webhooks) warn(account *collector.Account, outcome jobs.WebhookOutcome, why string) {
+	limit, _ := h.unaccepted.LoadOrStore(webhookProblem{account.Name(), outcome}, new(sometimes))
+	limit.(*sometimes).do(func(more int) {
+		h.log.Warn("Webhook not accepted", "account", account.Name(), "outcome", jobs.WebhookOutcomes[outcome],
+			"err", why, "not_logged", more)
 	})
 }
 

@@ -370,7 +370,7 @@ func TestWebhookNearMisses(t *testing.T) {
 // A problem of webhooks that comes again and again is logged at once, and then once a minute, with a count.
 func TestWebhookProblemsAreLoggedWithACount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHooks(t, nil)
+		h := newHooks(t, func(c *collector.Config) { c.MaxResponseSize = 1000 })
 		for range 100 {
 			r := httptest.NewRequest("POST", "/webhook/"+webhookToken, strings.NewReader(`{"canary"`))
 			w := httptest.NewRecorder()
@@ -383,8 +383,11 @@ func TestWebhookProblemsAreLoggedWithACount(t *testing.T) {
 		if n := webhooks(h.Snapshot(), jobs.WebhookMalformed); n != 100 {
 			t.Errorf("%v of 100 counted", n)
 		}
+		// Another problem is logged at once.
+		h.post("POST", "/webhook/"+webhookToken, "", strings.Repeat(" ", 2000))
 		log := h.log.String()
-		if strings.Count(log, "level=WARN") != 2 || !strings.Contains(log, "not_logged=59") || strings.Contains(log, "canary") {
+		if strings.Count(log, "level=WARN") != 3 || !strings.Contains(log, "outcome=too_large") || !strings.Contains(log, "not_logged=59") ||
+			strings.Contains(log, "canary") {
 			t.Errorf("logged:\n%s", log)
 		}
 	})
