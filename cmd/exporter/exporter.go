@@ -144,13 +144,18 @@ func (e *exporter) logWriters(served net.Addr) {
 		}
 	}
 	a, ok := served.(*net.TCPAddr)
-	switch local := ok && a.IP.IsLoopback(); {
-	case len(open) == 0 || local || e.flags.demo:
+	// With an external URL, a proxy serves the address to others.
+	onlyHere := ok && a.IP.IsLoopback() && e.location.external == nil
+	switch {
+	case len(open) == 0 || onlyHere || e.flags.demo:
 	case e.flags.localWrites:
 		e.log.Info("Only this machine can register and remove jobs of accounts without a jobs_token", "accounts", open)
 	case *e.flags.web.WebConfigFile == "":
 		e.log.Info("Everyone who reaches the port can register and remove jobs of accounts without a jobs_token; "+
 			"set one, or --web.local-writes or --web.config.file", "accounts", open)
+	default:
+		e.log.Info("Everyone whom --web.config.file admits can register and remove jobs of accounts without a jobs_token",
+			"accounts", open)
 	}
 }
 

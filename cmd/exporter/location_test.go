@@ -223,7 +223,10 @@ func TestLogWriters(t *testing.T) {
 		{nil, anywhere, "a-token", ""},
 		{[]string{"--web.local-writes"}, anywhere, "", "Only this machine"},
 		{[]string{"--web.local-writes"}, anywhere, "a-token", ""},
-		{[]string{"--web.config.file=" + config}, anywhere, "", ""},
+		{[]string{"--web.config.file=" + config}, anywhere, "", "Everyone whom --web.config.file admits"},
+		{[]string{"--web.config.file=" + config}, anywhere, "a-token", ""},
+		{[]string{"--web.external-url=https://example.com"}, here, "", "Everyone who reaches the port"},
+		{[]string{"--web.external-url=https://example.com", "--web.local-writes"}, here, "", "Only this machine"},
 	} {
 		e := idleExporter(t, tt.args...)
 		c := collector.DefaultConfig()

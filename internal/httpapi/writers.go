@@ -16,8 +16,12 @@ func HasJobsToken(c *collector.Collector, r *http.Request, path string) bool {
 	if r.Method != http.MethodPost && r.Method != http.MethodDelete || !isJobs(path) {
 		return false
 	}
-	token := bearer(r)
-	return slices.ContainsFunc(c.Accounts(), func(a *collector.Account) bool {
+	return isJobsToken(c.Accounts(), bearer(r))
+}
+
+// isJobsToken reports whether a token is the jobs_token of one of the accounts.
+func isJobsToken(accounts []*collector.Account, token string) bool {
+	return slices.ContainsFunc(accounts, func(a *collector.Account) bool {
 		_, right := a.CheckJobsToken(token)
 		return right
 	})
@@ -51,8 +55,14 @@ func LocalOnly(h http.Handler) http.Handler {
 	})
 }
 
-// isLocal reports whether a request comes from a loopback address.
+// proxyHeaders are set by proxies. A request with one of them may come from another machine.
+var proxyHeaders = []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"}
+
+// isLocal reports whether a request comes from a loopback address, and not by way of a proxy there.
 func isLocal(r *http.Request) bool {
+	if slices.ContainsFunc(proxyHeaders, func(name string) bool { return r.Header.Values(name) != nil }) {
+		return false
+	}
 	client, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && client.Addr().Unmap().IsLoopback()
 }
@@ -63,6 +73,10 @@ func (a *api) checkWrite(r *http.Request, account *collector.Account) error {
 	switch {
 	case needed && !right:
 		return refuse(http.StatusUnauthorized, fmt.Sprintf("the jobs_token of account %q is required", account.Name()))
+	case !needed && isJobsToken(a.accounts(r), bearer(r)):
+		// HasJobsToken let it pass without a password. It must not open other accounts.
+		return refuse(http.StatusForbidden, fmt.Sprintf(
+			"the jobs_token is that of another account than %q, which has none", account.Name()))
 	case !needed && a.localWrites && !isLocal(r):
 		return refuse(http.StatusForbidden, fmt.Sprintf(
 			"other machines may write only with a jobs_token, and account %q has none", account.Name()))

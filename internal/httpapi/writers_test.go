@@ -54,6 +54,10 @@ func TestWriters(t *testing.T) {
 		{"local writes, another machine", true, other, "", "POST", "/api/v1/jobs?account=b", `"x"`, 403},
 		{"local writes, a client without an address", true, "@", "", "POST", "/api/v1/jobs?account=b", `"x"`, 403},
 		{"local writes, the token of another account", true, other, "Bearer jobs-a", "POST", "/api/v1/jobs?account=b", `"x"`, 403},
+		{"the token of another account, no local writes", false, other, "Bearer jobs-a", "POST", "/api/v1/jobs?account=b", `"x"`, 403},
+		{"an entry for another account than the token's", false, other, "Bearer jobs-a", "POST", "/api/v1/jobs?account=a",
+			`["x", {"request_id": "y", "account": "b"}]`, 403},
+		{"removal, the token of another account", false, local, "Bearer jobs-a", "DELETE", "/api/v1/jobs/old?account=b", "", 403},
 		{"local writes, this machine", true, local, "", "POST", "/api/v1/jobs?account=b", `"x"`, 202},
 		{"local writes, this machine, IPv6", true, local6, "", "POST", "/api/v1/jobs?account=b", `"x"`, 202},
 		{"local writes, this machine, IPv4 in IPv6", true, mapped, "", "POST", "/api/v1/jobs?account=b", `"x"`, 202},
@@ -92,5 +96,24 @@ func TestWriters(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A client of a proxy on this machine is not on this machine.
+func TestLocalWritersBehindAProxy(t *testing.T) {
+	for _, header := range []string{"", "Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"} {
+		api, _ := writers(t, true)
+		r := httptest.NewRequest("POST", "/api/v1/jobs?account=b", strings.NewReader(`"x"`))
+		r.RemoteAddr = "127.0.0.1:1234"
+		want := http.StatusAccepted
+		if header != "" {
+			r.Header.Set(header, "x")
+			want = http.StatusForbidden
+		}
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("with the header %q: %d %s, want %d", header, w.Code, w.Body, want)
+		}
 	}
 }
