@@ -152,7 +152,8 @@ deploy-test: build ## Check the Dockerfile, the compose files, the Kubernetes ma
 ARCH ?= $(shell go env GOARCH)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 # Maintainer of the packages. The project has no address of its own: set one if you publish the packages.
-export MAINTAINER ?= Nobody in particular <nobody@deepaffects-monitor.invalid>
+# A workflow without the variable passes it empty.
+export MAINTAINER := $(or $(MAINTAINER),Nobody in particular <nobody@deepaffects-monitor.invalid>)
 packed = ARCH=$(ARCH) VERSION=$(VERSION) REVISION=$(REVISION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)
 .PHONY: packages
 packages: export GOARCH := $(ARCH)
