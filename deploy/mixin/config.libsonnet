@@ -19,10 +19,10 @@
       // jobs finish.
       stuckFactor: 3,
       // DeepAffectsJobsSlow: more than this share of the unfinished jobs are late, at least so many, and more than
-      // this share of those that were registered in the last 6 hours.
+      // this share of the most jobs that were unfinished at once in the last 6 hours.
       lateShare: 0.5,
       lateJobs: 5,
-      lateOfRegistered: 0.25,
+      lateOfUnfinished: 0.25,
       // DeepAffectsConfidenceFell: the mean confidence is so much below that of the last 7 days.
       confidenceDrop: 0.1,
       // The scheduler expects to have no request of the day's quota for so long: then the quota is why jobs wait, and
