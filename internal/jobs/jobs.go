@@ -130,11 +130,29 @@ func (s *state) orders(of State) (byRegistration, byTime tree) {
 }
 
 func (s *state) insert(j *Job) {
+	s.set(j)
+	s.tally(j, 1)
+}
+
+// set makes a version of a job the current one, in the trees of its state.
+func (s *state) set(j *Job) {
 	s.jobs.Set(j.RequestID, j)
 	byRegistration, byTime := s.orders(j.State)
 	byRegistration.Set(j)
 	byTime.Set(j)
-	s.tally(j, 1)
+}
+
+// replace makes a version of a job the current one, in place of an old one.
+func (s *state) replace(old, j *Job) {
+	if old.State != j.State || j.State.Ended() {
+		s.remove(old)
+		s.insert(j)
+		return
+	}
+	// Most answers say that a job still runs. Its places in the trees and its groups stay the same.
+	s.set(j)
+	s.tallyWord(old, -1)
+	s.tallyWord(j, 1)
 }
 
 func (s *state) remove(j *Job) {
@@ -149,6 +167,11 @@ func (s *state) remove(j *Job) {
 func (s *state) tally(j *Job, n int) {
 	s.counts[j.State] += n
 	s.group(j, n)
+	s.tallyWord(j, n)
+}
+
+// tallyWord adds n to the number of unfinished jobs that have the same word for a state that is not known.
+func (s *state) tallyWord(j *Job, n int) {
 	if j.State.Ended() || j.LastPoll == nil || !j.LastPoll.UnknownState {
 		return
 	}

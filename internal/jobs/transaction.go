@@ -65,9 +65,10 @@ func (t *transaction) put(j *Job, stored bool) {
 	old, tracked := t.jobs.Get(j.RequestID)
 	had := tracked && t.hasSeries(old, maxSeries)
 	if tracked {
-		t.remove(old)
+		t.replace(old, j)
+	} else {
+		t.insert(j)
 	}
-	t.insert(j)
 	if stored {
 		t.jobs.changed[j.RequestID] = true
 	}
