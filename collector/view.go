@@ -176,8 +176,9 @@ func (a *Account) SortedJobs(
 // Counts returns the number of jobs by state.
 func (a *Account) Counts() [len(jobs.States)]int { return a.reading().jobs.Counts() }
 
-// Groups counts the jobs of a state (nil: any) by what they have in common.
-func (a *Account) Groups(of *JobState) JobGroups { return a.reading().jobs.Groups(of) }
+// Groups counts the jobs of the state that a filter selects, by what they have in common. It looks at a bounded number
+// of values, and at those that the filter selects.
+func (a *Account) Groups(f JobFilter) JobGroups { return a.reading().jobs.Groups(f) }
 
 // History returns what happened in the last hours, and at most so many of the jobs that ended last.
 func (a *Account) History(latest int) JobHistory { return a.reading().jobs.History(a.now(), latest) }

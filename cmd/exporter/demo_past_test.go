@@ -46,7 +46,7 @@ func TestPast(t *testing.T) {
 			t.Errorf("statistics %+v", j.Statistics)
 		}
 	}
-	if groups := a.Groups(nil); len(groups.APIs) < 5 || len(groups.Labels["team"]) != 3 {
+	if groups := a.Groups(collector.JobFilter{}); len(groups.APIs) < 5 || len(groups.Labels["team"]) != 3 {
 		t.Errorf("groups %+v", groups)
 	}
 }

@@ -94,7 +94,7 @@ type Count struct {
 	Jobs  int
 }
 
-// Groups are numbers of jobs. Of each list, the most frequent value is the first.
+// Groups are numbers of jobs, by value.
 type Groups struct {
 	APIs, ErrorCodes []Count
 	Labels           map[string][]Count // by name
@@ -102,47 +102,65 @@ type Groups struct {
 	Incomplete bool
 }
 
-// Groups counts the jobs of a state (nil: any). It looks at a bounded number of values.
-func (j *Jobs) Groups(of *State) Groups {
-	g := Groups{Labels: make(map[string][]Count)}
-	var all []Count
-	var last quality // the one of the last of all
-	add := func() {
-		slices.SortStableFunc(all, func(a, b Count) int { return cmp.Compare(b.Jobs, a.Jobs) })
-		switch {
-		case len(all) == 0:
-		case last.kind == isAPI:
-			g.APIs = all
-		case last.kind == hasCode:
-			g.ErrorCodes = all
-		default:
-			g.Labels[last.label] = all
-		}
-		all = nil
+// list returns the list of a quality.
+func (g *Groups) list(q quality) []Count {
+	switch q.kind {
+	case isAPI:
+		return g.APIs
+	case hasCode:
+		return g.ErrorCodes
 	}
+	return g.Labels[q.label]
+}
+
+// add counts jobs that have a quality.
+func (g *Groups) add(q quality, jobs int) {
+	list := g.list(q)
+	if n := len(list); n > 0 && list[n-1].Value == q.value {
+		list[n-1].Jobs += jobs
+		return
+	}
+	list = append(list, Count{q.value, jobs})
+	switch q.kind {
+	case isAPI:
+		g.APIs = list
+	case hasCode:
+		g.ErrorCodes = list
+	default:
+		g.Labels[q.label] = list
+	}
+}
+
+// Groups counts the jobs of the state that a filter selects. It looks at a bounded number of values, and at those that
+// the filter selects.
+func (j *Jobs) Groups(f Filter) Groups {
 	c := j.committed.Load()
-	seen := 0
+	g := Groups{Labels: make(map[string][]Count)}
+	var last quality
+	values := 0 // of the API, error code or label
 	for i, more := iterate(c.groups); more; {
 		at := i.Item()
 		if at.kind != last.kind || at.label != last.label {
-			add()
-			last, seen = at.quality, 0
+			values = 0
 		}
-		if seen++; seen > maxValues*len(States) {
+		if values == 0 || at.quality != last {
+			values++
+		}
+		if last = at.quality; values > maxValues {
 			g.Incomplete = true
 			more = i.Seek(group{quality: quality{kind: at.kind, label: at.label + "\x00"}})
 			continue
 		}
-		if of == nil || at.state == *of {
-			if n := len(all); n > 0 && all[n-1].Value == at.value {
-				all[n-1].Jobs += at.jobs
-			} else {
-				all = append(all, Count{at.value, at.jobs})
-			}
+		if f.State == nil || at.state == *f.State {
+			g.add(at.quality, at.jobs)
 		}
 		more = i.Next()
 	}
-	add()
+	for q := range f.qualities {
+		if n := c.size(q, f.State); n > 0 && !slices.ContainsFunc(g.list(q), func(c Count) bool { return c.Value == q.value }) {
+			g.add(q, n)
+		}
+	}
 	return g
 }
 

@@ -31,6 +31,19 @@ type Filter struct {
 	Text      string            // in the request ID, or in the value of a label
 }
 
+// qualities yields what the jobs that it selects have in common.
+func (f *Filter) qualities(yield func(quality) bool) {
+	if f.API != "" && !yield(quality{kind: isAPI, value: f.API}) ||
+		f.ErrorCode != "" && !yield(quality{kind: hasCode, value: f.ErrorCode}) {
+		return
+	}
+	for name, value := range f.Labels {
+		if !yield(quality{hasLabel, name, value}) {
+			return
+		}
+	}
+}
+
 // A search is a filter, and what is known of its hits.
 type search struct {
 	Filter
@@ -44,15 +57,8 @@ func (s *state) search(f Filter) *search {
 	if f.State != nil {
 		hits.most = s.counts[*f.State]
 	}
-	bound := func(q quality) { hits.most = min(hits.most, s.size(q, f.State)) }
-	if f.API != "" {
-		bound(quality{kind: isAPI, value: f.API})
-	}
-	if f.ErrorCode != "" {
-		bound(quality{kind: hasCode, value: f.ErrorCode})
-	}
-	for name, value := range f.Labels {
-		bound(quality{hasLabel, name, value})
+	for q := range f.qualities {
+		hits.most = min(hits.most, s.size(q, f.State))
 	}
 	if f.Text != "" {
 		var ok bool

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 // The lengths of lists.
@@ -25,10 +27,7 @@ type group struct {
 
 // causesOf returns the most frequent error codes, and the number of jobs with others.
 func causesOf(codes map[string]int, to links) (most []group, others int) {
-	sorted := slices.SortedFunc(maps.Keys(codes), func(a, b string) int {
-		return cmp.Or(cmp.Compare(codes[b], codes[a]), strings.Compare(a, b))
-	})
-	for i, code := range sorted {
+	for i, code := range tally(codes).mostFrequent() {
 		if i < mostCauses {
 			most = append(most, group{code, codes[code], to.failed(code)})
 		} else {
@@ -36,4 +35,20 @@ func causesOf(codes map[string]int, to links) (most []group, others int) {
 		}
 	}
 	return most, others
+}
+
+// A tally is the number of jobs by value.
+type tally map[string]int
+
+func (t tally) add(counts []jobs.Count) {
+	for _, c := range counts {
+		t[c.Value] += c.Jobs
+	}
+}
+
+// mostFrequent returns the values, the most frequent first.
+func (t tally) mostFrequent() []string {
+	return slices.SortedFunc(maps.Keys(t), func(a, b string) int {
+		return cmp.Or(cmp.Compare(t[b], t[a]), strings.Compare(a, b))
+	})
 }

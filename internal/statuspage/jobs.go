@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
@@ -36,6 +38,7 @@ type query struct {
 	Labels                               []string // as name=value
 	Sort                                 string   // empty: the newest first
 	Choices                              []choice
+	Unlisted                             bool // some values are not among the choices
 }
 
 // A choice is one of the filters, with the values that jobs have.
@@ -46,8 +49,12 @@ type choice struct {
 
 type option struct {
 	Value, Text string
-	Jobs        int // that have it
 	Selected    bool
+}
+
+// counted returns the text of an option that so many jobs have.
+func counted(value string, jobs int) string {
+	return fmt.Sprintf("%s (%s)", value, humanize.Comma(int64(jobs)))
 }
 
 // A column is one that the list can be sorted by.
@@ -79,8 +86,8 @@ func (q *query) Orders() (options []option) {
 		if i == 0 {
 			value = ""
 		}
-		options = append(options, option{Value: value, Text: o.Text, Selected: value == q.Sort},
-			option{Value: "-" + o.Name, Text: o.Reversed, Selected: "-"+o.Name == q.Sort})
+		options = append(options, option{value, o.Text, value == q.Sort},
+			option{"-" + o.Name, o.Reversed, "-"+o.Name == q.Sort})
 	}
 	return options
 }
@@ -210,7 +217,7 @@ func (s *site) jobs(r *http.Request) (any, int) {
 	if len(exact) == 1 && !q.refined() {
 		return exact[0], http.StatusSeeOther
 	}
-	q.Choices = q.choices(accounts, read, filter.State)
+	q.setChoices(accounts, read, filter)
 	return page, http.StatusOK
 }
 
@@ -235,95 +242,84 @@ func list(
 	return found, all
 }
 
-// choices returns the filters that make a difference, with the jobs that each value has: of the chosen state and
+// setChoices sets the filters that make a difference, with the jobs that each value has: of the chosen state and
 // account.
-func (q *query) choices(accounts, read []*collector.Account, state *jobs.State) []choice {
-	var states, apis, codes tally
-	labels := make(map[string]*tally)
+func (q *query) setChoices(accounts, read []*collector.Account, filter jobs.Filter) {
+	apis, codes, labels := make(tally), make(tally), make(map[string]tally)
+	for name := range filter.Labels {
+		labels[name] = make(tally)
+	}
+	var counts [len(jobs.States)]int
 	for _, a := range read {
-		counts := a.Counts()
-		for i, name := range jobs.States {
-			states.add(name, counts[i])
+		for i, n := range a.Counts() {
+			counts[i] += n
 		}
-		groups := a.Groups(state)
-		apis.addAll(groups.APIs)
-		codes.addAll(groups.ErrorCodes)
-		for name, counts := range groups.Labels {
+		groups := a.Groups(filter)
+		q.Unlisted = q.Unlisted || groups.Incomplete
+		apis.add(groups.APIs)
+		codes.add(groups.ErrorCodes)
+		for name, values := range groups.Labels {
 			if labels[name] == nil {
-				labels[name] = new(tally)
+				labels[name] = make(tally)
 			}
-			labels[name].addAll(counts)
+			labels[name].add(values)
 		}
 	}
-	var choices []choice
 	if len(accounts) > 1 {
-		var names tally
-		for _, a := range accounts {
-			sum := 0
-			for _, n := range a.Counts() {
-				sum += n
-			}
-			names.add(a.Name(), sum)
-		}
-		choices = append(choices, names.choice("Account", "account", "", q.Account))
+		q.Choices = append(q.Choices, q.accountChoice(accounts))
 	}
-	choices = append(choices, states.choice("State", "state", "", q.State), apis.choice("API", "api", "", q.API))
-	if len(codes.counts) > 0 || q.ErrorCode != "" {
-		choices = append(choices, codes.choice("Error", "error_code", "", q.ErrorCode))
+	states := choice{Label: "State", Name: "state"}
+	for i, name := range jobs.States {
+		states.Options = append(states.Options, option{name, counted(name, counts[i]), name == q.State})
 	}
-	chosen := make(map[string]string)
-	for _, label := range q.Labels {
-		name, _, _ := strings.Cut(label, "=")
-		chosen[name] = label
-		if labels[name] == nil {
-			labels[name] = new(tally)
-		}
+	q.Choices = append(q.Choices, states)
+	q.choose("API", "api", "", apis, q.API)
+	if len(codes) > 0 || q.ErrorCode != "" {
+		q.choose("Error", "error_code", "", codes, q.ErrorCode)
 	}
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
-		choices = append(choices, labels[name].choice(name, "label", name+"=", chosen[name]))
-	}
-	return choices
-}
-
-// A tally is the number of jobs by value, in the order in which values are added.
-type tally struct {
-	counts []jobs.Count
-	index  map[string]int
-}
-
-func (t *tally) add(value string, n int) {
-	i, found := t.index[value]
-	if !found {
-		if t.index == nil {
-			t.index = make(map[string]int)
+		chosen := ""
+		if value, found := filter.Labels[name]; found {
+			chosen = name + "=" + value
 		}
-		i = len(t.counts)
-		t.index[value] = i
-		t.counts = append(t.counts, jobs.Count{Value: value})
-	}
-	t.counts[i].Jobs += n
-}
-
-func (t *tally) addAll(counts []jobs.Count) {
-	for _, c := range counts {
-		t.add(c.Value, c.Jobs)
+		q.choose(name, "label", name+"=", labels[name], chosen)
 	}
 }
 
-// choice returns the first values as a choice, and the one that is chosen. Values are sent with a prefix.
-func (t *tally) choice(label, name, prefix, chosen string) choice {
-	c := choice{Label: label, Name: name}
-	found := false
-	for i, count := range t.counts {
-		o := option{prefix + count.Value, cmp.Or(count.Value, "none"), count.Jobs, prefix+count.Value == chosen}
-		if count.Value == "" && prefix == "" || i >= maxOptions && !o.Selected {
-			continue // an empty value is any
+// accountChoice is the choice of an account.
+func (q *query) accountChoice(accounts []*collector.Account) choice {
+	c := choice{Label: "Account", Name: "account"}
+	known := q.Account == ""
+	for _, a := range accounts {
+		sum := 0
+		for _, n := range a.Counts() {
+			sum += n
 		}
-		found = found || o.Selected
-		c.Options = append(c.Options, o)
+		known = known || a.Name() == q.Account
+		c.Options = append(c.Options, option{a.Name(), counted(a.Name(), sum), a.Name() == q.Account})
 	}
-	if chosen != "" && !found {
-		c.Options = append(c.Options, option{chosen, strings.TrimPrefix(chosen, prefix), 0, true})
+	if !known {
+		c.Options = append(c.Options, option{q.Account, q.Account, true})
 	}
 	return c
+}
+
+// choose adds a choice of the most frequent values, and of the one that is chosen (empty: any). They are sent with a
+// prefix.
+func (q *query) choose(label, name, prefix string, values tally, chosen string) {
+	c := choice{Label: label, Name: name}
+	if chosen != "" {
+		values[strings.TrimPrefix(chosen, prefix)] += 0 // it may have no job
+	}
+	for i, value := range values.mostFrequent() {
+		sent := prefix + value
+		switch {
+		case sent == "": // would be any
+		case i >= maxOptions && sent != chosen:
+			q.Unlisted = true
+		default:
+			c.Options = append(c.Options, option{sent, counted(cmp.Or(value, "none"), values[value]), sent == chosen})
+		}
+	}
+	q.Choices = append(q.Choices, c)
 }

@@ -795,7 +795,8 @@ func TestFilters(t *testing.T) {
 			`<option value="completed">completed (2)</option>`, `<option value="asr">asr (2)</option>`,
 			`<option value="com.deepaffects.BadRequest">com.deepaffects.BadRequest (1)</option>`,
 			`<label>team <select name="label"><option value="">any</option>` +
-				`<option value="team=sales" selected>sales (2)</option><option value="team=support">support (1)</option>`,
+				`<option value="team=sales" selected>sales (2)</option>` +
+				`<option value="team=other sales">other sales (1)</option><option value="team=support">support (1)</option>`,
 			`<option value="-duration" selected>shortest first</option>`,
 			`<th scope="col" class="number" aria-sort="ascending"><a href="/jobs?label=team%3Dsales&amp;sort=duration">`,
 			`<th scope="col"><a href="/jobs?label=team%3Dsales">Registered</a>`,
@@ -811,6 +812,43 @@ func TestFilters(t *testing.T) {
 			t.Errorf("other numbers: %s", text(page))
 		}
 	})
+}
+
+// Of very many values of a label, the filter has the most frequent of all accounts, and the one that is chosen, with its
+// number of jobs. The page says that there are others.
+func TestManyValues(t *testing.T) {
+	c := watch(t, vendor{}, unlimited("alpha"), unlimited("beta"))
+	const values = 1500
+	var all []submission.Job
+	for i := range values {
+		id := fmt.Sprintf("%04d", i)
+		all = append(all, submission.Job{RequestID: id, Labels: map[string]string{"team": "t" + id}})
+	}
+	track(t, c, "alpha", all...)
+	track(t, c, "beta", all[700:702]...)
+	for _, chosen := range []string{"", "t0300", "t1400", "none"} {
+		target := "/jobs"
+		if chosen != "" {
+			target += "?label=team%3D" + chosen
+		}
+		page := get(c, "GET", target).Body.String()
+		_, choice, _ := strings.Cut(page, `<select name="label">`)
+		choice, _, _ = strings.Cut(choice, "</select>")
+		want := " any t0700 (2) t0701 (2) t0000 (1) "
+		if got := text(choice); !strings.HasPrefix(got, want) || strings.Count(got, "(") > 101 {
+			t.Errorf("%s: the choice is %s", target, got)
+		}
+		number := map[string]string{"t0300": "1", "t1400": "1", "none": "0"}[chosen]
+		selected := fmt.Sprintf(`<option value="team=%s" selected>%s (%s)</option>`, chosen, chosen, number)
+		if strings.Contains(choice, selected) != (chosen != "") || !strings.Contains(page, "Some values are not listed") {
+			t.Errorf("%s lacks %s, or that values are not listed: %s", target, selected, text(page))
+		}
+	}
+	c = watch(t, vendor{}, unlimited("alpha"))
+	track(t, c, "alpha", all[:50]...)
+	if page := get(c, "GET", "/jobs").Body.String(); strings.Contains(page, "not listed") {
+		t.Errorf("values are not listed: %s", text(page))
+	}
 }
 
 // The page of a job shows its timeline, its result and its conversation.
