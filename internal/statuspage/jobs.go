@@ -194,10 +194,10 @@ func (s *site) jobs(r *http.Request) (any, int) {
 	var exact []string // links to the jobs with this ID
 	var read []*collector.Account
 	for _, a := range accounts {
-		_ = a.Refresh(r.Context()) // the overview tells the error
 		if q.Account != "" && a.Name() != q.Account {
 			continue
 		}
+		_ = a.Refresh(r.Context()) // the overview tells the error
 		read = append(read, a)
 		to := s.linksOf(accounts, a)
 		found, all := list(a, filter, by, reverse, values.Get("after"))
@@ -243,7 +243,7 @@ func list(
 }
 
 // setChoices sets the filters that make a difference, with the jobs that each value has: of the chosen state and
-// account.
+// account. Of the accounts, some were read.
 func (q *query) setChoices(accounts, read []*collector.Account, filter jobs.Filter) {
 	apis, codes, labels := make(tally), make(tally), make(map[string]tally)
 	for name := range filter.Labels {
@@ -266,7 +266,7 @@ func (q *query) setChoices(accounts, read []*collector.Account, filter jobs.Filt
 		}
 	}
 	if len(accounts) > 1 {
-		q.Choices = append(q.Choices, q.accountChoice(accounts))
+		q.Choices = append(q.Choices, q.accountChoice(accounts, read))
 	}
 	states := choice{Label: "State", Name: "state"}
 	for i, name := range jobs.States {
@@ -286,17 +286,22 @@ func (q *query) setChoices(accounts, read []*collector.Account, filter jobs.Filt
 	}
 }
 
-// accountChoice is the choice of an account.
-func (q *query) accountChoice(accounts []*collector.Account) choice {
+// accountChoice is the choice of an account. What this process does not own, and has not read now, may have any number
+// of jobs.
+func (q *query) accountChoice(accounts, read []*collector.Account) choice {
 	c := choice{Label: "Account", Name: "account"}
 	known := q.Account == ""
 	for _, a := range accounts {
-		sum := 0
-		for _, n := range a.Counts() {
-			sum += n
+		text := a.Name()
+		if a.Owned() || slices.Contains(read, a) {
+			sum := 0
+			for _, n := range a.Counts() {
+				sum += n
+			}
+			text = counted(text, sum)
 		}
 		known = known || a.Name() == q.Account
-		c.Options = append(c.Options, option{a.Name(), counted(a.Name(), sum), a.Name() == q.Account})
+		c.Options = append(c.Options, option{a.Name(), text, a.Name() == q.Account})
 	}
 	if !known {
 		c.Options = append(c.Options, option{q.Account, q.Account, true})
