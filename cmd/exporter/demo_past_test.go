@@ -34,8 +34,8 @@ func TestPast(t *testing.T) {
 	}
 	h := a.History(50)
 	for _, hour := range h.Hours[1:23] {
-		if hour.Ended() < 50 || hour.Requests < 50 {
-			t.Errorf("%d ends and %d requests in the hour from %s", hour.Ended(), hour.Requests, hour.Start)
+		if hour.Ended.All() < 50 || hour.Requests < 50 {
+			t.Errorf("%d ends and %d requests in the hour from %s", hour.Ended.All(), hour.Requests, hour.Start)
 		}
 	}
 	if len(h.Latest) != 50 || now.Sub(h.Latest[49].FinishedAt) > 10*time.Minute {

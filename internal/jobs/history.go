@@ -20,36 +20,41 @@ type History struct {
 
 // An Hour is what happened in one hour.
 type Hour struct {
-	Start                   time.Time
-	Completed, Failed, Lost int // jobs, by their end
-	Requests                int // that were reserved. Without a quota they are not known, and 0
+	Start    time.Time
+	Ended    EndCounts
+	Requests int // that were reserved. Without a quota they are not known, and 0
 }
 
-// Ended is the number of jobs that ended.
-func (h Hour) Ended() int { return h.Completed + h.Failed + h.Lost }
+// EndCounts are numbers of jobs that ended, in the order of EndStates.
+type EndCounts [len(EndStates)]int
 
-// ends are numbers of jobs, by their end state.
-type ends [len(endStates)]int
+// All is the number of all of them.
+func (e EndCounts) All() (n int) {
+	for _, jobs := range e {
+		n += jobs
+	}
+	return n
+}
 
-// left counts, by the Unix hour of their end, the jobs that ended in the last day and are no longer tracked. It is not
-// stored: after a restart, a history has the jobs that are tracked.
-type left = btree.Map[int64, ends]
+// endsByHour are numbers of ends by their Unix hour.
+type endsByHour = btree.Map[int64, EndCounts]
 
 const secondsPerHour = int64(time.Hour / time.Second)
 
 func hourOf(t time.Time) int64 { return t.Unix() / secondsPerHour }
 
-// remember counts a job that leaves.
-func (t *transaction) remember(j *Job) {
+// countDepartedEnd counts the end of a job that is no longer tracked, for the history of a day. It is not stored: after
+// a restart, a history has the jobs that are tracked.
+func (t *transaction) countDepartedEnd(j *Job) {
 	if !j.State.Ended() {
 		return
 	}
 	hour := hourOf(j.FinishedAt)
-	n, _ := t.left.Get(hour)
-	n[j.State-endStates[0]]++
-	t.left.Set(hour, n)
-	for t.left.Len() > HistoryHours+1 {
-		t.left.PopMin()
+	n, _ := t.departedEnds.Get(hour)
+	n[j.State-EndStates[0]]++
+	t.departedEnds.Set(hour, n)
+	for t.departedEnds.Len() > HistoryHours+1 {
+		t.departedEnds.PopMin()
 	}
 }
 
@@ -57,20 +62,18 @@ func (t *transaction) remember(j *Job) {
 func (j *Jobs) History(now time.Time, latest int) History {
 	c := j.committed.Load()
 	var h History
-	present := hourOf(now)
-	first := present - HistoryHours + 1
+	first := hourOf(now) - HistoryHours + 1
 	for i := range h.Hours {
 		hour := first + int64(i)
 		h.Hours[i].Start = time.Unix(hour*secondsPerHour, 0).UTC()
-		n, _ := c.left.Get(hour)
-		h.Hours[i].Completed, h.Hours[i].Failed, h.Hours[i].Lost = n[0], n[1], n[2]
+		h.Hours[i].Ended, _ = c.departedEnds.Get(hour)
 	}
-	for k, of := range c.ended {
-		h.Latest = appendJobs(h.Latest, of.Reverse, latest)
-		begin := countBefore(of, h.Hours[0].Start)
+	for state, ended := range c.ended {
+		h.Latest = appendJobs(h.Latest, ended.Reverse, latest)
+		begin := countBefore(ended, h.Hours[0].Start)
 		for i := range h.Hours {
-			end := countBefore(of, h.Hours[i].Start.Add(time.Hour))
-			*[...]*int{&h.Hours[i].Completed, &h.Hours[i].Failed, &h.Hours[i].Lost}[k] += end - begin
+			end := countBefore(ended, h.Hours[i].Start.Add(time.Hour))
+			h.Hours[i].Ended[state] += end - begin
 			begin = end
 		}
 	}

@@ -29,8 +29,8 @@ func TestHistory(t *testing.T) {
 		h := j.History(now, 3)
 		got := ""
 		for _, hour := range h.Hours {
-			if hour.Ended()+hour.Requests > 0 {
-				got += fmt.Sprintf("%s %d %d %d %d; ", hour.Start.Sub(begin), hour.Completed, hour.Failed, hour.Lost, hour.Requests)
+			if hour.Ended.All()+hour.Requests > 0 {
+				got += fmt.Sprintf("%s %d %d; ", hour.Start.Sub(begin), hour.Ended, hour.Requests)
 			}
 		}
 		if got += fmt.Sprint(ids(h.Latest)); got != want {
@@ -45,12 +45,12 @@ func TestHistory(t *testing.T) {
 	end(begin.Add(59*time.Minute), "b", jobs.Failed)
 	end(begin.Add(60*time.Minute), "c", jobs.Lost)
 	end(begin.Add(61*time.Minute), "d", jobs.Completed)
-	check(j, begin.Add(2*time.Hour), "0s 1 1 0 6; 1h0m0s 1 0 1 6; [b c d]")
+	check(j, begin.Add(2*time.Hour), "0s [1 1 0] 6; 1h0m0s [1 0 1] 6; [b c d]")
 	end(begin.Add(3*time.Hour), "e", jobs.Completed) // and the others have left
-	want := "0s 1 1 0 6; 1h0m0s 1 0 1 6; 3h0m0s 1 0 0 3; [e]"
+	want := "0s [1 1 0] 6; 1h0m0s [1 0 1] 6; 3h0m0s [1 0 0] 3; [e]"
 	check(j, begin.Add(3*time.Hour), want)
 	check(j, begin.Add(23*time.Hour+59*time.Minute), want)
-	check(j, begin.Add(24*time.Hour), "1h0m0s 1 0 1 6; 3h0m0s 1 0 0 3; [e]")
+	check(j, begin.Add(24*time.Hour), "1h0m0s [1 0 1] 6; 3h0m0s [1 0 0] 3; [e]")
 	check(openAt(t, m, o, begin.Add(3*time.Hour)), begin.Add(3*time.Hour),
-		"0s 0 0 0 6; 1h0m0s 0 0 0 6; 3h0m0s 1 0 0 3; [e]")
+		"0s [0 0 0] 6; 1h0m0s [0 0 0] 6; 3h0m0s [1 0 0] 3; [e]")
 }

@@ -34,8 +34,8 @@ var States = [...]string{"pending", "running", "completed", "failed", "lost"}
 
 func (s State) String() string { return States[s] }
 
-// endStates are the states in which a job has ended.
-var endStates = [...]State{Completed, Failed, Lost}
+// EndStates are the states in which a job has ended.
+var EndStates = [...]State{Completed, Failed, Lost}
 
 // Ended reports whether a job in this state is never polled again.
 func (s State) Ended() bool { return s >= Completed }

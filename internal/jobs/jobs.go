@@ -73,12 +73,12 @@ type state struct {
 	failed     tree                 // those in the state Failed, the newest first
 	others     tree                 // those in other states, the newest first
 	unfinished tree                 // by start, the oldest first
-	ended      [len(endStates)]tree // by end, the oldest first
+	ended      [len(EndStates)]tree // by end, the oldest first
 	timed      tree                 // those that have timings, by end, the oldest first
 
-	groups groups
-	left   *left
-	words  *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
+	groups       groups
+	departedEnds *endsByHour
+	words        *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
 }
 
 type tree = *btree.BTreeG[*Job]
@@ -97,7 +97,7 @@ func newState(now time.Time) *state {
 		totals: Totals{Created: now, series: make(map[seriesID]series)}, clock: clock{wall: now.Round(0), at: now},
 		failed: newest(), others: newest(), unfinished: byTime((*Job).Start),
 		ended: [...]tree{byTime(end), byTime(end), byTime(end)}, timed: byTime(end),
-		groups: newGroups(), left: new(left), words: new(btree.Map[string, int]),
+		groups: newGroups(), departedEnds: new(endsByHour), words: new(btree.Map[string, int]),
 	}
 }
 
@@ -124,7 +124,7 @@ func (s *state) orders(of State) (byRegistration, byTime tree) {
 		byRegistration = s.failed
 	}
 	if of.Ended() {
-		byTime = s.ended[of-endStates[0]]
+		byTime = s.ended[of-EndStates[0]]
 	}
 	return byRegistration, byTime
 }

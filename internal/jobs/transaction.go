@@ -51,7 +51,7 @@ func (s *state) begin(options *Options) *transaction {
 	c := *s
 	c.jobs, c.departed, c.requests = s.jobs.copy(), s.departed.copy(), s.requests.copy()
 	c.timings, c.changes.waiting = s.timings.copy(), s.changes.waiting.copy()
-	c.groups, c.words, c.left = s.groups.Copy(), s.words.Copy(), s.left.Copy()
+	c.groups, c.words, c.departedEnds = s.groups.Copy(), s.words.Copy(), s.departedEnds.Copy()
 	for _, t := range []*tree{&c.failed, &c.others, &c.unfinished, &c.ended[0], &c.ended[1], &c.ended[2], &c.timed} {
 		*t = (*t).Copy()
 	}
@@ -80,7 +80,7 @@ func (t *transaction) put(j *Job, stored bool) {
 // depart stops tracking a job, and remembers it. If a user removed it, it may be registered again over HTTP.
 func (t *transaction) depart(j *Job, removed bool) {
 	t.remove(j)
-	t.remember(j)
+	t.countDepartedEnd(j)
 	t.jobs.changed[j.RequestID] = true
 	t.dropTimings(j)
 	t.departed.remember(j.RequestID, removed)

@@ -49,7 +49,7 @@ func (h *history) StripHeight() float64 { return stripHigh }
 // Ended is the number of all ends in the hours.
 func (h *history) Ended() (n int) {
 	for _, hour := range h.Hours {
-		n += hour.Ended()
+		n += hour.Ended.All()
 	}
 	return n
 }
@@ -71,28 +71,26 @@ func historyOf(h collector.JobHistory, s *collector.Snapshot) *history {
 		v.Strip = append(v.Strip, bar{j.State.String(), title, x, stripHigh - high, resultBar, high})
 	}
 	var parts []string
-	for _, state := range []jobs.State{jobs.Completed, jobs.Failed, jobs.Lost} {
+	for _, state := range jobs.EndStates {
 		if n := counts[state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}
 	}
 	v.Summary = fmt.Sprintf("The last %s: %s.", count(len(h.Latest), "result", "results"), strings.Join(parts, ", "))
 	for _, hour := range h.Hours {
-		v.Most = max(v.Most, hour.Ended())
+		v.Most = max(v.Most, hour.Ended.All())
 	}
 	for i, hour := range h.Hours {
 		y := chartHigh
-		for _, part := range []struct {
-			state jobs.State
-			n     int
-		}{{jobs.Completed, hour.Completed}, {jobs.Failed, hour.Failed}, {jobs.Lost, hour.Lost}} {
-			if part.n == 0 {
+		for k, state := range jobs.EndStates {
+			n := hour.Ended[k]
+			if n == 0 {
 				continue
 			}
-			high := max(float64(part.n)/float64(v.Most)*(chartHigh-3*leastBar), leastBar)
+			high := max(float64(n)/float64(v.Most)*(chartHigh-3*leastBar), leastBar)
 			y -= high
-			title := fmt.Sprintf("%s: %s %s", span(hour.Start), count(part.n, "job", "jobs"), part.state)
-			v.Bars = append(v.Bars, bar{part.state.String(), title, float64(i)*hourStep + 2, y, hourBar, high})
+			title := fmt.Sprintf("%s: %s %s", span(hour.Start), count(n, "job", "jobs"), state)
+			v.Bars = append(v.Bars, bar{state.String(), title, float64(i)*hourStep + 2, y, hourBar, high})
 		}
 	}
 	v.Quota = drawQuota(h.Hours[:], s)
