@@ -154,15 +154,12 @@ type JobPage struct {
 // is not the last may have fewer, or none: one call looks at a bounded number of jobs. ok is false if the job after is
 // not tracked.
 func (a *Account) Jobs(f JobFilter, after string, limit int) (page JobPage, ok bool) {
-	v := a.reading()
-	page.Jobs, page.Next, ok = v.jobs.List(f, after, limit)
-	view := v.schedule.View(a.now(), requestIDs(page.Jobs))
-	page.NextPolls, page.Finishes = view.NextPolls, view.Finishes
+	page, _, ok = a.SortedJobs(f, jobs.ByRegistration, false, after, limit)
 	return page, ok
 }
 
-// SortedJobs returns jobs as Jobs does, in another order, which may be reversed. all is false if there are so many jobs
-// that older ones were not looked at.
+// SortedJobs returns jobs as Jobs does, in an order, which may be reversed. all is false if there are so many jobs that
+// older ones were not looked at.
 func (a *Account) SortedJobs(
 	f JobFilter, by JobOrder, reverse bool, after string, limit int,
 ) (page JobPage, all, ok bool) {

@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"cmp"
 	"slices"
 	"sort"
 	"time"
@@ -69,7 +68,6 @@ func (j *Jobs) History(now time.Time, latest int) History {
 		h.Hours[i].Ended, _ = c.departedEnds.Get(hour)
 	}
 	for state, ended := range c.ended {
-		h.Latest = appendJobs(h.Latest, ended.Reverse, latest)
 		begin := countBefore(ended, h.Hours[0].Start)
 		for i := range h.Hours {
 			end := countBefore(ended, h.Hours[i].Start.Add(time.Hour))
@@ -77,10 +75,8 @@ func (j *Jobs) History(now time.Time, latest int) History {
 			begin = end
 		}
 	}
-	slices.SortFunc(h.Latest, func(a, b *Job) int {
-		return cmp.Or(a.FinishedAt.Compare(b.FinishedAt), cmp.Compare(a.sequence, b.sequence))
-	})
-	h.Latest = h.Latest[max(len(h.Latest)-latest, 0):]
+	h.Latest = appendJobs(nil, merged(byEnd, backwards, nil, c.ended[:]...), latest)
+	slices.Reverse(h.Latest)
 
 	ahead := int64(c.clock.now(now).Sub(now).Round(time.Second) / time.Second) // of the clock of the log
 	c.requests.Ascend(first*secondsPerHour+ahead, func(second int64, n int) bool {

@@ -84,21 +84,24 @@ type state struct {
 type tree = *btree.BTreeG[*Job]
 
 func newState(now time.Time) *state {
-	byTime := func(of func(*Job) time.Time) tree {
-		return newTree(func(a, b *Job) bool {
-			return cmp.Or(of(a).Compare(of(b)), cmp.Compare(a.sequence, b.sequence)) < 0
-		})
-	}
-	end := func(j *Job) time.Time { return j.FinishedAt }
-	newest := func() tree { return newTree(func(a, b *Job) bool { return a.sequence > b.sequence }) }
 	return &state{
 		jobs: newTable[string, *Job](), departed: newDepartures(), requests: newTable[int64, int](),
 		timings: newTable[string, []byte](), changes: stateChanges{waiting: newTable[uint64, *StateChange]()},
 		totals: Totals{Created: now, series: make(map[seriesID]series)}, clock: clock{wall: now.Round(0), at: now},
-		failed: newest(), others: newest(), unfinished: byTime((*Job).Start),
-		ended: [...]tree{byTime(end), byTime(end), byTime(end)}, timed: byTime(end),
+		failed: newTree(newestFirst), others: newTree(newestFirst), unfinished: newTree(byStart),
+		ended: [...]tree{newTree(byEnd), newTree(byEnd), newTree(byEnd)}, timed: newTree(byEnd),
 		groups: newGroups(), departedEnds: new(endsByHour), words: new(btree.Map[string, int]),
 	}
+}
+
+func newestFirst(a, b *Job) bool { return a.sequence > b.sequence }
+
+func byStart(a, b *Job) bool {
+	return cmp.Or(a.Start().Compare(b.Start()), cmp.Compare(a.sequence, b.sequence)) < 0
+}
+
+func byEnd(a, b *Job) bool {
+	return cmp.Or(a.FinishedAt.Compare(b.FinishedAt), cmp.Compare(a.sequence, b.sequence)) < 0
 }
 
 func newTree(less func(a, b *Job) bool) tree {

@@ -104,33 +104,8 @@ func (s *search) isLabelled(j *Job) bool {
 // the newest). next is the ID after which the list goes on; empty: that is all. It looks at a bounded number of jobs, so
 // there may be a next page although this one is short, or empty. ok is false if the job after is not tracked.
 func (j *Jobs) List(f Filter, after string, limit int) (jobs []*Job, next string, ok bool) {
-	c := j.committed.Load()
-	var pivot *Job
-	if after != "" {
-		if pivot, ok = c.jobs.Get(after); !ok {
-			return nil, "", false
-		}
-	}
-	search := c.search(f)
-	if search.most == 0 {
-		return nil, "", true
-	}
-	looked := 0
-	for job := range c.candidates(f.State, pivot) {
-		switch {
-		case looked == MaxLooked:
-			return jobs, next, true
-		case !search.matches(job):
-		case len(jobs) == limit:
-			return jobs, jobs[limit-1].RequestID, true
-		default:
-			if jobs = append(jobs, job); len(jobs) == search.most {
-				return jobs, "", true
-			}
-		}
-		looked, next = looked+1, job.RequestID
-	}
-	return jobs, "", true
+	jobs, next, _, ok = j.Sorted(f, ByRegistration, false, after, limit, time.Time{})
+	return jobs, next, ok
 }
 
 // An Order is a way to sort jobs.
@@ -144,33 +119,70 @@ const (
 	ByConfidence                // the lowest first
 )
 
-// value returns what is sorted by, ascending; NaN: unknown.
-func (o Order) value(j *Job, now time.Time) float64 {
-	switch o {
-	case ByEnd:
-		if j.State.Ended() {
-			return -float64(j.FinishedAt.UnixNano())
-		}
-	case ByDuration:
-		if j.Started() {
-			return -j.Age(now).Seconds()
-		}
-	case ByConfidence:
-		if j.Statistics != nil {
-			return j.Statistics.Confidence
-		}
-	default:
-		return -float64(j.sequence)
-	}
-	return math.NaN()
-}
-
-// Sorted returns selected jobs as List does, in another order, which may be reversed. ok is false if the job after is
-// not tracked. It sorts a bounded number of jobs: all is false if there are older ones, which it did not look at.
+// Sorted returns selected jobs as List does, in an order, which may be reversed. ok is false if the job after is not
+// tracked. By registration and end, jobs are kept in order. Otherwise it sorts a bounded number of jobs: all is false if
+// there are older ones, which it did not look at.
 func (j *Jobs) Sorted(
 	f Filter, by Order, reverse bool, after string, limit int, now time.Time,
 ) (jobs []*Job, next string, all, ok bool) {
 	c := j.committed.Load()
+	var pivot *Job
+	if after != "" {
+		if pivot, ok = c.jobs.Get(after); !ok {
+			return nil, "", false, false
+		}
+	}
+	search := c.search(f)
+	switch {
+	case search.most == 0:
+		return nil, "", true, true
+	case by == ByRegistration:
+		jobs, next = search.walk(c.byRegistration(f.State, direction(reverse), pivot), limit)
+		return jobs, next, true, true
+	case by == ByEnd:
+		jobs, next = search.walk(c.byEnd(f.State, direction(!reverse), pivot), limit)
+		return jobs, next, true, true
+	}
+	jobs, next, all = search.sort(c.byRegistration(f.State, forwards, nil), by, reverse, pivot, limit, now)
+	return jobs, next, all, true
+}
+
+// walk returns at most limit hits among jobs, in their order.
+func (s *search) walk(among iter.Seq[*Job], limit int) (jobs []*Job, next string) {
+	looked := 0
+	for job := range among {
+		switch {
+		case looked == MaxLooked:
+			return jobs, next
+		case !s.matches(job):
+		case len(jobs) == limit:
+			return jobs, jobs[limit-1].RequestID
+		default:
+			if jobs = append(jobs, job); len(jobs) == s.most {
+				return jobs, ""
+			}
+		}
+		looked, next = looked+1, job.RequestID
+	}
+	return jobs, ""
+}
+
+// value returns what is sorted by, ascending; NaN: unknown.
+func (o Order) value(j *Job, now time.Time) float64 {
+	switch {
+	case o == ByDuration && j.Started():
+		return -j.Age(now).Seconds()
+	case o == ByConfidence && j.Statistics != nil:
+		return j.Statistics.Confidence
+	}
+	return math.NaN()
+}
+
+// sort returns at most limit hits among jobs, by a value, from the one after a pivot. all is false if there are jobs
+// that it did not look at.
+func (s *search) sort(
+	among iter.Seq[*Job], by Order, reverse bool, pivot *Job, limit int, now time.Time,
+) (jobs []*Job, next string, all bool) {
 	type sorted struct {
 		*Job
 		value float64
@@ -191,32 +203,27 @@ func (j *Jobs) Sorted(
 		}
 		return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(b.sequence, a.sequence))
 	}
-	var pivot sorted
-	if after != "" {
-		job, found := c.jobs.Get(after)
-		if !found {
-			return nil, "", false, false
-		}
-		pivot = key(job)
+	var after sorted
+	if pivot != nil {
+		after = key(pivot)
 	}
-	search := c.search(f)
 	var first []sorted // at most one more than the limit
 	looked, found := 0, 0
 	all = true
-	for job := range c.candidates(f.State, nil) {
-		if found == search.most {
+	for job := range among {
+		if found == s.most {
 			break
 		}
 		if looked++; looked > MaxLooked {
 			all = false
 			break
 		}
-		if !search.matches(job) {
+		if !s.matches(job) {
 			continue
 		}
 		found++
 		k := key(job)
-		if pivot.Job != nil && compare(k, pivot) <= 0 || len(first) > limit && compare(k, first[limit]) >= 0 {
+		if pivot != nil && compare(k, after) <= 0 || len(first) > limit && compare(k, first[limit]) >= 0 {
 			continue
 		}
 		i, _ := slices.BinarySearchFunc(first, k, compare)
@@ -228,58 +235,109 @@ func (j *Jobs) Sorted(
 	if len(first) > limit {
 		next = jobs[limit-1].RequestID
 	}
-	return jobs, next, all, true
+	return jobs, next, all
 }
 
-// candidates yields the jobs among which those of a state are, the newest first, from the one after a pivot. There are
-// few others among them, or many of the state.
-func (s *state) candidates(of *State, pivot *Job) iter.Seq[*Job] {
+// byRegistration yields the jobs among which those of a state are, the newest first or, backwards, the oldest, from the
+// one after a pivot. There are few others among them, or many of the state.
+func (s *state) byRegistration(of *State, d direction, pivot *Job) iter.Seq[*Job] {
 	if of == nil {
-		return merged(pivot, s.failed, s.others)
+		return merged(newestFirst, d, pivot, s.failed, s.others)
 	}
 	byRegistration, byTime := s.orders(*of)
 	if *of == Failed || byTime.Len() > maxSorted {
-		return merged(pivot, byRegistration)
+		return merged(newestFirst, d, pivot, byRegistration)
 	}
-	var few []*Job
+	few := newTree(newestFirst)
 	for j := range byTime.Scan {
-		if pivot == nil || j.sequence < pivot.sequence {
-			few = append(few, j)
-		}
+		few.Set(j)
 	}
-	slices.SortFunc(few, func(a, b *Job) int { return cmp.Compare(b.sequence, a.sequence) })
-	return slices.Values(few)
+	return merged(newestFirst, d, pivot, few)
 }
 
-// merged yields the jobs of trees that have the newest first, from the one after a pivot.
-func merged(pivot *Job, of ...tree) iter.Seq[*Job] {
+// byEnd yields the jobs among which those of a state are: those that ended, by their end, and then the unfinished ones,
+// the newest first; from the one after a pivot.
+func (s *state) byEnd(of *State, d direction, pivot *Job) iter.Seq[*Job] {
+	ended, unfinished := s.ended[:], []tree{s.unfinished}
+	if of != nil {
+		_, byTime := s.orders(*of)
+		if of.Ended() {
+			ended, unfinished = []tree{byTime}, nil
+		} else {
+			ended = nil
+		}
+	}
 	return func(yield func(*Job) bool) {
-		var at []btree.IterG[*Job]
-		for _, t := range of {
-			i := t.Iter()
-			found := i.First()
-			if pivot != nil {
-				found = i.Seek(pivot) && (i.Item().sequence < pivot.sequence || i.Next())
+		if pivot == nil || pivot.State.Ended() {
+			for j := range merged(byEnd, d, pivot, ended...) {
+				if !yield(j) {
+					return
+				}
 			}
-			if found {
-				at = append(at, i)
+			pivot = nil
+		}
+		merged(byStart, backwards, pivot, unfinished...)(yield)
+	}
+}
+
+// A direction is one in which trees are walked.
+type direction bool
+
+const (
+	forwards  direction = false
+	backwards direction = true
+)
+
+// merged yields the jobs of trees that are in one order, from the one after a pivot.
+func merged(less func(a, b *Job) bool, d direction, pivot *Job, of ...tree) iter.Seq[*Job] {
+	precedes := less
+	if d == backwards {
+		precedes = func(a, b *Job) bool { return less(b, a) }
+	}
+	return func(yield func(*Job) bool) {
+		var at []*btree.IterG[*Job]
+		for _, t := range of {
+			if i := t.Iter(); seek(&i, d, pivot) {
+				at = append(at, &i)
 			}
 		}
 		for len(at) > 0 {
 			n := 0
 			for i := range at {
-				if at[i].Item().sequence > at[n].Item().sequence {
+				if precedes(at[i].Item(), at[n].Item()) {
 					n = i
 				}
 			}
 			if !yield(at[n].Item()) {
 				return
 			}
-			if !at[n].Next() {
+			if !step(at[n], d) {
 				at = slices.Delete(at, n, n+1)
 			}
 		}
 	}
+}
+
+// seek moves an iterator to the first job, or to the one after a pivot.
+func seek(i *btree.IterG[*Job], d direction, pivot *Job) (found bool) {
+	switch {
+	case pivot == nil && d == forwards:
+		return i.First()
+	case pivot == nil:
+		return i.Last()
+	case !i.Seek(pivot): // all come before it
+		return d == backwards && i.Last()
+	case d == backwards || i.Item() == pivot:
+		return step(i, d)
+	}
+	return true
+}
+
+func step(i *btree.IterG[*Job], d direction) (found bool) {
+	if d == backwards {
+		return i.Prev()
+	}
+	return i.Next()
 }
 
 // An Overview is what needs attention. It is immutable.
@@ -306,16 +364,12 @@ func (j *Jobs) Overview(since time.Time, limit int) Overview {
 	c := j.committed.Load()
 	completed, failed, lost := c.ended[0], c.ended[1], c.ended[2]
 	o := Overview{
-		Failed:     appendJobs(appendJobs(nil, failed.Reverse, limit), lost.Reverse, limit),
+		Failed:     appendJobs(nil, merged(byEnd, backwards, nil, failed, lost), limit),
 		Unfinished: appendJobs(nil, c.unfinished.Scan, limit),
 		Completed:  appendJobs(nil, completed.Reverse, limit),
 
 		RecentlyFailed: endsOf(failed, since), RecentlyLost: endsOf(lost, since), Codes: make(map[string]int),
 	}
-	slices.SortFunc(o.Failed, func(a, b *Job) int {
-		return cmp.Or(b.FinishedAt.Compare(a.FinishedAt), cmp.Compare(b.sequence, a.sequence))
-	})
-	o.Failed = o.Failed[:min(len(o.Failed), limit)]
 	c.groups.Ascend(group{quality: quality{kind: hasCode}}, func(g group) bool {
 		if g.kind == hasCode && g.state == Failed {
 			o.Codes[g.value] = g.jobs

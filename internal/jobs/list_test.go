@@ -407,7 +407,6 @@ func TestGroupsAreBounded(t *testing.T) {
 			t.Errorf("%+v: %s", f, ids(found))
 		}
 	}
-	// A sort looks at the newest.
 	var more []submission.Job
 	for i := range jobs.MaxLooked {
 		more = append(more, submission.Job{RequestID: fmt.Sprint("more-", i)})
@@ -415,8 +414,22 @@ func TestGroupsAreBounded(t *testing.T) {
 	if _, _, err := j.Register(submission.HTTP, more, false, start.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	found, next, complete, ok := j.Sorted(jobs.Filter{}, jobs.ByRegistration, true, "", 2, start)
-	if got := fmt.Sprint(ids(found)); got != "[more-0 more-1]" || next != "more-1" || complete || !ok {
-		t.Errorf("%s, next %q, %v, %v", got, next, complete, ok)
+	observe(t, j, jobs.Observation{RequestID: "7", At: start.Add(time.Hour), State: jobs.Failed})
+	for _, tt := range []struct {
+		by       jobs.Order
+		reverse  bool
+		ids      string
+		complete bool
+	}{
+		{jobs.ByRegistration, false, "[more-49999 more-49998]", true},
+		{jobs.ByRegistration, true, "[0 1]", true},
+		{jobs.ByEnd, false, "[7 more-49999]", true},
+		{jobs.ByEnd, true, "[7 more-49999]", true},
+		{jobs.ByDuration, false, "[more-49999 more-49998]", false}, // it looks at the newest
+	} {
+		found, next, complete, ok := j.Sorted(jobs.Filter{}, tt.by, tt.reverse, "", 2, start.Add(time.Hour))
+		if got := fmt.Sprint(ids(found)); got != tt.ids || next != found[1].RequestID || complete != tt.complete || !ok {
+			t.Errorf("%v: %s, next %q, %v, %v", tt, got, next, complete, ok)
+		}
 	}
 }

@@ -225,19 +225,10 @@ func (s *site) jobs(r *http.Request) (any, int) {
 // account, it is the first page.
 func list(
 	a *collector.Account, filter jobs.Filter, by order, reverse bool, after string,
-) (found collector.JobPage, all bool) {
-	for range 2 {
-		ok := false
-		if by.By == jobs.ByRegistration && !reverse {
-			found, ok = a.Jobs(filter, after, listed)
-			all = true
-		} else {
-			found, all, ok = a.SortedJobs(filter, by.By, reverse, after, listed)
-		}
-		if ok {
-			break
-		}
-		after = ""
+) (collector.JobPage, bool) {
+	found, all, ok := a.SortedJobs(filter, by.By, reverse, after, listed)
+	if !ok {
+		found, all, _ = a.SortedJobs(filter, by.By, reverse, "", listed)
 	}
 	return found, all
 }
