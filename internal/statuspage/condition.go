@@ -12,11 +12,12 @@ type level string
 
 // The levels, the best first.
 const (
-	idle   level = "idle" // nothing was polled yet
-	good   level = "good"
-	paused level = "paused"
-	warn   level = "warn"
-	bad    level = "bad"
+	elsewhere level = "elsewhere" // another replica owns the account
+	idle      level = "idle"      // nothing was polled yet
+	good      level = "good"
+	paused    level = "paused"
+	warn      level = "warn"
+	bad       level = "bad"
 )
 
 // worse reports whether a level needs more attention than another one.
@@ -28,35 +29,45 @@ func (l level) worse(than level) bool {
 // A condition is how an account does at present.
 type condition struct {
 	Level level
-	Word  string    // for it
-	Text  string    // why, or what it means
-	Until time.Time // end of a pause; zero: unknown
+	Icon  level            // the name of its icon
+	Word  string           // for it
+	Text  string           // why, or what it means
+	Until time.Time        // end of a pause; zero: unknown
+	Owner *collector.Owner // of which the text speaks; nil: of none
 }
 
-// conditionOf returns how an account does. An account that another replica owns has none.
+// conditionOf returns how an account does, by the first of its problems.
 func conditionOf(s *collector.Snapshot) condition {
 	switch t := s.API.Trouble; {
+	case s.Absent:
+		return absence(&s.Owner)
+	case s.StoreError != nil:
+		return condition{Level: bad, Icon: paused, Word: "Paused", Text: "the store is not writable"}
 	case t != nil:
 		text := troubleOf(t).Text
-		c := condition{Level: bad, Word: "Down", Text: strings.ToLower(text[:1]) + text[1:]}
+		c := condition{Level: bad, Icon: bad, Word: "Down", Text: strings.ToLower(text[:1]) + text[1:]}
 		if c.Until = s.API.RetryAt(s.At); !c.Until.IsZero() {
-			c.Word = "Paused"
+			c.Icon, c.Word = paused, "Paused"
 		}
 		return c
-	case s.StoreError != nil:
-		return condition{Level: bad, Word: "Paused", Text: "the store is not writable"}
 	case s.Day.Used >= s.Day.Limit && s.Due > 0:
-		return condition{Level: paused, Word: "Paused", Text: "the daily quota is used up", Until: s.Day.Resets}
+		return condition{
+			Level: paused, Icon: paused, Word: "Paused", Text: "the daily quota is used up", Until: s.Day.Resets,
+		}
 	case s.API.Up:
-		return condition{Level: good, Word: "Up", Text: "the API responds"}
+		return condition{Level: good, Icon: good, Word: "Up", Text: "the API responds"}
 	}
-	return condition{Level: idle, Word: "Not polled yet"}
+	return condition{Level: idle, Icon: idle, Word: "Not polled yet"}
 }
 
-// Icon is the name of the icon of the condition.
-func (c condition) Icon() level {
-	if c.Word == "Paused" {
-		return paused
+// absence is the condition of an account that this process does not own.
+func absence(o *collector.Owner) condition {
+	switch {
+	case o.ID == "":
+		const text = "no replica owns it, and it is not polled until one takes it over"
+		return condition{Level: paused, Icon: paused, Word: "Not owned", Text: text}
+	case o.Self:
+		return condition{Level: idle, Icon: idle, Word: "Loading", Text: "this replica is taking it over"}
 	}
-	return c.Level
+	return condition{Level: elsewhere, Icon: elsewhere, Word: "Elsewhere", Text: "owned by", Owner: o}
 }

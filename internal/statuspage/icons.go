@@ -26,6 +26,7 @@ const (
 	cross    = "m5 5 6 6m0-6-6 6"
 	dash     = "M4.2 8h7.6"
 	stopped  = "M6.2 4.8v6.4m3.6-6.4v6.4"
+	arrow    = "M4 8h7.4M8.2 4.8 11.4 8l-3.2 3.2"
 	warning  = "M8 5.2v4.3m0 1.6v2"
 	triangle = `<path fill="currentColor" d="M8 .6 15.8 15H.2z"/>`
 )
@@ -43,6 +44,7 @@ var icons = []icon{
 	{string(warn), mark(triangle, warning)},
 	{string(bad), mark(disc, cross)},
 	{string(paused), mark(disc, stopped)},
+	{string(elsewhere), mark(disc, arrow)},
 	{string(idle), `<circle cx="8" cy="8" r="6.5" fill="none" stroke="currentColor" stroke-width="2"/>`},
 }
 
