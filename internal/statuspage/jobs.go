@@ -21,8 +21,7 @@ type jobList struct {
 	Columns []column
 	Lists   []accountJobs
 	Invalid string // what is wrong with the search; empty: nothing
-	Partial bool   // there are so many jobs that older ones are not among those that are sorted
-	Looked  int    // at how many, then
+	Sorted  int    // only so many of the newest jobs of an account are looked at and sorted; 0: all
 }
 
 // accountJobs are the matching jobs of one account.
@@ -201,7 +200,9 @@ func (s *site) jobs(r *http.Request) (any, int) {
 		read = append(read, a)
 		to := s.linksOf(accounts, a)
 		found, all := list(a, filter, by, reverse, values.Get("after"))
-		page.Partial = page.Partial || !all
+		if !all {
+			page.Sorted = jobs.MaxLooked
+		}
 		more := ""
 		if found.Next != "" {
 			more = to.link("/jobs", append(q.parameters(q.Sort), "after", found.Next)...)
@@ -213,7 +214,6 @@ func (s *site) jobs(r *http.Request) (any, int) {
 			exact = append(exact, to.link("/job", "request_id", q.Text))
 		}
 	}
-	page.Looked = jobs.MaxLooked
 	if len(exact) == 1 && !q.refined() {
 		return exact[0], http.StatusSeeOther
 	}

@@ -851,6 +851,28 @@ func TestManyValues(t *testing.T) {
 	}
 }
 
+// Where there are too many jobs to sort, the page says that it is partial.
+func TestPartial(t *testing.T) {
+	c := watch(t, vendor{}, unlimited("a"))
+	const n = 50_001
+	var all []submission.Job
+	for i := range n {
+		all = append(all, submission.Job{RequestID: fmt.Sprint(i), API: submission.APIName([]string{"asr", "vad"}[i%2])})
+	}
+	track(t, c, "a", all...)
+	for target, partial := range map[string]bool{
+		"/jobs": false, "/jobs?sort=-registered": false, "/jobs?sort=ended": false, "/jobs?sort=duration": true,
+		"/jobs?sort=-confidence&state=pending": true, "/jobs?sort=duration&q=00": true,
+		"/jobs?sort=duration&account=none": false, "/jobs?sort=duration&state=failed": false,
+	} {
+		page := text(get(c, "GET", target).Body.String())
+		const want = "Partial: only the newest 50,000 jobs of an account are looked at, and older ones are not listed."
+		if strings.Contains(page, want) != partial {
+			t.Errorf("%s: partial should be %v: %s", target, partial, page[:min(len(page), 1000)])
+		}
+	}
+}
+
 // The page of a job shows its timeline, its result and its conversation.
 func TestJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
