@@ -27,6 +27,7 @@ type (
 
 	Usage   = schedule.Usage
 	Pricing = schedule.Pricing
+	Counted = schedule.Counted
 	Poll    = schedule.Poll
 	Planned = schedule.Planned
 	Reason  = schedule.Reason

@@ -205,6 +205,13 @@ func (s *Scheduler) View(now time.Time, ids []string) View {
 	return v
 }
 
+// DayLog returns the requests that count in the day's quota at present, but for those in flight, the oldest first.
+func (s *Scheduler) DayLog(now time.Time) []Counted {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.quota.day.counted(now)
+}
+
 // NextPolls returns the first n polls in the order in which they are to be sent: due jobs by score, then those that
 // wait. Jobs in flight are not among them. Of very many jobs it looks at those near the top of the scheduler's orders,
 // which may be less than a minute old: then some that are due before the last of them may be missing.

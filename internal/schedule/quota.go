@@ -299,6 +299,30 @@ func (q *quota) used(w *window, now time.Time) Usage {
 	return u
 }
 
+// Counted is requests that count in the day's quota.
+type Counted struct {
+	At       time.Time // when they were answered, or will be at the latest
+	Leaves   time.Time // when they leave the window
+	Requests int
+}
+
+// counted returns the requests of the window that are not in flight, the oldest first.
+func (w *window) counted(now time.Time) (all []Counted) {
+	var reset time.Time
+	if w.reset.zone != nil {
+		reset = w.frees(now, nil)
+	}
+	entries, _ := w.live(now)
+	for _, e := range entries {
+		leaves := reset
+		if w.reset.zone == nil {
+			leaves = e.last.Add(w.length)
+		}
+		all = append(all, Counted{e.last, leaves, e.requests})
+	}
+	return all
+}
+
 // usage returns the usage of the minute and of the day. A window longer than a minute is shown as requests per minute.
 func (q *quota) usage(now time.Time) (minute, day Usage) {
 	minute, day = q.used(&q.minute, now), q.used(&q.day, now)

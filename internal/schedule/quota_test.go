@@ -162,6 +162,44 @@ func TestQuotaSaysWhenItIsFree(t *testing.T) {
 	}
 }
 
+// The log of the day has each request for as long as it counts.
+func TestDayLog(t *testing.T) {
+	for reset, leaves := range map[string][]time.Duration{
+		"":      {24*time.Hour + 87*time.Second + 400*time.Millisecond, 25*time.Hour + 87*time.Second + 400*time.Millisecond},
+		"00:00": {},
+	} {
+		q := newQuota(resets(perMinute(0, 100), reset))
+		if reset != "" {
+			next := time.Date(2026, 11, 24, 0, 1, 0, 0, time.UTC).Sub(start)
+			leaves = []time.Duration{next, next}
+		}
+		q.send(start)
+		q.send(start)
+		q.send(at(time.Hour))
+		if turn, _ := q.turn(at(time.Hour)); turn == nil { // in flight
+			t.Fatal("refused within the quota")
+		}
+		want := []schedule.Counted{
+			{At: start, Leaves: at(leaves[0]), Requests: 2}, {At: at(time.Hour), Leaves: at(leaves[1]), Requests: 1},
+		}
+		for _, now := range []time.Duration{time.Hour, leaves[0] - 1, leaves[0], leaves[1]} {
+			for len(want) > 0 && !want[0].Leaves.After(at(now)) {
+				want = want[1:]
+			}
+			if got := q.DayLog(at(now)); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("reset %q, after %s: %v, want %v", reset, now, got, want)
+			}
+			sum := 1
+			for _, c := range want {
+				sum += c.Requests
+			}
+			if _, day := q.usage(at(now)); day.Used != float64(sum) {
+				t.Errorf("reset %q, after %s: %g used, in the log %d", reset, now, day.Used, sum)
+			}
+		}
+	}
+}
+
 func TestDayReset(t *testing.T) {
 	q := newQuota(resets(schedule.Limits{PerDay: 3}, "00:00"))
 	for range 3 {

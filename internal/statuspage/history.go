@@ -57,8 +57,8 @@ func (h *history) Ended() (n int) {
 // heights of results, for those who do not see the colour: what failed is higher.
 var heights = map[jobs.State]float64{jobs.Completed: 12, jobs.Failed: stripHigh, jobs.Lost: 18}
 
-// historyOf draws the history of an account.
-func historyOf(h collector.JobHistory, s *collector.Snapshot) *history {
+// historyOf draws the history of an account. log has the requests that count in the day's quota.
+func historyOf(h collector.JobHistory, log []collector.Counted, s *collector.Snapshot) *history {
 	v := &history{Hours: h.Hours[:], Width: jobs.HistoryHours * hourStep, Height: chartHigh}
 	var counts [len(jobs.States)]int
 	for i, j := range h.Latest {
@@ -93,7 +93,7 @@ func historyOf(h collector.JobHistory, s *collector.Snapshot) *history {
 			v.Bars = append(v.Bars, bar{state.String(), title, float64(i)*hourStep + 2, y, hourBar, high})
 		}
 	}
-	v.Quota = drawQuota(h.Hours[:], s)
+	v.Quota = drawQuota(log, s)
 	return v
 }
 
@@ -111,21 +111,19 @@ type quotaChart struct {
 	Begin, Present, Until string // labels of the axis; the second may be empty
 }
 
-// drawQuota draws the requests that count at present, by when they were sent, and those that are expected until the
-// day's quota resets or, where any 24 hours count, within a day.
-func drawQuota(hours []jobs.Hour, s *collector.Snapshot) *quotaChart {
+// drawQuota draws the requests that count at present, by when they were sent, and those that are expected to count at
+// each hour until the day's quota resets or, where any 24 hours count, of a day.
+func drawQuota(log []collector.Counted, s *collector.Snapshot) *quotaChart {
 	if math.IsInf(s.Day.Limit, 1) {
 		return nil
 	}
-	begin, end, rolling := s.At.Add(-24*time.Hour), s.At.Add(24*time.Hour), s.DayBegins.IsZero()
-	if !rolling {
-		begin, end = s.DayBegins, s.DayEnds
-	}
+	begin, end := s.At.Add(-24*time.Hour), s.At.Add(24*time.Hour)
 	c := &quotaChart{
 		Width: jobs.HistoryHours * hourStep, Height: chartHigh, Limit: chartTop,
 		Begin: "24 h ago", Present: "now", Until: "in 24 h",
 	}
-	if !rolling {
+	if !s.DayBegins.IsZero() {
+		begin, end = s.DayBegins, s.DayEnds
 		c.Begin, c.Present, c.Until = begin.UTC().Format("15:04 UTC"), "", end.UTC().Format("15:04 UTC")
 	}
 	x := func(t time.Time) float64 {
@@ -135,29 +133,19 @@ func drawQuota(hours []jobs.Hour, s *collector.Snapshot) *quotaChart {
 		return chartHigh - min(requests/s.Day.Limit, 1)*(chartHigh-chartTop)
 	}
 	c.Now = x(s.At)
-	// What is known by hour is scaled to what counts: the log of the hours has requests that were not sent in the end.
-	total := 0.
-	for _, hour := range hours {
-		if hour.Start.Add(time.Hour).After(begin) {
-			total += float64(hour.Requests)
-		}
-	}
-	scale := 0.
-	if total > 0 {
-		scale = s.Day.Used / total
-	}
+	hour := s.At.Add(-s.At.Sub(s.At.Truncate(time.Hour))) // keeps the monotonic clock
 	var line strings.Builder
-	sum := 0.
 	fmt.Fprintf(&line, "M0 %.1f", y(0))
-	for _, hour := range hours {
-		if to := hour.Start.Add(time.Hour); to.After(begin) {
-			sum += float64(hour.Requests) * scale
-			if to.After(s.At) {
-				to = s.At
-			}
-			fmt.Fprintf(&line, "L%.1f %.1f", x(to), y(sum))
+	sent, since := 0, log
+	for at := hour.Add(-25 * time.Hour); !at.After(hour); at = at.Add(time.Hour) {
+		for len(since) > 0 && !since[0].At.After(at) {
+			sent, since = sent+since[0].Requests, since[1:]
+		}
+		if at.After(begin) {
+			fmt.Fprintf(&line, "L%.1f %.1f", x(at), y(float64(sent)))
 		}
 	}
+	fmt.Fprintf(&line, "L%.1f %.1f", x(s.At), y(s.Day.Used))
 	c.Line = line.String()
 	c.Area = fmt.Sprintf("%sV%gH0z", c.Line, chartHigh)
 	c.Summary = fmt.Sprintf("%s of %s used.", number(s.Day.Used), number(s.Day.Limit))
@@ -165,27 +153,27 @@ func drawQuota(hours []jobs.Hour, s *collector.Snapshot) *quotaChart {
 		return c
 	}
 	var forecast strings.Builder
-	fmt.Fprintf(&forecast, "M%.1f %.1f", c.Now, y(s.Day.Used))
-	used, exhausted := s.Day.Used, time.Time{}
-	hour := s.At.Truncate(time.Hour)
-	for i, expected := range s.Pricing.Requests {
-		at := hour.Add(time.Duration(i+1) * time.Hour)
-		if at.After(end) {
+	fmt.Fprintf(&forecast, "M%.1f %.1f", x(s.At), y(s.Day.Used))
+	used, at, exhausted := s.Day.Used, s.At, time.Time{}
+	for _, expected := range s.Pricing.Requests {
+		if !at.Before(end) {
+			break
+		}
+		hour = hour.Add(time.Hour)
+		if at = hour; at.After(end) {
 			at = end
 		}
-		if rolling && i < len(hours) { // those of a day before leave the window
-			used -= float64(hours[i].Requests) * scale
+		used += expected
+		for len(log) > 0 && !log[0].Leaves.After(at) {
+			used, log = used-float64(log[0].Requests), log[1:]
 		}
-		if used = max(used, 0) + expected; used >= s.Day.Limit {
+		if used >= s.Day.Limit {
 			if exhausted.IsZero() {
 				exhausted = at
 			}
 			used = s.Day.Limit
 		}
 		fmt.Fprintf(&forecast, "L%.1f %.1f", x(at), y(used))
-		if at.Equal(end) {
-			break
-		}
 	}
 	c.Forecast = forecast.String()
 	switch {
@@ -193,7 +181,7 @@ func drawQuota(hours []jobs.Hour, s *collector.Snapshot) *quotaChart {
 	case !exhausted.IsZero():
 		c.Summary += " Forecast: used up by " + stamp(exhausted, s.At) + "."
 	default:
-		c.Summary += fmt.Sprintf(" Forecast: %s at %s.", number(math.Round(used)), stamp(end, s.At))
+		c.Summary += fmt.Sprintf(" Forecast: %s at %s.", number(math.Round(used)), stamp(at, s.At))
 	}
 	return c
 }

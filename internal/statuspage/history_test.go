@@ -19,7 +19,7 @@ func TestHistory(t *testing.T) {
 		axis   string
 	}{
 		"any 24 hours": {
-			quota: `The day's quota over time: 3 of 100 used\. Forecast: \d+ at 2000-01-02 01:31 UTC\.`,
+			quota: `The day's quota over time: 3 of 100 used\. Forecast: \d+ at 2000-01-02 01:00 UTC\.`,
 			axis:  `<li>24 h ago</li><li>now</li><li>in 24 h</li>`,
 		},
 		"a reset": {

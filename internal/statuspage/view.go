@@ -217,7 +217,7 @@ func viewOf(a *collector.Account, to links) account {
 	}
 	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
 	v.Sources = sourcesOf(&v.Snapshot)
-	v.History = historyOf(a.History(latest), &v.Snapshot)
+	v.History = historyOf(a.History(latest), a.DayLog(), &v.Snapshot)
 	v.Overview = a.Overview(v.At.Add(-time.Hour), shown)
 	v.Causes, v.OtherCauses = causesOf(v.Overview.Codes, to)
 	v.Condition = conditionOf(&v.Snapshot)
