@@ -90,12 +90,15 @@ func historyOf(h collector.JobHistory, log []collector.Counted, s *collector.Sna
 			high := max(float64(n)/float64(v.Most)*(chartHigh-3*leastBar), leastBar)
 			y -= high
 			title := fmt.Sprintf("%s: %s %s", span(hour.Start), count(n, "job", "jobs"), state)
-			v.Bars = append(v.Bars, bar{state.String(), title, float64(i)*hourStep + 2, y, hourBar, high})
+			v.Bars = append(v.Bars, bar{state.String(), title, float64(i)*hourStep + 2, tenths(y), hourBar, tenths(high)})
 		}
 	}
 	v.Quota = drawQuota(log, s)
 	return v
 }
+
+// tenths rounds a coordinate: more digits make only the page longer.
+func tenths(v float64) float64 { return math.Round(v*10) / 10 }
 
 // span formats an hour.
 func span(start time.Time) string {
@@ -132,7 +135,7 @@ func drawQuota(log []collector.Counted, s *collector.Snapshot) *quotaChart {
 	y := func(requests float64) float64 {
 		return chartHigh - min(requests/s.Day.Limit, 1)*(chartHigh-chartTop)
 	}
-	c.Now = x(s.At)
+	c.Now = tenths(x(s.At))
 	hour := s.At.Add(-s.At.Sub(s.At.Truncate(time.Hour))) // keeps the monotonic clock
 	var line strings.Builder
 	fmt.Fprintf(&line, "M0 %.1f", y(0))

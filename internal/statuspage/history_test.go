@@ -53,6 +53,11 @@ func TestHistory(t *testing.T) {
 				if !regexp.MustCompile(tt.quota).MatchString(text(page)) || !strings.Contains(page, tt.axis) {
 					t.Errorf("the page lacks %s, or %s: %s", tt.quota, tt.axis, text(page))
 				}
+				for _, svg := range regexp.MustCompile(`(?s)<svg class="(strip|chart)".*?</svg>`).FindAllString(page, -1) {
+					if long := regexp.MustCompile(`\d+\.\d\d+`).FindString(svg); long != "" {
+						t.Errorf("the coordinate %s", long)
+					}
+				}
 				for _, want := range []string{
 					`<rect class="failed" x="(480|490)" y="0" width="8" height="24"><title>failed 1 min ago: f, com.deepaffects.BadRequest</title>`,
 					`<rect class="completed" x="(480|490)" y="12" width="8" height="12"><title>completed 1 min ago: c</title>`,
