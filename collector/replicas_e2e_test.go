@@ -147,7 +147,8 @@ func TestReplicasShareAccounts(t *testing.T) {
 	}
 }
 
-// The requests of the owner count for the quota that other replicas show, and that the next owner spends.
+// The requests of the owner count for the quota that other replicas show, and that the next owner spends. What the jobs
+// are expected to need of it is shown, too.
 func TestReplicasReadTheQuota(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -166,6 +167,9 @@ func TestReplicasReadTheQuota(t *testing.T) {
 	until(t, "the other replica shows it", func() bool {
 		return reader.Refresh(t.Context()) == nil && reader.Read().Day.Used == first.Accounts()[0].Snapshot().Day.Used
 	})
+	if s := reader.Read(); s.Pricing.Coming == 0 || s.Pricing.Requests[0] == 0 {
+		t.Errorf("the other replica shows the price %+v", s.Pricing)
+	}
 	used := reader.Read().Day.Used
 	first.leave()
 	until(t, "the second owns the account", func() bool { return second.owned() == 1 })

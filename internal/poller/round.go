@@ -41,9 +41,7 @@ func (p *Poller) Round(ctx context.Context, requestIDs []string) (answered int, 
 		})
 	}
 	p.inFlight.Wait()
-	for at := p.now(); !at.IsZero(); { // for those who read afterwards
-		at = p.schedule.Refresh(at)
-	}
+	p.schedule.RefreshAll(p.now()) // for those who read afterwards
 	answered = int(good.Load())
 	p.log.Info("Polled", "requests", sent.Load(), "answered", answered)
 	if t := p.State().Trouble; answered == 0 && sent.Load() > 0 && t != nil && !t.NoKey {

@@ -60,9 +60,7 @@ func BenchmarkAdd(b *testing.B) {
 				backlog[i] = schedule.Job{RequestID: fmt.Sprint(i), API: "asr", AudioSeconds: 36000, Start: now}
 			}
 			s.Add(now, backlog...)
-			for next := now; !next.IsZero(); {
-				now, next = next, s.Refresh(next)
-			}
+			s.RefreshAll(now)
 			n := 0
 			for b.Loop() {
 				n++
@@ -111,9 +109,7 @@ func TestBacklogTakes(t *testing.T) {
 		}
 		s.Add(now, jobs...)
 		_, _, planned := s.Plan(now, time.Minute, 1)
-		for next := now; !next.IsZero(); { // many jobs are looked at one part after the other
-			next = s.Refresh(next)
-		}
+		s.RefreshAll(now)
 		got := s.View(now, nil).Backlog
 		if got != planned {
 			t.Errorf("%s: %+v now, %+v in the plan", name, got, planned)

@@ -257,9 +257,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 	s.mu.Lock()
 	plan := s.clone()
 	s.mu.Unlock()
-	for range len(plan.jobs)/looksAtOnce + 1 { // until it has looked at all jobs
-		plan.refresh(now)
-	}
+	plan.RefreshAll(now)
 	backlog = plan.backlog(now)
 	ended := make(map[string]float64) // probability
 	for t := now; len(polls) < most; {

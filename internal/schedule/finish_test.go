@@ -92,19 +92,32 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// Very many jobs are counted one part after the other.
+// Very many jobs are counted one part after the other, or all at once.
 func TestLateAmongMany(t *testing.T) {
-	s, now := finished(t)
-	var jobs []schedule.Job
-	for i := range 5000 {
-		jobs = append(jobs, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: now.Add(-time.Duration(i%2) * time.Hour)})
-	}
-	s.Add(now, jobs...)
-	for next := now; !next.IsZero(); {
-		now, next = next, s.Refresh(next)
-	}
-	if got := s.View(now, nil).Late.Jobs; got != 2500 {
-		t.Errorf("%d jobs are late, want 2500", got)
+	for name, refresh := range map[string]func(s *schedule.Scheduler, now time.Time){
+		"parts": func(s *schedule.Scheduler, now time.Time) {
+			for next := now; !next.IsZero(); {
+				now, next = next, s.Refresh(next)
+			}
+		},
+		"at once": (*schedule.Scheduler).RefreshAll,
+		"at once, after a part": func(s *schedule.Scheduler, now time.Time) {
+			s.Refresh(now)
+			s.RefreshAll(now)
+		},
+	} {
+		s, now := finished(t)
+		var jobs []schedule.Job
+		for i := range 5000 {
+			begun := now.Add(-time.Duration(i%2) * time.Hour)
+			jobs = append(jobs, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: begun})
+		}
+		s.Add(now, jobs...)
+		now = now.Add(time.Second)
+		refresh(s, now)
+		if got := s.View(now, nil).Late.Jobs; got != 2500 {
+			t.Errorf("%s: %d jobs are late, want 2500", name, got)
+		}
 	}
 }
 

@@ -381,19 +381,19 @@ func (s *Scheduler) fresh() time.Time {
 	return s.looked.Add(time.Duration(min(len(s.jobs), looksAtOnce)) * lookInterval)
 }
 
-// goOn goes on with the pass. Few jobs are all looked at.
-func (s *Scheduler) goOn(now time.Time, price float64) {
-	p, t, soon, left := &s.pass, s.seconds(now), math.Inf(1), looksAtOnce
+// goOn goes on with the pass. It looks at so many jobs at most.
+func (s *Scheduler) goOn(now time.Time, price float64, most int) {
+	p, t, soon := &s.pass, s.seconds(now), math.Inf(1)
 	if !p.begun {
 		*p, s.changed = pass{begun: true, next: front}, false
 	}
 	s.looked, s.moved = now, false
 	for ; p.apis < len(s.apis); p.apis, p.next, p.waiting = p.apis+1, front, 0 {
 		for j := range s.apis[p.apis].jobs.from(p.next) {
-			if p.next = j.place(); left == 0 {
+			if p.next = j.place(); most == 0 {
 				return
 			}
-			left--
+			most--
 			s.look(j, t, price, &soon)
 			s.countLate(j, t)
 		}
@@ -462,6 +462,16 @@ func (s *Scheduler) Refresh(now time.Time) (again time.Time) {
 	return time.Time{}
 }
 
+// RefreshAll does at once what repeated calls of Refresh do, for those who read once. It looks at all jobs, however many
+// they are.
+func (s *Scheduler) RefreshAll(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.updatePrice(now)
+	s.pass = pass{}
+	s.goOn(now, s.priceFor(now), len(s.jobs))
+}
+
 // refresh returns the present price, and when the price falls because a request leaves the minute's window; zero with
 // none.
 func (s *Scheduler) refresh(now time.Time) (price float64, falls time.Time) {
@@ -469,7 +479,7 @@ func (s *Scheduler) refresh(now time.Time) (price float64, falls time.Time) {
 	price = s.priceFor(now)
 	// Few jobs are all looked at, also at once where one that was seen running may have made others due.
 	if !now.Before(s.fresh()) || s.moved && s.due.Len() == 0 && s.few() {
-		s.goOn(now, price)
+		s.goOn(now, price, looksAtOnce)
 	}
 	s.lookAgain(now, price, looksAtOnce)
 	if s.quota.minute.limit > 0 {

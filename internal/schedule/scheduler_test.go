@@ -350,9 +350,7 @@ func TestFairTurns(t *testing.T) {
 		})
 	}
 	s.Add(start, all...)
-	for now := start; !now.IsZero(); {
-		now = s.Refresh(now)
-	}
+	s.RefreshAll(start)
 	var fair []string
 	for i := range 10 * 16 {
 		turn, _ := s.Next(start)
