@@ -20,10 +20,12 @@ type order struct {
 // blockSize is the size of the blocks of orders and lines: no operation moves all jobs.
 const blockSize = 512
 
-func (o *order) job(i int) *job { return o.blocks[i/blockSize][i%blockSize] }
+func (o *order) cell(i int) **job { return &o.blocks[i/blockSize][i%blockSize] }
+
+func (o *order) job(i int) *job { return *o.cell(i) }
 
 func (o *order) set(i int, j *job) {
-	o.blocks[i/blockSize][i%blockSize] = j
+	*o.cell(i) = j
 	j.at[o.slot] = int32(i + 1)
 }
 
@@ -47,10 +49,9 @@ func (o *order) Push(j any) {
 func (o *order) Pop() any {
 	o.length--
 	j := o.job(o.length)
-	j.at[o.slot], o.blocks[o.length/blockSize][o.length%blockSize] = 0, nil
+	j.at[o.slot], *o.cell(o.length) = 0, nil
 	if o.length%blockSize == 0 {
-		o.blocks[len(o.blocks)-1] = nil
-		o.blocks = o.blocks[:len(o.blocks)-1]
+		o.blocks = slices.Delete(o.blocks, len(o.blocks)-1, len(o.blocks))
 	}
 	return j
 }
