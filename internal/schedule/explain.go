@@ -3,6 +3,7 @@ package schedule
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"time"
@@ -213,8 +214,8 @@ func (s *Scheduler) DayLog(now time.Time) []Counted {
 }
 
 // NextPolls returns the first n polls in the order in which they are to be sent: due jobs by score, then those that
-// wait. Jobs in flight are not among them. Of very many jobs it looks at those near the top of the scheduler's orders,
-// which may be less than a minute old: then some that are due before the last of them may be missing.
+// wait. Jobs in flight are not among them. Of very many jobs it looks at the first ones of the scheduler's orders, which
+// may be up to a minute old: then some that are due before the last of them may be missing.
 func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,27 +223,68 @@ func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 		return nil
 	}
 	t, price := s.seconds(now), s.priceNow(now)
+	consider := func(j *job) {
+		if len(first) == n { // is it due later than the last of them, or worth less?
+			last := &first[n-1]
+			end := s.seconds(last.At)
+			held, score := j.held && j.key > t, j.score(end)
+			worse := !score.isDue(price) && j.turn(t) > end || end <= t && score.value < last.Score
+			if held && j.key > end || !held && worse {
+				return
+			}
+		}
+		poll := Poll{j.id, s.reason(j, now, price)}
+		at, found := slices.BinarySearchFunc(first, poll, Poll.compare)
+		if at < n && !found {
+			first = slices.Insert(first[:min(len(first), n-1)], at, poll)
+		}
+	}
+	for _, a := range s.apis { // workers take jobs in their order, at whatever time these are due
+		left := n
+		for j := range a.waitingInLine() {
+			if left--; left < 0 {
+				break
+			}
+			consider(j)
+		}
+	}
+	// isAfter reports whether a job is to be polled after another, by what was found when it was last looked at.
+	isAfter := func(j *job, p *Poll) bool {
+		if s.due.has(j) {
+			return p.At.Equal(now) && j.key < p.Score
+		}
+		return s.time(j.key).After(p.At)
+	}
 	for _, o := range []*order{&s.due, &s.waiting} {
-		for i := range min(o.length, looksAtOnce) {
-			j := o.job(i)
-			if len(first) == n { // is it due later than the last of them, or worth less?
-				last := &first[n-1]
-				end := s.seconds(last.At)
-				held, score := j.held && j.key > t, j.score(end)
-				worse := !score.isDue(price) && j.turn(t) > end || end <= t && score.value < last.Score
-				if held && j.key > end || !held && worse {
-					continue
-				}
+		looks := 0
+		for j := range o.inOrder() {
+			if looks++; looks > looksAhead || !s.few() && len(first) == n && isAfter(j, &first[n-1]) {
+				break
 			}
-			poll := Poll{j.id, s.reason(j, now, price)}
-			at, _ := slices.BinarySearchFunc(first, poll, Poll.compare)
-			if at < n {
-				first = slices.Insert(first[:min(len(first), n-1)], at, poll)
-			}
+			consider(j)
 		}
 	}
 	return first
 }
+
+// waitingInLine yields the jobs that wait for a worker, in their order; none where jobs do not wait for each other. Jobs in
+// flight are not among them.
+func (a *api) waitingInLine() iter.Seq[*job] {
+	return func(yield func(*job) bool) {
+		q := a.queue()
+		if q == nil {
+			return
+		}
+		for j := range a.jobs.from(q.taken) {
+			if j.served&(1<<a.believed) == 0 && !j.inFlight && !yield(j) {
+				return
+			}
+		}
+	}
+}
+
+// looksAhead is how many jobs of each order NextPolls looks at, at most.
+const looksAhead = 2 * looksAtOnce
 
 // Planned is a future poll, if the job still runs until then.
 type Planned struct {

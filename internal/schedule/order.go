@@ -81,6 +81,42 @@ func (o *order) first() *job {
 	return o.job(0)
 }
 
+// inOrder yields the jobs, the first one first. The order must not change meanwhile.
+func (o *order) inOrder() iter.Seq[*job] {
+	return func(yield func(*job) bool) {
+		next := walk{order: o}
+		for i := 0; ; i = heap.Pop(&next).(int) {
+			if i < o.length && !yield(o.job(i)) {
+				return
+			}
+			for child := 2*i + 1; child <= 2*i+2 && child < o.length; child++ {
+				heap.Push(&next, child)
+			}
+			if len(next.at) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// walk is a heap of positions in an order: those below the jobs that were yielded.
+type walk struct {
+	order *order
+	at    []int
+}
+
+func (w *walk) Len() int           { return len(w.at) }
+func (w *walk) Less(i, k int) bool { return w.order.Less(w.at[i], w.at[k]) }
+func (w *walk) Swap(i, k int)      { w.at[i], w.at[k] = w.at[k], w.at[i] }
+func (w *walk) Push(i any)         { w.at = append(w.at, i.(int)) }
+
+func (w *walk) Pop() any {
+	last := len(w.at) - 1
+	i := w.at[last]
+	w.at = w.at[:last]
+	return i
+}
+
 // line is the jobs of an API by start.
 type line struct {
 	blocks [][]*job // of at most blockSize; none is empty

@@ -906,72 +906,104 @@ func TestView(t *testing.T) {
 	}
 }
 
-// The next polls are the first of all, whatever order the jobs are in. Of very many, they are among the first.
-func TestNextPolls(t *testing.T) {
-	testNextPolls(t, 1000, 0)
-	testNextPolls(t, 5000, 100)
+// Refresh finds a job as soon as it is due while the quota is used up, also among many jobs that are not.
+func TestRefreshFindsDueJobs(t *testing.T) {
+	for _, others := range []int{0, 5000} {
+		s := schedule.New(perMinute(0, 1), start)
+		turn, _ := s.TurnFor("the only request", start)
+		turn.Answered(start, 0)
+		jobs := []schedule.Job{{RequestID: "short", API: "short", AudioSeconds: 60, Start: start}}
+		for i := range others {
+			id := fmt.Sprint(i)
+			jobs = append(jobs, schedule.Job{RequestID: id, API: "long", AudioSeconds: 360_000, Start: start})
+		}
+		s.Add(start, jobs...)
+		s.RefreshAll(start)
+		r, _ := s.Explain("short", start)
+		wait := r.At.Sub(start)
+		if wait <= time.Second || wait > time.Hour {
+			t.Fatalf("the short job is due in %s", wait)
+		}
+		for due, age := range []time.Duration{wait * 9 / 10, wait * 11 / 10} {
+			if turn, _ := s.Next(at(age)); turn != nil {
+				t.Fatal("a turn beyond the quota")
+			}
+			s.Refresh(at(age))
+			if got := s.View(at(age), nil).Due; got != due {
+				t.Errorf("beside %d jobs, %d are due %s after the start, want %d", others, got, age, due)
+			}
+		}
+	}
 }
 
-// testNextPolls allows some jobs that are not among the next polls to be due before them.
-func testNextPolls(t *testing.T, jobs, others int) {
-	const n = 20
+// The next polls are the first of all, whatever order the jobs are in.
+func TestNextPolls(t *testing.T) {
 	due := func(i int) (begun, seen time.Duration) {
 		return -24*time.Hour - time.Duration(i)*time.Second, -time.Hour - time.Duration(i)*time.Millisecond
 	}
-	for name, of := range map[string]func(i int) (begun, seen time.Duration){
-		"running until now": func(i int) (begun, seen time.Duration) {
-			return -time.Duration(jobs-i) * time.Second / 10, 0
-		},
-		"the youngest first": func(i int) (begun, seen time.Duration) {
-			return -time.Duration(i) * time.Second, -time.Second
-		},
-		"many are due": due,
-	} {
-		s := schedule.New(schedule.PerMinute(6000), start)
-		for i := range jobs {
-			begun, seen := of(i)
-			if i%500 == 0 {
-				begun, seen = due(i)
+	for _, jobs := range []int{1000, 5000} {
+		for name, of := range map[string]func(i int) (begun, seen time.Duration){
+			"running until now": func(i int) (begun, seen time.Duration) {
+				return -time.Duration(jobs-i) * time.Second / 10, 0
+			},
+			"the youngest first": func(i int) (begun, seen time.Duration) {
+				return -time.Duration(i) * time.Second, -time.Second
+			},
+			"many are due": due,
+		} {
+			s := schedule.New(schedule.PerMinute(6000), start)
+			var all []schedule.Job
+			for i := range jobs {
+				begun, seen := of(i)
+				if i%500 == 0 {
+					begun, seen = due(i)
+				}
+				all = append(all, schedule.Job{
+					RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%3), Priority: 1 + float64(i%7),
+					Start: at(begun), Seen: at(seen),
+				})
 			}
-			s.Add(start, schedule.Job{
-				RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%3), Priority: 1 + float64(i%7),
-				Start: at(begun), Seen: at(seen),
-			})
-		}
-		for i := 1; i < jobs; i += 40 {
-			turn, _ := s.TurnFor(fmt.Sprint(i), start)
-			switch i % 3 {
-			case 0:
-				turn.Unanswered(start, time.Duration(i)*time.Millisecond)
-			case 1:
-				s.Ended(turn.RequestID, start, false)
-				turn.Answered(start, 0)
+			s.Add(start, all...)
+			for i := 1; i < jobs; i += 40 {
+				turn, _ := s.TurnFor(fmt.Sprint(i), start)
+				switch i % 3 {
+				case 0:
+					turn.Unanswered(start, time.Duration(i)*time.Millisecond)
+				case 1:
+					s.Ended(turn.RequestID, start, false)
+					turn.Answered(start, 0)
+				}
 			}
+			testNextPolls(t, fmt.Sprint(jobs, " jobs, ", name), s, jobs)
 		}
-		type first struct {
-			id    string
-			at    time.Time
-			score float64
+		testNextPolls(t, fmt.Sprint(jobs, " jobs in a queue"), waiting(jobs), jobs)
+	}
+}
+
+// testNextPolls compares the next polls with what is known of each job.
+func testNextPolls(t *testing.T, name string, s *schedule.Scheduler, jobs int) {
+	t.Helper()
+	const n = 20
+	type poll struct {
+		id    string
+		at    time.Time
+		score float64
+	}
+	var want, got []poll
+	for i := range jobs {
+		if r, ok := s.Explain(fmt.Sprint(i), start); ok && !r.InFlight {
+			want = append(want, poll{fmt.Sprint(i), r.At, r.Score})
 		}
-		var want []first
-		for i := range jobs {
-			if r, ok := s.Explain(fmt.Sprint(i), start); ok && !r.InFlight {
-				want = append(want, first{fmt.Sprint(i), r.At, r.Score})
-			}
-		}
-		slices.SortFunc(want, func(a, b first) int {
-			return cmp.Or(a.at.Compare(b.at), cmp.Compare(b.score, a.score), cmp.Compare(a.id, b.id))
-		})
-		s.Refresh(start)
-		last := -1
-		for i, p := range s.NextPolls(start, n) {
-			got := first{p.RequestID, p.At, p.Score}
-			if place := slices.Index(want, got); place <= last || place > i+others {
-				t.Fatalf("%s: poll %d of %d is %+v, the %d. of all; want %+v", name, i, n, got, place, want[i])
-			} else {
-				last = place
-			}
-		}
+	}
+	slices.SortFunc(want, func(a, b poll) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(b.score, a.score), cmp.Compare(a.id, b.id))
+	})
+	s.RefreshAll(start)
+	for _, p := range s.NextPolls(start, n) {
+		got = append(got, poll{p.RequestID, p.At, p.Score})
+	}
+	if !slices.Equal(got, want[:n]) {
+		t.Errorf("%s: the next polls are\n%v, want\n%v", name, got, want[:n])
 	}
 }
 
