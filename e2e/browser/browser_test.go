@@ -162,9 +162,7 @@ func (b *browser) shoot(t *testing.T, name string, width int64, scheme string) {
 	}
 	b.do(t, "sizing", chromedp.EmulateViewport(width, 800))
 	png := run(t, b, "a screenshot of "+name, chromedp.FullScreenshot(100))
-	if over := eval[int](t, b, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
-		t.Errorf("%s is %d pixels wider than %d", name, over, width)
-	}
+	b.fits(t, fmt.Sprintf("%s at width %d", name, width))
 	if err := os.MkdirAll(screenshots, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -173,13 +171,43 @@ func (b *browser) shoot(t *testing.T, name string, width int64, scheme string) {
 	}
 }
 
-// fits checks that no region of the page scrolls horizontally.
+// fits checks that the page does not scroll horizontally.
 func (b *browser) fits(t *testing.T, name string) {
 	t.Helper()
+	if over := eval[int](t, b, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
+		t.Errorf("%s is %d pixels too wide", name, over)
+	}
+}
+
+// views saves screenshots of the page: as it is by default, dark, and narrow in a colour scheme, which stays. It checks
+// each with axe, and that no region of the narrow one scrolls horizontally.
+func (b *browser) views(t *testing.T, name, narrowScheme string) {
+	t.Helper()
+	for _, view := range []struct {
+		suffix string
+		width  int64
+		scheme string
+	}{{"", 1280, "light"}, {"-dark", 1280, "dark"}, {"-narrow", 360, narrowScheme}} {
+		b.shoot(t, name+view.suffix, view.width, view.scheme)
+		b.accessible(t, name+view.suffix)
+	}
 	for _, region := range eval[[]string](t, b, `[...document.querySelectorAll(".scroll")].
 			filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-labelledby"))`) {
 		t.Errorf("%s: %s is wider than the screen", name, region)
 	}
+}
+
+// widen ends what views began.
+func (b *browser) widen(t *testing.T) {
+	t.Helper()
+	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
+}
+
+// awaitUpdate waits until the page updates itself.
+func (b *browser) awaitUpdate(t *testing.T) {
+	t.Helper()
+	eval[string](t, b, `window.asOf = document.querySelector("#as-of").textContent`)
+	b.await(t, `document.querySelector("#as-of").textContent !== window.asOf`)
 }
 
 // isTable checks that the accessibility tree contains a table, whatever its layout, with
@@ -310,28 +338,20 @@ func TestPages(t *testing.T) {
 		}
 	}
 	b.do(t, "opening the table", chromedp.Click("#by-hour-0 > summary"))
-	eval[string](t, b, `window.asOf = document.querySelector("#as-of").textContent`)
-	b.await(t, `document.querySelector("#as-of").textContent !== window.asOf`)
+	b.awaitUpdate(t)
 	if !eval[bool](t, b, `document.querySelector("#by-hour-0").open`) {
 		t.Error("an update closes the table")
 	}
 	b.isTable(t, "By hour, as a table", "Hour (UTC)", "Completed", "Failed", "Lost", "Reserved requests")
 	b.accessible(t, "the overview with the table")
 	b.do(t, "closing the table", chromedp.Click("#by-hour-0 > summary"))
-	b.accessible(t, "the overview")
-	b.shoot(t, "overview", 1280, "light")
-	b.shoot(t, "overview-dark", 1280, "dark")
-	b.accessible(t, "the overview, dark")
-	b.shoot(t, "overview-narrow", 360, "light")
-	b.accessible(t, "the overview, narrow")
-	b.fits(t, "the overview")
+	b.views(t, "overview", "light")
 	b.isTable(t, "Latest failed and lost jobs", "Job", "API", "State", "Error code", "Ended", "Duration")
-	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
+	b.widen(t)
 
 	// An update does not move the focus.
-	eval[string](t, b, `document.querySelector('main a[href="/jobs?state=failed"]').focus(),
-		window.asOf = document.querySelector("#as-of").textContent`)
-	b.await(t, `document.querySelector("#as-of").textContent !== window.asOf`)
+	b.do(t, "moving the focus", chromedp.Focus(`main a[href="/jobs?state=failed"]`))
+	b.awaitUpdate(t)
 	if focus := eval[string](t, b, `document.activeElement.getAttribute("href")`); focus != "/jobs?state=failed" {
 		t.Errorf("the focus moved to %q", focus)
 	}
@@ -398,19 +418,14 @@ func TestPages(t *testing.T) {
 	if h1 := eval[string](t, b, `document.querySelector("h1").textContent`); h1 != "Job "+id {
 		t.Errorf("the page is about %q, not %s", h1, id)
 	}
-	b.accessible(t, "the job")
-	b.shoot(t, "job", 1280, "light")
-	b.shoot(t, "job-dark", 1280, "dark")
-	b.accessible(t, "the job, dark")
-	b.shoot(t, "job-narrow", 360, "dark")
-	b.fits(t, "the job")
+	b.views(t, "job", "dark")
 	// A click on the ID selects all of it.
 	b.do(t, "clicking the ID", chromedp.Click("h1 bdi"))
 	if selected := eval[string](t, b, `getSelection().toString()`); selected != id {
 		t.Errorf("a click on the ID selects %q", selected)
 	}
 	eval[bool](t, b, `getSelection().removeAllRanges() || true`)
-	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
+	b.widen(t)
 
 	// Filter by state.
 	b.do(t, "failed jobs", chromedp.Navigate(base+"/"), chromedp.Click(`main a[href="/jobs?state=failed"]`))
@@ -423,14 +438,8 @@ func TestPages(t *testing.T) {
 	b.await(t, `location.search.includes("label=language%3Den-US") && document.querySelector("[aria-sort=ascending]") &&
 		document.querySelectorAll("main tbody tr").length > 0 &&
 		[...document.querySelectorAll("main tbody th")].every(th => th.textContent.includes("language=en-US"))`)
-	b.accessible(t, "the filtered list")
-	b.shoot(t, "jobs", 1280, "light")
-	b.shoot(t, "jobs-dark", 1280, "dark")
-	b.accessible(t, "the filtered list, dark")
-	b.shoot(t, "jobs-narrow", 360, "dark")
-	b.accessible(t, "the filtered list, narrow")
-	b.fits(t, "the list")
-	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
+	b.views(t, "jobs", "dark")
+	b.widen(t)
 
 	// Hostile request IDs and labels.
 	hostile := []string{
@@ -456,9 +465,7 @@ func TestPages(t *testing.T) {
 		if n := eval[int](t, b, markup); n != 0 {
 			t.Errorf("%q was interpreted as markup", id)
 		}
-		if over := eval[int](t, b, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
-			t.Errorf("the page of %q is %d pixels too wide", id, over)
-		}
+		b.fits(t, fmt.Sprintf("the page of %q", id))
 		b.do(t, "back", chromedp.Navigate(base+"/jobs"))
 		b.await(t, `location.pathname === "/jobs"`)
 	}
