@@ -37,9 +37,12 @@ func generated(t *testing.T) map[string]*trace {
 func TestGeneratedTraces(t *testing.T) {
 	var all calibration
 	for name, tr := range generated(t) {
-		hours := 5.
-		if tr.budget.DailyCap > 0 {
+		hours := 2.5
+		switch {
+		case tr.budget.DailyCap > 0:
 			hours = 34 // until 10:00 of the second day
+		case name == "overload":
+			hours = 5 // until most ends are seen
 		}
 		tr.horizon = min(tr.horizon, hours*3600*float64(longtest.Size(1, 10)))
 		r := run(tr)

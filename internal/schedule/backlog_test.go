@@ -5,12 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
 // After an outage, a backlog of jobs that have all ended is polled as fast as the API answers: 16 at once, each in 50 ms.
 func TestBacklog(t *testing.T) {
-	for _, jobs := range []int{1000, 100_000} {
+	for _, jobs := range []int{1000, longtest.Size(10_000, 100_000)} {
 		s := schedule.New(schedule.Limits{Concurrent: 16}, start)
 		var backlog []schedule.Job
 		for i := range jobs {

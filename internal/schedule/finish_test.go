@@ -100,7 +100,6 @@ func TestLateAmongMany(t *testing.T) {
 				now, next = next, s.Refresh(next)
 			}
 		},
-		"at once": (*schedule.Scheduler).RefreshAll,
 		"at once, after a part": func(s *schedule.Scheduler, now time.Time) {
 			s.Refresh(now)
 			s.RefreshAll(now)

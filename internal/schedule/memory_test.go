@@ -5,12 +5,13 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
 // A job costs less than 200 bytes, beside its ID.
 func TestMemory(t *testing.T) {
-	const jobs = 100_000
+	jobs := longtest.Size(20_000, 100_000)
 	ids := make([]string, jobs)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("0b6c1a44-0000-4000-8000-%012d", i)
@@ -26,7 +27,7 @@ func TestMemory(t *testing.T) {
 	for _, id := range ids {
 		s.Add(start, schedule.Job{RequestID: id, API: "asr", Start: start})
 	}
-	each := (used() - before) / jobs
+	each := (used() - before) / uint64(jobs)
 	t.Logf("%d bytes a job", each)
 	if each >= 200 {
 		t.Errorf("%d bytes a job", each)

@@ -157,7 +157,7 @@ func TestReadingChangesNothing(t *testing.T) {
 		var inFlight []*schedule.Turn
 		known := 0
 		decided := func(what any) { decisions = append(decisions, fmt.Sprint(now, what)) }
-		for range 80 {
+		for range longtest.Size(40, 200) {
 			now = now.Add(time.Duration(r.ExpFloat64() * float64(time.Minute)))
 			id := fmt.Sprint(r.IntN(known + 1))
 			switch n := r.IntN(20); {
@@ -292,7 +292,7 @@ func TestNoJobStarves(t *testing.T) {
 			b[id] = at(time.Duration(r.ExpFloat64() * float64(20*time.Minute)))
 		}
 	}
-	until := at(96 * time.Hour)
+	until := at(time.Duration(longtest.Size(48, 96)) * time.Hour)
 	polled := b.work(s, start, until)
 	// Sixteen requests for each job that may be overdue.
 	wait := time.Duration(16 * jobs / rate * float64(time.Minute))
@@ -372,13 +372,13 @@ func TestFairTurns(t *testing.T) {
 func TestDueAmongMany(t *testing.T) {
 	s := schedule.New(schedule.Limits{}, start)
 	var all []schedule.Job
-	for i := range 5000 {
+	for i := range longtest.Size(2500, 10_000) {
 		all = append(all, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", AudioSeconds: 360_000, Start: start})
 	}
 	s.Add(start, all...)
 	s.Add(start, schedule.Job{RequestID: "short", API: "asr", AudioSeconds: 60, Start: start})
 	r, _ := s.Explain("short", start)
-	polled := make(backEnd).work(s, start, at(10*time.Minute))
+	polled := make(backEnd).work(s, start, r.At.Add(2*time.Second))
 	if len(polled["short"]) == 0 {
 		t.Fatalf("%d jobs were polled, and not the one that is due", len(polled))
 	}
@@ -941,7 +941,7 @@ func TestNextPolls(t *testing.T) {
 	due := func(i int) (begun, seen time.Duration) {
 		return -24*time.Hour - time.Duration(i)*time.Second, -time.Hour - time.Duration(i)*time.Millisecond
 	}
-	for _, jobs := range []int{1000, 5000} {
+	for _, jobs := range []int{1000, longtest.Size(3000, 10_000)} {
 		for name, of := range map[string]func(i int) (begun, seen time.Duration){
 			"running until now": func(i int) (begun, seen time.Duration) {
 				return -time.Duration(jobs-i) * time.Second / 10, 0
