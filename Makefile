@@ -31,7 +31,8 @@ test: ## Run all tests that need only Go (with the race detector if there is a C
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go test $(RACE) ./...
 	cd deploy/mixin && go test $(RACE) ./...
-	$(if $(RACE),go test -run Allocations ./internal/jobstatus) # the race detector allocates, too
+	$(if $(RACE),go test -run 'Allocations|Memory' ./internal/jobstatus ./internal/submission ./internal/source) # the race detector takes memory, too
+	$(if $(RACE),go test ./internal/replica/model) # one goroutine, and much to compute
 
 .PHONY: long-test
 long-test: ## Run all tests with more days, cases and repetitions
@@ -65,6 +66,7 @@ e2e-programs:
 
 .PHONY: e2e-replicas
 e2e-replicas:
+	DAMAGES=10 go test -count=1 -run TestDamages ./internal/store/sqlite
 	go test -tags e2e -count=1 ./internal/store/postgres ./internal/store/transfer
 	go test -tags e2e -count=1 -run 'Postgres|TestReplica|CopyTo' ./internal/replica ./collector ./cmd/exporter \
 		./internal/httpapi ./plugins/inputs/deepaffects

@@ -171,7 +171,7 @@ func TestQuotaForDays(t *testing.T) {
 			Latency: simulator.Latency{Median: 300 * time.Millisecond, P99: 8 * time.Second},
 		}, config(func(c *collector.Config) { c.RequestsPerMinute, c.RequestsPerDay = 5, 100 }), collector.Options{Now: now})
 		defer m.stop()
-		days := longtest.Size(5, 20)
+		days := longtest.Size(4, 20)
 		for day := range days {
 			for i := range 7 { // each takes hours
 				job := completes(fmt.Sprintf("job-%d-%d", day, i), time.Duration(i)*3*time.Hour)
@@ -216,7 +216,7 @@ func TestRestarts(t *testing.T) {
 		defer vendor.Close()
 		var before collector.Snapshot
 		ids := 0
-		for range longtest.Size(15, 60) {
+		for range longtest.Size(10, 60) {
 			m := monitorOf(t, vendor, config(func(c *collector.Config) {
 				c.RequestsPerMinute, c.RequestsPerDay, c.Retention = 5, 100, 1000*time.Hour
 			}), collector.Options{StateDirectory: dir})
@@ -280,7 +280,7 @@ func TestBusyDay(t *testing.T) {
 			c.MaxJobAge, c.Retention = 100*time.Hour, 1000*time.Hour
 		}), collector.Options{})
 		defer m.stop()
-		n := longtest.Size(400, 2000)
+		n := longtest.Size(250, 2000)
 		for i := range n {
 			m.track(t, m.api.Submit(simulator.Job{API: simulator.APIs()[i%12], AudioSeconds: float64(10 + i%50)}))
 		}

@@ -48,7 +48,7 @@ func TestFreePlanForDays(t *testing.T) {
 		open()
 		ends := make(map[string]time.Time)
 		stuck := make(map[string]time.Time)
-		for hour := range longtest.Size(4, 14) * 24 {
+		for hour := range longtest.Size(3, 14) * 24 {
 			if hour%11 == 4 {
 				stop()
 				pass(time.Minute)

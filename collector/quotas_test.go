@@ -107,7 +107,7 @@ func TestQuotaBelongsToTheKey(t *testing.T) {
 							pass(time.Minute)
 						} else {
 							c.Start()
-							pass(90 * time.Minute)
+							pass(20 * time.Minute)
 						}
 						if how == "restart" || how == "once" || i == len(tt.steps)-1 {
 							c.Stop(t.Context())
@@ -226,15 +226,15 @@ func TestKeyFileWithTheKeyOfAnotherAccount(t *testing.T) {
 		pass(time.Minute)
 		before := api.requests()["api.invalid key-b"]
 		write("key-a")
-		pass(48 * time.Hour)
+		pass(26 * time.Hour)
 		y, _ := c.Account("y")
 		trouble := y.API().Trouble
 		if trouble == nil || !errors.Is(trouble.Err, collector.ErrKeyInUse) ||
 			strings.Count(logged.String(), "API key is used by another account") != 1 {
 			t.Errorf("trouble %+v, log:\n%s", trouble, logged)
 		}
-		if n := api.requests(); n["api.invalid key-a"] > 3*perDay || n["api.invalid key-b"] != before {
-			t.Errorf("%v requests in two days, %d with the key before", n, before)
+		if n := api.requests(); n["api.invalid key-a"] > 2*perDay || n["api.invalid key-b"] != before {
+			t.Errorf("%v requests in 26 hours, %d with the key before", n, before)
 		}
 		write("key-c")
 		pass(time.Hour)
@@ -253,22 +253,22 @@ func TestQuotaWithClockJumpsAndRestarts(t *testing.T) {
 		stop   time.Duration // for how long no process runs; 0: it goes on
 		passes time.Duration
 	}
-	const h = time.Hour
+	const h, short = time.Hour, 15 * time.Minute
 	for name, tt := range map[string]struct {
 		resets string
 		steps  []step
 		want   int // requests; with resets: at most
 	}{
-		"forward":                    {"", []step{{0, 0, h}, {25 * h, time.Second, h}, {400 * h, time.Second, h}}, perDay},
-		"backward":                   {"", []step{{0, 0, h}, {-25 * h, time.Second, h}, {-400 * h, time.Second, h}}, perDay},
-		"forward, then a restart":    {"", []step{{0, 0, h}, {25 * h, 0, h}, {0, time.Second, h}}, perDay},
-		"forward and back":           {"", []step{{0, 0, h}, {25 * h, time.Second, h}, {-25 * h, time.Second, h}}, perDay},
-		"stopped for a day":          {"", []step{{0, 0, h}, {0, 25 * h, h}}, 2 * perDay},
-		"stopped, and set back":      {"", []step{{0, 0, h}, {-12 * h, 40 * h, h}}, 2 * perDay},
-		"a day in pieces":            {"", []step{{0, 0, h}, {50 * h, 5 * h, h}, {-70 * h, time.Second, 8 * h}, {3 * h, time.Second, 16 * h}}, 2 * perDay},
-		"a day that resets":          {"00:00", []step{{0, 0, h}, {25 * h, time.Second, h}, {24 * h, time.Second, h}}, perDay},
-		"just past the reset":        {"00:00", []step{{20 * h, 0, h}, {4 * h, 0, h}, {0, time.Second, h}, {0, time.Second, h}}, perDay},
-		"restarts at the same clock": {"", []step{{0, 0, h}, {0, time.Second, h}, {0, time.Second, h}}, perDay},
+		"forward":                    {"", []step{{0, 0, short}, {25 * h, time.Second, short}, {400 * h, time.Second, short}}, perDay},
+		"backward":                   {"", []step{{0, 0, short}, {-25 * h, time.Second, short}, {-400 * h, time.Second, short}}, perDay},
+		"forward, then a restart":    {"", []step{{0, 0, short}, {25 * h, 0, short}, {0, time.Second, short}}, perDay},
+		"forward and back":           {"", []step{{0, 0, short}, {25 * h, time.Second, short}, {-25 * h, time.Second, short}}, perDay},
+		"stopped for a day":          {"", []step{{0, 0, short}, {0, 25 * h, short}}, 2 * perDay},
+		"stopped, and set back":      {"", []step{{0, 0, short}, {-12 * h, 40 * h, short}}, 2 * perDay},
+		"a day in pieces":            {"", []step{{0, 0, short}, {50 * h, 5 * h, short}, {-70 * h, time.Second, 8 * h}, {3 * h, time.Second, 16 * h}}, 2 * perDay},
+		"a day that resets":          {"00:00", []step{{0, 0, short}, {25 * h, time.Second, short}, {24 * h, time.Second, short}}, perDay},
+		"just past the reset":        {"00:00", []step{{20 * h, 0, short}, {4 * h, 0, short}, {0, time.Second, short}, {0, time.Second, short}}, perDay},
+		"restarts at the same clock": {"", []step{{0, 0, short}, {0, time.Second, short}, {0, time.Second, short}}, perDay},
 	} {
 		t.Run(name, func(t *testing.T) {
 			real := time.Now()

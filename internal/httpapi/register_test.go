@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 )
 
 func TestRegister(t *testing.T) {
@@ -144,7 +146,7 @@ func TestRegisterIsIdempotent(t *testing.T) {
 }
 
 func TestRegisterManyAtOnce(t *testing.T) {
-	const most = 100_000
+	most := longtest.Size(20_000, 100_000)
 	ids := make([]string, most)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("00000000-0000-4000-8000-%012d", i)
@@ -154,8 +156,8 @@ func TestRegisterManyAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := watch(t, nil, "a")
-	check(t, m.do("POST", "/api/v1/jobs", string(body)), 202, `{"tracked":100000,"known":0}`)
-	check(t, m.do("POST", "/api/v1/jobs", string(body)), 202, `{"tracked":0,"known":100000}`)
+	check(t, m.do("POST", "/api/v1/jobs", string(body)), 202, fmt.Sprintf(`{"tracked":%d,"known":0}`, most))
+	check(t, m.do("POST", "/api/v1/jobs", string(body)), 202, fmt.Sprintf(`{"tracked":0,"known":%d}`, most))
 	if got := len(m.tracked(t, "a")); got != most {
 		t.Errorf("%d jobs are tracked", got)
 	}

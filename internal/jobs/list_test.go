@@ -14,6 +14,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -249,7 +250,7 @@ func TestFilters(t *testing.T) {
 	}
 	all, _, _ := j.List(jobs.Filter{}, "", 1000)
 	hits := 0
-	for range 500 {
+	for range longtest.Size(150, 500) {
 		var f jobs.Filter
 		if random.IntN(3) == 0 {
 			f.State = new(jobs.State(random.IntN(len(jobs.States))))

@@ -633,7 +633,7 @@ func TestLogDamagedAtEveryFrame(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openSQLite(t, dir, options(), start)
 	random := rand.New(rand.NewPCG(3, 4))
-	rounds := longtest.Size(3, 24)
+	rounds := longtest.Size(2, 24)
 	for i := range rounds {
 		id := fmt.Sprint(i)
 		register(t, j, start, id, id+"-b")

@@ -510,13 +510,14 @@ func TestFilesRotate(t *testing.T) {
 
 // Beyond the part of a file that is compared, its size shows that it was truncated.
 func TestFilesTruncatedToMuch(t *testing.T) {
-	const lines, left = 300_000, 270_000
-	follow(t, func(d *fixture) { d.write("f", strings.Repeat("abc\n", lines)) }, func(d *fixture) {
+	const lines, left = 30_000, 27_000
+	line := strings.Repeat("abcd", 10)[1:] + "\n"
+	follow(t, func(d *fixture) { d.write("f", strings.Repeat(line, lines)) }, func(d *fixture) {
 		if len(d.ids) != lines {
 			t.Errorf("%d jobs, want %d", len(d.ids), lines)
 		}
 		d.forget()
-		d.must(os.Truncate(d.path("f"), left*4))
+		d.must(os.Truncate(d.path("f"), int64(left*len(line))))
 		d.pass(every)
 		if len(d.ids) != left {
 			t.Errorf("%d jobs after it was truncated, want %d", len(d.ids), left)

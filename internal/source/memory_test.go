@@ -1,3 +1,5 @@
+//go:build !race
+
 package source_test
 
 import (
@@ -127,4 +129,17 @@ func TestURLsMemory(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A list ends at its millionth entry.
+func TestURLsMemoryOfTooManyEntries(t *testing.T) {
+	long := server(func(*http.Request) (*http.Response, error) {
+		return reply(200, "["+strings.Repeat(`"a",`, 1_000_000)+`"a"]`), nil
+	})
+	fetch(t, long, func(j *recorder) {
+		if len(j.ids) != 1_000_000 {
+			t.Errorf("%d jobs, want 1000000", len(j.ids))
+		}
+		j.expect(j.ids, ids("https://example.com/ids: too many entries: more than 1000000"), false)
+	}, address)
 }

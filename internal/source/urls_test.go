@@ -171,7 +171,7 @@ func TestURLsProblems(t *testing.T) {
 	answering := func(code int, body string, headers ...string) server {
 		return func(*http.Request) (*http.Response, error) { return reply(code, body, headers...), nil }
 	}
-	tracked := map[string]int{"bad entry": 2, "too many entries": 1_000_000}
+	tracked := map[string]int{"bad entry": 2}
 	const redirects = "; redirects are not followed, since the URL may hold a token: configure the URL that it leads to"
 	for name, test := range map[string]struct {
 		server server
@@ -193,9 +193,6 @@ func TestURLsProblems(t *testing.T) {
 		"bad entry": {
 			answering(200, `["a", {"request_id": true, "secret": 1}, "b"]`),
 			"entry 2: request_id has a value of the wrong type",
-		},
-		"too many entries": {
-			answering(200, "["+strings.Repeat(`"a",`, 1_000_000)+`"a"]`), "too many entries: more than 1000000",
 		},
 		"too long": {func(*http.Request) (*http.Response, error) {
 			r := reply(200, "")

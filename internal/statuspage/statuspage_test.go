@@ -581,7 +581,7 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 		api := vendor{}
 		directory := t.TempDir()
 		c := watchIn(t, directory, api, unlimited("a"))
-		runs, ends := numbered("runs", 25), numbered("ends", 50)
+		runs, ends := numbered("runs", 25), numbered("ends", 30)
 		for _, id := range append(runs, ends...) {
 			api[id] = running
 			track(t, c, "a", jobs(id)...)
@@ -625,7 +625,7 @@ func TestShowsTheJobsThatMatter(t *testing.T) {
 			}
 		}
 		for _, want := range []string{
-			"The latest 10 of 26.", "The oldest 10 of 25.", "Failed with com.deepaffects.BadRequest : 25.",
+			"The latest 10 of 16.", "The oldest 10 of 25.", "Failed with com.deepaffects.BadRequest : 15.",
 		} {
 			if !strings.Contains(text(page), want) {
 				t.Errorf("the page lacks %q", want)

@@ -1,3 +1,5 @@
+//go:build !race
+
 package submission_test
 
 import (
