@@ -342,7 +342,7 @@ func TestNothingLeaks(t *testing.T) {
 				if _, _, err := account.Register(submission.HTTP, jobs); err != nil {
 					t.Fatal(err)
 				}
-				<-time.After(3 * time.Hour)
+				<-time.After(time.Hour)
 				synctest.Wait()
 				if polled == 0 {
 					t.Fatal("nothing was polled")

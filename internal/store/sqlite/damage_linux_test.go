@@ -182,7 +182,7 @@ var damages = []damage{
 // Whatever the damage, the database opens, and has everything that was stored, or
 // reports for each account that something is lost. DAMAGES is how many of each kind.
 func TestDamages(t *testing.T) {
-	trials := 2 // make e2e and make damage-test have more
+	trials := 1 // make e2e and make damage-test have more
 	if text := os.Getenv("DAMAGES"); text != "" {
 		var err error
 		if trials, err = strconv.Atoi(text); err != nil {

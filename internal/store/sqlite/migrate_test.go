@@ -440,7 +440,7 @@ func TestManyDepartedOfSchema3(t *testing.T) {
 			want[store.DepartureOf(id, false)] = true
 		}
 	}
-	run(t, path, statements.String())
+	run(t, path, "BEGIN;"+statements.String()+"COMMIT")
 	db := open(t, dir)
 	for _, account := range []string{"a", "b"} {
 		c := load(t, db, account)
