@@ -140,8 +140,11 @@ func (j *job) finish(t float64, before func() int) (expected, late float64, ok b
 			median := mean * math.Exp(-spread/2)
 			moved := q.moved() // not t: while the queue stands still, those that wait become late
 			return moved + median, moved + median*math.Exp(nineInTen*math.Sqrt(spread)), true
-		case since >= 0: // else it is unknown, or the queue has passed the job by
-			m, from = q.model(j), since
+		default:
+			m = q.model(j)
+			if since >= 0 { // else it is unknown, or the queue has passed the job by
+				from = since
+			}
 		}
 	}
 	median := m.median(float64(j.lnAudio))
