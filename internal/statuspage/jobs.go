@@ -225,7 +225,7 @@ func (s *site) jobs(r *http.Request) (any, int) {
 // account, it is the first page.
 func list(
 	a *collector.Account, filter jobs.Filter, by order, reverse bool, after string,
-) (collector.JobPage, bool) {
+) (found collector.JobPage, all bool) {
 	found, all, ok := a.SortedJobs(filter, by.By, reverse, after, listed)
 	if !ok {
 		found, all, _ = a.SortedJobs(filter, by.By, reverse, "", listed)
