@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +15,16 @@ import (
 // the time.
 func finished(t *testing.T) (*schedule.Scheduler, time.Time) {
 	t.Helper()
+	now := at(5 * time.Hour)
+	s := schedule.New(schedule.PerMinute(60), now)
+	if err := s.Recall(learntOfFinished()); err != nil {
+		t.Fatal(err)
+	}
+	return s, now
+}
+
+// learntOfFinished is what a scheduler learns that polls these jobs.
+var learntOfFinished = sync.OnceValue(func() []byte {
 	s := schedule.New(schedule.PerMinute(60), start)
 	b, r := make(backEnd), rand.New(rand.NewPCG(1, 1))
 	for i := range 200 {
@@ -24,8 +35,12 @@ func finished(t *testing.T) (*schedule.Scheduler, time.Time) {
 	}
 	now := at(5 * time.Hour)
 	b.work(s, at(200*time.Minute), now)
-	return s, now
-}
+	learnt, err := s.Learnt(now)
+	if err != nil {
+		panic(err)
+	}
+	return learnt
+})
 
 // within reports whether a duration is off by at most a tenth.
 func within(got, want time.Duration) bool { return (got - want).Abs() <= want/10 }
