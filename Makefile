@@ -84,9 +84,9 @@ reload-test: build ## Reload the exporter 10,000 times under load
 siege: build ## Attack the exporter for a minute with gzip bombs, slow connections and wrong tokens
 	SIEGE=60 go test -tags e2e -count=1 -timeout 0 -run TestSiege -v ./e2e
 
-FAULTS ?= 120
+FAULTS ?= 135
 .PHONY: replicas-test
-replicas-test: build ## Let three exporters on one PostgreSQL meet FAULTS faults: killed, paused, cut off, and a database that restarts
+replicas-test: build ## Let three exporters on one PostgreSQL meet FAULTS faults: killed, paused, cut off, and a database that restarts or fails over
 	FAULTS=$(FAULTS) go test -tags e2e -count=1 -timeout 0 -run 'TestReplicas$$' -v ./e2e
 
 SOAK ?= 60m

@@ -34,8 +34,8 @@ const (
 var perMinute = []int{0, 0, 0, 60, 20}
 
 // TestReplicas lets three exporters on one PostgreSQL meet FAULTS faults: killed, paused for longer than the lease, cut
-// off from the database, and the database restarted. Registrations and webhooks go to random replicas. At the end it
-// compares everything with what was acknowledged, and with what the API was asked.
+// off from the database, and the database restarted or replaced by its synchronous standby. Registrations and webhooks
+// go to random replicas. At the end it compares everything with what was acknowledged, and with what the API was asked.
 func TestReplicas(t *testing.T) {
 	faults := number(t, "FAULTS", 8)
 	f := newFleet(t)
@@ -53,14 +53,25 @@ func TestReplicas(t *testing.T) {
 	for _, r := range f.replicas {
 		scraping.Go(func() { f.watch(watching, r) })
 	}
-	kinds := []func(){f.kill, f.pause, f.cut, f.restartDatabase}
+	kinds := []struct {
+		meet  func()
+		share int
+	}{{f.kill, 60}, {f.pause, 40}, {f.cut, 20}, {f.restartDatabase, 10}, {f.failOver, 5}}
+	var lot []int // kinds, each as often as its share
+	for kind, k := range kinds {
+		lot = append(lot, slices.Repeat([]int{kind}, k.share)...)
+	}
 	count := make([]int, len(kinds))
 	for i := range faults {
-		kind := i % len(kinds)
-		if i >= len(kinds) {
-			kind = rand.IntN(len(kinds))
+		if i%len(lot) == 0 { // one of each kind, and then in any order
+			rand.Shuffle(len(lot), func(a, b int) { lot[a], lot[b] = lot[b], lot[a] })
+			for kind := range kinds {
+				at := kind + slices.Index(lot[kind:], kind)
+				lot[kind], lot[at] = lot[at], lot[kind]
+			}
 		}
-		kinds[kind]()
+		kind := lot[i%len(lot)]
+		kinds[kind].meet()
 		count[kind]++
 		if t.Failed() {
 			break
@@ -74,9 +85,9 @@ func TestReplicas(t *testing.T) {
 	scraping.Wait()
 	f.check()
 	slices.Sort(f.gaps)
-	t.Logf("%d kills, %d pauses, %d cuts, %d restarts of the database; %d registrations, %d webhooks and %d removals "+
-		"acknowledged; %d requests; gaps: p50 %s, p99 %s, longest %s", count[0], count[1], count[2], count[3],
-		len(f.registered), len(f.hooked), len(f.removed), f.requests(), f.gaps[len(f.gaps)/2],
+	t.Logf("%d kills, %d pauses, %d cuts, %d restarts of the database and %d failovers; %d registrations, %d webhooks and "+
+		"%d removals acknowledged; %d requests; %d tenures; gaps: p50 %s, p99 %s, longest %s",
+		count[0], count[1], count[2], count[3], count[4], len(f.registered), len(f.hooked), len(f.removed), f.requests(), len(f.tenures), f.gaps[len(f.gaps)/2],
 		f.gaps[len(f.gaps)*99/100], f.gaps[len(f.gaps)-1])
 }
 
@@ -84,6 +95,7 @@ func TestReplicas(t *testing.T) {
 type fleet struct {
 	t        *testing.T
 	server   *pgtest.Server
+	standby  *pgtest.Server
 	replicas []*testReplica
 	api      string
 	client   *http.Client
@@ -99,7 +111,18 @@ type fleet struct {
 	highest    map[string]float64     // that a scrape has shown, by series
 	owned      map[string]time.Time   // when an account was last seen owned
 	gaps       []time.Duration
+	tenures    map[tenure]*span
 }
+
+// A tenure is the time for which a replica owns an account.
+type tenure struct {
+	account, since string
+	replica        int
+}
+
+// A span is from when to when a tenure surely lasted: it began before the first answer that tells of it came, and ended
+// after the last one was asked for.
+type span struct{ from, to time.Time }
 
 // A testReplica is one exporter, with its own way to the database.
 type testReplica struct {
@@ -116,11 +139,12 @@ func newFleet(t *testing.T) *fleet {
 	f := &fleet{
 		t: t, server: pgtest.Start(t), registered: make(map[string]string), hooked: make(map[string]time.Time),
 		removed: make(map[string]bool), sent: make(map[string][]time.Time), highest: make(map[string]float64),
-		owned: make(map[string]time.Time), gaps: []time.Duration{0},
+		owned: make(map[string]time.Time), gaps: []time.Duration{0}, tenures: make(map[tenure]*span),
 		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 	}
 	f.api = serve(t, f.answer)
 	dir := t.TempDir()
+	f.standby = f.server.StartStandby(t)
 	url := f.server.URL(t)
 	for i := range testReplicas {
 		r := &testReplica{number: i, address: freeport.Address(t), config: filepath.Join(dir, fmt.Sprint(i, ".toml"))}
@@ -231,6 +255,20 @@ func (f *fleet) restartDatabase() {
 	f.between()
 }
 
+// failOver ends the database, and puts its standby in its place, with a new standby.
+func (f *fleet) failOver() {
+	f.server.Kill()
+	f.standby.Promote(f.t)
+	for _, r := range f.replicas {
+		r.way.Lead(f.standby)
+	}
+	f.between()
+	f.server.Close()
+	f.server = f.standby
+	f.standby = f.server.StartStandby(f.t)
+	f.between()
+}
+
 // use registers and removes jobs, and sends webhooks, at random replicas.
 func (f *fleet) use(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -244,7 +282,7 @@ func (f *fleet) use(ctx context.Context) {
 			id = fmt.Sprint("endless-", n)
 		}
 		if n%5 != 0 { // else the webhook tells of it first
-			if !f.insist(ctx, "POST", "/api/v1/jobs?account="+f.names[account], `{"request_id":"`+id+`"}`, 202) {
+			if !f.insist("POST", "/api/v1/jobs?account="+f.names[account], `{"request_id":"`+id+`"}`, 202) {
 				return
 			}
 			f.note(func() { f.registered[id] = f.names[account] })
@@ -252,12 +290,12 @@ func (f *fleet) use(ctx context.Context) {
 		switch {
 		case n%5 == 0 || n%3 == 0 || perMinute[account] > 0 && n%2 == 0:
 			hook := `{"request_id":"` + id + `","response":{"words":[{"start":0,"end":1},{"start":1,"end":2}]}}`
-			if !f.insist(ctx, "POST", fmt.Sprint("/webhook/token-", account), hook, 200) {
+			if !f.insist("POST", fmt.Sprint("/webhook/token-", account), hook, 200) {
 				return
 			}
 			f.note(func() { f.registered[id], f.hooked[id] = f.names[account], time.Now() })
 		case n%7 == 0:
-			if !f.insist(ctx, "DELETE", "/api/v1/jobs/"+id+"?account="+f.names[account], "", 204, 404) {
+			if !f.insist("DELETE", "/api/v1/jobs/"+id+"?account="+f.names[account], "", 204, 404) {
 				return
 			}
 			f.note(func() { f.removed[id] = true })
@@ -272,10 +310,11 @@ func (f *fleet) note(change func()) {
 	change()
 }
 
-// insist sends a request to one replica after the other until it is acknowledged.
-func (f *fleet) insist(ctx context.Context, method, path, body string, want ...int) bool {
-	for ctx.Err() == nil {
-		request, err := http.NewRequestWithContext(ctx, method, "http://"+f.random().address+path, strings.NewReader(body))
+// insist sends a request to one replica after the other until it is acknowledged, also after the load has ended: what a
+// request did whose answer nobody waits for would be unknown.
+func (f *fleet) insist(method, path, body string, want ...int) bool {
+	for f.t.Context().Err() == nil {
+		request, err := http.NewRequestWithContext(f.t.Context(), method, "http://"+f.random().address+path, strings.NewReader(body))
 		if err != nil {
 			f.t.Error(err)
 			return false
@@ -299,9 +338,10 @@ func (f *fleet) insist(ctx context.Context, method, path, body string, want ...i
 
 var ownedSeries = regexp.MustCompile(`(?m)^deepaffects_account_owned\{account="([^"]*)"\} 1$`)
 
-// watch scrapes a replica, and looks whether counters go back and whether accounts are owned.
+// watch scrapes a replica, and looks whether counters go back and which accounts are owned, and since when.
 func (f *fleet) watch(ctx context.Context, r *testReplica) {
 	for ctx.Err() == nil {
+		f.look(r)
 		f.mu.Lock()
 		before := maps.Clone(f.highest)
 		f.mu.Unlock()
@@ -328,6 +368,42 @@ func (f *fleet) watch(ctx context.Context, r *testReplica) {
 		}
 		f.mu.Unlock()
 		wait(ctx, 100*time.Millisecond)
+	}
+}
+
+// look notes which accounts a replica owns.
+func (f *fleet) look(r *testReplica) {
+	asked := time.Now()
+	body, err := get("http://"+r.address+"/api/v1/status", "application/json")
+	answered := time.Now()
+	if err != nil {
+		return
+	}
+	var status struct {
+		Accounts []struct {
+			Account string
+			Up      *bool // only the owner knows it
+			Owner   struct {
+				Since string
+				Self  bool
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &status); err != nil {
+		f.t.Error(err)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range status.Accounts {
+		if a.Up == nil || !a.Owner.Self {
+			continue
+		}
+		key := tenure{a.Account, a.Owner.Since, r.number}
+		if f.tenures[key] == nil {
+			f.tenures[key] = &span{from: answered}
+		}
+		f.tenures[key].to = asked
 	}
 }
 
@@ -474,5 +550,13 @@ func (f *fleet) check() {
 	}
 	for _, id := range f.late {
 		f.t.Errorf("%s was polled more than 10 s after its end was acknowledged", id)
+	}
+	for a, x := range f.tenures {
+		for b, y := range f.tenures {
+			if a.account == b.account && a.replica < b.replica && x.from.Before(y.to) && y.from.Before(x.to) {
+				f.t.Errorf("%s: replica %d owned it from %s to %s, and replica %d from %s to %s", a.account,
+					a.replica, x.from, x.to, b.replica, y.from, y.to)
+			}
+		}
 	}
 }

@@ -3,6 +3,7 @@
 package pgtest
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
@@ -13,11 +14,12 @@ import (
 
 // A Proxy is a way to a server that can be cut: what was sent stays on its way.
 type Proxy struct {
-	server   string
 	listener net.Listener
+	ctx      context.Context // of the test
 	all      sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
+	server  string
 	mended  chan struct{}
 	hold    func(Message) int
 	conns   map[net.Conn]bool
@@ -41,7 +43,7 @@ func NewProxy(t testing.TB, s *Server) *Proxy {
 		t.Fatal(err)
 	}
 	p := &Proxy{
-		server: s.Address(), listener: l, mended: make(chan struct{}), conns: make(map[net.Conn]bool),
+		server: s.Address(), listener: l, ctx: t.Context(), mended: make(chan struct{}), conns: make(map[net.Conn]bool),
 		changed: make(chan struct{}),
 	}
 	close(p.mended)
@@ -67,6 +69,13 @@ func (p *Proxy) URL(database string) string {
 	}
 	u.Host = p.listener.Addr().String()
 	return u.String()
+}
+
+// Lead makes this the way to another server, for new connections.
+func (p *Proxy) Lead(to *Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = to.Address()
 }
 
 // Cut lets nothing through from now on, until Mend: connections hang, and new ones too.
@@ -170,11 +179,15 @@ func (p *Proxy) serve(client net.Conn) {
 	})
 	defer p.change(func() { delete(p.conns, client) })
 	p.pass()
-	server, err := net.Dial("tcp", p.server)
+	p.mu.Lock()
+	address := p.server
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", address)
 	if err != nil {
 		return
 	}
 	defer server.Close()
+	defer context.AfterFunc(p.ctx, func() { _ = server.Close() })() // it may wait for a standby that has ended
 	var both sync.WaitGroup
 	both.Go(func() {
 		_ = p.forward(server, client, false)

@@ -8,7 +8,7 @@ import (
 )
 
 // StartStandby starts a standby, which ends with the test, and starts the server again: it waits for the standby with
-// each commit from then on.
+// each commit from then on. What was committed before has reached the standby, too.
 func (s *Server) StartStandby(t testing.TB) *Server {
 	t.Helper()
 	standby, err := prepare()
@@ -30,6 +30,9 @@ func (s *Server) StartStandby(t testing.TB) *Server {
 	}
 	if err == nil {
 		err = standby.Run()
+	}
+	if err == nil {
+		err = s.Exec("CREATE TABLE caught_up (); DROP TABLE caught_up")
 	}
 	if err != nil {
 		t.Fatal(err)
