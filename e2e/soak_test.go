@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -411,8 +412,12 @@ func (s *soak) write(ctx context.Context) {
 				s.Error(err)
 			}
 		case 4:
-			if n%25 == 24 { // rotated
-				if err := os.Rename(current, filepath.Join(s.files, fmt.Sprintf("%d.ids", n))); err != nil {
+			if n%25 == 24 { // rotated; twenty old ones are kept, each of which is open
+				rotated := func(n int) string { return filepath.Join(s.files, fmt.Sprintf("%d.ids", n)) }
+				if err := os.Rename(current, rotated(n)); err != nil {
+					s.Error(err)
+				}
+				if err := os.Remove(rotated(n - 20*25)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					s.Error(err)
 				}
 			}
