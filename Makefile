@@ -32,7 +32,7 @@ test: ## Run all tests that need only Go (with the race detector if there is a C
 	go test $(RACE) ./...
 	cd deploy/mixin && go test $(RACE) ./...
 	$(if $(RACE),go test -run 'Allocations|Memory' ./internal/jobstatus ./internal/submission ./internal/source) # the race detector takes memory, too
-	$(if $(RACE),go test ./internal/replica/model) # one goroutine, and much to compute
+	$(if $(RACE),go test ./internal/replica/model ./cmd/bench-schedule) # one goroutine, and much to compute
 
 .PHONY: long-test
 long-test: ## Run all tests with more days, cases and repetitions
