@@ -68,9 +68,9 @@ type gaps struct {
 	Squares float64 `json:"squares"`
 }
 
-// ended counts the end of a job in service; -Inf: it is unknown.
+// ended counts the end of a job in service; -Inf: it is unknown, and so is the gap to the next one.
 func (q *queue) ended(at float64) {
-	if q.waited && !math.IsInf(at, -1) {
+	if unknown := math.Inf(-1); q.waited && at != unknown && q.last != unknown {
 		gap := max(at-q.last, 0)
 		q.gaps.Ends = (q.gaps.Ends + 1) * (1 - 1/queueMemory)
 		q.gaps.Sum = (q.gaps.Sum + gap) * (1 - 1/queueMemory)

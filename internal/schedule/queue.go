@@ -17,7 +17,7 @@ type queue struct {
 	gain float64 // of log-likelihood over the duration models of the API
 
 	gaps   gaps
-	last   float64 // end of a job in service
+	last   float64 // end of a job in service; -Inf: unknown
 	waited bool    // jobs waited then
 
 	// Waiting jobs that ended before their turn, and how many the duration models of the API expected.

@@ -242,3 +242,38 @@ func TestAhead(t *testing.T) {
 		}
 	}
 }
+
+// When the service of a job that was removed ended is unknown, and so is the gap between it and the next end.
+func TestQueueWithRemovedJobs(t *testing.T) {
+	s := schedule.New(schedule.PerMinute(60), start)
+	now, b := at(time.Minute), make(backEnd)
+	for batch := range 4 {
+		var jobs []schedule.Job
+		for i, end := range inOrder(rand.New(rand.NewPCG(1, 1)), now, 30, 2, make([]time.Time, 2)) {
+			id := fmt.Sprintf("%d-%02d", batch, i)
+			b[id] = end
+			jobs = append(jobs, schedule.Job{RequestID: id, API: "asr", Start: now})
+		}
+		s.Add(now, jobs...)
+		for i := range 20 {
+			b.work(s, now, now.Add(time.Minute))
+			now = now.Add(time.Minute)
+			if i%5 == 2 { // of those in service, if it is not too late
+				for id := range 30 {
+					if r, ok := s.Explain(fmt.Sprintf("%d-%02d", batch, id), now); ok && r.Serving {
+						s.Remove(fmt.Sprintf("%d-%02d", batch, id))
+						break
+					}
+				}
+			}
+			for id := range b {
+				if r, ok := s.Explain(id, now); ok && (r.Finish.Expected.Sub(now) > time.Hour || r.Finish.LateAfter.Sub(now) > 3*time.Hour) {
+					t.Fatalf("%s, %s: %s is expected at %s, and late after %s", now, id, id, r.Finish.Expected, r.Finish.LateAfter)
+				}
+			}
+		}
+	}
+	if _, err := s.Learnt(now); err != nil {
+		t.Error(err)
+	}
+}
