@@ -26,17 +26,20 @@ telegraf: ## Build bin/telegraf-deepaffects, the plugin for Telegraf's inputs.ex
 run: build ## Run the exporter on its embedded simulator, without key or configuration
 	@bin/deepaffects_exporter --demo
 
+# What the race detector leaves out: tests about memory, which it takes, and much to compute in one goroutine.
+unraced := ./internal/jobstatus ./internal/submission ./internal/source ./internal/replica/model ./cmd/bench-schedule
+
 .PHONY: test
 test: ## Run all tests that need only Go (with the race detector if there is a C compiler)
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
 	go test $(RACE) ./...
 	cd deploy/mixin && go test $(RACE) ./...
-	$(if $(RACE),go test -run 'Allocations|Memory' ./internal/jobstatus ./internal/submission ./internal/source) # the race detector takes memory, too
-	$(if $(RACE),go test ./internal/replica/model ./cmd/bench-schedule) # one goroutine, and much to compute
+	$(if $(RACE),go test $(unraced))
 
 .PHONY: long-test
 long-test: ## Run all tests with more days, cases and repetitions
 	LONG=1 go test $(RACE) -timeout 0 ./...
+	$(if $(RACE),LONG=1 go test -timeout 0 $(unraced))
 
 .PHONY: lint
 lint: ## Check for conflict markers and formatting, vet, and lint
