@@ -44,6 +44,12 @@ func wait(ctx context.Context, d time.Duration) {
 // returned.
 func eventually(t *testing.T, what string, try func() (text string, ok bool)) {
 	t.Helper()
+	eventuallyWithin(t, patience, what, try)
+}
+
+// eventuallyWithin is eventually with another patience.
+func eventuallyWithin(t *testing.T, patience time.Duration, what string, try func() (text string, ok bool)) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)

@@ -187,7 +187,11 @@ func (s *soak) run(length time.Duration) {
 	flat := s.flat(length)
 	s.terminate() // a start asks about all jobs at once
 	s.start()
-	eventually(s.T, "all ends", func() (string, bool) { return outcome(s.exact(s.metrics())) })
+	// A longer run leaves more jobs to poll, at so many a minute.
+	eventuallyWithin(s.T, patience+length/2, "all ends", func() (string, bool) {
+		wait(s.Context(), time.Second) // reading all jobs takes time, too
+		return outcome(s.exact(s.metrics()))
+	})
 	s.terminate()
 	s.start()
 	stopScraping()
