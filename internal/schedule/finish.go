@@ -142,8 +142,8 @@ func (j *job) finish(t float64, before func() int) (expected, late float64, ok b
 			return moved + median, moved + median*math.Exp(nineInTen*math.Sqrt(spread)), true
 		default:
 			m = q.model(j)
-			if since >= 0 { // else it is unknown, or the queue has passed the job by
-				from = since
+			if since != lost { // before the epoch it is unknown, and from then on the job was in service
+				from = max(since, 0)
 			}
 		}
 	}

@@ -208,6 +208,39 @@ func TestFinishInAQueue(t *testing.T) {
 	}
 }
 
+// Nobody knows when a worker took a job before a restart, or before another replica read it. The job is not late because
+// it had waited in the queue.
+func TestFinishInAQueueAfterARestart(t *testing.T) {
+	before, now, _ := queued(t, 1, time.Hour)
+	learnt, err := before.Learnt(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := schedule.New(schedule.PerMinute(60), now)
+	if err := s.Recall(learnt); err != nil {
+		t.Fatal(err)
+	}
+	submitted := now.Add(-40 * time.Minute)
+	s.Add(now,
+		schedule.Job{RequestID: "served", API: "asr", Start: submitted, Seen: now},
+		schedule.Job{RequestID: "waiting", API: "asr", Start: submitted, Seen: now},
+	)
+	s.RefreshAll(now)
+	if got := s.View(now, nil).Late; got.Jobs != 0 || got.Longest > 1 {
+		t.Errorf("after the restart: %+v, want no late job", got)
+	}
+	served, _ := s.Explain("served", now)
+	if late := served.Finish.LateAfter.Sub(now); late < time.Minute || late > 2*time.Minute {
+		t.Errorf("a job in service is late after %s, want 1 to 2 minutes", late)
+	}
+	late := now.Add(5 * time.Minute)
+	s.StillRunning("served", late)
+	s.RefreshAll(late)
+	if got := s.View(late, nil).Late.Jobs; got != 2 {
+		t.Errorf("while the queue stands still, %d of 2 jobs are late", got)
+	}
+}
+
 // What is learnt about ends survives a restart.
 func TestFinishIsStored(t *testing.T) {
 	for name, learn := range map[string]func() (*schedule.Scheduler, time.Time){
