@@ -502,9 +502,7 @@ func (s *Scheduler) best(t, price float64) *job {
 		switch j := s.due.first(); {
 		case j == nil || j.key >= price || s.overdue.has(j):
 			return j
-		case s.few():
-			return nil
-		case looks == looksForBest:
+		case s.few() || looks == looksForBest:
 			return s.overdue.first()
 		default:
 			s.look(j, t, price, &soon)

@@ -387,34 +387,33 @@ func TestDueAmongMany(t *testing.T) {
 	}
 }
 
-// stale returns a scheduler with 1,500 due jobs, and the time, after requests that are in flight about 50 important ones
+// stale returns a scheduler with so many due jobs, and the time, after requests that are in flight about 50 important ones
 // have raised the price above what the others were worth when they were last looked at.
-func stale(t *testing.T) (s *schedule.Scheduler, now time.Time) {
+func stale(t *testing.T, jobs int) (s *schedule.Scheduler, now time.Time) {
 	t.Helper()
 	s, now = schedule.New(schedule.PerMinute(60), start), at(4*time.Minute)
 	var all []schedule.Job
-	for i := range 1550 {
-		job := schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start}
-		if i >= 1500 {
-			job.Priority = 1000
-		}
-		all = append(all, job)
+	for i := range jobs {
+		all = append(all, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start})
+	}
+	for i := range 50 {
+		all = append(all, schedule.Job{RequestID: fmt.Sprint("important ", i), API: "asr", Priority: 1000, Start: start})
 	}
 	s.Add(now, all...)
 	for range 50 {
-		if turn, _ := s.Next(now); turn == nil || len(turn.RequestID) != 4 {
+		if turn, _ := s.Next(now); turn == nil || !strings.HasPrefix(turn.RequestID, "important") {
 			t.Fatalf("the next turn is %+v, want one for an important job", turn)
 		}
 	}
-	if due := s.View(now, nil).Due; due != 1500 {
-		t.Fatalf("%d jobs are due, want 1500", due)
+	if due := s.View(now, nil).Due; due != jobs {
+		t.Fatalf("%d jobs are due, want %d", due, jobs)
 	}
 	return s, now
 }
 
 // Where the price has risen above the scores of all due jobs, as they were, the next decisions look at them again.
 func TestPriceRises(t *testing.T) {
-	s, now := stale(t)
+	s, now := stale(t, 1500)
 	for looks, wake := 0, now; s.View(now, nil).Due > 0; looks++ {
 		var turn *schedule.Turn
 		now = wake
@@ -434,7 +433,7 @@ func TestPriceRises(t *testing.T) {
 
 // A due job that has become worth the higher price is polled at once.
 func TestScoreRisesWithThePrice(t *testing.T) {
-	s, now := stale(t)
+	s, now := stale(t, 1500)
 	for i := range 40 { // jobs are shorter than expected
 		s.Ended(fmt.Sprint(i), at(time.Minute), true)
 	}
@@ -446,10 +445,12 @@ func TestScoreRisesWithThePrice(t *testing.T) {
 
 // A job that is overdue is polled at any price, also beside due jobs that are not worth it.
 func TestOverdueAtAnyPrice(t *testing.T) {
-	s, now := stale(t)
-	s.Add(now, schedule.Job{RequestID: "overdue", Priority: 1e-9, Start: at(-48 * time.Hour)})
-	if turn, wake := s.Next(now); turn == nil || turn.RequestID != "overdue" {
-		t.Errorf("the next turn is %+v, or look again after %s", turn, wake.Sub(now))
+	for _, jobs := range []int{500, 1500} {
+		s, now := stale(t, jobs)
+		s.Add(now, schedule.Job{RequestID: "overdue", Priority: 1e-9, Start: at(-48 * time.Hour)})
+		if turn, wake := s.Next(now); turn == nil || turn.RequestID != "overdue" {
+			t.Errorf("%d jobs: the next turn is %+v, or look again after %s", jobs, turn, wake.Sub(now))
+		}
 	}
 }
 
