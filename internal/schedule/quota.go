@@ -265,19 +265,37 @@ func (w *window) longest() time.Duration {
 
 func (w *window) expire(now time.Time) { w.entries, w.requests = w.live(now) }
 
-// frees returns when the oldest of the entries leaves the window.
-func (w *window) frees(now time.Time, entries []entry) time.Time {
+// resets returns the latest reset up to now and the next one, at which requests leave a window with a fixed reset; zero
+// without one.
+func (w *window) resets(now time.Time) (last, next time.Time) {
 	if w.reset.zone == nil {
-		return entries[0].last.Add(w.length)
+		return last, next
 	}
-	_, next := w.reset.around(now.Add(-resetMargin))
-	free := now.Add(next.Add(resetMargin).Sub(now)) // keeps the monotonic clock
-	if len(entries) > 0 && entries[0].beforeClockSet(now) {
-		if longest := entries[0].last.Add(w.longest()); longest.After(free) {
+	last, next = w.reset.around(now.Add(-resetMargin))
+	return last, now.Add(next.Add(resetMargin).Sub(now)) // keeps the monotonic clock
+}
+
+// leaves returns when an entry leaves the window, between two resets.
+func (w *window) leaves(e *entry, now, last, next time.Time) time.Time {
+	if w.reset.zone == nil {
+		return e.last.Add(w.length)
+	}
+	if e.beforeClockSet(now) {
+		longest := e.last.Add(w.longest())
+		if longest.After(next) || now.Sub(e.last) >= now.Sub(last) { // the latest reset did not free it
 			return longest
 		}
 	}
-	return free
+	return next
+}
+
+// frees returns when the oldest of the entries leaves the window.
+func (w *window) frees(now time.Time, entries []entry) time.Time {
+	last, next := w.resets(now)
+	if len(entries) == 0 {
+		return next
+	}
+	return w.leaves(&entries[0], now, last, next)
 }
 
 // Usage is the usage of one window of the quota.
@@ -308,15 +326,13 @@ type Counted struct {
 
 // counted returns the requests of the window that are not in flight, the oldest first.
 func (w *window) counted(now time.Time) (all []Counted) {
-	var reset time.Time
-	if w.reset.zone != nil {
-		reset = w.frees(now, nil)
-	}
+	last, next := w.resets(now)
 	entries, _ := w.live(now)
-	for _, e := range entries {
-		leaves := reset
-		if w.reset.zone == nil {
-			leaves = e.last.Add(w.length)
+	var leaves time.Time
+	for i := range entries {
+		e := &entries[i]
+		if at := w.leaves(e, now, last, next); at.After(leaves) { // none leaves before an older one
+			leaves = at
 		}
 		all = append(all, Counted{e.last, leaves, e.requests})
 	}

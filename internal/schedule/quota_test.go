@@ -439,6 +439,14 @@ func TestRestoreFromBeforeTheClockWasSet(t *testing.T) {
 			t.Errorf("%s later: %v used, want %v", after, day.Used, want)
 		}
 	}
+	// Two resets free none of them, and it is known when they leave.
+	leave := at(25*time.Hour + 87*time.Second + 400*time.Millisecond)
+	for _, after := range []time.Duration{time.Hour, 25 * time.Hour} {
+		_, day := q.usage(at(after))
+		if log := q.DayLog(at(after)); !day.Resets.Equal(leave) || len(log) != 1 || !log[0].Leaves.Equal(leave) {
+			t.Errorf("%s later: the quota resets at %s, and the log is %v; want %s", after, day.Resets, log, leave)
+		}
+	}
 	for range 2 {
 		q.send(at(time.Hour)) // one more than is left
 	}
