@@ -130,7 +130,8 @@ func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *coll
 	outcome, err := account.Webhook(body, encoding == "gzip")
 	if err != nil {
 		if outcome == jobs.WebhookStoreError {
-			h.log.Debug("Webhook not accepted", "account", account.Name(), "err", err) // the collector has logged it once for all requests
+			// At debug level, because the collector has logged it once for all requests.
+			h.log.Debug("Webhook not accepted", "account", account.Name(), "err", err)
 		} else {
 			h.warn(account, outcome, err.Error())
 		}
