@@ -157,7 +157,8 @@ func (j *Jobs) Groups(f Filter) Groups {
 		more = i.Next()
 	}
 	for q := range f.qualities {
-		if n := c.size(q, f.State); n > 0 && !slices.ContainsFunc(g.list(q), func(c Count) bool { return c.Value == q.value }) {
+		listed := slices.ContainsFunc(g.list(q), func(c Count) bool { return c.Value == q.value })
+		if n := c.size(q, f.State); n > 0 && !listed {
 			g.add(q, n)
 		}
 	}

@@ -101,8 +101,8 @@ func (s *search) isLabelled(j *Job) bool {
 }
 
 // List returns at most limit selected jobs, the newest first, from the one after the job with the ID after (empty: from
-// the newest). next is the ID after which the list goes on; empty: that is all. It looks at a bounded number of jobs, so
-// there may be a next page although this one is short, or empty. ok is false if the job after is not tracked.
+// the newest). next is the ID after which the list goes on; empty: that is all. It looks at a bounded number of jobs,
+// so there may be a next page although this one is short, or empty. ok is false if the job after is not tracked.
 func (j *Jobs) List(f Filter, after string, limit int) (jobs []*Job, next string, ok bool) {
 	jobs, next, _, ok = j.Sorted(f, ByRegistration, false, after, limit, time.Time{})
 	return jobs, next, ok
@@ -120,8 +120,8 @@ const (
 )
 
 // Sorted returns selected jobs as List does, in an order, which may be reversed. ok is false if the job after is not
-// tracked. By registration and end, jobs are kept in order. Otherwise it sorts a bounded number of jobs: all is false if
-// there are older ones, which it did not look at.
+// tracked. By registration and end, jobs are kept in order. Otherwise it sorts a bounded number of jobs: all is false
+// if there are older ones, which it did not look at.
 func (j *Jobs) Sorted(
 	f Filter, by Order, reverse bool, after string, limit int, now time.Time,
 ) (jobs []*Job, next string, all, ok bool) {

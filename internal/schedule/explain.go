@@ -214,8 +214,8 @@ func (s *Scheduler) DayLog(now time.Time) []Counted {
 }
 
 // NextPolls returns the first n polls in the order in which they are to be sent: due jobs by score, then those that
-// wait. Jobs in flight are not among them. Of very many jobs it looks at the first ones of the scheduler's orders, which
-// may be up to a minute old: then some that are due before the last of them may be missing.
+// wait. Jobs in flight are not among them. Of very many jobs it looks at the first ones of the scheduler's orders,
+// which may be up to a minute old: then some that are due before the last of them may be missing.
 func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,8 +267,8 @@ func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 	return first
 }
 
-// waitingInLine yields the jobs that wait for a worker, in their order; none where jobs do not wait for each other. Jobs in
-// flight are not among them.
+// waitingInLine yields the jobs that wait for a worker, in their order; none where jobs do not wait for each other.
+// Jobs in flight are not among them.
 func (a *api) waitingInLine() iter.Seq[*job] {
 	return func(yield func(*job) bool) {
 		q := a.queue()

@@ -9,8 +9,8 @@ import (
 // Finish is when an unfinished job is expected to have finished. Both times are zero while no job of its API has ended,
 // with or without the length of the audio as this one.
 //
-// Time that passes moves neither: a job that takes longer than others is late, and so are those that wait in a queue that
-// does not move. Ends do, of jobs before it in a queue most of all.
+// Time that passes moves neither: a job that takes longer than others is late, and so are those that wait in a queue
+// that does not move. Ends do, of jobs before it in a queue most of all.
 type Finish struct {
 	Expected  time.Time // half of such jobs have finished by then
 	LateAfter time.Time // nine in ten have

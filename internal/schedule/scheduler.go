@@ -123,8 +123,8 @@ func New(limits Limits, now time.Time) *Scheduler {
 	return s
 }
 
-// orders makes the orders. Of due jobs with the same score, and of overdue ones that were seen running at the same time,
-// the oldest is the first.
+// orders makes the orders. Of due jobs with the same score, and of overdue ones that were seen running at the same
+// time, the oldest is the first.
 func (s *Scheduler) orders() {
 	s.due = order{slot: 0, less: func(x, y *job) bool {
 		return x.key > y.key || x.key == y.key && x.place().compare(y.place()) < 0
@@ -462,8 +462,8 @@ func (s *Scheduler) Refresh(now time.Time) (again time.Time) {
 	return time.Time{}
 }
 
-// RefreshAll does at once what repeated calls of Refresh do, for those who read once. It looks at all jobs, however many
-// they are.
+// RefreshAll does at once what repeated calls of Refresh do, for those who read once. It looks at all jobs, however
+// many they are.
 func (s *Scheduler) RefreshAll(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
