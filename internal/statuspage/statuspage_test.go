@@ -1069,3 +1069,20 @@ func wellFormed(t *testing.T, page string, fewest int) {
 		t.Errorf("%d h1, %d labels", headings, len(labels))
 	}
 }
+
+// A figure that is unknown is not a number of speakers or words.
+func TestUnknownNumberOfSpeakers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := watchIn(t, t.TempDir(), vendor{"c": `{"status":"Completed","response":{"response":{"words":[
+			{"word":"spoken","start":0,"end":1,"confidence":1}, {"word":"spoken","start":1,"end":60.5,"confidence":1}]}}}`}, unlimited("a"))
+		track(t, c, "a", jobs("c")...)
+		<-time.After(time.Minute)
+		if err := c.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		page := text(get(c, "GET", "/job?account=a&request_id=c").Body.String())
+		if !strings.Contains(page, "Speech over 1 min") || strings.Contains(page, "9,223") {
+			t.Errorf("the page of a job without speakers:\n%s", page)
+		}
+	})
+}
