@@ -262,6 +262,17 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// An error of the main port names the flags that decide about it.
+func TestWrongListenAddress(t *testing.T) {
+	for _, flag := range []string{"--web.listen-address=foo", "--web.listen-address=:99999", "--web.config.file=/nonexistent"} {
+		err := serve(parse(t, "--demo", flag), nil, idleExporter(t).collector, discard)
+		name, _, _ := strings.Cut(flag, "=")
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v", flag, err)
+		}
+	}
+}
+
 func TestWrongLocations(t *testing.T) {
 	for _, tt := range []struct{ flag, want string }{
 		{"--web.external-url=example.com", "--web.external-url: not a URL such as https://example.com/deepaffects"},

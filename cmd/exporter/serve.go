@@ -40,18 +40,26 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 	defer close(stopping)
 	server := e.newServer(sync.OnceFunc(func() { close(listening) }))
 	failed := make(chan error, 1)
-	go func() { failed <- web.ListenAndServe(server, f.web, log) }()
+	go func() { failed <- withRemedy(web.ListenAndServe(server, f.web, log)) }()
 
 	go e.reloadOn(hangups, stopping)
 	err := e.run(configs, listening, failed, stops)
 	e.stop(server)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("serving: %w; stop what uses the port, or choose another with --web.listen-address", err)
-	case err != nil && !errors.Is(err, http.ErrServerClosed):
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
 	return nil
+}
+
+// withRemedy adds to an error of the main port what to do.
+func withRemedy(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w; stop what uses the port, or choose another with --web.listen-address", err)
+	case err != nil && !errors.Is(err, http.ErrServerClosed):
+		return fmt.Errorf("%w; correct --web.listen-address, or the file of --web.config.file", err)
+	}
+	return err
 }
 
 // reloadOn reloads the configuration on SIGHUP, until the process stops. A reload may hang on a disk.
