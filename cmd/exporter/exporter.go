@@ -34,6 +34,7 @@ type exporter struct {
 	ready     atomic.Bool
 	reloading sync.Mutex // held during a reload
 	reloaded  *exposition.Reload
+	reloadErr atomic.Pointer[error] // of the last reload; nil: there was none
 	limits    *httpapi.Limits
 	listeners *httpapi.Listeners
 }
@@ -47,6 +48,14 @@ func newExporter(f *flags, c *collector.Collector, log *slog.Logger) *exporter {
 	}
 }
 
+// reloadError returns the error of the last reload.
+func (e *exporter) reloadError() error {
+	if err := e.reloadErr.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // handler returns the handler of the main port.
 func (e *exporter) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -54,6 +63,7 @@ func (e *exporter) handler() http.Handler {
 	pages := statuspage.New(e.collector, statuspage.Options{
 		Base: e.location.base, TelemetryPath: e.flags.telemetryPath, Version: version.Version,
 		Grafana: e.flags.grafanaURL, Alertmanager: e.flags.alertmanagerURL,
+		ReloadError: e.reloadError,
 	})
 	for _, path := range statuspage.Paths {
 		mux.Handle("GET "+path, e.limits.Responses(pages))

@@ -433,6 +433,10 @@ func TestReload(t *testing.T) {
 		if _, metrics := ask("GET", "/metrics", ""); !strings.Contains(metrics, tt.metric+"\n") {
 			t.Errorf("after %q the metrics lack %q", tt.text, tt.metric)
 		}
+		const problem = "The configuration could not be reloaded"
+		if _, page := ask("GET", "/", ""); strings.Contains(page, problem) != strings.HasSuffix(tt.metric, "successful 0") {
+			t.Errorf("after %q the page tells of a reload that failed, or does not:\n%s", tt.text, page)
+		}
 	}
 	e.flags.localWrites = true
 	handler = e.handler()

@@ -135,6 +135,7 @@ func (e *exporter) reload() error {
 	defer e.reloading.Unlock()
 	err := e.tryReload()
 	e.reloaded.Done(time.Now(), err == nil)
+	e.reloadErr.Store(&err)
 	if err != nil {
 		e.log.Error("Reloading the configuration failed, keeping the previous configuration", "err", err)
 		return err

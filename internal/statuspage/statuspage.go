@@ -42,6 +42,7 @@ type Options struct {
 	Version       string
 	// Grafana and Alertmanager are URLs to link to; empty: none.
 	Grafana, Alertmanager string
+	ReloadError           func() error // of the last reload of the configuration; nil: there is none
 }
 
 // site serves the pages of a collector.

@@ -29,6 +29,7 @@ type frame struct {
 type overview struct {
 	Frame    frame
 	Accounts []account
+	Reload   *problem // with the reload of the configuration; nil: none
 	Problems int
 }
 
@@ -190,6 +191,18 @@ func (s *site) overview(r *http.Request) (any, int) {
 		o.Accounts = append(o.Accounts, v)
 		o.Problems += len(v.Problems)
 		o.Frame.Icon = string(v.level(level(o.Frame.Icon)))
+	}
+	if s.ReloadError != nil {
+		if err := s.ReloadError(); err != nil {
+			o.Reload = &problem{
+				Text: "The configuration could not be reloaded, and a restart would fail; the previous one is used",
+				Err:  err, Alert: "DeepAffectsConfigReloadFailed",
+			}
+			o.Problems++
+			if l := o.Reload.Level(); l.worse(level(o.Frame.Icon)) {
+				o.Frame.Icon = string(l)
+			}
+		}
 	}
 	if o.Problems > 0 {
 		o.Frame.Title = fmt.Sprintf("(%d) %s", o.Problems, o.Frame.Title)
