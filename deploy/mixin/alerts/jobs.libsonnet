@@ -146,7 +146,7 @@ function(config)
           max without (instance, pod) (deepaffects_jobs_late) >= %(lateJobs)g
             and
           max without (instance, pod) (deepaffects_jobs_late)
-            > %(lateOfUnfinished)g * max_over_time(account:deepaffects_jobs_unfinished:sum[6h])
+            > %(lateOfUnfinished)g * max_over_time(account:deepaffects_jobs_unfinished:sum[6h:5m])
             and
           max without (instance, pod) (deepaffects_up) == 1
             unless
