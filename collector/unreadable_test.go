@@ -11,6 +11,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
 )
 
@@ -83,23 +84,50 @@ func TestUnreadableResults(t *testing.T) {
 	})
 }
 
-// A page in the place of all answers is an outage: no job is given up for it.
+// A page in the place of all answers, as from a proxy or at a wrong URL, is an outage: no job is given up for it.
 func TestPageInPlaceOfAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) {
-			c.RequestsPerMinute, c.RequestsPerDay = 60, 0
-		}), collector.Options{})
-		defer m.stop()
-		for i := range 10 {
-			id := fmt.Sprint("job-", i)
-			m.api.SetBody(id, http.StatusOK, []byte("<html>maintenance</html>"))
-			m.track(t, id)
-		}
-		pass(6 * time.Hour)
-		if f := finished(snapshot(m)); f.lost != 0 || !strings.Contains(m.logs.String(), "polling is paused") {
-			t.Errorf("%+v", f)
-		}
-	})
+	for _, code := range []int{http.StatusOK, http.StatusFound, http.StatusNotFound, http.StatusBadGateway} {
+		synctest.Test(t, func(t *testing.T) {
+			m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) {
+				c.RequestsPerMinute, c.RequestsPerDay = 60, 0
+			}), collector.Options{})
+			defer m.stop()
+			for i := range 10 {
+				id := fmt.Sprint("job-", i)
+				m.api.SetBody(id, code, []byte("<html>maintenance</html>"))
+				m.track(t, id)
+			}
+			pass(6 * time.Hour)
+			if f := finished(snapshot(m)); f.lost != 0 || !strings.Contains(m.logs.String(), "polling is paused") {
+				t.Errorf("HTTP %d: %+v, logged %s", code, f, m.logs)
+			}
+			state := m.account.API()
+			if c := state.Condition(); state.Up || c != poller.Unusable && c != poller.Unavailable {
+				t.Errorf("HTTP %d: up %v, condition %v", code, state.Up, c)
+			}
+		})
+	}
+}
+
+// A page or a redirect in the place of single answers, while others arrive, says nothing about their jobs.
+func TestPageInPlaceOfSomeAnswers(t *testing.T) {
+	for _, code := range []int{http.StatusFound, http.StatusNotFound} {
+		synctest.Test(t, func(t *testing.T) {
+			m := start(t, simulator.Options{Key: "key"}, config(func(c *collector.Config) {
+				c.RequestsPerMinute, c.RequestsPerDay = 60, 0
+			}), collector.Options{})
+			defer m.stop()
+			m.api.SetBody("page", code, []byte("<html>not for this one</html>"))
+			m.track(t, "page")
+			for i := range 50 {
+				m.track(t, m.api.Submit(completes(fmt.Sprint("sound-", i), time.Duration(i)*5*time.Minute)))
+			}
+			pass(5 * time.Hour)
+			if f := finished(snapshot(m)); f.completed != 50 || m.state("page") != "pending" {
+				t.Errorf("HTTP %d: the job is %s; %+v", code, m.state("page"), f)
+			}
+		})
+	}
 }
 
 func snapshot(m *monitor) *collector.Snapshot {

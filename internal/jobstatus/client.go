@@ -89,7 +89,7 @@ type Answer struct {
 	Word       string             // of state Unknown, if it looks like a state word
 	ErrorCode  string             // of a failed job, with state Failed; or of a refusal
 	Result     *transcript.Result // with state Completed; nil if there is nothing to measure
-	HTTPStatus int                // of a refusal; else 0
+	HTTPStatus int                // of an answer in place of a status; else 0
 	RetryAfter time.Duration      // the wait that the API asks for, at most a day; 0: none
 	Unreadable bool               // with outcome Malformed or TooLarge: it is a status of this job
 	Err        error              // the reason for another outcome than OK, without key, query and content
@@ -138,6 +138,8 @@ func (c *Client) poll(ctx context.Context, key, requestID string) Answer {
 	return c.read(ctx, resp, requestID)
 }
 
+var errPage = fmt.Errorf("the answer is %w, as from a proxy or at a wrong url", errMarkup)
+
 // maxRefusalSize limits the size of responses other than a status: faults are short.
 const maxRefusalSize = 64 << 10
 
@@ -153,20 +155,33 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 		content = http.NoBody
 	}
 	b, err := decodeStatus(ctx, content, c.config.Timings)
+	if err == errMarkup {
+		err = errPage
+	}
 	// The rest is read, up to a limit, so that the connection can be reused.
 	_, _ = io.CopyN(io.Discard, content, maxRefusalSize)
 
 	retryAfter := retryAfter(resp.Header)
 	var readErr *laxjson.ReadError
 	refused := func(code string) Answer {
-		err := fmt.Errorf("the API answered HTTP %d", resp.StatusCode)
-		if isStatus {
-			err = fmt.Errorf("%w with a fault in place of a status", err)
+		a := Answer{
+			Outcome: refusal(resp.StatusCode, code), ErrorCode: code, HTTPStatus: resp.StatusCode, RetryAfter: retryAfter,
+			Err: fmt.Errorf("the API answered HTTP %d", resp.StatusCode),
 		}
-		return Answer{
-			Outcome: refusal(resp.StatusCode, code), ErrorCode: code, HTTPStatus: resp.StatusCode,
-			RetryAfter: retryAfter, Err: err,
+		switch {
+		case isStatus:
+			a.Err = fmt.Errorf("%w with a fault in place of a status", a.Err)
+		case resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified:
+			a.Err = fmt.Errorf("%w, a redirect%s, which is not followed; check url", a.Err, c.destination(resp.Header))
+		case err == errPage:
+			a.Err = fmt.Errorf("%w; %w", a.Err, err)
+			if a.Outcome == NotFound {
+				// It is the page of a web server or a proxy, which knows no jobs: none may be lost because of it. An empty
+				// body or plain text can be the vendor's.
+				a.Outcome = Malformed
+			}
 		}
+		return a
 	}
 	switch {
 	case err == nil && !b.hasStatus && b.errorCode == "queued": // with any HTTP status; the API knows the job
@@ -193,6 +208,20 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 		answer.ErrorCode = b.errorCode
 	}
 	return answer
+}
+
+// destination says where a redirect leads, without quoting it, since a target may have the key in it.
+func (c *Client) destination(h http.Header) string {
+	target, err := c.url.Parse(h.Get("Location"))
+	switch {
+	case err != nil || h.Get("Location") == "":
+		return ""
+	case !strings.EqualFold(target.Host, c.url.Host):
+		return " to another host"
+	case target.Scheme != c.url.Scheme && target.Scheme == "https":
+		return " to https"
+	}
+	return " to another path"
 }
 
 // isOf reports whether a body can be about a job: it names its request ID, perhaps in another case, or none. An ID that

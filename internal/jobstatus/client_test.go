@@ -190,7 +190,10 @@ func TestOutcomes(t *testing.T) {
 		{402, ``, refused(jobstatus.OverQuota)},
 		{403, fault("x"), refused(jobstatus.Unauthorized)},
 		{404, ``, refused(jobstatus.NotFound)},
-		{404, html, refused(jobstatus.NotFound)},
+		{404, html, refused(jobstatus.Malformed)}, // a web server's page: url or a proxy is wrong
+		{404, "\ufeff\n <!DOCTYPE html>", refused(jobstatus.Malformed)},
+		{404, "404 page not found\n", refused(jobstatus.NotFound)},
+		{404, fault("com.deepaffects.NotFound"), refused(jobstatus.NotFound)},
 		{404, fault("unknown_route"), refused(jobstatus.ClientError)},
 		{404, `{"status": "Completed"}`, refused(jobstatus.NotFound)},
 		{409, ``, refused(jobstatus.ClientError)},
@@ -281,6 +284,7 @@ func withoutRefusal(a jobstatus.Answer) jobstatus.Answer {
 // alone would explain nothing. The code of a fault is told if it looks like one, and
 // has no key in it.
 func TestWhatARefusalSays(t *testing.T) {
+	const html = "<html><title>SECRET</title></html>"
 	fault := func(code string) string {
 		return fmt.Sprintf(`{"fault": {"fault_string": "SECRET", "detail": {"error_code": %q}}}`, code)
 	}
@@ -299,6 +303,16 @@ func TestWhatARefusalSays(t *testing.T) {
 		{429, fault("x." + strings.ToUpper(key)), "the API answered HTTP 429", jobstatus.OtherErrorCode},
 		{429, fault(strings.Repeat("x", 97)), "the API answered HTTP 429", jobstatus.OtherErrorCode},
 		{503, "", "the API answered HTTP 503", ""},
+		{
+			404, html,
+			"the API answered HTTP 404; the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", "",
+		},
+		{
+			502, html,
+			"the API answered HTTP 502; the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", "",
+		},
+		{200, html, "malformed: the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", ""},
+		{202, html, "malformed: the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", ""},
 	} {
 		a := ask(t, serve(t, say(test.status, test.body)))
 		if a.Err == nil || a.Err.Error() != test.err || a.ErrorCode != test.errorCode {
@@ -307,6 +321,29 @@ func TestWhatARefusalSays(t *testing.T) {
 		}
 		if a.Outcome != jobstatus.Malformed && a.HTTPStatus != test.status {
 			t.Errorf("HTTP %d %s: status %d", test.status, test.body, a.HTTPStatus)
+		}
+	}
+}
+
+// A redirect is not followed, and the error says where it leads, without its target: that may have the key in it.
+func TestWhatARedirectSays(t *testing.T) {
+	const refused = "the API answered HTTP 302, a redirect"
+	for location, want := range map[string]string{
+		"":                               refused + ", which is not followed; check url",
+		"https://login.example/" + key:   refused + " to another host, which is not followed; check url",
+		"//login.example/?apikey=" + key: refused + " to another host, which is not followed; check url",
+		"https://api.invalid/" + key:     refused + " to https, which is not followed; check url",
+		"/v2/" + key:                     refused + " to another path, which is not followed; check url",
+		"http://[" + key:                 refused + ", which is not followed; check url",
+	} {
+		a := ask(t, client(t, "http://API.invalid", roundTrip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{
+				StatusCode: 302, Header: http.Header{"Location": {location}},
+				Body: io.NopCloser(strings.NewReader("<html>Found")),
+			}, nil
+		})))
+		if a.Outcome != jobstatus.Malformed || a.Err.Error() != want {
+			t.Errorf("Location %q: outcome %v, error %v; want malformed, %s", location, a.Outcome, a.Err, want)
 		}
 	}
 }

@@ -119,6 +119,7 @@ var (
 	errNoStatus  = errors.New("not a status")
 	errNoWebhook = errors.New("not a webhook")
 	errNoObject  = errors.New("not a JSON object")
+	errMarkup    = errors.New("HTML or XML, not JSON")
 )
 
 // decodeStatus decodes a status body. Names may come in any order; unknown ones are skipped. What is read must be JSON,
@@ -220,6 +221,8 @@ func decode(
 	switch c, err := d.Peek(); {
 	case err != nil:
 		return b, err
+	case c == '<':
+		return b, errMarkup
 	case c != '{':
 		return b, errNoObject
 	}

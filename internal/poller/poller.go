@@ -215,8 +215,10 @@ func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 		p.observe(r, answer, o)
 		return true, true
 	case jobstatus.Malformed, jobstatus.TooLarge:
-		p.observeUnreadable(r, answer, o)
-		return true, false
+		if answer.HTTPStatus < http.StatusMultipleChoices { // a redirect or a web server's page says nothing about the job
+			p.observeUnreadable(r, answer, o)
+			return true, false
+		}
 	}
 	_, _ = p.results.Observe(o) // a failure of the store is logged by it, and nothing is lost
 	switch {
