@@ -270,7 +270,7 @@ func ValidateAll(configs []Config) error {
 }
 
 // CheckAccounts returns the mistakes of ValidateAll that show only in all accounts
-// together: names and tokens must be unique.
+// together: names and tokens must be unique, and an account spends its quota alone. It reads the files with the keys.
 func CheckAccounts(configs []Config) error {
 	if len(configs) == 0 {
 		return errors.New("no account is configured; add an [[inputs.deepaffects]] table")
@@ -294,5 +294,5 @@ func CheckAccounts(configs []Config) error {
 			"lease: is not that of the other accounts; one process has one lease")
 		names[c.Account], tokens[c.WebhookToken], tokens[c.JobsToken] = true, true, true
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(append(mistakes, checkQuotas(configs)...)...)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
@@ -191,21 +192,36 @@ func (q *quotas) log(account string, own *jobs.Jobs, l login, now time.Time) (lo
 	return log
 }
 
-// checkQuotas returns the mistake that two accounts spend one quota. A key that cannot be read now is checked when it
+// checkQuotas returns the mistakes that two accounts spend one quota. A key that cannot be read now is checked when it
 // is used.
-func checkQuotas(all []*settings) error {
+func checkQuotas(configs []Config) (mistakes []error) {
 	spender := make(map[login]string)
-	for _, s := range all {
-		l, err := s.login()
-		if err != nil || !s.limited() {
+	for _, c := range configs {
+		l, err := c.login()
+		if err != nil || l.key == "" || c.RequestsPerMinute == 0 && c.RequestsPerDay == 0 {
 			continue
 		}
-		if other, spent := spender[l]; spent && other != s.config.Account {
-			return fmt.Errorf("account %q: %w", s.config.Account, sharedQuota(other))
+		if other, spent := spender[l]; spent && other != c.Account {
+			mistakes = append(mistakes, fmt.Errorf("account %q: %w", c.Account, sharedQuota(other)))
+			continue
 		}
-		spender[l] = s.config.Account
+		spender[l] = c.Account
 	}
-	return nil
+	return mistakes
+}
+
+// login returns the login of the account at present.
+func (c *Config) login() (login, error) {
+	client, err := jobstatus.New(jobstatus.Config{URL: c.URL})
+	if err != nil {
+		return login{}, err
+	}
+	read, err := c.key()
+	if err != nil {
+		return login{}, err
+	}
+	key, err := read()
+	return login{client.URL(), key}, err
 }
 
 // limited reports whether the account has a quota.

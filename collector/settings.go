@@ -37,10 +37,7 @@ func prepareAll(configs []Config, options Options) ([]*settings, error) {
 		}
 		all = append(all, s)
 	}
-	if err := errors.Join(mistakes...); err != nil {
-		return nil, err
-	}
-	return all, checkQuotas(all)
+	return all, errors.Join(mistakes...)
 }
 
 // prepare does everything about the configuration of one account that can fail and

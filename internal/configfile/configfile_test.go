@@ -31,6 +31,11 @@ func table(options string) string {
 	return "[[inputs.deepaffects]]\napi_key = \"canary-key\"\n" + options + "\n"
 }
 
+// second is the table of another account.
+func second(options string) string {
+	return "[[inputs.deepaffects]]\naccount = \"second\"\napi_key = \"canary-key-2\"\n" + options + "\n"
+}
+
 var withoutFunctions = cmpopts.IgnoreFields(collector.Config{}, "Key", "TLS", "Proxy")
 
 func TestLoad(t *testing.T) {
@@ -77,8 +82,9 @@ word_points = false`), with(func(c *collector.Config) {
   name_prefix = "x_"
   [inputs.deepaffects.tags]
     dc = "eu"`), []collector.Config{defaults}, 0},
-		{"several accounts", table("") + table(`account = "second"`),
-			append([]collector.Config{defaults}, with(func(c *collector.Config) { c.Account = "second" })...), 0},
+		{"several accounts", table("") + second(""), append([]collector.Config{defaults}, with(func(c *collector.Config) {
+			c.Account, c.APIKey = "second", "canary-key-2"
+		})...), 0},
 		{"options of Telegraf", table("word_points = true\nrequest_id_as = \"tag\"\nstate_directory = \"canary\""),
 			[]collector.Config{defaults}, 3},
 		{"a listener", table("service_address = \":8095\"\njobs_token = \"canary-token-123\""),
@@ -172,8 +178,8 @@ func TestMistakes(t *testing.T) {
 		{table("service_address = \":1\"\njobs_token = \"canary\"\nwebhook_token = \"canary\""),
 			"jobs_token", "give each its own"},
 		{table(`webhook_token = "canary/token"`), "webhook_token", "make one with"},
-		{table(`webhook_token = "canary"`) + table("account = \"b\"\nwebhook_token = \"canary\""),
-			"webhook_token", "give each its own"},
+		{table(`webhook_token = "canary"`) + second(`webhook_token = "canary"`), "webhook_token", "give each its own"},
+		{table("") + table(`account = "b"`), "API key", "give it its own key"},
 		{table(`http_proxy_url = "canary"`), "http_proxy_url", "give one such as"},
 	} {
 		t.Run(tt.option, func(t *testing.T) {
