@@ -56,6 +56,14 @@ type Collector struct {
 // ErrStoreInUse is wrapped by the error of New if another process uses the state directory.
 var ErrStoreInUse = sqlite.ErrInUse
 
+// A StoreError is the error of New about the store. Its caller knows the option that says where that is.
+type StoreError struct{ err error }
+
+func (e *StoreError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *StoreError) Unwrap() error { return e.err }
+
 // New returns a collector for these accounts. It reads the files that the
 // configuration names (keys, certificates) and the store, and uses no network. The
 // error holds every mistake. A collector that is never started must be stopped, too.
@@ -72,28 +80,35 @@ func New(configs []Config, options Options) (*Collector, error) {
 	}
 	c := &Collector{options: options, quotas: newQuotas()}
 	c.keys.set(settings)
-	switch {
-	case settings[0].config.DatabaseURL != "": // that of all accounts
-		if c.replicas, err = openReplicas(&settings[0].config, options); err != nil {
-			return nil, err
-		}
-		c.engine = c.replicas.db
-	case options.Engine != nil:
-		c.engine = options.Engine
-	case options.StateDirectory != "":
-		if c.engine, err = sqlite.Open(options.StateDirectory, options.Logger); err != nil {
-			return nil, fmt.Errorf("opening the store: %w", err)
-		}
-	}
-	if err := c.recallSenders(settings); err != nil {
+	if err := c.openStore(settings); err != nil {
 		c.close()
-		return nil, err
-	}
-	if c.accounts, err = c.open(settings); err != nil {
-		c.close()
-		return nil, err
+		return nil, &StoreError{err}
 	}
 	return c, nil
+}
+
+// openStore opens the store, and the accounts with what is stored of them.
+func (c *Collector) openStore(settings []*settings) (err error) {
+	switch {
+	case settings[0].config.DatabaseURL != "": // that of all accounts
+		if c.replicas, err = openReplicas(&settings[0].config, c.options); err != nil {
+			return err
+		}
+		c.engine = c.replicas.db
+	case c.options.Engine != nil:
+		c.engine = c.options.Engine
+	case c.options.StateDirectory != "":
+		db, err := sqlite.Open(c.options.StateDirectory, c.options.Logger)
+		if err != nil {
+			return err
+		}
+		c.engine = db
+	}
+	if err := c.recallSenders(settings); err != nil {
+		return err
+	}
+	c.accounts, err = c.open(settings)
+	return err
 }
 
 // recallSenders recalls what accounts of the store have sent that are not configured: the key of one may be that of

@@ -257,6 +257,25 @@ func isAddress(address string) bool {
 	return err == nil && port != ""
 }
 
+// Overlap reports whether two addresses to listen at exclude each other. An address without a port, or none, does not.
+func Overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil {
+		return false
+	}
+	numberA, errA := net.LookupPort("tcp", portA) // does not use the network
+	numberB, errB := net.LookupPort("tcp", portB)
+	return errA == nil && errB == nil && numberA == numberB && numberA != 0 &&
+		(strings.EqualFold(hostA, hostB) || includes(hostA, hostB) || includes(hostB, hostA))
+}
+
+// includes reports whether a host stands for all addresses of this machine of the kind that another has.
+func includes(host, other string) bool {
+	ip, of := net.ParseIP(host), net.ParseIP(other)
+	return host == "" || ip != nil && ip.IsUnspecified() && (ip.To4() == nil || of.To4() != nil)
+}
+
 // ValidateAll returns the mistakes of all accounts, a line for each, which begins with the
 // account and the option.
 func ValidateAll(configs []Config) error {
@@ -277,7 +296,7 @@ func CheckAccounts(configs []Config) error {
 	}
 	var mistakes []error
 	names, tokens := make(map[string]bool), make(map[string]bool)
-	for _, c := range configs {
+	for i, c := range configs {
 		mistake := func(made bool, text string) {
 			if made {
 				mistakes = append(mistakes, fmt.Errorf("account %q: %s", c.Account, text))
@@ -292,6 +311,9 @@ func CheckAccounts(configs []Config) error {
 			"database_url: is not that of the other accounts; one process has one database")
 		mistake(c.DatabaseURL != "" && c.Lease != configs[0].Lease,
 			"lease: is not that of the other accounts; one process has one lease")
+		mistake(slices.ContainsFunc(configs[:i], func(other Config) bool {
+			return c.ServiceAddress != other.ServiceAddress && Overlap(c.ServiceAddress, other.ServiceAddress)
+		}), "service_address: overlaps with that of another account; write the same address, or choose another port")
 		names[c.Account], tokens[c.WebhookToken], tokens[c.JobsToken] = true, true, true
 	}
 	return errors.Join(append(mistakes, checkQuotas(configs)...)...)

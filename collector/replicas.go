@@ -100,7 +100,7 @@ func openReplicas(config *Config, options Options) (*replicas, error) {
 	defer cancel()
 	db, err := postgres.Open(ctx, config.DatabaseURL, options.Logger)
 	if err != nil {
-		return nil, fmt.Errorf("database_url: %w", err)
+		return nil, err
 	}
 	name := options.ReplicaName
 	if name == "" {

@@ -57,7 +57,7 @@ func demo(f *flags, log *slog.Logger) error {
 	}
 	c, err := collector.New(configs, state)
 	if err != nil {
-		return fmt.Errorf("starting the demo: %w", err)
+		return f.nameStore(configs, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var submitting sync.WaitGroup

@@ -60,7 +60,8 @@ func newApp(f *flags) *kingpin.Application {
 		"their state, errors and duration, the quality of transcripts, and the use of the quota.")
 	app.Flag("config.file", "TOML file with an [[inputs.deepaffects]] table per account, such as a telegraf.conf.").
 		PlaceHolder("FILE").StringVar(&f.configFile)
-	app.Flag("config.check", "Check the configuration, print what was understood, and exit. Sends no request.").
+	app.Flag("config.check", "Check the configuration, the store and the addresses to listen at, print what was understood, "+
+		"and exit. Sends no request, and does not connect to a database.").
 		BoolVar(&f.check)
 	app.Flag("demo", "Monitor jobs of a simulated API inside this process. Needs no configuration and no API key.").
 		BoolVar(&f.demo)
@@ -139,22 +140,29 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := web.Validate(*f.web.WebConfigFile); err != nil {
-		return fmt.Errorf("--web.config.file: %w", err)
-	}
-	if f.check {
-		return printConfig(accounts, stdout, log)
+	if err := f.checkWebConfig(); err != nil {
+		return err
 	}
 	storage, err := storageOf(f, accounts)
 	if err != nil {
 		return err
 	}
-	if f.plan {
+	if err := f.checkAddresses(accounts); err != nil {
+		return err
+	}
+	switch {
+	case f.check:
+		if err := f.checkMachine(accounts, storage, log); err != nil {
+			return err
+		}
+		return printConfig(accounts, stdout, log)
+	case f.plan:
 		return plan(accounts, storage, stdout, log)
 	}
 	c, err := collector.New(accounts, collector.Options{
 		Logger: log, StateDirectory: storage, ReplicaURL: f.replicaURL(),
 	})
+	err = f.nameStore(accounts, err)
 	switch {
 	case err != nil && f.once && errors.Is(err, collector.ErrStoreInUse):
 		return fmt.Errorf("--once: %w; if it is the exporter, it polls these jobs already: scrape it", err)
@@ -175,6 +183,18 @@ func storageOf(f *flags, accounts []collector.Config) (string, error) {
 		return "", nil
 	}
 	return cmp.Or(f.storagePath, defaultStorage), nil
+}
+
+// nameStore adds to an error of the store which option says where that is.
+func (f *flags) nameStore(accounts []collector.Config, err error) error {
+	_, ofStore := errors.AsType[*collector.StoreError](err)
+	switch {
+	case !ofStore:
+		return err
+	case accounts[0].DatabaseURL != "":
+		return fmt.Errorf("%s: database_url: %w", f.configFile, err)
+	}
+	return fmt.Errorf("--storage.path: %w", err)
 }
 
 const healthTimeout = 5 * time.Second

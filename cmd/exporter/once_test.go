@@ -62,7 +62,7 @@ func TestOnceKeepsTheQuota(t *testing.T) {
 		t.Errorf("the service counts %v requests", day.Used)
 	}
 	_, err = once()
-	const inUse = "--once: opening the store: another process uses data; stop it, or choose another directory; " +
+	const inUse = "--once: --storage.path: another process uses data; stop it, or choose another directory; " +
 		"if it is the exporter, it polls these jobs already: scrape it"
 	if fmt.Sprint(err) != inUse {
 		t.Errorf("while the service runs: %v, want %s", err, inUse)

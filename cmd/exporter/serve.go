@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -40,26 +41,30 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 	defer close(stopping)
 	server := e.newServer(sync.OnceFunc(func() { close(listening) }))
 	failed := make(chan error, 1)
-	go func() { failed <- withRemedy(web.ListenAndServe(server, f.web, log)) }()
+	go func() { failed <- explainListening(web.ListenAndServe(server, f.web, log)) }()
 
 	go e.reloadOn(hangups, stopping)
 	err := e.run(configs, listening, failed, stops)
 	e.stop(server)
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving: %w", err)
+		return err
 	}
 	return nil
 }
 
-// withRemedy adds to an error of the main port what to do.
-func withRemedy(err error) error {
+// explainListening adds to an error of the main port which flag it is about, and what to do.
+func explainListening(err error) error {
+	e, ok := errors.AsType[*net.OpError](err)
+	listening := ok && e.Op == "listen"
 	switch {
+	case err == nil, errors.Is(err, http.ErrServerClosed):
+		return err
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w; stop what uses the port, or choose another with --web.listen-address", err)
-	case err != nil && !errors.Is(err, http.ErrServerClosed):
-		return fmt.Errorf("%w; correct --web.listen-address, or the file of --web.config.file", err)
+		return fmt.Errorf("--web.listen-address: %w; stop what uses the port, or choose another", err)
+	case listening:
+		return fmt.Errorf("--web.listen-address: %w; choose an address of this machine, such as :9891", err)
 	}
-	return err
+	return fmt.Errorf("%w; correct --web.listen-address, --web.systemd-socket, or the file of --web.config.file", err)
 }
 
 // reloadOn reloads the configuration on SIGHUP, until the process stops. A reload may hang on a disk.
@@ -102,7 +107,7 @@ func (e *exporter) run(
 func (e *exporter) start(configs []collector.Config) error {
 	services, err := e.listeners.Prepare(configs)
 	if err != nil {
-		return err
+		return e.flags.nameConfig(err)
 	}
 	e.collector.Start()
 	services.Apply(context.Background()) // it stops no server yet, so no context is needed
@@ -152,11 +157,14 @@ func (e *exporter) tryReload() error {
 	if err != nil {
 		return err
 	}
+	if err := e.flags.checkAddresses(accounts); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	services, err := e.listeners.Prepare(accounts)
 	if err != nil {
-		return fmt.Errorf("%s: %w", e.flags.configFile, err)
+		return e.flags.nameConfig(err)
 	}
 	if err := e.collector.Reload(ctx, accounts); err != nil {
 		services.Discard()

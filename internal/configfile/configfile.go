@@ -36,9 +36,9 @@ func LoadForPlan(path string) (*File, error) {
 func LoadForCheck(path string) (*File, error) { return load(path, withoutCredentials) }
 
 func load(path string, with secrets) (*File, error) {
-	tables, err := read(path)
+	tables, err := read("--config.file", path)
 	if err != nil {
-		return nil, prefix(path, err)
+		return nil, err
 	}
 	file := new(File)
 	var mistakes []error
@@ -69,9 +69,10 @@ func load(path string, with secrets) (*File, error) {
 // LoadPlugin reads the configuration file of the execd plugin, which has one table. The
 // error is as that of Load.
 func LoadPlugin(path string, o *options.Options) (warnings []string, err error) {
-	tables, err := read(path)
+	tables, err := read("-config", path)
 	switch {
 	case err != nil:
+		return nil, err
 	case len(tables) == 0:
 		err = errors.New("no account is configured; add an [[inputs.deepaffects]] table")
 	case len(tables) > 1:

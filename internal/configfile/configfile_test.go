@@ -203,15 +203,22 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-func TestMissingFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "missing.toml")
-	want := path + ": no such file or directory; give the path of a TOML file"
-	for name, load := range map[string]func() error{
-		"the exporter": func() error { _, err := configfile.Load(path); return err },
-		"the plugin":   func() error { _, err := configfile.LoadPlugin(path, new(options.Options)); return err },
+// A file that cannot be read is one line with the flag that names it.
+func TestUnreadableFile(t *testing.T) {
+	dir := t.TempDir()
+	for path, reason := range map[string]string{
+		filepath.Join(dir, "missing.toml"):    "no such file or directory",
+		dir:                                   "is a directory",
+		filepath.Join(write(t, ""), "x.toml"): "not a directory",
 	} {
-		if err := load(); err == nil || err.Error() != want {
-			t.Errorf("%s: %v", name, err)
+		_, err := configfile.Load(path)
+		want := ": " + path + ": " + reason + "; give the path of a TOML file"
+		if err == nil || err.Error() != "--config.file"+want {
+			t.Errorf("the exporter: %v", err)
+		}
+		_, err = configfile.LoadPlugin(path, new(options.Options))
+		if err == nil || err.Error() != "-config"+want {
+			t.Errorf("the plugin: %v", err)
 		}
 	}
 }

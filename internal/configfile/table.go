@@ -31,16 +31,27 @@ type table struct {
 	unreadable []string
 }
 
-// read finds the tables of a file. Like Telegraf, it also accepts a single
-// [inputs.deepaffects], and bytes that are not UTF-8 where they do not matter.
-func read(path string) ([]table, error) {
+// read finds the tables of the file that a flag names. The error names both, as far as the
+// flag may be wrong, or the file.
+func read(flag, path string) ([]table, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		if e, ok := errors.AsType[*fs.PathError](err); ok {
-			err = e.Err // the caller names the path
+		remedy := "give the path of a TOML file"
+		if errors.Is(err, fs.ErrPermission) {
+			remedy = "let the user of this process read the file and its directories"
 		}
-		return nil, fmt.Errorf("%w; give the path of a TOML file", err)
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = e.Err // without the operation
+		}
+		return nil, fmt.Errorf("%s: %s: %w; %s", flag, path, err, remedy)
 	}
+	tables, err := parse(text)
+	return tables, prefix(path, err)
+}
+
+// parse finds the tables. Like Telegraf, it also accepts a single [inputs.deepaffects],
+// and bytes that are not UTF-8 where they do not matter.
+func parse(text []byte) ([]table, error) {
 	var document struct {
 		Inputs struct {
 			DeepAffects toml.Primitive `toml:"deepaffects"`

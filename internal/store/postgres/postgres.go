@@ -256,8 +256,25 @@ const (
 	rowLocked            = "55P03"
 )
 
-// explain adds the remedy to an error of Open.
+// A line is an error on one line: pgx has a line for each address that it tried, the same twice if it may try without
+// TLS.
+type line struct{ error }
+
+func (l line) Error() string {
+	var parts []string
+	for part := range strings.Lines(l.error.Error()) {
+		if part = strings.TrimSpace(part); !slices.Contains(parts, part) {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Replace(strings.Join(parts, "; "), ":; ", ": ", 1)
+}
+
+func (l line) Unwrap() error { return l.error }
+
+// explain makes an error of Open one line, and adds the remedy.
 func explain(config *pgxpool.Config, err error) error {
+	err = line{err}
 	c := config.ConnConfig
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch e.Code {
@@ -271,7 +288,7 @@ func explain(config *pgxpool.Config, err error) error {
 		}
 	}
 	if errors.As(err, new(*pgconn.ConnectError)) {
-		return fmt.Errorf("cannot reach the database: %w", err)
+		return fmt.Errorf("cannot reach the database: %w; check host and port of the URL, and whether the server runs", err)
 	}
 	return err
 }

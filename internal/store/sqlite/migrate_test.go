@@ -383,8 +383,12 @@ func TestNewerSchema(t *testing.T) {
 	dir := t.TempDir()
 	closed(t, open(t, dir))
 	run(t, filepath.Join(dir, "register.db"), `PRAGMA user_version = 99; UPDATE meta SET value = '99'`)
-	if _, err := sqlite.Open(dir, quiet); err == nil || !strings.Contains(err.Error(), "newer version (schema 99") {
+	_, err := sqlite.Open(dir, quiet)
+	if err == nil || !strings.Contains(err.Error(), "newer version (schema 99") {
 		t.Errorf("a newer schema: %v", err)
+	}
+	if checked := sqlite.Check(dir); fmt.Sprint(checked) != fmt.Sprint(err) {
+		t.Errorf("Check has %v, and Open %v", checked, err)
 	}
 }
 

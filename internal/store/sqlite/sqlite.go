@@ -53,10 +53,17 @@ type DB struct {
 var ErrInUse = errors.New("another process uses")
 
 // Open opens the database in a directory, and makes both if they are missing. The
-// error contains the remedy if another process uses the directory or the file is of
-// a newer version. The readable rows of a damaged database go into a new file; the
-// damaged one is put aside. The loss is logged, and reported to the accounts.
+// error contains the remedy. The readable rows of a damaged database go into a new file;
+// the damaged one is put aside. The loss is logged, and reported to the accounts.
 func Open(dir string, log *slog.Logger) (*DB, error) {
+	db, err := open(dir, log)
+	return db, explain(err)
+}
+
+func open(dir string, log *slog.Logger) (*DB, error) {
+	if err := accessible(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making the directory: %w", err)
 	}
@@ -205,25 +212,33 @@ func check(db *sql.DB) error {
 	case there[meta.name] != meta.create:
 		return errDamaged
 	}
+	switch of, err := schemaOf(db, version); {
+	case err != nil:
+		return err
+	case of != current:
+		return olderSchema{of}
+	case slices.ContainsFunc(tables, func(t *table) bool { return there[t.name] != t.create }):
+		return errDamaged
+	}
+	return nil
+}
+
+// schemaOf returns the schema of a database that has a table meta and this user_version.
+func schemaOf(db *sql.DB, version int) (*schema, error) {
 	row := make([]any, len(meta.columns)+1)
-	err = scan(context.Background(), db, meta.read, func(r []any) error { row = slices.Clone(r); return nil })
+	err := scan(context.Background(), db, meta.read, func(r []any) error { row = slices.Clone(r); return nil })
 	i := slices.IndexFunc(schemas, func(s *schema) bool {
 		return s.version == version && s.meta != nil && s.meta.valid(row)
 	})
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case row[1] != strconv.Itoa(version), i < 0 && version <= schemaVersion:
-		return errDamaged
+		return nil, errDamaged
 	case i < 0:
-		return fmt.Errorf("it was written by a newer version (schema %d, this one knows %d); "+
-			"use that version, or another directory", version, schemaVersion)
-	case schemas[i] != current:
-		return olderSchema{schemas[i]}
-	case slices.ContainsFunc(tables, func(t *table) bool { return there[t.name] != t.create }):
-		return errDamaged
+		return nil, newerSchema(version)
 	}
-	return nil
+	return schemas[i], nil
 }
 
 // tablesIn returns the statements that made the tables of a database, by name.

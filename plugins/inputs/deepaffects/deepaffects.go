@@ -124,10 +124,13 @@ func (d *DeepAffects) start(acc telegraf.Accumulator) error {
 	monitor, err := collector.New(configs, collector.Options{
 		Logger: log, StateDirectory: d.StateDirectory, Transport: d.Transport, MaxStateChanges: limit,
 	})
-	if err != nil {
-		if c.DatabaseURL == "" {
-			err = fmt.Errorf("state_directory: %w", err)
+	if _, ok := errors.AsType[*collector.StoreError](err); ok {
+		option := "state_directory"
+		if c.DatabaseURL != "" {
+			option = "database_url"
 		}
+		return fmt.Errorf("account %q: %s: %w", d.Account, option, err)
+	} else if err != nil {
 		return err
 	}
 	now, cancel := context.WithCancel(context.Background())

@@ -235,7 +235,7 @@ func TestFailedStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := start(t, other, ends{}, true)
-	fails("state_directory: opening the store: another process uses " + state)
+	fails("state_directory: another process uses " + state)
 	p.stop()
 	taken.Close()
 	p = start(t, first, ends{}, true)

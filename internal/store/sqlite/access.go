@@ -1,0 +1,98 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Check returns the error that Open would because of the rights to a directory, or of the version of the database in
+// it. It changes nothing. Another process may use the directory: that is no error here.
+func Check(dir string) error {
+	if err := accessible(dir); err != nil {
+		return explain(err)
+	}
+	path := filepath.Join(dir, fileName)
+	if !exists(path) {
+		return nil
+	}
+	// As an immutable file, it is read without a lock and without a log. What is not readable in that way may be
+	// readable to Open, or it rebuilds it.
+	db, err := sql.Open("sqlite", uri(path, url.Values{"immutable": {"1"}}))
+	if err != nil {
+		return nil
+	}
+	defer db.Close()
+	var version int
+	if db.QueryRow("PRAGMA user_version").Scan(&version) != nil {
+		return nil
+	}
+	if there, err := tablesIn(db); err != nil || there[meta.name] != meta.create {
+		return nil
+	}
+	if _, err = schemaOf(db, version); errors.As(err, new(newerSchema)) {
+		return fmt.Errorf("opening %s: %w", path, err)
+	}
+	return nil
+}
+
+// accessible returns an error if this process may not use a directory and its files, or make them.
+func accessible(dir string) error {
+	at := filepath.Clean(dir)
+	info, err := os.Stat(at)
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at {
+		at = filepath.Dir(at)
+		info, err = os.Stat(at)
+	}
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "opening", Path: at, Err: syscall.ENOTDIR}
+	}
+	if err == nil {
+		err = writable(at)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{lockName, fileName} {
+		path := filepath.Join(dir, name)
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err == nil && !info.Mode().IsRegular():
+			err = fmt.Errorf("%s is not a regular file", path)
+		case err == nil:
+			err = writable(path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newerSchema is the error about a database that a later version of this program has written.
+type newerSchema int
+
+func (v newerSchema) Error() string {
+	return fmt.Sprintf("it was written by a newer version (schema %d, this one knows %d); "+
+		"use that version, or another directory", int(v), schemaVersion)
+}
+
+// explain adds the remedy to an error of Open.
+func explain(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrInUse), errors.As(err, new(newerSchema)): // they have it
+		return err
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w; let the user of this process write there, or choose another directory", err)
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%w; choose a directory", err)
+	}
+	return fmt.Errorf("%w; choose another directory, or see whether the disk is full or damaged", err)
+}
