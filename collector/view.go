@@ -189,6 +189,9 @@ func (a *Account) Overview(since time.Time, limit int) jobs.Overview {
 	return a.reading().jobs.Overview(since, limit)
 }
 
+// Recent returns what was counted in the last hours, as far as this process has seen it.
+func (a *Account) Recent() jobs.Recent { return a.reading().jobs.Recent(a.now()) }
+
 // Timings returns the timings of the words or segments of a job's result, in order of
 // start; nil if they are not kept.
 func (a *Account) Timings(requestID string) []Timing { return a.reading().jobs.Timings(requestID) }

@@ -87,7 +87,9 @@ func (e *exporter) handler() http.Handler {
 		mux.Handle("/debug/pprof", http.RedirectHandler(e.location.base+"/debug/pprof/", http.StatusMovedPermanently))
 	}
 	webhooks := httpapi.NewWebhooks(e.collector, e.limits, e.log, "")
-	api := httpapi.New(e.collector, e.limits, origins, e.flags.localWrites, e.log, version.Version)
+	api := httpapi.New(e.collector, e.limits, origins, e.log, httpapi.Options{
+		LocalWrites: e.flags.localWrites, Version: version.Version, ReloadError: e.reloadError,
+	})
 	return e.location.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
 		case httpapi.IsWebhook(p):

@@ -17,36 +17,38 @@ import (
 
 // api is the JSON API over some accounts.
 type api struct {
-	accounts    func(*http.Request) []*collector.Account // those that a request may use
-	localWrites bool                                     // without a token, only this machine may write
-	limits      *Limits
-	log         *slog.Logger
-	version     string
-	mux         *http.ServeMux
-	origins     *Origins
+	Options
+	accounts func(*http.Request) []*collector.Account // those that a request may use
+	limits   *Limits
+	log      *slog.Logger
+	mux      *http.ServeMux
+	origins  *Origins
 }
 
-// New returns the handler of everything below /api/v1/, for a program of this version. Who writes
+// Options are what the API of the main port needs beside a collector.
+type Options struct {
+	LocalWrites bool         // without a token, only this machine may write
+	Version     string       // of the program
+	ReloadError func() error // of the last reload of the configuration; nil: there is none
+}
+
+// New returns the handler of everything below /api/v1/. Who writes
 // needs the jobs_token of the account; without one, all who reach the handler may write, or with
-// localWrites those on this machine. Reading needs no credentials. The handler is within the limits
+// LocalWrites those on this machine. Reading needs no credentials. The handler is within the limits
 // if it is served by a server of them.
 //
 // Where it is one of several handlers, it must see requests before an [http.ServeMux] does:
 // a mux redirects an unescaped request ID with two slashes in a row to another job.
-func New(
-	c *collector.Collector, limits *Limits, origins *Origins, localWrites bool, log *slog.Logger, version string,
-) http.Handler {
-	a := newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, limits, origins, log, version)
-	a.localWrites = localWrites
-	return a
+func New(c *collector.Collector, limits *Limits, origins *Origins, log *slog.Logger, options Options) http.Handler {
+	return newAPI(func(*http.Request) []*collector.Account { return c.Accounts() }, limits, origins, log, options)
 }
 
 func newAPI(
 	accounts func(*http.Request) []*collector.Account, limits *Limits, origins *Origins, log *slog.Logger,
-	version string,
+	options Options,
 ) *api {
 	a := &api{
-		accounts: accounts, limits: limits, log: log, version: version, mux: http.NewServeMux(), origins: origins,
+		Options: options, accounts: accounts, limits: limits, log: log, mux: http.NewServeMux(), origins: origins,
 	}
 	get := func(answer route) http.Handler { return limits.Responses(a.handle(answer)) }
 	a.mux.Handle("POST /api/v1/jobs", a.handle(a.register))

@@ -166,7 +166,8 @@ func TestShowLastPoll(t *testing.T) {
 		`{"status":"Failure","response":null}`:  `{"at":"?","outcome":"ok","state_word":"Failure"}`,
 		`{"status":"call 4711"}`:                `{"at":"?","outcome":"ok"}`,
 		`{"status":"Completed","response":{"a"`: malformed + `invalid JSON at byte 37"}`,
-		`<html>`:                                malformed + `not a JSON object"}`,
+		`[]`:                                    malformed + `not a JSON object"}`,
+		`<html>`:                                malformed + `the answer is HTML or XML, not JSON, as from a proxy or at a wrong url"}`,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := watch(t, vendor{"x": answer}, "a")

@@ -137,7 +137,7 @@ func (l *Listeners) handler(address string) http.Handler {
 	type key struct{}
 	jobs := newAPI(func(r *http.Request) []*collector.Account {
 		return []*collector.Account{r.Context().Value(key{}).(*collector.Account)}
-	}, l.limits, NewOrigins(nil), l.log, "")
+	}, l.limits, NewOrigins(nil), l.log, Options{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if IsWebhook(r.URL.Path) {
 			webhooks.ServeHTTP(w, r)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/problems"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
@@ -17,6 +18,7 @@ const shownPolls = 20
 // monitorStatus is the JSON of the monitor as a whole.
 type monitorStatus struct {
 	Version  string          `json:"version,omitzero"`
+	Problems []problem       `json:"problems,omitempty"` // with no account: the configuration cannot be reloaded
 	Accounts []accountStatus `json:"accounts"`
 }
 
@@ -26,6 +28,7 @@ type accountStatus struct {
 	LastSuccess moment           `json:"last_success,omitzero"`
 	Trouble     *trouble         `json:"trouble,omitzero"`     // why it is not up
 	StoreError  string           `json:"store_error,omitzero"` // why the store cannot be written, or read
+	Problems    []problem        `json:"problems,omitempty"`   // as the page shows them
 	Owner       *owner           `json:"owner,omitzero"`       // the replica that polls it, if there are several
 	Jobs        map[string]int   `json:"jobs"`                 // by state
 	Oldest      float64          `json:"oldest_unfinished_age_seconds"`
@@ -53,6 +56,27 @@ type trouble struct {
 	ErrorCode string `json:"error_code,omitzero"` // with which the API refused the last request
 	Error     string `json:"error"`
 	Until     moment `json:"until,omitzero"` // when polling resumes
+}
+
+// problem is the condition of an alert.
+type problem struct {
+	Text      string `json:"text"`
+	Error     string `json:"error,omitzero"`
+	ErrorCode string `json:"error_code,omitzero"`
+	Last      moment `json:"last,omitzero"`
+	Until     moment `json:"until,omitzero"` // when the next attempt is made
+	Alert     string `json:"alert"`
+	Severity  string `json:"severity"` // of the alert
+}
+
+func problemOf(p problems.Problem) problem {
+	shown := problem{
+		Text: p.Text, ErrorCode: p.Code, Last: momentOf(p.Last), Until: momentOf(p.Until), Alert: p.Alert, Severity: p.Severity(),
+	}
+	if p.Err != nil {
+		shown.Error = p.Err.Error()
+	}
+	return shown
 }
 
 // quota is one window of the quota. Limit and Left are null if it is unlimited.
@@ -103,7 +127,12 @@ type sourceError struct {
 
 // status serves the state of all accounts.
 func (a *api) status(_ http.ResponseWriter, r *http.Request) (int, any, error) {
-	s := monitorStatus{Version: a.version}
+	s := monitorStatus{Version: a.Version}
+	if a.ReloadError != nil {
+		if err := a.ReloadError(); err != nil {
+			s.Problems = append(s.Problems, problemOf(problems.Reload(err)))
+		}
+	}
 	for _, account := range a.accounts(r) {
 		_ = account.Refresh(r.Context()) // accountOf tells the error
 		s.Accounts = append(s.Accounts, accountOf(account))
@@ -140,6 +169,10 @@ func accountOf(account *collector.Account) accountStatus {
 	}
 	if err := cmp.Or(snapshot.StoreError, snapshot.ReadError); err != nil {
 		s.StoreError = err.Error()
+	}
+	overview, recent := account.Overview(snapshot.At.Add(-problems.Window), 0), account.Recent()
+	for _, p := range problems.Of(&snapshot, &overview, &recent) {
+		s.Problems = append(s.Problems, problemOf(p))
 	}
 	for i, state := range jobs.States {
 		s.Jobs[state] = snapshot.Counts[i]

@@ -46,6 +46,8 @@ func TestStatus(t *testing.T) {
 		check(t, undecided(w), 200, `{"version":"1.2.3","accounts":[
 			{"account":"a","up":true,"last_success":"`+at(0)+`",
 				"jobs":{"pending":0,"running":2,"completed":1,"failed":1,"lost":0},"oldest_unfinished_age_seconds":20,
+				"problems":[{"text":"1 job failed in the last hour","last":"`+at(0)+`",
+					"alert":"DeepAffectsJobFailed","severity":"warning"}],
 				"late":0,"due":"?","price_seconds":"?","forecast":"?",
 				"quota":{
 					"minute":{"limit":5,"used":4,"left":1,"resets_at":"`+at(61*time.Second+60*time.Millisecond)+`"},

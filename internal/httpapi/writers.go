@@ -73,7 +73,7 @@ func (a *api) checkWrite(r *http.Request, account *collector.Account) error {
 	switch {
 	case needed && !right:
 		return refuse(http.StatusUnauthorized, fmt.Sprintf("the jobs_token of account %q is required", account.Name()))
-	case !needed && a.localWrites && !isLocal(r):
+	case !needed && a.LocalWrites && !isLocal(r):
 		return refuse(http.StatusForbidden, fmt.Sprintf(
 			"other machines may write only with a jobs_token, and account %q has none", account.Name()))
 	case !needed && isJobsToken(a.accounts(r), bearer(r)):

@@ -30,7 +30,7 @@ func writers(tb testing.TB, localWrites bool) (http.Handler, *collector.Collecto
 		tb.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	return httpapi.New(c, httpapi.NewLimits(), httpapi.NewOrigins(nil), localWrites, log, ""), c
+	return httpapi.New(c, httpapi.NewLimits(), httpapi.NewOrigins(nil), log, httpapi.Options{LocalWrites: localWrites}), c
 }
 
 // Who writes needs the jobs_token of the account. Without one, everyone may write, or with local writes this machine.

@@ -45,6 +45,7 @@ type Jobs struct {
 	// clockSet: the wall clock seems to have been set before they were opened.
 	clockSet bool
 	queue    queue
+	samples  samples // has a lock of its own
 
 	committed atomic.Pointer[state] // only the committing goroutine replaces it
 	// uncertain is the last commit if its outcome is unknown, else nil. The next one loads
@@ -232,6 +233,7 @@ func open(
 	loaded := j.decode(contents, now, time.Since(begin))
 	j.clockSet = loaded.clock.set != 0 || loaded.clock.skew(now) != 0
 	j.committed.Store(loaded)
+	j.samples.all = []sample{loaded.sample(now)} // before damage is counted, which is news
 	return j, contents.Inbox, nil
 }
 

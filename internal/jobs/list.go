@@ -346,8 +346,9 @@ type Overview struct {
 	Unfinished []*Job // the oldest first
 	Completed  []*Job // those that ended last first
 
-	RecentlyFailed, RecentlyLost Ends
-	Codes                        map[string]int // failed jobs by error code
+	RecentlyCompleted, RecentlyFailed, RecentlyLost Ends
+
+	Codes map[string]int // failed jobs by error code
 
 	UnknownState int    // unfinished jobs in a state that is not known
 	StateWord    string // one of the words for it, if one looks like one
@@ -368,7 +369,8 @@ func (j *Jobs) Overview(since time.Time, limit int) Overview {
 		Unfinished: appendJobs(nil, c.unfinished.Scan, limit),
 		Completed:  appendJobs(nil, completed.Reverse, limit),
 
-		RecentlyFailed: endsOf(failed, since), RecentlyLost: endsOf(lost, since), Codes: make(map[string]int),
+		RecentlyCompleted: endsOf(completed, since), RecentlyFailed: endsOf(failed, since),
+		RecentlyLost: endsOf(lost, since), Codes: make(map[string]int),
 	}
 	c.groups.Ascend(group{quality: quality{kind: hasCode}}, func(g group) bool {
 		if g.kind == hasCode && g.state == Failed {

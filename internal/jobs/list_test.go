@@ -130,6 +130,7 @@ func TestOverview(t *testing.T) {
 				count(&want.RecentlyLost, job)
 				want.Failed = append(want.Failed, job)
 			case jobs.Completed:
+				count(&want.RecentlyCompleted, job)
 				want.Completed = append(want.Completed, job)
 			default:
 				want.Unfinished = append(want.Unfinished, job)

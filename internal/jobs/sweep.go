@@ -20,6 +20,9 @@ func (j *Jobs) Sweep(now time.Time) error {
 	if err := j.Flush(); err != nil {
 		return err
 	}
+	if j.samples.due(now) {
+		j.samples.add(j.committed.Load().sample(now))
+	}
 	certain := time.Time{} // when the age of jobs began to be certain
 	if j.clockSet {
 		certain = j.opened

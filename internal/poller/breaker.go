@@ -61,8 +61,10 @@ const maxDoublings = 16
 type breaker struct {
 	mu sync.Mutex // guards everything below
 
-	polled      bool             // there was a response
-	last        jobstatus.Answer // the last response, without its result
+	started     time.Time
+	lastPoll    time.Time        // of the last response, whatever it was; zero: there was none
+	polled      bool             // there was a response that says something about the API
+	last        jobstatus.Answer // the last of those, without its result
 	lastSuccess time.Time
 	keyError    error // why the key cannot be read; nil: it can
 
@@ -132,6 +134,7 @@ type verdict struct {
 func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Time) verdict {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.lastPoll = now
 	if a.Unreadable { // a status, but for one job's result: it says nothing about the API
 		return verdict{wait: max(unreadableWait, min(a.RetryAfter, maxAsked))}
 	}
@@ -190,6 +193,8 @@ func succeeded(o jobstatus.Outcome) bool { return o == jobstatus.OK || o == jobs
 type State struct {
 	Up          bool      // the last response was as it should be, and there is a key for the next request
 	LastSuccess time.Time // zero: never
+	Started     time.Time // since when this process polls the account
+	LastPoll    time.Time // of the last response; zero: none since then
 	Trouble     *Trouble  // why Up is false; nil: Up, or nothing was polled yet
 }
 
@@ -256,7 +261,7 @@ func (s *State) RetryAt(now time.Time) time.Time {
 func (b *breaker) state() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := State{LastSuccess: b.lastSuccess}
+	s := State{LastSuccess: b.lastSuccess, Started: b.started, LastPoll: b.lastPoll}
 	switch {
 	case b.keyError != nil:
 		s.Trouble = &Trouble{NoKey: true, Err: b.keyError}

@@ -75,6 +75,7 @@ type Poller struct {
 // New returns a poller. It polls when Run or Round is called.
 func New(s *schedule.Scheduler, r Results, settings Settings, log *slog.Logger, now func() time.Time) *Poller {
 	p := &Poller{schedule: s, results: r, log: log, now: now, created: now(), wake: make(chan struct{}, 1)}
+	p.breaker.started = p.created
 	p.settings.Store(&settings)
 	return p
 }

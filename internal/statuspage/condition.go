@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/problems"
 )
 
 // A level is how an account, or the monitor as a whole, does. It is the name of an icon and of a class.
@@ -44,7 +45,7 @@ func conditionOf(s *collector.Snapshot) condition {
 	case s.StoreError != nil:
 		return condition{Level: bad, Icon: paused, Word: "Paused", Text: "the store is not writable"}
 	case t != nil:
-		text := troubleOf(t).Text
+		text := problems.OfTrouble(t).Text
 		c := condition{Level: bad, Icon: bad, Word: "Down", Text: strings.ToLower(text[:1]) + text[1:]}
 		if c.Until = s.API.RetryAt(s.At); !c.Until.IsZero() {
 			c.Icon, c.Word = paused, "Paused"

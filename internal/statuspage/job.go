@@ -11,6 +11,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/problems"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -114,7 +115,7 @@ func (s *site) job(r *http.Request) (any, int) {
 		why := reason.String()
 		page.Why = strings.ToUpper(why[:1]) + why[1:] + "."
 		if t := a.API().Trouble; t != nil {
-			page.Trouble = troubleOf(t).Text
+			page.Trouble = problems.OfTrouble(t).Text
 		}
 	}
 	switch j.State {

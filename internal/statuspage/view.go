@@ -11,6 +11,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/problems"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
@@ -194,10 +195,7 @@ func (s *site) overview(r *http.Request) (any, int) {
 	}
 	if s.ReloadError != nil {
 		if err := s.ReloadError(); err != nil {
-			o.Reload = &problem{
-				Text: "The configuration could not be reloaded, and a restart would fail; the previous one is used",
-				Err:  err, Alert: "DeepAffectsConfigReloadFailed",
-			}
+			o.Reload = &problem{problems.Reload(err)}
 			o.Problems++
 			if l := o.Reload.Level(); l.worse(level(o.Frame.Icon)) {
 				o.Frame.Icon = string(l)
@@ -231,10 +229,11 @@ func viewOf(a *collector.Account, to links) account {
 	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
 	v.Sources = sourcesOf(&v.Snapshot)
 	v.History = historyOf(a.History(latest), a.DayLog(), &v.Snapshot)
-	v.Overview = a.Overview(v.At.Add(-time.Hour), shown)
+	v.Overview = a.Overview(v.At.Add(-problems.Window), shown)
+	recent := a.Recent()
 	v.Causes, v.OtherCauses = causesOf(v.Overview.Codes, to)
 	v.Condition = conditionOf(&v.Snapshot)
-	v.Problems = problemsOf(&v.Snapshot, v.Sources, &v.Overview)
+	v.Problems = problemsOf(&v.Snapshot, &v.Overview, &recent)
 	v.Failed = to.rows(a, v.At, v.Overview.Failed...)
 	v.Unfinished = v.whenAllowed(to.rows(a, v.At, v.Overview.Unfinished...))
 	v.Completed = to.rows(a, v.At, v.Overview.Completed...)
