@@ -102,7 +102,7 @@ func (c *Config) key() (func() (string, error), error) {
 	}
 	path := c.APIKeyFile
 	if _, err := credential.ReadFile(path); err != nil {
-		return nil, fmt.Errorf("api_key_file: %w; put the key into the file", err)
+		return nil, fmt.Errorf("api_key_file: %w", err)
 	}
 	return func() (string, error) { return credential.ReadFile(path) }, nil
 }
@@ -120,7 +120,7 @@ func (c *Config) urlHeader() (func() (http.Header, error), error) {
 		}
 		token, err := credential.ReadFile(c.RequestIDURLTokenFile)
 		if err != nil {
-			return nil, fmt.Errorf("request_id_url_token_file: %w; put the token into the file", err)
+			return nil, fmt.Errorf("request_id_url_token_file: %w", err)
 		}
 		with := constant.Clone()
 		with.Set("Authorization", "Bearer "+token)

@@ -130,6 +130,27 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
+// The plan reads a store, and an error names it.
+func TestPlanErrors(t *testing.T) {
+	const table = "[[inputs.deepaffects]]\napi_key = \"key\"\n"
+	file := writeFile(t, "file", "")
+	for name, tt := range map[string]struct {
+		config string
+		args   []string
+		want   string
+	}{
+		"the store is a file": {table, []string{"--storage.path=" + file}, "--storage.path: copying " + file + "/register.db: "},
+		"no database": {table + "database_url = \"postgres://127.0.0.1:1/x\"\n", nil,
+			": database_url: cannot reach the database: "},
+	} {
+		args := append([]string{"--plan", "--config.file=" + writeFile(t, "config.toml", tt.config)}, tt.args...)
+		err := run(parse(t, args...), io.Discard, discard)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
 // A check leaves nothing behind. The default store is that of the service in its working directory only.
 func TestCheckLeavesNothing(t *testing.T) {
 	dir := t.TempDir()

@@ -157,7 +157,7 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		}
 		return printConfig(accounts, stdout, log)
 	case f.plan:
-		return plan(accounts, storage, stdout, log)
+		return f.nameStore(accounts, plan(accounts, storage, stdout, log))
 	}
 	c, err := collector.New(accounts, collector.Options{
 		Logger: log, StateDirectory: storage, ReplicaURL: f.replicaURL(),

@@ -27,6 +27,7 @@ func copyOf(storage string, log *slog.Logger) (dir string, err error) {
 		return "", err
 	}
 	if err := sqlite.Copy(storage, dir); err != nil {
+		err = fmt.Errorf("--storage.path: %w; let the user of this process read it, or choose another directory", err)
 		return "", errors.Join(err, os.RemoveAll(dir))
 	}
 	if files, err := os.ReadDir(dir); err == nil && len(files) == 0 {
@@ -43,7 +44,7 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 	if storage != "" {
 		var err error
 		if dir, err = copyOf(storage, log); err != nil {
-			return fmt.Errorf("making the plan: %w", err)
+			return err
 		}
 		defer os.RemoveAll(dir)
 	}

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
 
 	telegraftls "github.com/influxdata/telegraf/plugins/common/tls"
 
@@ -29,7 +31,7 @@ func (o *Options) TLSConfig() (*tls.Config, error) {
 	}
 	ca := telegraftls.ClientConfig{TLSCA: o.TLSCA}
 	if err := checkFiles(o.TLSCA); err != nil {
-		mistakes = append(mistakes, fmt.Errorf("tls_ca: %w; give a PEM file", err))
+		mistakes = append(mistakes, fmt.Errorf("tls_ca: %w; %s", err, remedy(err, "give a PEM file")))
 	} else if _, err := ca.TLSConfig(); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("tls_ca: %w; give a PEM file", err))
 	}
@@ -75,12 +77,21 @@ func (o *Options) certificate() (*tls.Certificate, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, outbound.Showable(fmt.Errorf("tls_cert and tls_key: %w; give both, as PEM files", err))
+		return nil, outbound.Showable(fmt.Errorf("tls_cert and tls_key: %w; %s", err,
+			remedy(err, "give both, as PEM files")))
 	}
 	return &c.Certificates[0], nil
 }
 
-// checkFiles returns an error for a path that is not that of a regular file.
+// remedy returns what to do about a file: about its rights, or otherwise.
+func remedy(err error, otherwise string) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "let the user of this process read it"
+	}
+	return otherwise
+}
+
+// checkFiles returns an error for a path that is not that of a regular file, or that cannot be opened.
 func checkFiles(paths ...string) error {
 	for _, path := range paths {
 		if path == "" {
@@ -89,6 +100,11 @@ func checkFiles(paths ...string) error {
 		if err := credential.CheckFile(path); err != nil {
 			return err
 		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		_ = file.Close() // nothing was written
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -18,8 +19,19 @@ const maxSize = 64 << 10
 // ReadFile returns the key or token in a file, without surrounding white space and a UTF-8
 // byte order mark. Orchestrators and secret stores change such files: call it for each
 // request. That is cheap compared to the request, and not every change shows in time and
-// size.
+// size. The error contains the remedy.
 func ReadFile(path string) (string, error) {
+	text, err := read(path)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		err = fmt.Errorf("%w; let the user of this process read it", err)
+	case errors.As(err, new(*fs.PathError)):
+		err = fmt.Errorf("%w; put the key or token into the file", err)
+	}
+	return text, err
+}
+
+func read(path string) (string, error) {
 	if err := CheckFile(path); err != nil {
 		return "", err
 	}
@@ -41,7 +53,7 @@ func ReadFile(path string) (string, error) {
 	}
 	text := strings.TrimSpace(strings.TrimPrefix(string(content), "\ufeff"))
 	if text == "" {
-		return "", errors.New(path + " is empty")
+		return "", errors.New(path + " is empty; put the key or token into the file")
 	}
 	if err := Check(text); err != nil {
 		return "", fmt.Errorf("%s %w", path, err)

@@ -53,7 +53,7 @@ func TestMistakes(t *testing.T) {
 			"the environment variable CANARY_UNSET is not set; set it where this program is started"},
 		{"[[inputs.deepaffects]]\napi_key = \"@{store:canary}\"", "store:canary", "unknown secret store"},
 		{key(`api_key_file = "/x"`), "api_key", "remove one of the two"},
-		{"[[inputs.deepaffects]]\napi_key_file = \"" + empty + "\"", "api_key_file", "put the key into the file"},
+		{"[[inputs.deepaffects]]\napi_key_file = \"" + empty + "\"", "api_key_file", "put the key or token into the file"},
 		{key(`api_key_fil = "x"`), "api_key_fil", "typo"},
 		{key(`account = ""`), "account", "name the account"},
 		{key(`account = "${CANARY_UNSET}"`), "account", "CANARY_UNSET is not set"},
@@ -206,6 +206,39 @@ func TestID(t *testing.T) {
 		if id(other) == one {
 			t.Errorf("%s does not change the ID", other)
 		}
+	}
+}
+
+// Each error of the start is one line with the account, the option and the remedy.
+func TestStartErrors(t *testing.T) {
+	taken := freeport.Listen(t)
+	defer taken.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct{ options, want string }{
+		"the store is a file": {fmt.Sprintf("state_directory = %q", file),
+			`account "default": state_directory: opening ` + file + `: not a directory; choose a directory`},
+		"no database": {`database_url = "postgres://u:secret@127.0.0.1:1/x"`,
+			"account \"default\": database_url: cannot reach the database: failed to connect to `user=u database=x`: " +
+				"127.0.0.1:1 (127.0.0.1): dial error: dial tcp 127.0.0.1:1: connect: connection refused; " +
+				"check host and port of the URL, and whether the server runs"},
+		"the address is taken": {fmt.Sprintf("service_address = %q\nwebhook_token = \"token\"", taken.Addr()),
+			`account "default": service_address: listen tcp ` + taken.Addr().String() +
+				`: bind: address already in use; choose another`},
+	} {
+		input, err := load(t, table+tt.options+"\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := input.Init(); err != nil {
+			t.Fatal(err)
+		}
+		if err := input.Start(nil); fmt.Sprint(err) != tt.want {
+			t.Errorf("%s: %v, want\n%s", name, err, tt.want)
+		}
+		input.Stop()
 	}
 }
 
