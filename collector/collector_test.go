@@ -383,7 +383,7 @@ func TestRefusedKey(t *testing.T) {
 		before := len(m.api.Log())
 		pass(time.Hour)
 		logged := strings.Count(m.logs.String(), "API key cannot be read")
-		if asked := len(m.api.Log()) - before; asked != 0 || logged != 1 {
+		if asked := len(m.api.Log()) - before; asked != 0 || logged != 3 {
 			t.Errorf("%d requests without a key; log:\n%s", asked, m.logs)
 		}
 		api := m.account.Snapshot().API
@@ -428,7 +428,7 @@ func TestAPIDown(t *testing.T) {
 				if n < 5 || n > tt.most || s.API.Up || s.Counts[jobs.Pending] != 50 {
 					t.Errorf("%v requests, up %v, %v while it was down", n, s.API.Up, s.Counts)
 				}
-				if lines := strings.Count(m.logs.String(), "level=WARN"); lines > 4 {
+				if lines := strings.Count(m.logs.String(), "level=WARN"); lines > 6 {
 					t.Errorf("%d warnings about one outage:\n%s", lines, m.logs)
 				}
 				down.Store(false)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outage"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
@@ -25,8 +26,8 @@ type housekeeper struct {
 	log      *slog.Logger
 	now      func() time.Time
 
-	storedLearnt time.Time // only sweep uses it
-	unwritable   bool      // and that was logged; only reportStore uses it
+	storedLearnt time.Time     // only sweep uses it
+	outage       outage.Outage // of the store; only reportStore uses it
 }
 
 func (h *housekeeper) run(ctx context.Context) {
@@ -62,15 +63,19 @@ func (h *housekeeper) sweep() {
 
 // reportStore logs when the store can no longer be written, and when it can again.
 func (h *housekeeper) reportStore() {
-	err := h.jobs.Writable()
-	switch {
-	case err != nil && !h.unwritable:
-		h.log.Error("Store cannot be written; registrations and webhooks are refused, and polling stops, until it can",
+	err, now := h.jobs.Writable(), h.now()
+	switch lasted, failed := h.outage.Lasts(now); {
+	case err == nil && failed:
+		h.log.Info("Store can be written again", "after", lasted.String())
+		h.outage = outage.Outage{}
+	case err != nil && h.outage.Report(now, outage.Cause(err)):
+		log := h.log
+		if failed {
+			log = log.With("after", lasted.String())
+		}
+		log.Error("Store cannot be written; registrations and webhooks are refused, and polling stops, until it can",
 			"err", err)
-	case err == nil && h.unwritable:
-		h.log.Info("Store can be written again")
 	}
-	h.unwritable = err != nil
 }
 
 // storeLearnt stores what the scheduler has learnt with the next commit.

@@ -230,7 +230,7 @@ func TestKeyFileWithTheKeyOfAnotherAccount(t *testing.T) {
 		y, _ := c.Account("y")
 		trouble := y.API().Trouble
 		if trouble == nil || !errors.Is(trouble.Err, collector.ErrKeyInUse) ||
-			strings.Count(logged.String(), "API key is used by another account") != 1 {
+			strings.Count(logged.String(), "API key is used by another account") != 7 {
 			t.Errorf("trouble %+v, log:\n%s", trouble, logged)
 		}
 		if n := api.requests(); n["api.invalid key-a"] > 2*perDay || n["api.invalid key-b"] != before {

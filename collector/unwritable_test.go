@@ -132,7 +132,7 @@ func TestSourcesOfUnwritable(t *testing.T) {
 		if err := s.SourceProblems[submission.File].Err; err == nil || !strings.Contains(err.Error(), "registering jobs") {
 			t.Errorf("the source's problem: %v", err)
 		}
-		for line, want := range map[string]int{"Request ID source has errors": 0, "Store cannot be written": 1} {
+		for line, want := range map[string]int{"Request ID source has errors": 0, "Store cannot be written": 2} {
 			if n := strings.Count(m.logs.String(), line); n != want {
 				t.Errorf("%q was logged %d times", line, n)
 			}

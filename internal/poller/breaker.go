@@ -2,10 +2,12 @@ package poller
 
 import (
 	"cmp"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outage"
 )
 
 // A consequence is what follows from an outcome that is not OK. A longer delay that
@@ -66,15 +68,16 @@ type breaker struct {
 	polled      bool             // there was a response that says something about the API
 	last        jobstatus.Answer // the last of those, without its result
 	lastSuccess time.Time
-	keyError    error // why the key cannot be read; nil: it can
+	keyError    error         // why the key cannot be read; nil: it can
+	keyOutage   outage.Outage // since then
 
-	inARow     int       // responses with this outcome without another in between
-	steps      int       // pauses minus the successes since then
-	alone      int       // requests that must still succeed one at a time
-	until      time.Time // end of the pause
-	refusedKey string    // the key that the pause is about; empty: the pause is not about a key
-	outage     time.Time // when the first pause since the last success began; zero: there was none
-	failures   int       // responses of the outage that are not OK
+	inARow     int           // responses with this outcome without another in between
+	steps      int           // pauses minus the successes since then
+	alone      int           // requests that must still succeed one at a time
+	until      time.Time     // end of the pause
+	refusedKey string        // the key that the pause is about; empty: the pause is not about a key
+	lastKey    string        // that was refused in the outage; empty: none was
+	outage     outage.Outage // since the first pause after the last success. Its failures are responses
 }
 
 // allow returns until when polling is paused; zero when it is not. With alone, no
@@ -98,35 +101,40 @@ func (b *breaker) forgive() {
 	b.reset()
 }
 
-func (b *breaker) reset() { b.steps, b.alone, b.until, b.refusedKey = 0, 0, time.Time{}, "" }
-
-// keyFailed records that the key cannot be read. It reports whether that is news.
-func (b *breaker) keyFailed(err error) (news bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	news = b.keyError == nil || b.keyError.Error() != err.Error()
-	b.keyError = err
-	return news
+func (b *breaker) reset() {
+	b.steps, b.alone, b.until, b.refusedKey = 0, 0, time.Time{}, ""
+	b.outage.Retried()
 }
 
-// keyRead records that the key can be read. It reports whether that is news.
-func (b *breaker) keyRead() (news bool) {
+// keyFailed records that the key cannot be read. It reports whether to log that, and for how long it has been so.
+func (b *breaker) keyFailed(err error, now time.Time) (log bool, lasts time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	news = b.keyError != nil
-	b.keyError = nil
-	return news
+	b.keyError = err
+	log = b.keyOutage.Report(now, err.Error())
+	lasts, _ = b.keyOutage.Lasts(now)
+	return log, lasts
+}
+
+// keyRead records that the key can be read. It reports whether that is news, and how long it was not so.
+func (b *breaker) keyRead(now time.Time) (lasted time.Duration, news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lasted, news = b.keyOutage.Lasts(now)
+	b.keyError, b.keyOutage = nil, outage.Outage{}
+	return lasted, news
 }
 
 // A verdict is what a response means for polling, and what to log about it.
 type verdict struct {
 	wait      time.Duration     // minimum time before the job is polled again
-	pause     time.Duration     // an outage began or changed: polling is paused for this long
+	pause     time.Duration     // polling is paused for this long, and that is to be logged
 	unusable  bool              // the response affects only its job
 	recovered bool              // an outage ended
-	before    jobstatus.Outcome // the last outcome of that outage
-	failures  int               // responses of that outage that are not OK
-	lasted    time.Duration     // that outage
+	before    jobstatus.Outcome // the last outcome before
+	failures  int               // responses of the outage that are not OK
+	lasted    time.Duration     // the outage
+	newKey    bool              // the API refuses another key than before in the outage
 }
 
 // judge records a response to a request sent with key. quotaUntil is when the
@@ -148,17 +156,15 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 	c := consequences[a.Outcome]
 	asked := min(a.RetryAfter, cmp.Or(c.maxPause, maxAsked))
 	if succeeded(a.Outcome) {
-		v := verdict{wait: asked, recovered: !b.outage.IsZero(), before: before, failures: b.failures}
-		if v.recovered {
-			v.lasted = now.Sub(b.outage)
-		}
-		b.lastSuccess, b.outage, b.failures = now, time.Time{}, 0
+		v := verdict{wait: asked, before: before, failures: b.outage.Failures}
+		v.lasted, v.recovered = b.outage.Lasts(now)
+		b.lastSuccess, b.outage, b.lastKey = now, outage.Outage{}, ""
 		b.steps, b.alone = max(b.steps-1, 0), max(b.alone-1, 0)
 		b.until, b.refusedKey = time.Time{}, ""
 		return v
 	}
 	v := verdict{wait: max(c.job, asked), before: before}
-	b.failures++
+	b.outage.Failures++
 	switch {
 	case b.inARow <= c.patience:
 		v.unusable = true
@@ -173,16 +179,24 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 		b.steps++
 		b.alone = recoveryRequests
 		if a.Outcome == jobstatus.Unauthorized {
-			b.refusedKey = key
+			v.newKey = b.lastKey != "" && b.lastKey != key
+			b.refusedKey, b.lastKey = key, key
 		}
-		if b.outage.IsZero() || changed {
-			v.pause = pause
-		}
-		if b.outage.IsZero() {
-			b.outage = now
+		if b.outage.Report(now, causeOf(a)) {
+			v.pause, v.failures = pause, b.outage.Failures
+			v.lasted, _ = b.outage.Lasts(now)
 		}
 	}
 	return v
+}
+
+// causeOf returns by what two outages differ.
+func causeOf(a jobstatus.Answer) string {
+	cause := fmt.Sprint(a.Outcome, " ", a.HTTPStatus, " ", a.ErrorCode)
+	if a.Outcome == jobstatus.Network && a.Err != nil {
+		cause += " " + outage.Cause(a.Err)
+	}
+	return cause
 }
 
 // succeeded reports whether a response is one that the API gives when it works. It

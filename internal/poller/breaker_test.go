@@ -41,8 +41,9 @@ func TestBreaker(t *testing.T) {
 			down(0, 10*time.Second, "paused"), down(10*time.Second, 20*time.Second, ""),
 			down(20*time.Second, 40*time.Second, ""), down(40*time.Second, 80*time.Second, ""),
 			down(80*time.Second, 160*time.Second, ""),
-			down(160*time.Second, 320*time.Second, ""), down(320*time.Second, 640*time.Second, ""),
+			down(160*time.Second, 320*time.Second, ""), down(320*time.Second, 640*time.Second, "paused"),
 			down(640*time.Second, 15*time.Minute, ""), down(15*time.Minute, 15*time.Minute, ""),
+			down(15*time.Minute, 15*time.Minute, ""), down(15*time.Minute, 15*time.Minute, "paused"),
 		},
 		"requests in flight together are one failure": {
 			down(0, 10*time.Second, "paused"), down(time.Second, 9*time.Second, ""),
@@ -106,14 +107,15 @@ func TestBreaker(t *testing.T) {
 			{outcome: jobstatus.RateLimited, quota: 15 * time.Second, pause: 15 * time.Second},
 			{at: 15 * time.Second, outcome: jobstatus.OverQuota, quota: time.Hour, pause: time.Hour, logs: "paused"},
 			{at: time.Hour, outcome: jobstatus.OverQuota, quota: 2 * time.Hour, retryAfter: 30 * time.Minute,
-				pause: 2 * time.Hour, wait: 30 * time.Minute},
+				pause: 2 * time.Hour, wait: 30 * time.Minute, logs: "paused"},
 		},
 		"a refused key": {
 			{outcome: unauthorized, pause: 5 * time.Minute, logs: "paused"},
 			{at: 5 * time.Minute, outcome: unauthorized, pause: 10 * time.Minute},
-			{at: 10 * time.Minute, outcome: unauthorized, pause: 20 * time.Minute},
+			{at: 10 * time.Minute, outcome: unauthorized, pause: 20 * time.Minute, logs: "paused"},
 			{at: 20 * time.Minute, outcome: unauthorized, pause: 40 * time.Minute},
 			{at: 40 * time.Minute, outcome: unauthorized, pause: time.Hour},
+			{at: time.Hour, outcome: unauthorized, pause: time.Hour, logs: "paused"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -257,13 +259,23 @@ func TestBreakerState(t *testing.T) {
 	if s := b.state(); !s.LastSuccess.Equal(now) {
 		t.Errorf("last success %s, want %s", s.LastSuccess, now)
 	}
-	unread := errors.New("unreadable")
-	if !b.keyFailed(unread) || b.keyFailed(errors.New("unreadable")) || !b.keyFailed(errors.New("gone")) {
-		t.Error("each reason why a key cannot be read is news once")
+	for i, tt := range []struct {
+		err  string
+		at   time.Duration
+		news bool
+	}{
+		{"unreadable", 0, true}, {"unreadable", time.Second, false}, {"gone", time.Minute, true},
+		{"gone", 10 * time.Minute, false}, {"gone", 11 * time.Minute, true},
+	} {
+		if news, lasts := b.keyFailed(errors.New(tt.err), now.Add(tt.at)); news != tt.news || lasts != tt.at {
+			t.Errorf("step %d: news %v after %s, want %+v", i, news, lasts, tt)
+		}
 	}
 	want("without a key", false, func(trouble *Trouble) bool { return trouble != nil && trouble.NoKey })
-	if !b.keyRead() || b.keyRead() {
-		t.Error("that the key can be read again is news once")
+	for _, want := range []bool{true, false} {
+		if lasted, news := b.keyRead(now.Add(time.Hour)); news != want || (lasted == time.Hour) != want {
+			t.Errorf("the key can be read again: news %v after %s", news, lasted)
+		}
 	}
 	want("with a key again", false, func(trouble *Trouble) bool { return trouble != nil && !trouble.NoKey })
 }

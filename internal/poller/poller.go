@@ -161,21 +161,25 @@ func (p *Poller) take(next func(time.Time) (*schedule.Turn, time.Time)) (r *requ
 	if err := p.results.Writable(); err != nil {
 		return nil, time.Time{}, err
 	}
-	s := p.settings.Load()
+	s, now := p.settings.Load(), p.now()
 	key, err := s.Key()
 	if err != nil {
-		switch news := p.breaker.keyFailed(err); {
-		case news && errors.Is(err, ErrKeyInUse):
-			p.log.Error("API key is used by another account; polling stops until it is not", "err", err)
-		case news:
-			p.log.Error("API key cannot be read; polling stops until it can", "err", err)
+		log := p.log
+		report, lasts := p.breaker.keyFailed(err, now)
+		if lasts > 0 {
+			log = log.With("after", lasts.String())
+		}
+		switch {
+		case report && errors.Is(err, ErrKeyInUse):
+			log.Error("API key is used by another account; polling stops until it is not", "err", err)
+		case report:
+			log.Error("API key cannot be read; polling stops until it can", "err", err)
 		}
 		return nil, time.Time{}, err
 	}
-	if p.breaker.keyRead() {
-		p.log.Info("API key can be read again; polling continues")
+	if lasted, news := p.breaker.keyRead(now); news {
+		p.log.Info("API key can be read again; polling continues", "after", lasted.String())
 	}
-	now := p.now()
 	until, alone := p.breaker.allow(now, key)
 	switch {
 	case !until.IsZero():
@@ -314,13 +318,19 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 	switch {
 	case v.recovered:
 		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String(),
-			"failed_requests", v.failures, "after", v.lasted.Round(time.Millisecond).String())
+			"failed_requests", v.failures, "after", v.lasted.String())
 	case v.unusable && p.logged.news(r.turn.RequestID, a.Outcome):
 		log.Warn("Unusable API response for job",
 			"request_id", r.turn.RequestID, "outcome", a.Outcome.String(), "err", a.Err)
 	case v.pause > 0:
-		log.Warn("API request failed; polling is paused", "outcome", a.Outcome.String(),
-			"err", a.Err, "pause", v.pause.String())
+		attrs := []any{"outcome", a.Outcome.String(), "err", a.Err, "pause", v.pause.String()}
+		if v.lasted > 0 {
+			attrs = append(attrs, "failed_requests", v.failures, "after", v.lasted.String())
+		}
+		if v.newKey {
+			attrs = append(attrs, "key_changed", true)
+		}
+		log.Warn("API request failed; polling is paused", attrs...)
 	}
 	return v.wait
 }

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -579,13 +581,80 @@ func TestKey(t *testing.T) {
 		f.add(1)
 		f.run()
 		pass(time.Hour)
-		if f.api.sent() > 0 || !f.State().Trouble.NoKey || f.logs.count("API key cannot be read") != 1 {
+		if f.api.sent() > 0 || !f.State().Trouble.NoKey || f.logs.count("API key cannot be read") != 3 {
 			t.Errorf("%d requests, %+v, %d lines", f.api.sent(), f.State().Trouble, f.logs.count("API key"))
 		}
 		readable.Store(true)
 		pass(time.Hour)
-		if n := f.logs.count("API key can be read again"); n != 1 || f.api.sent() == 0 {
+		if n := f.logs.count("API key can be read again; polling continues\" after=1h0m"); n != 1 || f.api.sent() == 0 {
 			t.Errorf("%d requests when it can be read again, %d lines", f.api.sent(), n)
+		}
+		f.stop()
+	})
+}
+
+// An outage is logged when it begins, when its cause changes, after another key or a reload did not end it, and now and
+// then as a reminder, with how long it lasts; then that it has ended.
+func TestOutageIsLogged(t *testing.T) {
+	network := func(cause error) jobstatus.Answer {
+		return jobstatus.Answer{Outcome: jobstatus.Network, Err: fmt.Errorf("polling the API: %w", cause)}
+	}
+	refused := func(status int) jobstatus.Answer {
+		o := map[int]jobstatus.Outcome{401: jobstatus.Unauthorized, 502: jobstatus.ServerError, 503: jobstatus.ServerError}[status]
+		return jobstatus.Answer{Outcome: o, HTTPStatus: status, Err: fmt.Errorf("HTTP %d", status)}
+	}
+	const failed, recovered = "API request failed", "API recovered"
+	synctest.Test(t, func(t *testing.T) {
+		answer := jobstatus.Answer{State: jobstatus.Running}
+		f := newFixture(nil, schedule.Limits{}, 0)
+		f.api = &api{answer: func(string) jobstatus.Answer { return answer }}
+		key := "key-1"
+		f.key = func() (string, error) { return key, nil }
+		settings := poller.Settings{Client: f.api, Key: func() (string, error) { return f.key() }}
+		f.SetSettings(settings)
+		f.add(1)
+		f.run()
+		for _, step := range []struct {
+			name   string
+			do     func()
+			passes time.Duration
+			want   []string // one for each line
+		}{
+			{"sound", nil, time.Minute, nil},
+			{"502", func() { answer = refused(502) }, time.Hour, []string{
+				`err="HTTP 502" pause=10s`, "pause=10m40s failed_requests=7 after=10m",
+			}},
+			{"503", func() { answer = refused(503) }, 25 * time.Minute, []string{`err="HTTP 503" pause=15m0s failed_requests=11 after=1h6m10s`}},
+			{"a reload", func() { f.SetSettings(settings) }, time.Minute, []string{"pause=10s"}},
+			{"refused", func() { answer = network(syscall.ECONNREFUSED) }, 5 * time.Minute, []string{"connection refused"}},
+			{"another port", func() {
+				answer = network(&net.OpError{Op: "dial", Addr: &net.TCPAddr{Port: 1}, Err: syscall.ECONNREFUSED})
+			}, 10 * time.Minute, nil},
+			{"no such host", func() { answer = network(errors.New("no such host")) }, 20 * time.Minute, []string{"no such host"}},
+			{"401", func() { answer = refused(401) }, 20 * time.Minute, []string{"HTTP 401"}},
+			{"another key", func() { key = "key-2" }, 4 * time.Minute, []string{"key_changed=true"}},
+			{"recovered", func() { key, answer = "key-3", jobstatus.Answer{State: jobstatus.Running} }, time.Minute,
+				[]string{recovered}},
+			{"502 again", func() { answer = refused(502) }, 2 * time.Hour, []string{failed, failed, failed}},
+		} {
+			f.logs.Reset()
+			if step.do != nil {
+				step.do()
+			}
+			pass(step.passes)
+			lines := strings.Split(strings.TrimSuffix(f.logs.String(), "\n"), "\n")
+			if f.logs.Len() == 0 {
+				lines = nil
+			}
+			if len(lines) != len(step.want) {
+				t.Errorf("%s: %d lines, want %d:\n%s", step.name, len(lines), len(step.want), f.logs)
+				continue
+			}
+			for i, want := range step.want {
+				if !strings.Contains(lines[i], want) || strings.Contains(lines[i], "key-") {
+					t.Errorf("%s: %s lacks %s", step.name, lines[i], want)
+				}
+			}
 		}
 		f.stop()
 	})
