@@ -127,6 +127,9 @@ const minLease, maxLease = time.Second, time.Minute
 // longToken is the length below which a token is easy to guess.
 const longToken = 16
 
+// shortRefresh is the interval below which a list of request IDs is requested more often than any needs it.
+const shortRefresh = time.Second
+
 var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
 // camelCase matches names that promtool refuses.
@@ -232,15 +235,23 @@ func (c *Config) Validate() (mistakes []error) {
 // Warnings returns what is valid and most likely a mistake. Each begins with the option's
 // name.
 func (c *Config) Warnings() (warnings []string) {
-	for _, token := range []struct{ option, text string }{{"jobs_token", c.JobsToken}, {"webhook_token", c.WebhookToken}} {
-		if token.text != "" && len(token.text) < longToken {
-			warnings = append(warnings, fmt.Sprintf(
-				"%s: shorter than %d characters, and easy to guess; make one with: openssl rand -hex 16", token.option, longToken))
+	warning := func(is bool, option, format string, args ...any) {
+		if is {
+			warnings = append(warnings, fmt.Sprintf(option+": "+format, args...))
 		}
 	}
-	if len(c.RequestIDURLs) == 0 && (len(c.RequestIDURLHeaders) > 0 || c.RequestIDURLTokenFile != "") {
-		warnings = append(warnings, "request_id_url_headers, request_id_url_token_file: no effect without request_id_urls")
+	for _, token := range []struct{ option, text string }{{"jobs_token", c.JobsToken}, {"webhook_token", c.WebhookToken}} {
+		warning(token.text != "" && len(token.text) < longToken, token.option,
+			"shorter than %d characters, and easy to guess; make one with: openssl rand -hex 16", longToken)
 	}
+	warning(len(c.RequestIDURLs) == 0 && (len(c.RequestIDURLHeaders) > 0 || c.RequestIDURLTokenFile != ""),
+		"request_id_url_headers, request_id_url_token_file", "no effect without request_id_urls")
+	warning(len(c.RequestIDURLs) > 0 && c.RefreshInterval < shortRefresh, "refresh_interval",
+		"shorter than %s; each of request_id_urls is requested as often as that", shortRefresh)
+	warning(c.MaxJobAge < c.NotFoundGrace, "max_job_age",
+		"shorter than not_found_grace, which has no effect then; make it longer than the longest job takes")
+	warning(c.TLS != nil && c.TLS.InsecureSkipVerify, "insecure_skip_verify",
+		"who is on the way to the API can read the key and change results; set tls_ca to the CA of its certificate instead")
 	return warnings
 }
 

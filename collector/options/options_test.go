@@ -107,6 +107,36 @@ func TestWithoutEffect(t *testing.T) {
 	}
 }
 
+// What is valid and surely unwanted is a warning.
+func TestWarnings(t *testing.T) {
+	ids := func(o *options.Options) { o.RequestIDURLs = []string{"https://ids.invalid/"} }
+	for _, tt := range []struct {
+		set  func(*options.Options)
+		want string // empty: none
+	}{
+		{nil, ""},
+		{ids, ""},
+		{func(o *options.Options) { o.RefreshInterval = config.Duration(time.Millisecond) }, ""}, // it is not used
+		{func(o *options.Options) { ids(o); o.RefreshInterval = config.Duration(time.Millisecond) },
+			"refresh_interval: shorter than 1s"},
+		{func(o *options.Options) { o.MaxJobAge = o.NotFoundGrace }, ""},
+		{func(o *options.Options) { o.MaxJobAge = o.NotFoundGrace - 1 }, "max_job_age: shorter than not_found_grace"},
+		{func(o *options.Options) { o.InsecureSkipVerify = true }, "insecure_skip_verify: "},
+		{func(o *options.Options) { o.InsecureSkipVerify, *o.Enable = true, false }, ""},
+		{func(o *options.Options) { o.JobsToken = config.NewSecret([]byte("short")) }, "jobs_token: shorter than 16"},
+	} {
+		c, err := valid(tt.set).Config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		warnings := c.Warnings()
+		if len(warnings) > 1 || (len(warnings) == 1) != (tt.want != "") ||
+			!strings.HasPrefix(strings.Join(warnings, ""), tt.want) {
+			t.Errorf("%q, want %q", warnings, tt.want)
+		}
+	}
+}
+
 // server returns a server that wants a client certificate, its certificate in a file, and
 // its key.
 func server(t *testing.T) (s *httptest.Server, certificate string, key []byte) {
