@@ -371,6 +371,14 @@ func (c *Collector) Accounts() []*Account {
 	return slices.Clone(c.accounts)
 }
 
+// Configs returns the present configuration of each account, in their order.
+func (c *Collector) Configs() (configs []Config) {
+	for _, a := range c.Accounts() {
+		configs = append(configs, a.settings.Load().config)
+	}
+	return configs
+}
+
 // Account finds an account by name; an empty name means the only one. The error says what to do.
 func (c *Collector) Account(name string) (*Account, error) { return Find(c.Accounts(), name) }
 

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -390,6 +391,39 @@ func TestReloadWhenNotReady(t *testing.T) {
 	e.handler().ServeHTTP(w, httptest.NewRequest("POST", "/-/reload", nil))
 	if w.Code != http.StatusServiceUnavailable || e.collector.Accounts()[0].Name() != "default" {
 		t.Errorf("HTTP %d %q, account %q", w.Code, w.Body, e.collector.Accounts()[0].Name())
+	}
+}
+
+// A reload logs one line with the accounts in which it differs.
+func TestReloadLog(t *testing.T) {
+	e := idleExporter(t, "--config.file="+writeFile(t, "config.toml", ""))
+	var log strings.Builder
+	e.log = slog.New(slog.NewTextHandler(&log, nil))
+	account := func(name, options string) string {
+		return fmt.Sprintf("[[inputs.deepaffects]]\naccount = %q\napi_key = \"key-%s\"\n%s\n", name, name, options)
+	}
+	for _, tt := range []struct{ config, want string }{
+		{account("a", "") + account("b", ""), "added=\"[a b]\" removed=[default] changed=[]"},
+		{account("b", "") + account("a", ""), "added=[] removed=[] changed=[]"},
+		{account("a", "timeout = \"1s\"") + account("c", ""), "added=[c] removed=[b] changed=[a]"},
+		{account("a", "timeout = \"1s\"") + account("c", "insecure_skip_verify = true"), "added=[] removed=[] changed=[c]"},
+		{account("a", "timeout = \"1s\"\nhttp_proxy_url = \"http://proxy.invalid\"") + account("c", ""),
+			"added=[] removed=[] changed=\"[a c]\""},
+		{account("a", "jobs_token = \"canary-canary-canary\""), "added=[] removed=[c] changed=[a]"},
+	} {
+		if err := os.WriteFile(e.flags.configFile, []byte(tt.config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		if err := e.reload(); err != nil {
+			t.Fatal(err)
+		}
+		lines := slices.DeleteFunc(strings.Split(log.String(), "\n"), func(line string) bool {
+			return !strings.Contains(line, "Configuration reloaded")
+		})
+		if len(lines) != 1 || !strings.HasSuffix(lines[0], tt.want) || strings.Contains(lines[0], "canary") {
+			t.Errorf("%s\nlogged %q, want %q", tt.config, lines, tt.want)
+		}
 	}
 }
 

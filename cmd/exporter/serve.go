@@ -138,6 +138,7 @@ func (e *exporter) stop(server *http.Server) {
 func (e *exporter) reload() error {
 	e.reloading.Lock()
 	defer e.reloading.Unlock()
+	before := e.collector.Configs()
 	err := e.tryReload()
 	e.reloaded.Done(time.Now(), err == nil)
 	e.reloadErr.Store(&err)
@@ -145,7 +146,9 @@ func (e *exporter) reload() error {
 		e.log.Error("Reloading the configuration failed, keeping the previous configuration", "err", err)
 		return err
 	}
-	e.log.Info("Configuration reloaded", "file", e.flags.configFile)
+	changes := collector.Compare(before, e.collector.Configs())
+	e.log.Info("Configuration reloaded", "file", e.flags.configFile,
+		"added", changes.Added, "removed", changes.Removed, "changed", changes.Changed)
 	return nil
 }
 
