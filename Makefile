@@ -127,6 +127,22 @@ fuzz: ## Fuzz every parser, for FUZZTIME each
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./internal/jobstatus ./internal/exposition ./internal/jobs ./internal/schedule
 
+bench := go test -run '^$$' -bench
+.PHONY: bench-peers
+bench-peers: ## Compare each performance goal with a peer in the same run (four minutes), and write the table to docs/performance.md
+	@mkdir -p .cache
+	@set -o pipefail; { \
+	  $(bench) '^Benchmark(DecodeStatus|Peers)$$/(compact|pretty|encoding)' -count 3 ./internal/jobstatus && \
+	  $(bench) '^Benchmark(Backlog|Decision)$$' -benchtime 10000x ./internal/schedule && \
+	  $(bench) '^Benchmark(Register|BareInsert|Poll)$$' -benchtime 5000x -count 3 ./internal/jobs && \
+	  $(bench) '^BenchmarkResult$$' -benchtime 500x -count 3 ./internal/jobs && \
+	  $(bench) '^BenchmarkScrape$$' -benchtime 3x ./internal/exposition && \
+	  $(bench) '^BenchmarkPages$$/(overview|no_hit|a_look)/^1000000$$' -benchtime 10x ./internal/statuspage && \
+	  $(bench) '^BenchmarkRegister$$' -benchtime 40000x ./collector && \
+	  $(bench) '^Benchmark(Pending|Start)$$' -benchtime 1x ./collector; \
+	} | tee .cache/bench-peers.txt
+	go run ./cmd/bench-peers docs/performance.md <.cache/bench-peers.txt
+
 .PHONY: mixin
 mixin: ## Compile the rules, alerts and dashboards below deploy/ from deploy/mixin
 	cd deploy/mixin && go tool jsonnetfmt -i *.*sonnet */*.libsonnet && go tool jsonnet -S -m .. compile.jsonnet

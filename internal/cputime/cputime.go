@@ -6,18 +6,22 @@ package cputime
 import (
 	"syscall"
 	"testing"
+	"time"
 )
+
+// Used returns the CPU time that the process has used.
+func Used(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 // Report reports the CPU time of the process per iteration, in nanoseconds, from now to the end of the benchmark.
 func Report(b *testing.B) {
 	b.Helper()
-	used := func() int64 {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			b.Fatal(err)
-		}
-		return u.Utime.Nano() + u.Stime.Nano()
-	}
-	before := used()
-	b.Cleanup(func() { b.ReportMetric(float64(used()-before)/float64(b.N), "cpu-ns/op") })
+	before := Used(b)
+	b.Cleanup(func() { b.ReportMetric(float64(Used(b)-before)/float64(b.N), "cpu-ns/op") })
 }

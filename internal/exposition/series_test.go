@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/cputime"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/exposition"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
@@ -196,33 +199,35 @@ func finished(t testing.TB, n int) collector.Snapshot {
 }
 
 // BenchmarkScrape scrapes finished jobs with all of their series: with this package, and with the client library's
-// constant metrics as the peer.
+// constant metrics as the peer. at-rest-B is the heap without a scrape.
 func BenchmarkScrape(b *testing.B) {
-	for _, n := range []int{1000, 10_000} {
+	for _, n := range []int{1000, 10_000, 100_000} {
 		s := finished(b, n)
+		atRest := heap()
 		metrics := exposition.Of(func() []collector.Snapshot { return []collector.Snapshot{s} }, prometheus.NewRegistry())
-		peer := prometheus.NewRegistry()
-		peer.MustRegister(constant(func() []*dto.MetricFamily {
-			families, err := gatherer{metrics}.Gather()
-			if err != nil {
-				b.Fatal(err)
-			}
-			return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool {
-				return !strings.HasPrefix(f.GetName(), "deepaffects_job_") || f.GetType() == dto.MetricType_HISTOGRAM
-			})
-		}()))
-		for _, format := range []expfmt.Format{expfmt.FmtText, expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtProtoDelim} {
-			name := strings.Split(string(format), ";")[0]
-			b.Run(fmt.Sprintf("jobs=%d/%s/ours", n, name), func(b *testing.B) {
+		formats := []expfmt.Format{expfmt.FmtText, expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtProtoDelim}
+		if n > 10_000 {
+			formats = formats[:1] // the peer takes very long
+		}
+		for _, format := range formats {
+			b.Run(fmt.Sprintf("%s/ours/%d", mediaType(format), n), func(b *testing.B) {
 				b.ReportAllocs()
+				cputime.Report(b)
 				for b.Loop() {
 					if err := metrics.Write(io.Discard, format); err != nil {
 						b.Fatal(err)
 					}
 				}
+				b.ReportMetric(float64(atRest), "at-rest-B")
 			})
-			b.Run(fmt.Sprintf("jobs=%d/%s/client_golang", n, name), func(b *testing.B) {
+		}
+		for _, format := range formats {
+			b.Run(fmt.Sprintf("%s/client_golang/%d", mediaType(format), n), func(b *testing.B) {
+				peer := prometheus.NewRegistry()
+				peer.MustRegister(jobFamilies(b, metrics))
 				b.ReportAllocs()
+				b.ResetTimer()
+				cputime.Report(b)
 				for b.Loop() {
 					families, err := peer.Gather()
 					if err != nil {
@@ -238,6 +243,29 @@ func BenchmarkScrape(b *testing.B) {
 			})
 		}
 	}
+}
+
+// jobFamilies returns the families of single jobs.
+func jobFamilies(b *testing.B, metrics *exposition.Metrics) constant {
+	families, err := gatherer{metrics}.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool {
+		return !strings.HasPrefix(f.GetName(), "deepaffects_job_") || f.GetType() == dto.MetricType_HISTOGRAM
+	})
+}
+
+func mediaType(format expfmt.Format) string {
+	name, _, _ := strings.Cut(string(format), ";")
+	return path.Base(name)
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // constant collects families as the client library's constant metrics.

@@ -5,48 +5,87 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/cputime"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
-// After an outage, a backlog of jobs that have all ended is polled as fast as the API answers: 16 at once, each in 50 ms.
+// outage returns a scheduler of jobs that have all ended during an outage.
+func outage(jobs int) *schedule.Scheduler {
+	s := schedule.New(schedule.Limits{Concurrent: atOnce}, start)
+	var backlog []schedule.Job
+	for i := range jobs {
+		backlog = append(backlog, schedule.Job{
+			RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%12), AudioSeconds: 300,
+			Start: at(-2*time.Hour + time.Duration(i)*time.Millisecond),
+		})
+	}
+	s.Add(start, backlog...)
+	return s
+}
+
+// The API answers so many requests at once, each within a time.
+const (
+	atOnce       = 16
+	answerWithin = 50 * time.Millisecond
+)
+
+// drain polls so many ended jobs, and returns how long that took. It gives up after ten times what it should take.
+func drain(s *schedule.Scheduler, polls int) time.Duration {
+	type flight struct {
+		turn *schedule.Turn
+		ends time.Time
+	}
+	var inFlight []flight
+	begin := at(time.Minute)
+	now, until := begin, begin.Add(10*(shortest(polls)+time.Second))
+	for polls > 0 || len(inFlight) > 0 {
+		turn, next := (*schedule.Turn)(nil), time.Time{}
+		if polls > 0 {
+			turn, next = s.Next(now)
+		}
+		switch {
+		case turn != nil:
+			polls--
+			inFlight = append(inFlight, flight{turn, now.Add(answerWithin)})
+		case len(inFlight) > 0 && (next.IsZero() || inFlight[0].ends.Before(next)):
+			f := inFlight[0]
+			inFlight, now = inFlight[1:], f.ends
+			s.Ended(f.turn.RequestID, now, false)
+			f.turn.Answered(now, 0)
+		case next.IsZero() || next.After(until):
+			return until.Sub(begin)
+		default:
+			now = next
+		}
+	}
+	return now.Sub(begin)
+}
+
+// shortest returns how long so many polls take without a pause.
+func shortest(polls int) time.Duration { return time.Duration((polls+atOnce-1)/atOnce) * answerWithin }
+
+// After an outage, a backlog of jobs that have all ended is polled as fast as the API answers.
 func TestBacklog(t *testing.T) {
 	for _, jobs := range []int{1000, longtest.Size(10_000, 100_000)} {
-		s := schedule.New(schedule.Limits{Concurrent: 16}, start)
-		var backlog []schedule.Job
-		for i := range jobs {
-			backlog = append(backlog, schedule.Job{
-				RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%12), AudioSeconds: 300,
-				Start: at(-2*time.Hour + time.Duration(i)*time.Millisecond),
-			})
+		polls := min(jobs, 3000)
+		if took, want := drain(outage(jobs), polls), shortest(polls); took > want+want/15 {
+			t.Errorf("of %d jobs, %d were polled in %s; want %s", jobs, polls, took, want)
 		}
-		s.Add(start, backlog...)
-		type flight struct {
-			turn *schedule.Turn
-			ends time.Time
-		}
-		var inFlight []flight
-		polled, now := 0, at(time.Minute)
-		for until := now.Add(10 * time.Second); now.Before(until); {
-			turn, next := s.Next(now)
-			switch {
-			case turn != nil:
-				polled++
-				inFlight = append(inFlight, flight{turn, now.Add(50 * time.Millisecond)})
-			case len(inFlight) > 0 && (next.IsZero() || inFlight[0].ends.Before(next)):
-				f := inFlight[0]
-				inFlight, now = inFlight[1:], f.ends
-				s.Ended(f.turn.RequestID, now, false)
-				f.turn.Answered(now, 0)
-			case next.IsZero():
-				now = until
-			default:
-				now = next
-			}
-		}
-		if want := min(jobs, 3000); polled < want {
-			t.Errorf("of %d jobs, %d were polled in ten seconds; want at least %d", jobs, polled, want)
-		}
+	}
+}
+
+// BenchmarkBacklog polls jobs of a backlog, in virtual time. It reports how long that took, and how long it
+// takes without a pause.
+func BenchmarkBacklog(b *testing.B) {
+	for _, jobs := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(jobs), func(b *testing.B) {
+			s := outage(jobs)
+			cputime.Report(b)
+			took := drain(s, b.N)
+			b.ReportMetric(float64(took), "took-ns")
+			b.ReportMetric(float64(shortest(b.N)), "shortest-ns")
+		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/cputime"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 )
 
@@ -69,6 +70,7 @@ func BenchmarkPages(b *testing.B) {
 			"both of no job": "/jobs?label=team%3D1&q=-000000000002",
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				cputime.Report(b)
 				for b.Loop() {
 					if w := get(c, "GET", target); w.Code != http.StatusOK {
 						b.Fatal(w.Code)
@@ -77,11 +79,13 @@ func BenchmarkPages(b *testing.B) {
 			})
 		}
 		b.Run(fmt.Sprintf("its next polls/%d", n), func(b *testing.B) {
+			cputime.Report(b)
 			for b.Loop() {
 				a.NextPolls(5)
 			}
 		})
 		b.Run(fmt.Sprintf("a look at each job/%d", n), func(b *testing.B) {
+			cputime.Report(b)
 			for b.Loop() {
 				for after := ""; ; {
 					page, _ := a.Jobs(collector.JobFilter{Text: "none"}, after, 100)
