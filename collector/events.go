@@ -34,6 +34,7 @@ func (f *follower) restore(j *jobs.Jobs, now time.Time) {
 	var added []schedule.Job
 	for job := range j.Unfinished() {
 		s := f.scheduled(job, false)
+		s.Restored = true
 		if j.ClockSet() {
 			s.Start, s.Seen, s.AgeUnknown = now, time.Time{}, true
 		}

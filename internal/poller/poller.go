@@ -208,7 +208,7 @@ func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 	answer := r.settings.Client.Status(ctx, r.key, r.turn.RequestID)
 	now := p.now()
 	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
-		r.turn.Unanswered(now, 0) // canceled by us: it says nothing about the API
+		r.turn.Unanswered(now, 0, schedule.RequestFailed) // canceled by us: it says nothing about the API
 		return true, false
 	}
 	o := jobs.Observation{
@@ -228,7 +228,7 @@ func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 	_, _ = p.results.Observe(o) // a failure of the store is logged by it, and nothing is lost
 	switch {
 	case !consequences[answer.Outcome].quota:
-		r.turn.Unanswered(now, p.judge(r, answer, now, time.Time{}))
+		r.turn.Unanswered(now, p.judge(r, answer, now, time.Time{}), schedule.RequestFailed)
 	case answer.Outcome == jobstatus.OverQuota && answer.HTTPStatus != http.StatusPaymentRequired:
 		p.judge(r, answer, now, r.turn.RefusedByEither(now))
 	default:
@@ -263,9 +263,9 @@ func (p *Poller) observe(r *request, answer jobstatus.Answer, o jobs.Observation
 	effect, err := p.results.Observe(o)
 	switch {
 	case err != nil:
-		r.turn.Unanswered(now, wait)
+		r.turn.Unanswered(now, wait, schedule.NotStored)
 	case answer.Outcome == jobstatus.NotFound:
-		r.turn.Unanswered(now, max(wait, min(effect.MissingFor/2, maxMissingWait)))
+		r.turn.Unanswered(now, max(wait, min(effect.MissingFor/2, maxMissingWait)), schedule.NotKnown)
 	default:
 		r.turn.Answered(now, wait)
 	}
@@ -290,7 +290,7 @@ func (p *Poller) observeUnreadable(r *request, answer jobstatus.Answer, o jobs.O
 		p.log.Warn("API response for job stayed unreadable; the job ended without a result", "request_id", o.RequestID,
 			"state", effect.Job.State.String(), "err", answer.Err)
 	}
-	r.turn.Unanswered(o.At, wait)
+	r.turn.Unanswered(o.At, wait, schedule.Unreadable)
 }
 
 // states are what the states of the API mean for a job.

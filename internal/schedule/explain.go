@@ -17,13 +17,15 @@ import (
 type Reason struct {
 	At       time.Time     // when it is due; not after now where it is
 	Expected time.Duration // median duration of such jobs, or of their service by a worker
+	Assumed  bool          // no such job has ended yet: Expected is a guess
 	Chance   float64       // probability that it has ended by now, unseen
 	Score    float64       // what a request about it is worth now, seconds of expected delay
 	Price    float64       // what a request must be worth
 	Overdue  bool          // it is polled at any price
-	AtOnce   bool          // because it was not polled yet
+	AtOnce   bool          // because no poll has told its state yet
 	InFlight bool
-	Held     bool // it is not polled before At: the last answer said so, or was unusable
+	Held     bool // it is not polled before At, because of what came of the last turn
+	Last     Last
 	Finish   Finish
 
 	// Of a back end that works in order:
@@ -48,16 +50,14 @@ func (r Reason) Short() string {
 	switch {
 	case r.InFlight:
 		return "request in flight"
-	case r.Held:
-		return "the last response asked to wait, or was unusable"
-	case r.AtOnce:
-		return "not polled yet"
+	case r.Held, r.AtOnce:
+		return lasts[r.Last]
 	case r.Chance < .005:
 		chance = "unlikely to have finished"
 	case r.Chance > .995:
 		chance = "almost certain to have finished"
 	}
-	every := fmt.Sprintf("one is expected to finish every %s", r.Every.Round(time.Second))
+	every := "one is expected to finish every " + length(r.Every)
 	switch {
 	case r.Serving:
 		return fmt.Sprintf("head of the queue, %s; %s", every, chance)
@@ -66,7 +66,18 @@ func (r Reason) Short() string {
 	case r.Overdue || r.Score >= r.Price:
 		return chance
 	}
-	return fmt.Sprintf("%s; similar jobs take %s", chance, r.Expected.Round(time.Second))
+	if r.Assumed {
+		return fmt.Sprintf("%s; assumed to take %s, since no similar job has ended yet", chance, length(r.Expected))
+	}
+	return fmt.Sprintf("%s; similar jobs take %s", chance, length(r.Expected))
+}
+
+// length formats a duration for people.
+func length(d time.Duration) string {
+	if rounded := d.Round(time.Second); rounded > 0 {
+		return rounded.String()
+	}
+	return "less than 1s"
 }
 
 // String gives the reason in full.
@@ -99,7 +110,7 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 		Expected: time.Duration(math.Exp(min(j.model().median(float64(j.lnAudio)), 20)) * float64(time.Second)),
 		Chance:   unseen / (unseen + math.Exp(-score.hazard)),
 		Score:    score.value, Price: price, Overdue: score.overdue, InFlight: j.inFlight,
-		AtOnce: j.atOnce && j.neverSeen(),
+		AtOnce: j.atOnce && j.neverSeen(), Last: j.last, Assumed: j.model().Ends == 0,
 		Finish: s.finish(j, t),
 	}
 	q := j.api.queue()

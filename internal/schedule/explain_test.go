@@ -1,17 +1,95 @@
 package schedule_test
 
 import (
+	"cmp"
 	"testing"
+	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
 // Times are in units for people, however long they are.
 func TestReasonFormatsTimes(t *testing.T) {
-	got := schedule.Reason{Score: 0.5, Price: 1060}.String()
-	const want = "unlikely to have finished; similar jobs take 0s; " +
+	got := schedule.Reason{Score: 0.5, Price: 1060, Expected: 499 * time.Millisecond}.String()
+	const want = "unlikely to have finished; similar jobs take less than 1s; " +
 		"a poll now would save 0.5 s of expected delay, the current minimum is 17m40s"
 	if got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+	got = schedule.Reason{Chance: .5, Serving: true, Every: time.Millisecond}.Short()
+	if want := "head of the queue, one is expected to finish every less than 1s; 50 % likely to have finished"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Whether a job was polled before a restart is not known.
+func TestReasonAfterARestart(t *testing.T) {
+	s := schedule.New(schedule.Limits{}, start)
+	s.Add(start, schedule.Job{RequestID: "a", Start: start, AtOnce: true, Restored: true})
+	if r, _ := s.Explain("a", start); r.Short() != "not polled since the start" {
+		t.Errorf("%s", r.Short())
+	}
+}
+
+// A reason says what came of the last turn, while the job waits for it and after that.
+func TestReasonsAfterATurn(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end   func(s *schedule.Scheduler, turn *schedule.Turn)
+		held  string
+		after string // when it may be polled again; empty: the same
+	}{
+		"not sent": {
+			func(_ *schedule.Scheduler, turn *schedule.Turn) { turn.NotSent() },
+			"a request about it could not be sent", "",
+		},
+		"asked to wait": {
+			func(s *schedule.Scheduler, turn *schedule.Turn) {
+				s.StillRunning("a", start)
+				turn.Answered(start, 2*time.Minute)
+			},
+			"the API asked to wait", "54 % likely to have finished",
+		},
+		"silent": {
+			func(_ *schedule.Scheduler, turn *schedule.Turn) { turn.Answered(start, 0) },
+			"the last response did not tell its state", "",
+		},
+		"not known": {
+			func(_ *schedule.Scheduler, turn *schedule.Turn) {
+				turn.Unanswered(start, time.Minute, schedule.NotKnown)
+			},
+			"the API did not know it at the last poll", "",
+		},
+		"unreadable": {
+			func(_ *schedule.Scheduler, turn *schedule.Turn) {
+				turn.Unanswered(start, time.Minute, schedule.Unreadable)
+			},
+			"the last response about it could not be read", "",
+		},
+		"failed": {
+			func(_ *schedule.Scheduler, turn *schedule.Turn) {
+				turn.Unanswered(start, time.Minute, schedule.RequestFailed)
+			},
+			"the last request about it failed", "",
+		},
+		"not stored": {
+			func(_ *schedule.Scheduler, turn *schedule.Turn) {
+				turn.Unanswered(start, time.Minute, schedule.NotStored)
+			},
+			"the last response about it could not be stored", "",
+		},
+	} {
+		s := schedule.New(schedule.Limits{}, start)
+		s.Add(start, schedule.Job{RequestID: "a", Start: start, AtOnce: true})
+		if r, _ := s.Explain("a", start); r.Short() != "not polled yet" {
+			t.Errorf("before the first turn: %s", r.Short())
+		}
+		turn, _ := s.TurnFor("a", start)
+		tt.end(s, turn)
+		if r, _ := s.Explain("a", start); !r.Held || r.Short() != tt.held {
+			t.Errorf("%s: held %v, %s", name, r.Held, r.Short())
+		}
+		if r, _ := s.Explain("a", at(150*time.Second)); r.Held || r.Short() != cmp.Or(tt.after, tt.held) {
+			t.Errorf("%s: later held %v, %s", name, r.Held, r.Short())
+		}
 	}
 }

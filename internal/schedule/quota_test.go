@@ -107,7 +107,7 @@ func TestQuotaKeepsTheServersWindows(t *testing.T) {
 					if r.answered.After(now) {
 						return false
 					}
-					r.turn.Unanswered(r.answered, 0)
+					r.turn.Unanswered(r.answered, 0, schedule.RequestFailed)
 					return true
 				})
 				turn, free := q.turn(now)
@@ -301,7 +301,7 @@ func TestTurn(t *testing.T) {
 	ends := map[string]func(*schedule.Turn){
 		"NotSent":    func(turn *schedule.Turn) { turn.NotSent() },
 		"Answered":   func(turn *schedule.Turn) { turn.Answered(start, 0) },
-		"Unanswered": func(turn *schedule.Turn) { turn.Unanswered(start, 0) },
+		"Unanswered": func(turn *schedule.Turn) { turn.Unanswered(start, 0, schedule.RequestFailed) },
 		"Refused":    func(turn *schedule.Turn) { turn.Refused(start, false) },
 
 		"RefusedByEither": func(turn *schedule.Turn) { turn.RefusedByEither(start) },

@@ -21,6 +21,8 @@ type Job struct {
 	AgeUnknown bool
 	// AtOnce: it is polled at once for another reason.
 	AtOnce bool
+	// Restored: it was tracked before the start, and may have been polled then.
+	Restored bool
 }
 
 // Scheduler decides which job is polled next, and when. It polls the job with the highest score while that is at least
@@ -72,6 +74,7 @@ type job struct {
 	hinted   bool // the length of the audio is known
 	inFlight bool
 	held     bool  // it is not polled before key, whatever its score
+	last     Last  // what came of its last turn
 	atOnce   bool  // polled at once until it has been seen
 	unknown  bool  // its age is
 	served   uint8 // bit i: a worker of hypothesis i of the API's queue has taken it
@@ -237,6 +240,9 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	}
 	s.arrived++
 	j.start, j.sequence = s.seconds(given.Start), s.arrived
+	if given.Restored {
+		j.last = Forgotten
+	}
 	j.seen = j.start - 1
 	if !given.Seen.IsZero() {
 		j.seen = s.seconds(given.Seen)

@@ -98,12 +98,12 @@ func TestAnySequenceOfEvents(t *testing.T) {
 					ended = append(ended, turn.RequestID)
 					turn.Answered(now, 0)
 				case 1:
-					turn.Unanswered(now, 0)
+					turn.Unanswered(now, 0, schedule.RequestFailed)
 				case 2:
 					if r.IntN(10) == 0 {
 						turn.Refused(now, r.IntN(2) == 0)
 					} else {
-						turn.Unanswered(now, time.Minute)
+						turn.Unanswered(now, time.Minute, schedule.RequestFailed)
 					}
 				default:
 					s.StillRunning(turn.RequestID, now)
@@ -190,7 +190,7 @@ func TestReadingChangesNothing(t *testing.T) {
 					s.Ended(turn.RequestID, now, false)
 					turn.Answered(now, 0)
 				case 1:
-					turn.Unanswered(now, time.Minute)
+					turn.Unanswered(now, time.Minute, schedule.RequestFailed)
 				case 2:
 					decided(turn.Refused(now, r.IntN(2) == 0))
 				case 3:
@@ -471,7 +471,7 @@ func TestOverdueNoLonger(t *testing.T) {
 		"observed":                       {func(s *schedule.Scheduler) { s.StillRunning("low", start) }, 0},
 		"asked to wait": {func(s *schedule.Scheduler) {
 			turn, _ := s.TurnFor("low", start)
-			turn.Unanswered(start, time.Minute)
+			turn.Unanswered(start, time.Minute, schedule.RequestFailed)
 		}, 0},
 		"removed and added": {func(s *schedule.Scheduler) {
 			s.Remove("low")
@@ -578,7 +578,7 @@ func TestAnsweredWithoutObservation(t *testing.T) {
 			turn.Answered(start, time.Hour)
 		}, time.Hour},
 		"no answer": {func(_ *schedule.Scheduler, turn *schedule.Turn) {
-			turn.Unanswered(start, 0)
+			turn.Unanswered(start, 0, schedule.RequestFailed)
 		}, 10 * time.Second},
 		"running, and a wait": {func(s *schedule.Scheduler, turn *schedule.Turn) {
 			s.StillRunning("a", start)
@@ -841,15 +841,15 @@ func TestExplain(t *testing.T) {
 		t.Fatalf("no turn before %s", at)
 	}
 	turn, _ := s.TurnFor("held", start)
-	turn.Unanswered(start, time.Hour)
+	turn.Unanswered(start, time.Hour, schedule.RequestFailed)
 	for id, want := range map[string]struct {
 		at          time.Duration
 		short, full string
 	}{
-		"new":         {-1, "unlikely to have finished; similar jobs take 3m0s", "the current minimum is"},
+		"new":         {-1, "unlikely to have finished; assumed to take 3m0s, since no similar job has ended yet", "the current minimum is"},
 		"old":         {0, "almost certain to have finished", "polled as soon as the quota and the API allow"},
 		"polled":      {0, "request in flight", "request in flight"},
-		"held":        {time.Hour, "the last response asked to wait, or was unusable", "unusable"},
+		"held":        {time.Hour, "the last request about it failed", "failed"},
 		"unknown age": {0, "not polled yet", "not polled yet; polled as soon as"},
 	} {
 		r, ok := s.Explain(id, start)
@@ -970,7 +970,7 @@ func TestNextPolls(t *testing.T) {
 				turn, _ := s.TurnFor(fmt.Sprint(i), start)
 				switch i % 3 {
 				case 0:
-					turn.Unanswered(start, time.Duration(i)*time.Millisecond)
+					turn.Unanswered(start, time.Duration(i)*time.Millisecond, schedule.RequestFailed)
 				case 1:
 					s.Ended(turn.RequestID, start, false)
 					turn.Answered(start, 0)

@@ -46,7 +46,7 @@ func (t *Turn) Refused(at time.Time, day bool) (until time.Time) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end("Refused", at, 0)
+	t.end("Refused", at, 0, RequestFailed)
 	s.quota.answered(at)
 	return s.refused(t.begun, at, day)
 }
@@ -58,7 +58,7 @@ func (t *Turn) RefusedByEither(at time.Time) (until time.Time) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end("RefusedByEither", at, 0)
+	t.end("RefusedByEither", at, 0, RequestFailed)
 	alone := !s.quota.busy(at.Add(-minutePause))
 	s.quota.answered(at)
 	switch {

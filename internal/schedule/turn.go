@@ -78,8 +78,34 @@ func (s *Scheduler) InFlight() int {
 	return len(s.quota.inFlight)
 }
 
+// Last is what came of the last turn of a job: why it may not be polled again at once.
+type Last uint8
+
+// What came of a turn.
+const (
+	NoTurn        Last = iota // there was none
+	NotSent                   // no request was sent
+	Told                      // the API told the job's state
+	Silent                    // it answered without the state
+	AskedToWait               // it asked not to be polled for a time
+	NotKnown                  // it did not know the job
+	Unreadable                // its answer about the job could not be read
+	RequestFailed             // any other answer, or none
+	NotStored                 // what it answered could not be stored
+	Forgotten                 // there was none since the start
+)
+
+// lasts are the reasons in words.
+var lasts = [...]string{
+	NoTurn: "not polled yet", NotSent: "a request about it could not be sent", Told: "polled just now",
+	Silent: "the last response did not tell its state", AskedToWait: "the API asked to wait",
+	NotKnown: "the API did not know it at the last poll", Unreadable: "the last response about it could not be read",
+	RequestFailed: "the last request about it failed", NotStored: "the last response about it could not be stored",
+	Forgotten: "not polled since the start",
+}
+
 // end frees what the turn holds. The job is not polled again before at plus wait.
-func (t *Turn) end(how string, at time.Time, wait time.Duration) {
+func (t *Turn) end(how string, at time.Time, wait time.Duration, last Last) {
 	if t.ended != "" {
 		panic(fmt.Sprintf("schedule: the turn for job %q was ended by %s, and again by %s", t.RequestID, t.ended, how))
 	}
@@ -88,6 +114,7 @@ func (t *Turn) end(how string, at time.Time, wait time.Duration) {
 	delete(s.quota.inFlight, t.RequestID)
 	if j := s.jobs[t.RequestID]; j != nil {
 		j.inFlight, j.held = false, true
+		j.last = last
 		s.wait(j, s.seconds(at)+wait.Seconds())
 	}
 }
@@ -97,7 +124,7 @@ func (t *Turn) end(how string, at time.Time, wait time.Duration) {
 func (t *Turn) NotSent() {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	t.end("NotSent", t.begun, minRetry)
+	t.end("NotSent", t.begun, minRetry, NotSent)
 }
 
 // Answered tells that the API answered. What it said about the job comes before it, by StillRunning, Ended or Remove.
@@ -107,25 +134,30 @@ func (t *Turn) Answered(at time.Time, wait time.Duration) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	last := Told
 	if j := s.jobs[t.RequestID]; j != nil {
 		age := time.Duration(min(s.seconds(at)-j.start, 1e9) * float64(time.Second))
 		wait = min(wait, max(age, maxEarlyWait))
+		if wait > 0 {
+			last = AskedToWait
+		}
 		if j.seen < s.seconds(t.begun) {
-			wait = max(wait, minRetry) // it said nothing
+			wait = max(wait, minRetry)
+			last = Silent
 		}
 	}
-	t.end("Answered", at, wait)
+	t.end("Answered", at, wait, last)
 	s.quota.answered(at)
 	s.sharing.steps = max(s.sharing.steps-1, 0)
 	s.quota.setShare(min(s.quota.share+shareGrowth, 1), at)
 }
 
-// Unanswered tells that there was no usable answer to the request, which may have been sent and counted. The job is not
-// polled again for the given time.
-func (t *Turn) Unanswered(at time.Time, wait time.Duration) {
+// Unanswered tells that there was no usable answer to the request, which may have been sent and counted, and why. The
+// job is not polled again for the given time.
+func (t *Turn) Unanswered(at time.Time, wait time.Duration, why Last) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end("Unanswered", at, max(wait, minRetry))
+	t.end("Unanswered", at, max(wait, minRetry), why)
 	s.quota.answered(at)
 }

@@ -226,9 +226,9 @@ func TestShowsAccounts(t *testing.T) {
 			"http | 5 | – | 0 |",
 			"Failed with com.deepaffects.BadRequest : 1.",
 			"f | – | failed | com.deepaffects.BadRequest | 30 s ago 00:01:15 UTC | 1 min 15 s |",
-			"Job | API | Time | Reason | p | – | in 31 s | not polled yet | r | – | in ",
+			"Job | API | Time | Reason | p | – | in 31 s | the API did not know it at the last poll | r | – | in ",
 			"r | – | running | 1 min 45 s | 30 s ago | in ",
-			"p | – | pending | 1 min 45 s | none yet | in 31 s | not polled yet |",
+			"p | – | pending | 1 min 45 s | none yet | in 31 s | the API did not know it at the last poll |",
 			"c1 team= t | asr | 30 s ago | 1 min 15 s | 75.6 % | 2 | 2 | 1 min 1 s |",
 			"c2 | – | 30 s ago | 1 min 15 s | – | – | – | – |",
 		} {
