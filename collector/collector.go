@@ -386,7 +386,7 @@ func (c *Collector) Account(name string) (*Account, error) { return Find(c.Accou
 func Find(accounts []*Account, name string) (*Account, error) {
 	if name == "" {
 		if len(accounts) != 1 {
-			return nil, errors.New("several accounts are configured; say which with account")
+			return nil, errors.New("several accounts are configured; name one")
 		}
 		return accounts[0], nil
 	}

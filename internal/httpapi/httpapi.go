@@ -4,6 +4,7 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -102,11 +103,31 @@ func (a *api) account(r *http.Request) (*collector.Account, url.Values, error) {
 	if err != nil {
 		return nil, nil, refuse(http.StatusBadRequest, "malformed query")
 	}
-	account, err := collector.Find(a.accounts(r), query.Get("account"))
+	account, err := a.find(r, query.Get("account"))
 	if err != nil {
-		return nil, query, refuse(http.StatusBadRequest, "account: "+err.Error())
+		return nil, query, refuse(http.StatusBadRequest, err.Error())
 	}
 	return account, query, nil
+}
+
+// find finds an account by name; an empty name means the only one. The error lists the accounts that the request may
+// use: those that it reads, or may write.
+func (a *api) find(r *http.Request, name string) (*collector.Account, error) {
+	accounts := a.accounts(r)
+	account, err := collector.Find(accounts, name)
+	if err == nil {
+		return account, nil
+	}
+	var names []string
+	for _, account := range accounts {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead || a.checkWrite(r, account) == nil {
+			names = append(names, account.Name())
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("account: %w", err)
+	}
+	return nil, fmt.Errorf("account: %w (%s)", err, strings.Join(names, ", "))
 }
 
 // read is account for what reads the account.

@@ -350,8 +350,8 @@ func TestBadQueries(t *testing.T) {
 	m.do("POST", "/api/v1/jobs?account=b", `"x"`)
 	const (
 		limit   = `{"error":"limit: not a number from 1 to 1000"}`
-		account = `{"error":"account: several accounts are configured; say which with account"}`
-		unknown = `{"error":"account: no such account"}`
+		account = `{"error":"account: several accounts are configured; name one (a, b)"}`
+		unknown = `{"error":"account: no such account (a, b)"}`
 	)
 	for _, test := range []struct{ method, target, want string }{
 		{"GET", "/api/v1/jobs", account},

@@ -147,10 +147,15 @@ func (l *Listeners) handler(address string) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		account := l.collector.JobsAccount(address, bearer(r))
+		token := bearer(r)
+		account := l.collector.JobsAccount(address, token)
 		if account == nil {
+			text := `The jobs_token of an account is required; send it as "Authorization: Bearer TOKEN".`
+			if token != "" {
+				text = "The bearer token of the request is not the jobs_token of an account at this address."
+			}
 			w.Header().Set("WWW-Authenticate", challenge)
-			http.Error(w, "The jobs_token of an account is required.", http.StatusUnauthorized)
+			http.Error(w, text, http.StatusUnauthorized)
 			return
 		}
 		jobs.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, account)))

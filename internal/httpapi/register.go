@@ -100,15 +100,17 @@ func (a *api) byAccount(r *http.Request, jobs []submission.Job) (groups []group,
 	if err != nil && (query == nil || query.Get("account") != "") { // invalid even if no entry needs it
 		return nil, err
 	}
-	accounts := a.accounts(r)
 	named := make(map[string]*collector.Account)
 	for i := range jobs {
-		account, err := collector.Find(accounts, cmp.Or(jobs[i].Account, query.Get("account")))
-		if err != nil {
-			return nil, refuse(http.StatusBadRequest, fmt.Sprintf("entry %d: account: %v", i+1, err))
+		name := cmp.Or(jobs[i].Account, query.Get("account"))
+		account := named[name]
+		if account == nil {
+			if account, err = a.find(r, name); err != nil {
+				return nil, refuse(http.StatusBadRequest, fmt.Sprintf("entry %d: %v", i+1, err))
+			}
+			named[name], named[account.Name()] = account, account
 		}
 		jobs[i].Account = account.Name()
-		named[account.Name()] = account
 	}
 	slices.SortStableFunc(jobs, func(a, b submission.Job) int { return cmp.Compare(a.Account, b.Account) })
 	for len(jobs) > 0 {

@@ -17,7 +17,7 @@ import (
 )
 
 func TestRegister(t *testing.T) {
-	const several = "several accounts are configured; say which with account"
+	const several = "several accounts are configured; name one (a, b)"
 	const holdsKey = `{"error":"an entry contains an API key; send the request ID of the job"}`
 	x := map[string][]string{"a": {"x"}}
 	for name, test := range map[string]struct {
@@ -97,14 +97,14 @@ func TestRegister(t *testing.T) {
 		},
 		"unknown account of an entry": {
 			body: `["x",{"request_id":"y","account":"b"}]`, status: 400,
-			want: `{"error":"entry 2: account: no such account"}`,
+			want: `{"error":"entry 2: account: no such account (a)"}`,
 		},
 		"unknown account of the query": {
-			query: "?account=b", body: `"x"`, status: 400, want: `{"error":"account: no such account"}`,
+			query: "?account=b", body: `"x"`, status: 400, want: `{"error":"account: no such account (a)"}`,
 		},
 		"unknown account of the query that no entry needs": {
 			query: "?account=b", body: `{"request_id":"x","account":"a"}`, status: 400,
-			want: `{"error":"account: no such account"}`,
+			want: `{"error":"account: no such account (a)"}`,
 		},
 		"no account": {
 			accounts: []string{"a", "b"}, body: `[{"request_id":"x","account":"a"},"y"]`, status: 400,

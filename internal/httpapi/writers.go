@@ -69,14 +69,19 @@ func isLocal(r *http.Request) bool {
 
 // checkWrite returns why a request may not write the jobs of an account; nil if it may.
 func (a *api) checkWrite(r *http.Request, account *collector.Account) error {
-	needed, right := account.CheckJobsToken(bearer(r))
+	token := bearer(r)
+	needed, right := account.CheckJobsToken(token)
 	switch {
+	case needed && token == "":
+		return refuse(http.StatusUnauthorized, fmt.Sprintf(
+			`the jobs_token of account %q is required; send it as "Authorization: Bearer TOKEN"`, account.Name()))
 	case needed && !right:
-		return refuse(http.StatusUnauthorized, fmt.Sprintf("the jobs_token of account %q is required", account.Name()))
+		return refuse(http.StatusUnauthorized, fmt.Sprintf(
+			"the bearer token of the request is not the jobs_token of account %q", account.Name()))
 	case !needed && a.LocalWrites && !isLocal(r):
 		return refuse(http.StatusForbidden, fmt.Sprintf(
 			"other machines may write only with a jobs_token, and account %q has none", account.Name()))
-	case !needed && isJobsToken(a.accounts(r), bearer(r)):
+	case !needed && isJobsToken(a.accounts(r), token):
 		// HasJobsToken let it pass without a password. It must not open other accounts.
 		return refuse(http.StatusForbidden, fmt.Sprintf(
 			"the jobs_token is that of another account than %q, which has none", account.Name()))

@@ -99,6 +99,34 @@ func TestWriters(t *testing.T) {
 	}
 }
 
+// A refusal tells a wrong token from a missing one, and lists the accounts that the request may write, not others.
+func TestRefusedWriters(t *testing.T) {
+	const missing = `the jobs_token of account \"a\" is required`
+	const wrong = `the bearer token of the request is not the jobs_token of account \"a\"`
+	for _, tt := range []struct{ authorization, method, path, body, want, not string }{
+		{"", "POST", "/api/v1/jobs?account=a", `"x"`, missing, "not the jobs_token"},
+		{"Basic jobs-a", "POST", "/api/v1/jobs?account=a", `"x"`, missing, "not the jobs_token"},
+		{"Bearer ", "DELETE", "/api/v1/jobs/x?account=a", "", missing, "not the jobs_token"},
+		{"Bearer jobs-x", "POST", "/api/v1/jobs?account=a", `{"request_id":"x","account":"a"}`, wrong, "required"},
+		{"Bearer jobs-x", "DELETE", "/api/v1/jobs/x?account=a", "", wrong, "required"},
+		{"", "POST", "/api/v1/jobs", `"x"`, "several accounts are configured; name one (b)", "(a"},
+		{"Bearer jobs-a", "POST", "/api/v1/jobs", `"x"`, "several accounts are configured; name one (a)", "b)"},
+		{"Bearer jobs-a", "POST", "/api/v1/jobs?account=c", `"x"`, "no such account (a)", "b)"},
+		{"", "DELETE", "/api/v1/jobs/x", "", "several accounts are configured; name one (b)", "(a"},
+		{"", "GET", "/api/v1/jobs", "", "several accounts are configured; name one (a, b)", "token"},
+	} {
+		api, _ := writers(t, false)
+		r := httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body))
+		r.Header.Set("Authorization", tt.authorization)
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, r)
+		text := w.Body.String()
+		if w.Code < 400 || !strings.Contains(text, tt.want) || strings.Contains(text, tt.not) {
+			t.Errorf("%s %s with %q: %d %s, want %s, and not %s", tt.method, tt.path, tt.authorization, w.Code, text, tt.want, tt.not)
+		}
+	}
+}
+
 // A client of a proxy on this machine is not on this machine.
 func TestLocalWritersBehindAProxy(t *testing.T) {
 	for _, header := range []string{"", "Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"} {
