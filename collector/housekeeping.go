@@ -14,8 +14,10 @@ import (
 const (
 	// sweepInterval is also the time after which an unwritable store is tried again.
 	sweepInterval = 5 * time.Second
-	// learntInterval is how much of what the scheduler has learnt a crash loses at most.
-	learntInterval = 10 * time.Minute
+	// learntInterval is how much of what the scheduler has learnt a crash loses at most, and how old it is in a copy of the
+	// store. It begins with the first interval, since most is learnt at first, and doubles.
+	learntInterval      = 10 * time.Minute
+	firstLearntInterval = time.Minute
 )
 
 // A housekeeper sweeps the jobs of an account and stores what its scheduler learns.
@@ -27,11 +29,12 @@ type housekeeper struct {
 	now      func() time.Time
 
 	storedLearnt time.Time     // only sweep uses it
+	interval     time.Duration // until it is stored again; only sweep uses it
 	outage       outage.Outage // of the store; only reportStore uses it
 }
 
 func (h *housekeeper) run(ctx context.Context) {
-	h.storedLearnt = h.now()
+	h.storedLearnt, h.interval = h.now(), firstLearntInterval
 	var sweeps sync.WaitGroup
 	sweeps.Go(func() { every(ctx, sweepInterval, h.sweep) })
 	every(ctx, sweepInterval, h.reportStore) // also while a sweep waits for a disk that hangs
@@ -53,7 +56,11 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 
 func (h *housekeeper) sweep() {
 	now := h.now()
-	if now.Sub(h.storedLearnt) >= learntInterval {
+	switch {
+	case now.Sub(h.storedLearnt) >= h.interval:
+		h.interval = min(2*h.interval, learntInterval)
+		fallthrough
+	case h.schedule.OthersNoticed().After(h.storedLearnt): // which changes the price of a request many times
 		h.storedLearnt = now
 		h.storeLearnt()
 	}

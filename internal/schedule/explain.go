@@ -22,6 +22,7 @@ type Reason struct {
 	Score    float64       // what a request about it is worth now, seconds of expected delay
 	Price    float64       // what a request must be worth
 	Overdue  bool          // it is polled at any price
+	Planned  bool          // all of this is for At, and not for now
 	AtOnce   bool          // because no poll has told its state yet
 	InFlight bool
 	Held     bool // it is not polled before At, because of what came of the last turn
@@ -88,8 +89,11 @@ func (r Reason) String() string {
 	case r.AtOnce, r.Overdue:
 		return r.Short() + "; polled as soon as the quota and the API allow"
 	}
-	return fmt.Sprintf("%s; a poll now would save %s of expected delay, the current minimum is %s",
-		r.Short(), span(r.Score), span(r.Price))
+	text := "%s; a poll now would save %s of expected delay, the current minimum is %s"
+	if r.Planned {
+		text = "%s; a poll then would save %s of expected delay, the minimum then is %s"
+	}
+	return fmt.Sprintf(text, r.Short(), span(r.Score), span(r.Price))
 }
 
 // span formats a time in seconds for people.
@@ -326,7 +330,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 		}
 		j := plan.jobs[turn.RequestID]
 		r := plan.reason(j, t, plan.priceNow(t))
-		r.InFlight = false
+		r.InFlight, r.Planned = false, t.After(now)
 		polls = append(polls, Planned{Poll{j.id, r}, 1 - ended[j.id]})
 		ended[j.id] = 1 - (1-ended[j.id])*(1-r.Chance)
 		j.seen = plan.seconds(t) // nothing is learnt from it

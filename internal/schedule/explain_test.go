@@ -2,6 +2,7 @@ package schedule_test
 
 import (
 	"cmp"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,10 @@ func TestReasonFormatsTimes(t *testing.T) {
 	const want = "unlikely to have finished; similar jobs take less than 1s; " +
 		"a poll now would save 0.5 s of expected delay, the current minimum is 17m40s"
 	if got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	got = schedule.Reason{Score: 0.5, Price: 1060, Chance: .5, Planned: true}.String()
+	if want := "a poll then would save 0.5 s of expected delay, the minimum then is 17m40s"; !strings.HasSuffix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	got = schedule.Reason{Chance: .5, Serving: true, Every: time.Millisecond}.Short()

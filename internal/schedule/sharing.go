@@ -72,6 +72,13 @@ func (t *Turn) RefusedByEither(at time.Time) (until time.Time) {
 	return s.sharing.until
 }
 
+// OthersNoticed returns when a refusal last showed that others spend the day's quota; zero: never.
+func (s *Scheduler) OthersNoticed() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sharing.noticed
+}
+
 // known reports whether a request that was sent then was in flight when another was refused: both are one refusal.
 func (s *sharing) known(begun time.Time) bool { return begun.Before(s.until) }
 
