@@ -159,9 +159,12 @@ func (e *exporter) logWriters(served net.Addr) {
 	// With an external URL, a proxy serves the address to others.
 	onlyHere := ok && a.IP.IsLoopback() && e.location.external == nil
 	switch {
-	case len(open) == 0 || onlyHere || e.flags.demo:
+	case len(open) == 0 || onlyHere:
 	case e.flags.localWrites:
 		e.log.Info("Only this machine can register and remove jobs of accounts without a jobs_token", "accounts", open)
+	case *e.flags.web.WebConfigFile == "" && e.flags.demo: // which has no configuration
+		e.log.Info("Everyone who reaches the port can register and remove jobs of the demo; " +
+			"set --web.listen-address=127.0.0.1:9891, --web.local-writes or --web.config.file")
 	case *e.flags.web.WebConfigFile == "":
 		e.log.Info("Everyone who reaches the port can register and remove jobs of accounts without a jobs_token; "+
 			"set one, or --web.local-writes or --web.config.file", "accounts", open)

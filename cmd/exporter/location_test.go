@@ -220,6 +220,8 @@ func TestLogWriters(t *testing.T) {
 	}{
 		{nil, anywhere, "", "Everyone who reaches the port"},
 		{nil, here, "", ""},
+		{[]string{"--demo"}, anywhere, "", "Everyone who reaches the port can register and remove jobs of the demo"},
+		{[]string{"--demo"}, here, "", ""},
 		{nil, anywhere, "a-token", ""},
 		{[]string{"--web.local-writes"}, anywhere, "", "Only this machine"},
 		{[]string{"--web.local-writes"}, anywhere, "a-token", ""},
