@@ -7,6 +7,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -39,6 +40,10 @@ type Snapshot struct {
 	SourceSuccess  map[JobSource]time.Time     // when each source was last read without a problem
 	SourceProblems map[JobSource]SourceProblem // the last problem of each source; others had none
 
+	// DayLog has the requests that count in the day's quota, but for those in flight, the oldest first. Only
+	// ReadWithLog reads it.
+	DayLog []Counted
+
 	StoreError error // why the store cannot be written; nil: the last commit succeeded
 	ReadError  error // of Read: why the last Refresh failed; nil: it succeeded
 
@@ -50,7 +55,7 @@ type Snapshot struct {
 // the account once, whatever the number of jobs.
 func (a *Account) Snapshot() Snapshot {
 	if o := a.owner.Load(); o != nil && o.owns() {
-		s := a.snapshot(o, o.view)
+		s := a.snapshot(o, o.view, false)
 		s.owns, s.lost = o.owns, o.lost
 		return s
 	}
@@ -59,11 +64,16 @@ func (a *Account) Snapshot() Snapshot {
 
 // Read returns the account as it is now, whoever owns it, for a person to read: Valid is always true. Refresh comes
 // before it.
-func (a *Account) Read() Snapshot {
+func (a *Account) Read() Snapshot { return a.read(false) }
+
+// ReadWithLog is Read with DayLog.
+func (a *Account) ReadWithLog() Snapshot { return a.read(true) }
+
+func (a *Account) read(log bool) Snapshot {
 	if o := a.owner.Load(); o != nil {
-		return a.snapshot(o, o.view)
+		return a.snapshot(o, o.view, log)
 	}
-	s := a.snapshot(nil, *a.viewer.last.Load())
+	s := a.snapshot(nil, *a.viewer.last.Load(), log)
 	s.ReadError = a.viewer.failure()
 	return s
 }
@@ -82,11 +92,16 @@ func (a *Account) absent() Snapshot {
 }
 
 // snapshot returns the account with what is read of it. o is its owner in this process; nil: there is none.
-func (a *Account) snapshot(o *owner, v view) Snapshot {
+func (a *Account) snapshot(o *owner, v view, log bool) Snapshot {
 	now := a.now()
 	s := a.absent()
 	s.Snapshot, s.At = v.jobs.Snapshot(now), now
-	view := v.schedule.View(now, requestIDs(s.Jobs))
+	var view schedule.View
+	if log {
+		view, s.DayLog = v.schedule.ViewAndLog(now, requestIDs(s.Jobs))
+	} else {
+		view = v.schedule.View(now, requestIDs(s.Jobs))
+	}
 	s.NextPolls, s.Finishes, s.Late = view.NextPolls, view.Finishes, view.Late
 	s.Due, s.Backlog, s.Pricing, s.Minute, s.Day = view.Due, view.Backlog, view.Pricing, view.Minute, view.Day
 	s.DayBegins, s.DayEnds = view.DayBegins, view.DayEnds

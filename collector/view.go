@@ -181,9 +181,6 @@ func (a *Account) Groups(f JobFilter) JobGroups { return a.reading().jobs.Groups
 // History returns what happened in the last hours, and at most so many of the jobs that ended last.
 func (a *Account) History(latest int) JobHistory { return a.reading().jobs.History(a.now(), latest) }
 
-// DayLog returns the requests that count in the day's quota at present, but for those in flight, the oldest first.
-func (a *Account) DayLog() []Counted { return a.reading().schedule.DayLog(a.now()) }
-
 // Overview returns at most limit jobs of each kind, and counts the failures since a time.
 func (a *Account) Overview(since time.Time, limit int) jobs.Overview {
 	return a.reading().jobs.Overview(since, limit)

@@ -202,6 +202,19 @@ type View struct {
 func (s *Scheduler) View(now time.Time, ids []string) View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.view(now, ids)
+}
+
+// ViewAndLog returns a view, and of the same moment the requests that count in the day's quota, but for those in flight,
+// the oldest first.
+func (s *Scheduler) ViewAndLog(now time.Time, ids []string) (View, []Counted) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view(now, ids), s.quota.day.counted(now)
+}
+
+// view needs the lock.
+func (s *Scheduler) view(now time.Time, ids []string) View {
 	v := View{
 		Due:       s.due.Len(),
 		Pricing:   Pricing{s.priceNow(now), s.price.coming, s.price.perJob, s.price.expected, s.quota.share},
@@ -219,13 +232,6 @@ func (s *Scheduler) View(now time.Time, ids []string) View {
 		}
 	}
 	return v
-}
-
-// DayLog returns the requests that count in the day's quota at present, but for those in flight, the oldest first.
-func (s *Scheduler) DayLog(now time.Time) []Counted {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.quota.day.counted(now)
 }
 
 // NextPolls returns the first n polls in the order in which they are to be sent: due jobs by score, then those that

@@ -186,7 +186,7 @@ func TestDayLog(t *testing.T) {
 			for len(want) > 0 && !want[0].Leaves.After(at(now)) {
 				want = want[1:]
 			}
-			if got := q.DayLog(at(now)); fmt.Sprint(got) != fmt.Sprint(want) {
+			if _, got := q.ViewAndLog(at(now), nil); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("reset %q, after %s: %v, want %v", reset, now, got, want)
 			}
 			sum := 1
@@ -443,7 +443,7 @@ func TestRestoreFromBeforeTheClockWasSet(t *testing.T) {
 	leave := at(25*time.Hour + 87*time.Second + 400*time.Millisecond)
 	for _, after := range []time.Duration{time.Hour, 25 * time.Hour} {
 		_, day := q.usage(at(after))
-		if log := q.DayLog(at(after)); !day.Resets.Equal(leave) || len(log) != 1 || !log[0].Leaves.Equal(leave) {
+		if _, log := q.ViewAndLog(at(after), nil); !day.Resets.Equal(leave) || len(log) != 1 || !log[0].Leaves.Equal(leave) {
 			t.Errorf("%s later: the quota resets at %s, and the log is %v; want %s", after, day.Resets, log, leave)
 		}
 	}

@@ -57,8 +57,8 @@ func (h *history) Ended() (n int) {
 // heights of results, for those who do not see the colour: what failed is higher.
 var heights = map[jobs.State]float64{jobs.Completed: 12, jobs.Failed: stripHigh, jobs.Lost: 18}
 
-// historyOf draws the history of an account. log has the requests that count in the day's quota.
-func historyOf(h collector.JobHistory, log []collector.Counted, s *collector.Snapshot) *history {
+// historyOf draws the history of an account.
+func historyOf(h collector.JobHistory, s *collector.Snapshot) *history {
 	v := &history{Hours: h.Hours[:], Width: jobs.HistoryHours * hourStep, Height: chartHigh}
 	var counts [len(jobs.States)]int
 	for i, j := range h.Latest {
@@ -93,7 +93,7 @@ func historyOf(h collector.JobHistory, log []collector.Counted, s *collector.Sna
 			v.Bars = append(v.Bars, bar{state.String(), title, float64(i)*hourStep + 2, tenths(y), hourBar, tenths(high)})
 		}
 	}
-	v.Quota = drawQuota(log, s)
+	v.Quota = drawQuota(s)
 	return v
 }
 
@@ -116,7 +116,7 @@ type quotaChart struct {
 
 // drawQuota draws the requests that count at present, by when they were sent, and those that are expected to count at
 // each hour until the day's quota resets or, where any 24 hours count, of a day.
-func drawQuota(log []collector.Counted, s *collector.Snapshot) *quotaChart {
+func drawQuota(s *collector.Snapshot) *quotaChart {
 	if math.IsInf(s.Day.Limit, 1) {
 		return nil
 	}
@@ -139,7 +139,7 @@ func drawQuota(log []collector.Counted, s *collector.Snapshot) *quotaChart {
 	hour := s.At.Add(-s.At.Sub(s.At.Truncate(time.Hour))) // keeps the monotonic clock
 	var line strings.Builder
 	fmt.Fprintf(&line, "M0 %.1f", y(0))
-	sent, since := 0, log
+	sent, since := 0, s.DayLog
 	for at := hour.Add(-25 * time.Hour); !at.After(hour); at = at.Add(time.Hour) {
 		for len(since) > 0 && !since[0].At.After(at) {
 			sent, since = sent+since[0].Requests, since[1:]
@@ -157,7 +157,7 @@ func drawQuota(log []collector.Counted, s *collector.Snapshot) *quotaChart {
 	}
 	var forecast strings.Builder
 	fmt.Fprintf(&forecast, "M%.1f %.1f", x(s.At), y(s.Day.Used))
-	used, at, exhausted := s.Day.Used, s.At, time.Time{}
+	used, at, exhausted, log := s.Day.Used, s.At, time.Time{}, s.DayLog
 	for _, expected := range s.Pricing.Requests {
 		if !at.Before(end) {
 			break
@@ -166,16 +166,14 @@ func drawQuota(log []collector.Counted, s *collector.Snapshot) *quotaChart {
 		if at = hour; at.After(end) {
 			at = end
 		}
-		used += expected
 		for len(log) > 0 && !log[0].Leaves.After(at) {
 			used, log = used-float64(log[0].Requests), log[1:]
 		}
-		if used >= s.Day.Limit {
-			if exhausted.IsZero() {
-				exhausted = at
-			}
-			used = s.Day.Limit
+		left := max(s.Day.Limit-used, 0) // a reload may have lowered the limit below what is used
+		if expected >= left && exhausted.IsZero() {
+			exhausted = at
 		}
+		used += min(expected, left)
 		fmt.Fprintf(&forecast, "L%.1f %.1f", x(at), y(used))
 	}
 	c.Forecast = forecast.String()

@@ -20,7 +20,7 @@ func TestDrawQuota(t *testing.T) {
 	}
 	s := &collector.Snapshot{At: now}
 	s.Day.Limit, s.Day.Used = 74, 37 // one unit of the drawing for each request
-	log := []collector.Counted{
+	s.DayLog = []collector.Counted{
 		sent(24*time.Hour, 1),                            // at 14:30
 		sent(23*time.Hour+32*time.Minute, 2),             // at 14:58: leaves at 14:59
 		sent(23*time.Hour+31*time.Minute+time.Second, 4), // at 14:58:59: leaves just before 15:00
@@ -36,7 +36,7 @@ func TestDrawQuota(t *testing.T) {
 		}
 		return path
 	}
-	c := drawQuota(log, s)
+	c := drawQuota(s)
 	if want := "M0 80.0" + flat(5, 235, 10, "65.0") + "L240.0 43.0"; c.Line != want {
 		t.Errorf("the line is %s, want %s", c.Line, want)
 	}
@@ -50,21 +50,29 @@ func TestDrawQuota(t *testing.T) {
 	}
 
 	s.Pricing.Requests[23] = 1
-	if want := " Forecast: 31 at 2026-03-02 14:00 UTC."; !strings.HasSuffix(drawQuota(log, s).Summary, want) {
-		t.Errorf("the summary is %q, want %q", drawQuota(log, s).Summary, want)
+	if want := " Forecast: 31 at 2026-03-02 14:00 UTC."; !strings.HasSuffix(drawQuota(s).Summary, want) {
+		t.Errorf("the summary is %q, want %q", drawQuota(s).Summary, want)
 	}
 
 	// A day that resets at 00:00: an hour is 20.
 	s.DayBegins, s.DayEnds = now.Truncate(24*time.Hour), now.Truncate(24*time.Hour).Add(24*time.Hour)
-	for i := range log {
-		log[i].At, log[i].Leaves = now.Add(-10*time.Minute), s.DayEnds.Add(time.Minute)
+	for i := range s.DayLog {
+		s.DayLog[i].At, s.DayLog[i].Leaves = now.Add(-10*time.Minute), s.DayEnds.Add(time.Minute)
 	}
 	s.Pricing.Requests[9], s.Pricing.Requests[10] = 2, 1000 // before 00:00, and after it
-	c = drawQuota(log, s)
+	c = drawQuota(s)
 	if want := "M290.0 43.0L300.0 40.0" + flat(320, 460, 20, "35.0") + "L480.0 33.0"; c.Forecast != want {
 		t.Errorf("the forecast is %s, want %s", c.Forecast, want)
 	}
 	if want := "M0 80.0" + flat(20, 280, 20, "80.0") + "L290.0 43.0"; c.Line != want {
 		t.Errorf("the line is %s, want %s", c.Line, want)
+	}
+
+	// A reload has lowered the limit below what is used: nothing more is sent until enough has left.
+	s.DayBegins, s.DayEnds = time.Time{}, time.Time{}
+	s.Day.Limit, s.Day.Used, s.DayLog = 10, 37, []collector.Counted{sent(23*time.Hour, 30), sent(time.Hour, 7)}
+	want = "M240.0 6.0" + flat(245, 465, 10, "6.0") + "L475.0 50.4"
+	if got := drawQuota(s).Forecast; got != want {
+		t.Errorf("the forecast is %s, want %s", got, want)
 	}
 }

@@ -222,13 +222,13 @@ func (a account) level(l level) level {
 }
 
 func viewOf(a *collector.Account, to links) account {
-	v := account{Snapshot: a.Read()}
+	v := account{Snapshot: a.ReadWithLog()}
 	for i, state := range jobs.States {
 		v.States = append(v.States, group{state, v.Counts[i], to.link("/jobs", "state", state)})
 	}
 	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
 	v.Sources = sourcesOf(&v.Snapshot)
-	v.History = historyOf(a.History(latest), a.DayLog(), &v.Snapshot)
+	v.History = historyOf(a.History(latest), &v.Snapshot)
 	v.Overview = a.Overview(v.At.Add(-problems.Window), shown)
 	recent := a.Recent()
 	v.Causes, v.OtherCauses = causesOf(v.Overview.Codes, to)
