@@ -160,12 +160,18 @@ func (a *Account) Jobs(f JobFilter, after string, limit int) (page JobPage, ok b
 }
 
 // SortedJobs returns jobs as Jobs does, in an order, which may be reversed. all is false if there are so many jobs that
-// older ones were not looked at.
+// older ones were not looked at. Late jobs have one order: those that began first come first.
 func (a *Account) SortedJobs(
 	f JobFilter, by JobOrder, reverse bool, after string, limit int,
 ) (page JobPage, all, ok bool) {
 	v, now := a.reading(), a.now()
-	page.Jobs, page.Next, all, ok = v.jobs.Sorted(f, by, reverse, after, limit, now)
+	if f.Late {
+		isLate := func(j *Job) bool { return v.schedule.IsLate(j.RequestID, now) }
+		page.Jobs, page.Next, ok = v.jobs.Late(f, isLate, after, limit)
+		all = true
+	} else {
+		page.Jobs, page.Next, all, ok = v.jobs.Sorted(f, by, reverse, after, limit, now)
+	}
 	view := v.schedule.View(now, requestIDs(page.Jobs))
 	page.NextPolls, page.Finishes = view.NextPolls, view.Finishes
 	return page, all, ok
@@ -173,6 +179,9 @@ func (a *Account) SortedJobs(
 
 // Counts returns the number of jobs by state.
 func (a *Account) Counts() [len(jobs.States)]int { return a.reading().jobs.Counts() }
+
+// LateJobs returns the number of late jobs, as of the last whole look at all jobs.
+func (a *Account) LateJobs() int { return a.reading().schedule.View(a.now(), nil).Late.Jobs }
 
 // Groups counts the jobs of the state that a filter selects, by what they have in common. It looks at a bounded number
 // of values, and at those that the filter selects.

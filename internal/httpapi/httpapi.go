@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 )
 
 // api is the JSON API over some accounts.
@@ -52,16 +54,17 @@ func newAPI(
 		Options: options, accounts: accounts, limits: limits, log: log, mux: http.NewServeMux(), origins: origins,
 	}
 	get := func(answer route) http.Handler { return limits.Responses(a.handle(answer)) }
-	a.mux.Handle("POST /api/v1/jobs", a.handle(a.register))
-	a.mux.Handle("GET /api/v1/jobs", get(a.list))
+	listing := slices.Concat([]string{"account"}, jobs.FilterParameters, []string{"limit", "after"})
+	a.mux.Handle("POST /api/v1/jobs", a.handle(with(a.register, "account")))
+	a.mux.Handle("GET /api/v1/jobs", get(with(a.list, listing...)))
 	// The mux would redirect other methods to the job with an empty ID.
 	a.mux.Handle("/api/v1/jobs", a.handle(func(w http.ResponseWriter, _ *http.Request) (int, any, error) {
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		return 0, nil, refuse(http.StatusMethodNotAllowed, "method not allowed")
 	}))
-	a.mux.Handle("GET /api/v1/jobs/{id...}", get(a.show))
-	a.mux.Handle("DELETE /api/v1/jobs/{id...}", a.handle(a.remove))
-	a.mux.Handle("GET /api/v1/status", get(a.status))
+	a.mux.Handle("GET /api/v1/jobs/{id...}", get(with(a.show, "account")))
+	a.mux.Handle("DELETE /api/v1/jobs/{id...}", a.handle(with(a.remove, "account")))
+	a.mux.Handle("GET /api/v1/status", get(with(a.status)))
 	return a
 }
 
@@ -96,13 +99,9 @@ func clean(p string) string {
 }
 
 // account returns the account that the query of a request names, and the query, also if the
-// account does not exist. An invalid query is refused as a whole: without its account, a
-// request would mean another one.
+// account does not exist.
 func (a *api) account(r *http.Request) (*collector.Account, url.Values, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, nil, refuse(http.StatusBadRequest, "malformed query")
-	}
+	query := r.URL.Query() // which with has checked
 	account, err := a.find(r, query.Get("account"))
 	if err != nil {
 		return nil, query, refuse(http.StatusBadRequest, err.Error())
@@ -159,6 +158,21 @@ var errUnknownJob = refuse(http.StatusNotFound, collector.ErrUnknownJob.Error())
 // A route answers a request with a status and what becomes the JSON body (nil: none), or
 // with an error. An error that is not a refusal means that the store could not be written.
 type route func(w http.ResponseWriter, r *http.Request) (status int, body any, err error)
+
+// with returns a route that refuses a request with other parameters than the given ones, and an invalid query as a
+// whole: without its account, or a filter that is misspelt, a request would mean another one.
+func with(answer route, parameters ...string) route {
+	return func(w http.ResponseWriter, r *http.Request) (int, any, error) {
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return 0, nil, refuse(http.StatusBadRequest, "malformed query")
+		}
+		if err := jobs.CheckParameters(query, parameters...); err != nil {
+			return 0, nil, refuse(http.StatusBadRequest, err.Error())
+		}
+		return answer(w, r)
+	}
+}
 
 // handle returns the handler of a route.
 func (a *api) handle(answer route) http.Handler {

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -23,7 +22,7 @@ type page struct {
 	Next string `json:"next,omitzero"` // value of after for the next page; empty on the last
 }
 
-// list serves the jobs of an account, newest first.
+// list serves the jobs of an account, newest first; if late ones are asked for, those that began first come first.
 func (a *api) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 	account, query, err := a.read(r)
 	if err != nil {
@@ -36,13 +35,9 @@ func (a *api) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 			return 0, nil, refuse(http.StatusBadRequest, "limit: not a number from 1 to "+strconv.Itoa(maxLimit))
 		}
 	}
-	var filter jobs.Filter
-	if text := query.Get("state"); text != "" {
-		state := jobs.State(slices.Index(jobs.States[:], text))
-		if state < 0 {
-			return 0, nil, refuse(http.StatusBadRequest, "state: not pending, running, completed, failed or lost")
-		}
-		filter.State = &state
+	filter, err := jobs.ParseFilter(query)
+	if err != nil {
+		return 0, nil, refuse(http.StatusBadRequest, err.Error())
 	}
 	found, ok := account.Jobs(filter, query.Get("after"), limit)
 	if !ok {

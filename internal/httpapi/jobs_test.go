@@ -345,6 +345,37 @@ func TestListDefaultLimit(t *testing.T) {
 	}
 }
 
+// The list has the filters of the page.
+func TestFilters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := watch(t, vendor{"c": completed, "f": failed, "r": running}, "a")
+		m.Start()
+		defer m.Stop(t.Context())
+		m.do("POST", "/api/v1/jobs", `{"request_id":"c","api":"asr","labels":{"team":"sales"},"submitted_at":"1999-12-31T23:59:00Z"}`)
+		m.do("POST", "/api/v1/jobs", `[{"request_id":"f","labels":{"team":"sales"}},
+			{"request_id":"r","api":"asr","labels":{"team":"support"}},{"request_id":"x","api":"asr"}]`)
+		<-time.After(12 * time.Hour)
+		for query, want := range map[string]string{
+			"": "x r f c", "?state=failed": "f", "?api=asr": "x r c", "?api=unknown": "f", "?label=team%3Dsales": "f c",
+			"?error_code=com.deepaffects.BadRequest": "f", "?label=team%3Dsales&api=asr": "c",
+			"?q=BadRequest": "f", "?q=asr": "x r c", "?q=support": "r", "?q=none": "",
+			"?state=late": "r", "?state=late&label=team%3Dsales": "", "?state=&label=&account=": "x r f c",
+		} {
+			var page listed
+			if err := json.Unmarshal(m.do("GET", "/api/v1/jobs"+query, "").Body.Bytes(), &page); err != nil {
+				t.Fatal(err)
+			}
+			var ids []string
+			for _, j := range page.Jobs {
+				ids = append(ids, j.RequestID)
+			}
+			if got := strings.Join(ids, " "); got != want {
+				t.Errorf("%q: %q, want %q", query, got, want)
+			}
+		}
+	})
+}
+
 func TestBadQueries(t *testing.T) {
 	m := watch(t, nil, "a", "b")
 	m.do("POST", "/api/v1/jobs?account=b", `"x"`)
@@ -367,8 +398,27 @@ func TestBadQueries(t *testing.T) {
 		{"GET", "/api/v1/jobs?account=a&limit=many", limit},
 		{
 			"GET", "/api/v1/jobs?account=a&state=Failed",
-			`{"error":"state: not pending, running, completed, failed or lost"}`,
+			`{"error":"state: must be pending, running, completed, failed, lost or late"}`,
 		},
+		{"GET", "/api/v1/jobs?account=a&label=team", `{"error":"label: must be of the form name=value"}`},
+		{
+			"GET", "/api/v1/jobs?account=a&label=team%3Da&label=team%3Db",
+			`{"error":"label: a name is there twice; a job has one value of it"}`,
+		},
+		{"GET", "/api/v1/jobs?account=a&state=failed&state=lost", `{"error":"state: is there 2 times; give it once"}`},
+		{
+			"GET", "/api/v1/jobs?account=a&labels=team%3Da",
+			`{"error":"labels: not known here; there are account, q, state, api, error_code, label, limit, after"}`,
+		},
+		{
+			"GET", "/api/v1/jobs?account=a&the-key",
+			`{"error":"one of the parameters: not known here; there are account, q, state, api, error_code, label, limit, after"}`,
+		},
+		{"GET", "/api/v1/jobs/x?account=b&state=failed", `{"error":"state: not known here; there are account"}`},
+		{"DELETE", "/api/v1/jobs/x?account=b&force=1", `{"error":"force: not known here; there are account"}`},
+		{"POST", "/api/v1/jobs?acount=b", `{"error":"acount: not known here; there are account"}`},
+		{"GET", "/api/v1/status?account=b", `{"error":"account: not known here; leave it out, there are no parameters"}`},
+		{"GET", "/api/v1/status?%zz", `{"error":"malformed query"}`},
 		{
 			"GET", "/api/v1/jobs?account=a&after=x",
 			`{"error":"after: no such job; if its retention has ended, start again without after"}`,

@@ -97,7 +97,7 @@ type group struct {
 // byAccount groups jobs by the account that they name, else the query. It changes their order, and copies none.
 func (a *api) byAccount(r *http.Request, jobs []submission.Job) (groups []group, err error) {
 	_, query, err := a.account(r)
-	if err != nil && (query == nil || query.Get("account") != "") { // invalid even if no entry needs it
+	if err != nil && query.Get("account") != "" { // invalid even if no entry needs it
 		return nil, err
 	}
 	named := make(map[string]*collector.Account)

@@ -170,6 +170,23 @@ func iterate(g groups) (i btree.IterG[group], more bool) {
 	return i, i.First()
 }
 
+// named returns the APIs and error codes that contain a text. ok is false if there are too many to tell.
+func (s *state) named(text string) (named map[quality]bool, ok bool) {
+	named = make(map[quality]bool)
+	looked := 0
+	s.groups.Ascend(group{}, func(g group) bool {
+		if g.kind != isAPI && g.kind != hasCode {
+			return false
+		}
+		if strings.Contains(g.value, text) {
+			named[g.quality] = true
+		}
+		looked++
+		return looked <= maxValues*len(States)
+	})
+	return named, looked <= maxValues*len(States)
+}
+
 // labelled returns the values of each label that contain a text, by name. ok is false if there are too many to tell.
 func (s *state) labelled(text string) (values map[string]map[string]bool, ok bool) {
 	values = make(map[string]map[string]bool)

@@ -28,7 +28,8 @@ type Filter struct {
 	API       string            // empty: any; UnknownAPI: those without
 	ErrorCode string            // empty: any
 	Labels    map[string]string // values by name
-	Text      string            // in the request ID, or in the value of a label
+	Text      string            // in the request ID, the API, the error code, or the value of a label
+	Late      bool              // unfinished jobs that are late only; Jobs does not know which are, see Late
 }
 
 // qualities yields what the jobs that it selects have in common.
@@ -48,8 +49,11 @@ func (f *Filter) qualities(yield func(quality) bool) {
 type search struct {
 	Filter
 	most     int                        // hits there can be
+	named    map[quality]bool           // the APIs and error codes that contain the text
 	labelled map[string]map[string]bool // the values of labels that contain the text
-	anyLabel bool                       // there are too many labels: look at those of each job
+	// There are too many names, or labels: look at those of each job.
+	anyName, anyLabel bool
+	isLate            func(*Job) bool // nil: any
 }
 
 func (s *state) search(f Filter) *search {
@@ -62,6 +66,8 @@ func (s *state) search(f Filter) *search {
 	}
 	if f.Text != "" {
 		var ok bool
+		hits.named, ok = s.named(f.Text)
+		hits.anyName = !ok
 		hits.labelled, ok = s.labelled(f.Text)
 		hits.anyLabel = !ok
 	}
@@ -71,7 +77,7 @@ func (s *state) search(f Filter) *search {
 func (s *search) matches(j *Job) bool {
 	if s.State != nil && j.State != *s.State || s.ErrorCode != "" && j.ErrorCode != s.ErrorCode ||
 		s.API != "" && j.apiOrUnknown() != s.API ||
-		s.Text != "" && !strings.Contains(j.RequestID, s.Text) && !s.isLabelled(j) {
+		s.Text != "" && !strings.Contains(j.RequestID, s.Text) && !s.isNamed(j) && !s.isLabelled(j) {
 		return false
 	}
 	for name, value := range s.Labels { // last, since a look at a map takes longer
@@ -79,7 +85,16 @@ func (s *search) matches(j *Job) bool {
 			return false
 		}
 	}
-	return true
+	return s.isLate == nil || s.isLate(j)
+}
+
+// isNamed reports whether the API or the error code of a job contains the text.
+func (s *search) isNamed(j *Job) bool {
+	if s.anyName {
+		return strings.Contains(j.apiOrUnknown(), s.Text) || strings.Contains(j.ErrorCode, s.Text)
+	}
+	return len(s.named) > 0 && (s.named[quality{kind: isAPI, value: j.apiOrUnknown()}] ||
+		j.ErrorCode != "" && s.named[quality{kind: hasCode, value: j.ErrorCode}])
 }
 
 // isLabelled reports whether a label of a job contains the text.
@@ -106,6 +121,25 @@ func (s *search) isLabelled(j *Job) bool {
 func (j *Jobs) List(f Filter, after string, limit int) (jobs []*Job, next string, ok bool) {
 	jobs, next, _, ok = j.Sorted(f, ByRegistration, false, after, limit, time.Time{})
 	return jobs, next, ok
+}
+
+// Late returns at most limit of the selected jobs that are unfinished and late, as List does, but those that began first
+// come first.
+func (j *Jobs) Late(f Filter, isLate func(*Job) bool, after string, limit int) (jobs []*Job, next string, ok bool) {
+	c := j.committed.Load()
+	var pivot *Job
+	if after != "" {
+		if pivot, ok = c.jobs.Get(after); !ok {
+			return nil, "", false
+		}
+	}
+	search := c.search(f)
+	search.isLate = isLate
+	if search.most == 0 {
+		return nil, "", true
+	}
+	jobs, next = search.walk(merged(byStart, forwards, pivot, c.unfinished), limit)
+	return jobs, next, true
 }
 
 // An Order is a way to sort jobs.

@@ -96,6 +96,47 @@ func TestListIsBounded(t *testing.T) {
 	}
 }
 
+// Late jobs are unfinished, begin with the one that began first, and have pages. A page looks at a bounded number of jobs.
+func TestLate(t *testing.T) {
+	const n = 60_000
+	j := open(t, nil, options())
+	var all []submission.Job
+	for i := range n {
+		all = append(all, submission.Job{
+			RequestID: fmt.Sprintf("%05d", i), SubmittedAt: start.Add(-time.Duration(i) * time.Millisecond),
+			API: []string{"asr", "vad"}[i%2],
+		})
+	}
+	if _, _, err := j.Register(submission.HTTP, all, false, start); err != nil {
+		t.Fatal(err)
+	}
+	observe(t, j, jobs.Observation{RequestID: "59996", At: start, State: jobs.Failed})
+	late := func(job *jobs.Job) bool { return job.RequestID >= "59990" || job.RequestID == "00001" }
+	for _, tt := range []struct {
+		filter jobs.Filter
+		after  string
+		limit  int
+		want   string
+		next   string
+		ok     bool
+	}{
+		{jobs.Filter{}, "", 3, "[59999 59998 59997]", "59997", true},
+		{jobs.Filter{}, "59997", 3, "[59995 59994 59993]", "59993", true},
+		{jobs.Filter{}, "59996", 1, "[59995]", "59995", true}, // it has ended since
+		{jobs.Filter{}, "59991", 3, "[59990]", "09991", true}, // after 50,000 looks
+		{jobs.Filter{}, "09991", 3, "[00001]", "", true},
+		{jobs.Filter{API: "vad"}, "", 3, "[59999 59997 59995]", "59995", true},
+		{jobs.Filter{Text: "9999"}, "", 3, "[59999]", "09999", true},
+		{jobs.Filter{API: "none"}, "", 3, "[]", "", true},
+		{jobs.Filter{}, "unknown", 3, "[]", "", false},
+	} {
+		listed, next, ok := j.Late(tt.filter, late, tt.after, tt.limit)
+		if got := fmt.Sprint(ids(listed)); got != tt.want || next != tt.next || ok != tt.ok {
+			t.Errorf("%+v after %q: %s, next %q, %v; want %+v", tt.filter, tt.after, got, next, ok, tt)
+		}
+	}
+}
+
 // After any history, also after a restart, an overview and lists are what a look at each job finds.
 func TestOverview(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
@@ -266,7 +307,7 @@ func TestFilters(t *testing.T) {
 			f.Labels = map[string]string{any("team", "language", "none"): any("sales", "support", "de", "")}
 		}
 		if random.IntN(3) == 0 {
-			f.Text = any("1", "12", "al", "support", "e", "none")
+			f.Text = any("1", "12", "al", "support", "e", "none", "asr", "known", "a")
 		}
 		var want []*jobs.Job
 		groups := jobs.Groups{Labels: make(map[string][]jobs.Count)}
@@ -289,7 +330,7 @@ func TestFilters(t *testing.T) {
 				groups.ErrorCodes = count(groups.ErrorCodes, job.ErrorCode)
 			}
 			ok := (f.API == "" || f.API == api) && (f.ErrorCode == "" || f.ErrorCode == job.ErrorCode)
-			text := job.RequestID
+			text := job.RequestID + "\n" + api + "\n" + job.ErrorCode
 			for name, value := range job.Labels {
 				groups.Labels[name] = count(groups.Labels[name], value)
 				text += "\n" + value

@@ -159,6 +159,14 @@ func (s *Scheduler) finish(j *job, t float64) Finish {
 	return Finish{s.time(expected), s.time(late)}
 }
 
+// IsLate reports whether an unfinished job is late.
+func (s *Scheduler) IsLate(id string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	return j != nil && s.finish(j, s.seconds(now)).IsLate(now)
+}
+
 // Late is the unfinished jobs that are late.
 type Late struct {
 	Jobs int // whose LateAfter has passed

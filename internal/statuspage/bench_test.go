@@ -67,6 +67,7 @@ func BenchmarkPages(b *testing.B) {
 		for name, target := range map[string]string{
 			"overview": "/", "no hit": "/jobs?q=none", "failed": "/jobs?state=failed",
 			"no such label": "/jobs?label=team%3Dnone", "sorted": "/jobs?sort=duration", "by end": "/jobs?sort=ended",
+			"late": "/jobs?state=late", "an error's name": "/jobs?q=Code1",
 			"both of no job": "/jobs?label=team%3D1&q=-000000000002",
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {

@@ -20,7 +20,8 @@ type jobList struct {
 	Frame   frame
 	Columns []column
 	Lists   []accountJobs
-	Invalid string // what is wrong with the search; empty: nothing
+	Invalid string // what is wrong with the parameters; empty: nothing
+	Late    bool   // late jobs are asked for
 	Sorted  int    // only so many of the newest jobs of an account are looked at and sorted; 0: all
 }
 
@@ -104,6 +105,9 @@ func queryOf(v url.Values) *query {
 	return q
 }
 
+// knownParameters are those of /jobs.
+var knownParameters = slices.Concat([]string{"account"}, jobs.FilterParameters, []string{"sort", "after"})
+
 // parameters are those of a link to the same list, as [links.link] takes them.
 func (q *query) parameters(sort string) []string {
 	p := []string{"q", q.Text, "state", q.State, "api", q.API, "error_code", q.ErrorCode, "sort", sort}
@@ -123,41 +127,33 @@ func (q *query) refined() bool {
 	return q.State != "" || q.API != "" || q.ErrorCode != "" || len(q.Labels) > 0
 }
 
-// filter returns what it selects, and how that is sorted.
-func (q *query) filter() (f jobs.Filter, by order, reverse bool, err error) {
-	f = jobs.Filter{API: q.API, ErrorCode: q.ErrorCode, Text: q.Text}
-	if q.State != "" {
-		state := jobs.State(slices.Index(jobs.States[:], q.State))
-		if state < 0 {
-			return f, by, false, fmt.Errorf("state is not one of %s", strings.Join(jobs.States[:], ", "))
-		}
-		f.State = &state
+// filterOf returns what the parameters of /jobs select, and how that is sorted.
+func filterOf(v url.Values) (f jobs.Filter, by order, reverse bool, err error) {
+	if err := jobs.CheckParameters(v, knownParameters...); err != nil {
+		return f, by, false, err
 	}
-	for _, label := range q.Labels {
-		name, value, ok := strings.Cut(label, "=")
-		if !ok {
-			return f, by, false, fmt.Errorf("label is not of the form name=value")
-		}
-		if f.Labels == nil {
-			f.Labels = make(map[string]string)
-		}
-		f.Labels[name] = value
+	if f, err = jobs.ParseFilter(v); err != nil {
+		return f, by, false, err
 	}
-	name, reverse := strings.CutPrefix(cmp.Or(q.Sort, orders[0].Name), "-")
+	name, reverse := strings.CutPrefix(cmp.Or(v.Get("sort"), orders[0].Name), "-")
 	i := slices.IndexFunc(orders, func(o order) bool { return o.Name == name })
 	if i < 0 {
 		var names []string
 		for _, o := range orders {
 			names = append(names, o.Name)
 		}
-		return f, by, false, fmt.Errorf("sort is not one of %s", strings.Join(names, ", "))
+		return f, by, false, fmt.Errorf("sort: must be one of %s, or that with a minus before it", strings.Join(names, ", "))
 	}
 	return f, orders[i], reverse, nil
 }
 
-// columns returns the columns, with links that sort by them.
-func (q *query) columns(to links, by order, reverse bool) (columns []column) {
+// columns returns the columns, with links that sort by them. Late jobs have one order.
+func (q *query) columns(to links, late bool, by order, reverse bool) (columns []column) {
 	for _, o := range orders {
+		if late {
+			columns = append(columns, column{Heading: o.Heading, Class: o.Class})
+			continue
+		}
 		c, sort := column{Heading: o.Heading, Class: o.Class}, o.Name
 		if o.Name == by.Name {
 			c.Sorted = "descending"
@@ -182,15 +178,18 @@ func (s *site) jobs(r *http.Request) (any, int) {
 	values := r.URL.Query()
 	page := jobList{Frame: s.frame("Jobs – DeepAffects jobs")}
 	q := queryOf(values)
-	filter, by, reverse, err := q.filter()
+	filter, by, reverse, err := filterOf(values)
 	if err != nil {
-		page.Frame.Query, page.Invalid = &query{}, err.Error()
+		text := err.Error()
+		page.Frame.Query, page.Invalid = &query{}, strings.ToUpper(text[:1])+text[1:]+"."
 		return page, http.StatusBadRequest
 	}
-	page.Frame.Query = q
-	page.Columns = q.columns(links{s.Base, q.Account}, by, reverse)
+	page.Frame.Query, page.Late = q, filter.Late
+	page.Columns = q.columns(links{s.Base, q.Account}, filter.Late, by, reverse)
 	accounts := s.collector.Accounts()
-	var exact []string // links to the jobs with this ID
+	after := values.Get("after")
+	begun := after == "" // the job after is found
+	var exact []string   // links to the jobs with this ID
 	var read []*collector.Account
 	for _, a := range accounts {
 		if q.Account != "" && a.Name() != q.Account {
@@ -199,7 +198,10 @@ func (s *site) jobs(r *http.Request) (any, int) {
 		_ = a.Refresh(r.Context()) // the overview tells the error
 		read = append(read, a)
 		to := s.linksOf(accounts, a)
-		found, all := list(a, filter, by, reverse, values.Get("after"))
+		found, all, known := a.SortedJobs(filter, by.By, reverse, after, listed)
+		if begun = begun || known; !known {
+			continue // it is of another account, or of none
+		}
 		if !all {
 			page.Sorted = jobs.MaxLooked
 		}
@@ -214,23 +216,18 @@ func (s *site) jobs(r *http.Request) (any, int) {
 			exact = append(exact, to.link("/job", "request_id", q.Text))
 		}
 	}
-	if len(exact) == 1 && !q.refined() {
+	q.setChoices(accounts, read, filter)
+	switch {
+	case len(read) == 0:
+		page.Invalid = "No account has this name; choose one in the filter."
+		return page, http.StatusNotFound
+	case !begun:
+		page.Invalid = "The job after which this page begins is not tracked any more; begin with the first page."
+		return page, http.StatusNotFound
+	case len(exact) == 1 && !q.refined():
 		return exact[0], http.StatusSeeOther
 	}
-	q.setChoices(accounts, read, filter)
 	return page, http.StatusOK
-}
-
-// list returns a page of an account's jobs. If the job with the ID after was removed meanwhile, or is of another
-// account, it is the first page.
-func list(
-	a *collector.Account, filter jobs.Filter, by order, reverse bool, after string,
-) (found collector.JobPage, all bool) {
-	found, all, ok := a.SortedJobs(filter, by.By, reverse, after, listed)
-	if !ok {
-		found, all, _ = a.SortedJobs(filter, by.By, reverse, "", listed)
-	}
-	return found, all
 }
 
 // setChoices sets the filters that make a difference, with the jobs that each value has: of the chosen state and
@@ -241,7 +238,9 @@ func (q *query) setChoices(accounts, read []*collector.Account, filter jobs.Filt
 		labels[name] = make(tally)
 	}
 	var counts [len(jobs.States)]int
+	late := 0
 	for _, a := range read {
+		late += a.LateJobs()
 		for i, n := range a.Counts() {
 			counts[i] += n
 		}
@@ -263,6 +262,7 @@ func (q *query) setChoices(accounts, read []*collector.Account, filter jobs.Filt
 	for i, name := range jobs.States {
 		states.Options = append(states.Options, option{name, counted(name, counts[i]), name == q.State})
 	}
+	states.Options = append(states.Options, option{"late", counted("late", late), filter.Late})
 	q.Choices = append(q.Choices, states)
 	q.choose("API", "api", "", apis, q.API)
 	if len(codes) > 0 || q.ErrorCode != "" {

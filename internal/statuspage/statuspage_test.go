@@ -36,7 +36,8 @@ func TestServesItsPathsAlone(t *testing.T) {
 	}{
 		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/?x=y", 200}, {"POST", "/", 405}, {"DELETE", "/", 405},
 		{"GET", "/index.html", 404}, {"GET", "/x/", 404}, {"POST", "/x", 404},
-		{"GET", "/jobs", 200}, {"GET", "/jobs?account=none&after=y&q=z", 200}, {"GET", "/jobs?state=bogus", 400}, {"GET", "/jobs/", 404},
+		{"GET", "/jobs", 200}, {"GET", "/jobs?account=none&after=y&q=z", 404}, {"GET", "/jobs?after=y", 404},
+		{"GET", "/jobs?x=y", 400}, {"GET", "/jobs?state=bogus", 400}, {"GET", "/jobs/", 404},
 		{"GET", "/runbooks", 200}, {"GET", "/job", 404}, {"GET", "/job?request_id=x", 404}, {"GET", "/job?request_id=x&account=none", 404},
 	} {
 		w := get(c, test.method, test.target)
@@ -171,6 +172,15 @@ func TestShowsLateJobs(t *testing.T) {
 			if !regexp.MustCompile(`Expected \d\d:\d\d:\d\d UTC , late after \d\d:\d\d:\d\d UTC \.`).MatchString(job) ||
 				strings.Contains(job, "Late.") != late {
 				t.Errorf("late %v: the job's page reads: %s", late, job)
+			}
+			const link = `<a href="/jobs?state=late">1 unfinished job is late</a>`
+			if page := get(c, "GET", "/").Body.String(); strings.Contains(page, link) != late {
+				t.Errorf("late %v: the overview reads: %s", late, text(page))
+			}
+			list := text(get(c, "GET", "/jobs?state=late&sort=duration").Body.String())
+			if strings.Contains(list, "running late |") != late || late != strings.Contains(list, "late (1)") ||
+				!strings.Contains(list, "Those that began first come first") {
+				t.Errorf("late %v: the late jobs are: %s", late, list)
 			}
 			for _, path := range []string{"/", "/jobs"} {
 				if page := text(get(c, "GET", path).Body.String()); strings.Contains(page, "running late |") != late {
@@ -750,6 +760,29 @@ func TestList(t *testing.T) {
 	})
 }
 
+// A list that cannot be what was asked for says so, and is not empty for another reason.
+func TestWrongLists(t *testing.T) {
+	c := watch(t, vendor{}, unlimited("alpha"), unlimited("beta"))
+	track(t, c, "alpha", jobs("x", "y")...)
+	for target, want := range map[string]string{
+		"/jobs?account=gamma":                           "No account has this name; choose one in the filter.",
+		"/jobs?after=z":                                 "The job after which this page begins is not tracked any more; begin with the first page.",
+		"/jobs?after=y&account=beta":                    "The job after which this page begins is not tracked any more;",
+		"/jobs?labels=team%3Da":                         "Labels: not known here; there are account, q, state, api, error_code, label, sort, after.",
+		"/jobs?state=failed&state=lost":                 "State: is there 2 times; give it once.",
+		"/jobs?state=done":                              "State: must be pending, running, completed, failed, lost or late.",
+		"/jobs?sort=name":                               "Sort: must be one of registered, ended, duration, confidence,",
+		"/jobs?account=beta":                            "None.",
+		"/jobs?after=y":                                 "Account alpha Job",
+		"/jobs?after=y&account=alpha&q=x&state=pending": "Account alpha Job",
+	} {
+		page := text(get(c, "GET", target).Body.String())
+		if !strings.Contains(page, want) || strings.Contains(page, "None.") != (want == "None.") {
+			t.Errorf("%s: %s, want %s", target, page, want)
+		}
+	}
+}
+
 // The list can be filtered by what jobs have in common, with their numbers, and sorted.
 func TestFilters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -776,7 +809,12 @@ func TestFilters(t *testing.T) {
 			"/jobs?sort=-registered&account=alpha":             {"s", "m", "b"},
 			"/jobs?sort=duration&account=alpha&state=":         {"s", "b", "m"},
 			"/jobs?sort=-duration&account=alpha&state=complet": nil,
+			"/jobs?q=BadReq":                                   {"b"},
+			"/jobs?q=asr&state=completed":                      {"m", "s"},
 			"/jobs?label=team":                                 nil,
+			"/jobs?label=team%3Da&label=team%3Db":              nil,
+			"/jobs?state=failed&state=lost":                    nil,
+			"/jobs?labels=team%3Dsales":                        nil,
 			"/jobs?sort=bogus":                                 nil,
 		} {
 			w := get(c, "GET", target)

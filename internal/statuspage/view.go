@@ -39,6 +39,7 @@ type account struct {
 	Condition condition
 	Problems  []problem
 	States    []group
+	LateLink  string // to the late jobs
 	Quota     []quota
 	Sources   []sourceView
 	History   *history
@@ -226,6 +227,7 @@ func viewOf(a *collector.Account, to links) account {
 	for i, state := range jobs.States {
 		v.States = append(v.States, group{state, v.Counts[i], to.link("/jobs", "state", state)})
 	}
+	v.LateLink = to.link("/jobs", "state", "late")
 	v.Quota = []quota{perMinute(v.Minute), {"day", v.Day}}
 	v.Sources = sourcesOf(&v.Snapshot)
 	v.History = historyOf(a.History(latest), &v.Snapshot)
