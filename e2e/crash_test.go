@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres/pgtest"
 )
 
 // acknowledged holds what the exporter has acknowledged so far.
@@ -81,9 +82,35 @@ func counter(metrics, series string) int {
 // acknowledged, counts nothing twice, and no counter is ever less than a scrape showed. CRASHES is the number of crashes.
 // docs/reliability.md has the results of a long run.
 func TestCrashes(t *testing.T) {
-	crashes := number(t, "CRASHES", 10)
+	t.Run("SQLite", func(t *testing.T) { crashMany(t, sqliteStore, number(t, "CRASHES", 10)) })
+	t.Run("PostgreSQL", func(t *testing.T) { crashMany(t, postgresStore, number(t, "CRASHES", 3)) })
+}
+
+func crashMany(t *testing.T, newStore func(*testing.T) storage, crashes int) {
 	for done := 0; done < crashes; done += crashesPerStore {
-		crash(t, min(crashes-done, crashesPerStore))
+		crash(t, newStore(t), min(crashes-done, crashesPerStore))
+	}
+}
+
+// A storage is where an exporter stores.
+type storage struct {
+	flags   []string
+	options string // in the table of each account
+}
+
+func sqliteStore(t *testing.T) storage {
+	return storage{flags: []string{"--storage.path=" + filepath.Join(t.TempDir(), "data")}}
+}
+
+func postgresStore(t *testing.T) storage {
+	return storage{options: fmt.Sprintf("  database_url = %q\n  lease = \"1s\"\n", pgtest.Start(t).URL(t))}
+}
+
+// awaitOwned waits until an exporter owns accounts, and shows all that is theirs.
+func awaitOwned(t *testing.T, base string, accounts ...string) {
+	t.Helper()
+	for _, account := range accounts {
+		awaitText(t, base+"/metrics", `deepaffects_account_owned{account="`+account+`"} 1`)
 	}
 }
 
@@ -92,7 +119,7 @@ func TestCrashes(t *testing.T) {
 const crashesPerStore = 100
 
 // crash kills an exporter and starts it again on the same store, crashes times.
-func crash(t *testing.T, crashes int) {
+func crash(t *testing.T, store storage, crashes int) {
 	known := &acknowledged{
 		registered: make(map[string]bool), ended: make(map[string]bool), polled: make(map[string]int),
 	}
@@ -137,14 +164,14 @@ func crash(t *testing.T, crashes int) {
   requests_per_day = 0
   webhook_token = "token"
   max_job_series = 1
-[[inputs.deepaffects]]
+%s[[inputs.deepaffects]]
   account = "limited"
   url = %q
   api_key = "other"
   requests_per_minute = %d
   requests_per_day = 0
   request_ids = [%s]
-`, api, limited, perMinute, strings.Join(endless, ", "))
+%s`, api, store.options, limited, perMinute, strings.Join(endless, ", "), store.options)
 	writeFile(t, config, text)
 	// A connection does not outlive the process.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -189,9 +216,10 @@ func crash(t *testing.T, crashes int) {
 		}
 		clear(known.polled)
 		known.mu.Unlock()
-		p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
-			"--web.listen-address="+address, "--log.level=error")
+		p := start(t, binary, append(store.flags, "--config.file="+config, "--web.listen-address="+address,
+			"--log.level=error")...)
 		awaitText(t, base+"/-/ready", "ready")
+		awaitOwned(t, base, "default", "limited")
 		check("after the start", base, round)
 
 		// All acknowledged data is present.

@@ -18,7 +18,11 @@ import (
 // account with its own listener is added and removed. The exporter drops no request and
 // leaks nothing. RELOADS is the number of reloads.
 func TestReloads(t *testing.T) {
-	reloads := number(t, "RELOADS", 200)
+	t.Run("SQLite", func(t *testing.T) { reload(t, sqliteStore(t), number(t, "RELOADS", 200)) })
+	t.Run("PostgreSQL", func(t *testing.T) { reload(t, postgresStore(t), number(t, "RELOADS", 40)) })
+}
+
+func reload(t *testing.T, store storage, reloads int) {
 	api := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"status":"Completed","response":{"response":null}}`)
 	})
@@ -35,7 +39,7 @@ func TestReloads(t *testing.T) {
   webhook_token = "token"
   max_job_series = 10
   concurrency = 2
-`, api)
+%s`, api, store.options)
 		if n%4 == 0 {
 			text += fmt.Sprintf(`
 [[inputs.deepaffects]]
@@ -44,7 +48,7 @@ func TestReloads(t *testing.T) {
   api_key = "other"
   webhook_token = "guest"
   service_address = %q
-`, api, service)
+%s`, api, service, store.options)
 		}
 		if valid = n%2 == 0; !valid {
 			text += []string{"timeout = \"-1s\"\n", "nonsense = 1\n", "= = =\n", "tls_ca = \"/nonexistent\"\n"}[n/2%4]
@@ -55,9 +59,10 @@ func TestReloads(t *testing.T) {
 	write(2)
 	address := freeport.Address(t)
 	base := "http://" + address
-	p := start(t, binary, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--web.enable-lifecycle", "--log.level=warn")
+	p := start(t, binary, append(store.flags, "--config.file="+config, "--web.listen-address="+address,
+		"--web.enable-lifecycle", "--log.level=warn")...)
 	awaitText(t, base+"/-/ready", "ready")
+	awaitOwned(t, base, "default")
 	goroutines := func() int {
 		metrics, err := get(base+"/metrics", "text/plain")
 		if err != nil {
