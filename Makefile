@@ -88,9 +88,10 @@ siege: build ## Attack the exporter for a minute with gzip bombs, slow connectio
 	SIEGE=60 go test -tags e2e -count=1 -timeout 0 -run TestSiege -v ./e2e
 
 FAULTS ?= 135
+SHARES ?= 60,40,20,10,5
 .PHONY: replicas-test
-replicas-test: build ## Let three exporters on one PostgreSQL meet FAULTS faults: killed, paused, cut off, and a database that restarts or fails over
-	FAULTS=$(FAULTS) go test -tags e2e -count=1 -timeout 0 -run 'TestReplicas$$' -v ./e2e
+replicas-test: build ## Let three exporters on one PostgreSQL meet FAULTS faults: killed, paused, cut off, and a database that restarts or fails over, in these SHARES
+	FAULTS=$(FAULTS) SHARES=$(SHARES) go test -tags e2e -count=1 -timeout 0 -run 'TestReplicas$$' -v ./e2e
 
 SOAK ?= 60m
 .PHONY: soak

@@ -52,14 +52,13 @@ func TestReplicas(t *testing.T) {
 	watching, endWatching := context.WithCancel(t.Context())
 	for _, r := range f.replicas {
 		scraping.Go(func() { f.watch(watching, r) })
+		scraping.Go(func() { f.ask(watching, r) })
 	}
-	kinds := []struct {
-		meet  func()
-		share int
-	}{{f.kill, 60}, {f.pause, 40}, {f.cut, 20}, {f.restartDatabase, 10}, {f.failOver, 5}}
+	scraping.Go(func() { f.probe(watching) })
+	kinds := []func(){f.kill, f.pause, f.cut, f.restartDatabase, f.failOver}
 	var lot []int // kinds, each as often as its share
-	for kind, k := range kinds {
-		lot = append(lot, slices.Repeat([]int{kind}, k.share)...)
+	for kind, share := range shares(t, "SHARES", []int{60, 40, 20, 10, 5}) {
+		lot = append(lot, slices.Repeat([]int{kind}, share)...)
 	}
 	count := make([]int, len(kinds))
 	for i := range faults {
@@ -71,7 +70,8 @@ func TestReplicas(t *testing.T) {
 			}
 		}
 		kind := lot[i%len(lot)]
-		kinds[kind].meet()
+		kinds[kind]()
+		f.between()
 		count[kind]++
 		if t.Failed() {
 			break
@@ -84,11 +84,11 @@ func TestReplicas(t *testing.T) {
 	endWatching()
 	scraping.Wait()
 	f.check()
-	slices.Sort(f.gaps)
 	t.Logf("%d kills, %d pauses, %d cuts, %d restarts of the database and %d failovers; %d registrations, %d webhooks and "+
-		"%d removals acknowledged; %d requests; %d tenures; gaps: p50 %s, p99 %s, longest %s",
-		count[0], count[1], count[2], count[3], count[4], len(f.registered), len(f.hooked), len(f.removed), f.requests(), len(f.tenures), f.gaps[len(f.gaps)/2],
-		f.gaps[len(f.gaps)*99/100], f.gaps[len(f.gaps)-1])
+		"%d removals acknowledged; %d requests; %d tenures",
+		count[0], count[1], count[2], count[3], count[4], len(f.registered), len(f.hooked), len(f.removed), f.requests(),
+		len(f.tenures))
+	f.reportGaps()
 }
 
 // A fleet is some replicas, their database and the API, and what they should know.
@@ -97,6 +97,8 @@ type fleet struct {
 	server   *pgtest.Server
 	standby  *pgtest.Server
 	replicas []*testReplica
+	way      *pgtest.Proxy // of probe to the database
+	url      string        // of the database, by that way
 	api      string
 	client   *http.Client
 	names    []string // of the accounts
@@ -110,7 +112,9 @@ type fleet struct {
 	late       []string               // polls after an acknowledged end
 	highest    map[string]float64     // that a scrape has shown, by series
 	owned      map[string]time.Time   // when an account was last seen owned
-	gaps       []time.Duration
+	gaps       []event                // in which an account was not seen owned
+	faults     []event
+	outages    []event // in which the database took no commit
 	tenures    map[tenure]*span
 }
 
@@ -139,13 +143,15 @@ func newFleet(t *testing.T) *fleet {
 	f := &fleet{
 		t: t, server: pgtest.Start(t), registered: make(map[string]string), hooked: make(map[string]time.Time),
 		removed: make(map[string]bool), sent: make(map[string][]time.Time), highest: make(map[string]float64),
-		owned: make(map[string]time.Time), gaps: []time.Duration{0}, tenures: make(map[tenure]*span),
+		owned: make(map[string]time.Time), tenures: make(map[tenure]*span),
 		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 	}
 	f.api = serve(t, f.answer)
 	dir := t.TempDir()
 	f.standby = f.server.StartStandby(t)
 	url := f.server.URL(t)
+	f.way = pgtest.NewProxy(t, f.server)
+	f.url = f.way.URL(url)
 	for i := range testReplicas {
 		r := &testReplica{number: i, address: freeport.Address(t), config: filepath.Join(dir, fmt.Sprint(i, ".toml"))}
 		r.way = pgtest.NewProxy(t, f.server)
@@ -162,6 +168,7 @@ func newFleet(t *testing.T) *fleet {
   requests_per_day = 0
   webhook_token = "token-%d"
   timeout = "2s"
+  job_metrics = "off"
   database_url = %q
   lease = %q
 `, n, f.api, n, quota, n, r.way.URL(url), testLease)
@@ -220,30 +227,31 @@ func (f *fleet) between() { wait(f.t.Context(), rand.N(testLease)) }
 
 func (f *fleet) kill() {
 	r := f.random()
+	defer f.fault("kill of replica %d", r.number)()
 	_ = r.process.Process.Kill()
 	<-r.process.done
 	f.between()
 	f.launch(r)
-	f.between()
 }
 
 func (f *fleet) pause() {
 	r := f.random()
+	defer f.fault("pause of replica %d", r.number)()
 	_ = r.process.Process.Signal(syscall.SIGSTOP)
 	f.outlast()
 	_ = r.process.Process.Signal(syscall.SIGCONT)
-	f.between()
 }
 
 func (f *fleet) cut() {
 	r := f.random()
+	defer f.fault("cut of replica %d", r.number)()
 	r.way.Cut()
 	f.outlast()
 	r.way.Mend()
-	f.between()
 }
 
 func (f *fleet) restartDatabase() {
+	defer f.fault("restart of the database")()
 	if rand.IntN(2) == 0 {
 		f.server.Stop()
 	} else {
@@ -252,21 +260,23 @@ func (f *fleet) restartDatabase() {
 	if err := f.server.Run(); err != nil {
 		f.t.Error(err)
 	}
-	f.between()
 }
 
 // failOver ends the database, and puts its standby in its place, with a new standby.
 func (f *fleet) failOver() {
+	promoted := f.fault("failover")
 	f.server.Kill()
 	f.standby.Promote(f.t)
+	f.way.Lead(f.standby)
 	for _, r := range f.replicas {
 		r.way.Lead(f.standby)
 	}
+	promoted()
 	f.between()
+	defer f.fault("new standby")()
 	f.server.Close()
 	f.server = f.standby
 	f.standby = f.server.StartStandby(f.t)
-	f.between()
 }
 
 // use registers and removes jobs, and sends webhooks, at random replicas.
@@ -338,10 +348,17 @@ func (f *fleet) insist(method, path, body string, want ...int) bool {
 
 var ownedSeries = regexp.MustCompile(`(?m)^deepaffects_account_owned\{account="([^"]*)"\} 1$`)
 
-// watch scrapes a replica, and looks whether counters go back and which accounts are owned, and since when.
-func (f *fleet) watch(ctx context.Context, r *testReplica) {
+// ask asks a replica time and again which accounts it owns, and since when.
+func (f *fleet) ask(ctx context.Context, r *testReplica) {
 	for ctx.Err() == nil {
 		f.look(r)
+		wait(ctx, 100*time.Millisecond)
+	}
+}
+
+// watch scrapes a replica, and looks whether counters go back and which accounts are owned.
+func (f *fleet) watch(ctx context.Context, r *testReplica) {
+	for ctx.Err() == nil {
 		f.mu.Lock()
 		before := maps.Clone(f.highest)
 		f.mu.Unlock()
@@ -351,9 +368,9 @@ func (f *fleet) watch(ctx context.Context, r *testReplica) {
 			continue
 		}
 		now := time.Now()
-		f.mu.Lock()
 		counters := make(shown)
 		_ = counters.check(metrics)
+		f.mu.Lock()
 		for series, value := range counters {
 			if value < before[series] {
 				f.t.Errorf("replica %d shows %s %v, and %v was shown before", r.number, series, value, before[series])
@@ -362,7 +379,7 @@ func (f *fleet) watch(ctx context.Context, r *testReplica) {
 		}
 		for _, m := range ownedSeries.FindAllStringSubmatch(metrics, -1) {
 			if last, was := f.owned[m[1]]; was {
-				f.gaps = append(f.gaps, now.Sub(last))
+				f.gaps = append(f.gaps, event{m[1], last, now})
 			}
 			f.owned[m[1]] = now
 		}
