@@ -85,7 +85,8 @@ type decoder struct {
 	acc     transcript.Accumulator
 	speaker [laxjson.MaxText]byte // of the current word or segment
 	ctx     context.Context       // ends the wait for the turn of large results
-	large   bool                  // it has that turn
+	// lists are its own while it has that turn and uses others; nil: it does not have the turn.
+	lists *transcript.Lists
 }
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
@@ -100,9 +101,16 @@ const (
 	// largeResult is what an accumulator holds of a large result, in bytes: some 6,500 words, which is most of an hour of
 	// speech.
 	largeResult = 256 << 10
+
+	// maxKept is how many bytes of lists are kept for the next large result: enough for more than an hour of speech.
+	maxKept = 1 << 20
 )
 
-var largeTurn = make(chan struct{}, 1)
+var (
+	largeTurn = make(chan struct{}, 1)
+	// grown are the lists of the large result before; nil: there are none. Only who has the turn uses it.
+	grown *transcript.Lists
+)
 
 // Timings are the timings of words that a result has.
 type Timings int
@@ -215,7 +223,6 @@ func decode(
 	defer d.release()
 	d.Reset(r)
 	d.ctx = ctx
-	d.acc.Reset()
 	d.acc.KeepTimings = timings != NoTimings
 	var b body
 	switch c, err := d.Peek(); {
@@ -260,12 +267,24 @@ func (d *decoder) at(err error) error {
 
 func atByte(err error, offset int64) error { return fmt.Errorf("%w, at byte %d", err, offset) }
 
-// release gives the decoder back, without the document. One that has grown is left to the garbage collector.
+// useGrown lets the decoder use the lists of the large result before, if there are any.
+func (d *decoder) useGrown() {
+	d.lists = new(transcript.Lists)
+	if grown != nil {
+		d.lists, grown = grown, nil
+		d.acc.Exchange(d.lists)
+	}
+}
+
+// release gives the decoder back, without the document and without lists that have grown.
 func (d *decoder) release() {
-	if d.large {
-		d.large = false
+	d.acc.Reset()
+	if d.lists != nil {
+		if d.acc.Exchange(d.lists); d.lists.Size() <= maxKept {
+			grown = d.lists
+		}
+		d.lists = nil
 		<-largeTurn
-		return
 	}
 	d.Reset(http.NoBody)
 	d.ctx = nil
@@ -301,10 +320,10 @@ func (d *decoder) array(element func() error) error {
 		if err := element(); err != nil {
 			return err
 		}
-		if !d.large && d.acc.Memory() > largeResult {
+		if d.lists == nil && d.acc.Memory() > largeResult {
 			select {
 			case largeTurn <- struct{}{}:
-				d.large = true
+				d.useGrown()
 			case <-d.ctx.Done():
 				return &laxjson.ReadError{Err: d.ctx.Err()}
 			}
@@ -421,7 +440,8 @@ func (d *decoder) resultMember(name []byte, b *body) error {
 }
 
 func (d *decoder) word() error {
-	piece, _, err := d.piece()
+	var piece transcript.Piece
+	_, err := d.piece(&piece)
 	if err == nil {
 		d.acc.Word(piece)
 	}
@@ -429,7 +449,8 @@ func (d *decoder) word() error {
 }
 
 func (d *decoder) segment() error {
-	piece, notSpeech, err := d.piece()
+	var piece transcript.Piece
+	notSpeech, err := d.piece(&piece)
 	switch {
 	case err != nil:
 	case notSpeech:
@@ -442,18 +463,18 @@ func (d *decoder) segment() error {
 
 // piece reads one word or segment, and whether its tag says that it is not speech. This is
 // the innermost loop: it reads tokens without closures.
-func (d *decoder) piece() (p transcript.Piece, notSpeech bool, err error) {
-	p = transcript.Piece{Start: math.NaN(), End: math.NaN(), Confidence: math.NaN()}
+func (d *decoder) piece(p *transcript.Piece) (notSpeech bool, err error) {
+	*p = transcript.Piece{Start: math.NaN(), End: math.NaN(), Confidence: math.NaN()}
 	if !d.is('{') {
-		return p, false, d.Skip()
+		return false, d.Skip()
 	}
 	if err := d.BeginObject(); err != nil {
-		return p, false, err
+		return false, err
 	}
 	for {
 		name, ok, err := d.NextName()
 		if !ok {
-			return p, notSpeech, err
+			return notSpeech, err
 		}
 		switch string(name) {
 		case "start":
@@ -475,7 +496,7 @@ func (d *decoder) piece() (p transcript.Piece, notSpeech bool, err error) {
 			err = d.Skip()
 		}
 		if err != nil {
-			return p, false, err
+			return false, err
 		}
 	}
 }

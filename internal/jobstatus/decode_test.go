@@ -717,3 +717,20 @@ func FuzzDecodeFault(f *testing.F) {
 		}
 	})
 }
+
+// A result has the same figures whatever was decoded before: the memory of large results is used again.
+func TestLargeResultsInTurn(t *testing.T) {
+	first := make(map[int]*transcript.Result)
+	for _, n := range []int{words, 100, words + 500, words, 100, words + 500, 30_000, words} {
+		got, err := jobstatus.DecodeStatus(bytes.NewReader(spellings(t, n)["compact"]))
+		if err != nil || got.Result.Words != float64(n) {
+			t.Fatalf("%d words: %+v, %v", n, got.Result, err)
+		}
+		if first[n] == nil {
+			first[n] = got.Result
+		}
+		if diff := cmp.Diff(first[n], got.Result, cmp.AllowUnexported(histogram.Histogram{}), cmpopts.EquateNaNs()); diff != "" {
+			t.Errorf("%d words again (-first +now):\n%s", n, diff)
+		}
+	}
+}

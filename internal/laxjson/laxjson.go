@@ -239,9 +239,10 @@ func (s *Scanner) nextName(g *guess) (name []byte, ok bool, err error) {
 	return name, true, nil
 }
 
-// note makes what was read since start the text of a guess, if there is one and if it is still in the buffer.
+// note makes what was read since start the text of a guess, if there is one and if it is still in the buffer. At the end
+// of the buffer, a space may follow that belongs to it: the guess before is better.
 func (s *Scanner) note(g *guess, start int64) bool {
-	if g == nil || start < s.offset || s.Offset()-start > int64(len(g.buf)) {
+	if g == nil || start < s.offset || s.Offset()-start > int64(len(g.buf)) || s.pos == s.end {
 		return false
 	}
 	g.text = append(g.buf[:0], s.buf[start-s.offset:s.pos]...)
@@ -277,6 +278,15 @@ func (s *Scanner) next(end byte) (ok bool, err error) {
 
 // Skip reads a value of any kind.
 func (s *Scanner) Skip() error {
+	if s.pos < s.end && s.buf[s.pos] == '"' { // most are strings
+		s.first = false
+		_, _, err := s.string(false)
+		return err
+	}
+	return s.skip()
+}
+
+func (s *Scanner) skip() error {
 	type token int
 	const (
 		opened token = iota // a bracket

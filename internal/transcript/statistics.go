@@ -143,6 +143,7 @@ const (
 	maxPieces       = 1 << 18 // a transcript with more words or segments counts as too long
 	fewPieces       = 1 << 12 // for which room is made at once: half an hour of speech
 	maxSpeakers     = 4096    // further speakers count as missing
+	fewSpeakers     = 64      // whose memory is kept for another result
 	maxSpeakerBytes = 256     // a longer ID counts as missing
 )
 
@@ -199,7 +200,7 @@ type timed struct {
 	index      int32   // among all pieces
 }
 
-// Reset prepares for another result, and keeps the memory.
+// Reset prepares for another result, and keeps the memory, but for that of many speakers.
 func (a *Accumulator) Reset() {
 	a.words.reset()
 	a.segments.reset()
@@ -207,8 +208,36 @@ func (a *Accumulator) Reset() {
 }
 
 func (p *pieces) reset() {
+	if len(p.speakers) > fewSpeakers {
+		p.speakerIDs, p.speakers = nil, nil
+	}
 	clear(p.speakerIDs)
 	*p = pieces{timed: p.timed[:0], confidences: p.confidences[:0], speakerIDs: p.speakerIDs, speakers: p.speakers[:0]}
+}
+
+// Lists are the memory of an accumulator that grows with the number of words and segments.
+type Lists struct{ words, segments lists }
+
+type lists struct {
+	timed       []timed
+	confidences []float64
+}
+
+// Exchange exchanges the lists of an accumulator. What it holds stays.
+func (a *Accumulator) Exchange(l *Lists) {
+	a.words.exchange(&l.words)
+	a.segments.exchange(&l.segments)
+}
+
+func (p *pieces) exchange(l *lists) {
+	p.timed, l.timed = append(l.timed[:0], p.timed...), p.timed
+	p.confidences, l.confidences = append(l.confidences[:0], p.confidences...), p.confidences
+}
+
+// Size returns how many bytes the lists take.
+func (l *Lists) Size() int {
+	return ofTimed*(cap(l.words.timed)+cap(l.segments.timed)) +
+		ofConfidence*(cap(l.words.confidences)+cap(l.segments.confidences))
 }
 
 // Confidence takes the result's own confidence.
@@ -254,8 +283,14 @@ func (a *Accumulator) Pause(s Piece) {
 // Memory returns how many bytes the accumulator uses of what it holds. Its result takes up to twice as much again.
 func (a *Accumulator) Memory() int { return a.words.memory() + a.segments.memory() }
 
+// Bytes of one element.
+const (
+	ofTimed      = 32
+	ofConfidence = 8
+	ofSpeaker    = 256
+)
+
 func (p *pieces) memory() int {
-	const ofTimed, ofConfidence, ofSpeaker = 32, 8, 256
 	return ofTimed*len(p.timed) + ofConfidence*len(p.confidences) + ofSpeaker*len(p.speakers) + p.idBytes
 }
 
