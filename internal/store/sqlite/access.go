@@ -58,7 +58,7 @@ func accessible(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{lockName, fileName} {
+	for _, name := range []string{lockName, fileName, fileName + "-wal", fileName + "-shm"} {
 		path := filepath.Join(dir, name)
 		info, err := os.Stat(path)
 		switch {

@@ -1,0 +1,63 @@
+package sqlite_test
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
+)
+
+// A directory or one of its files that this process may not write is an error before anything is read.
+func TestCheckOfReadOnlyFiles(t *testing.T) {
+	const nobody = 65534
+	for _, name := range []string{".", "lock", "register.db", "register.db-wal", "register.db-shm"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // it is the user's alone
+				t.Fatal(err)
+			}
+			for _, file := range []string{"lock", "register.db", "register.db-wal", "register.db-shm", "."} {
+				path := filepath.Join(dir, file)
+				if file != "." {
+					if err := os.WriteFile(path, nil, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if os.Getuid() == 0 {
+					if err := os.Chown(path, nobody, nobody); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			checked := make(chan error)
+			check := func() {
+				runtime.LockOSThread() // and end the thread with the goroutine
+				if os.Getuid() == 0 {  // who may write everything; the system call changes this thread alone
+					if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+						checked <- errno
+						return
+					}
+				}
+				checked <- sqlite.Check(dir)
+			}
+			go check()
+			if err := <-checked; err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			if err := os.Chmod(filepath.Join(dir, name), 0o500); err != nil {
+				t.Fatal(err)
+			}
+			go check()
+			const remedy = ": permission denied; let the user of this process write there, or choose another directory"
+			want := "writing " + filepath.Join(dir, name) + remedy
+			if err := <-checked; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+		})
+	}
+}
