@@ -277,7 +277,8 @@ type Snapshot struct {
 	OldestUnfinished time.Duration    // age of the oldest unfinished job; 0 without one
 	Jobs             []*Job           // those with series of their own
 	Totals           Totals
-	StoreSize        int64 // bytes; 0 in memory
+	LastRequest      time.Time // that was reserved last, if it is kept; zero: unknown, as without a quota
+	StoreSize        int64     // bytes; 0 in memory
 }
 
 // Snapshot returns the jobs of this moment.
@@ -286,6 +287,9 @@ func (j *Jobs) Snapshot(now time.Time) Snapshot {
 	s := Snapshot{Counts: c.counts, Totals: c.totals}
 	if j.store != nil {
 		s.StoreSize = j.store.Size()
+	}
+	if second, _, ok := c.requests.Max(); ok {
+		s.LastRequest = time.Unix(second, 0).Add(now.Sub(c.clock.now(now)).Round(time.Second)) // by the wall clock
 	}
 	if oldest, ok := c.unfinished.Min(); ok {
 		s.OldestUnfinished = oldest.Age(now)

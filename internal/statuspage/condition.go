@@ -58,7 +58,15 @@ func conditionOf(s *collector.Snapshot) condition {
 	case s.API.Up:
 		return condition{Level: good, Icon: good, Word: "Up", Text: "the API responds"}
 	}
+	if polledBefore(s) {
+		return condition{Level: idle, Icon: idle, Word: "Not polled since the start"}
+	}
 	return condition{Level: idle, Icon: idle, Word: "Not polled yet"}
+}
+
+// polledBefore reports whether requests were sent, maybe before the start.
+func polledBefore(s *collector.Snapshot) bool {
+	return !s.LastRequest.IsZero() || s.Totals.Counter(collector.APIRequests) > 0
 }
 
 // absence is the condition of an account that this process does not own.

@@ -84,6 +84,7 @@ func TestConditionOrder(t *testing.T) {
 		{Level: bad, Icon: bad, Word: "Down", Text: "the API key cannot be read"},
 		{Level: paused, Icon: paused, Word: "Paused", Text: "the daily quota is used up"},
 		{Level: good, Icon: good, Word: "Up", Text: "the API responds"},
+		{Level: idle, Icon: idle, Word: "Not polled since the start"},
 		{Level: idle, Icon: idle, Word: "Not polled yet"},
 	} {
 		if got := conditionOf(&s); got != want {
@@ -96,8 +97,10 @@ func TestConditionOrder(t *testing.T) {
 			s.API.Trouble = nil
 		case s.Due > 0:
 			s.Due = 0
+		case s.API.Up:
+			s.API.Up, s.LastRequest = false, time.Now()
 		default:
-			s.API.Up = false
+			s.LastRequest = time.Time{}
 		}
 	}
 }

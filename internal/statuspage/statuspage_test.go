@@ -363,6 +363,40 @@ func TestCondition(t *testing.T) {
 	}
 }
 
+// After a restart, the page does not say that an account was never polled.
+func TestConditionAfterARestart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		config collector.Config
+		want   string // pattern of the account's text
+	}{
+		"with a quota": {
+			config("a"),
+			`Not polled since the start \. Last success: none since the start \. Last request before it: 2 h( 1 min)? ago \.`,
+		},
+		// Its requests are not stored, but counted.
+		"without a quota": {unlimited("a"), `Not polled since the start \. Last success: none since the start \. Jobs`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				m := watchIn(t, dir, vendor{"x": running}, tt.config)
+				track(t, m, "a", jobs("x")...)
+				if err := m.Once(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				m.Stop(t.Context())
+				<-time.After(2 * time.Hour)
+				m = watchIn(t, dir, vendor{"x": running}, tt.config)
+				defer m.Stop(t.Context())
+				_, account, _ := strings.Cut(get(m, "GET", "/").Body.String(), `<h2 id="account-0">`)
+				if !regexp.MustCompile(tt.want).MatchString(text(account)) {
+					t.Errorf("the account lacks %s: %s", tt.want, text(account))
+				}
+			})
+		})
+	}
+}
+
 // Problems are at the top, and lead to their runbooks.
 func TestProblems(t *testing.T) {
 	unreachable := roundTripper(func(*http.Request) (*http.Response, error) {

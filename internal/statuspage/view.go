@@ -54,6 +54,22 @@ type account struct {
 // Paused reports that no request is sent until a known time.
 func (a account) Paused() bool { return !a.Condition.Until.IsZero() }
 
+// NoSuccess is what the page says if no request has succeeded since the start.
+func (a account) NoSuccess() string {
+	if ok, _ := a.Requests(); ok > 0 {
+		return "none since the start"
+	}
+	return "never"
+}
+
+// RequestBefore is when the last request was sent, if that was before the start; zero: it was not, or is unknown.
+func (a account) RequestBefore() time.Time {
+	if a.LastRequest.Before(a.API.Started) && a.API.LastPoll.IsZero() {
+		return a.LastRequest
+	}
+	return time.Time{}
+}
+
 // UnfinishedJobs and FailedJobs, which includes lost ones, are all such jobs; the page shows some of them.
 func (a account) UnfinishedJobs() int { return a.Counts[jobs.Pending] + a.Counts[jobs.Running] }
 func (a account) FailedJobs() int     { return a.Counts[jobs.Failed] + a.Counts[jobs.Lost] }
