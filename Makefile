@@ -4,6 +4,10 @@ SHELL := /bin/bash
 
 # The race detector needs a C compiler. Everything else needs only Go.
 RACE := $(shell command -v "$$(go env CC 2>/dev/null)" >/dev/null 2>&1 && echo -race)
+test := $(if $(RACE),CGO_ENABLED=1) go test $(RACE) -vet=off
+# All other commands share their compiled packages, because they compile in the same way.
+export CGO_ENABLED := 0
+export GOFLAGS := $(GOFLAGS) -trimpath
 FUZZTIME ?= 60s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -16,11 +20,11 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build bin/deepaffects_exporter
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/deepaffects_exporter ./cmd/exporter
+	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/deepaffects_exporter ./cmd/exporter
 
 .PHONY: telegraf
 telegraf: ## Build bin/telegraf-deepaffects, the plugin for Telegraf's inputs.execd
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/telegraf-deepaffects ./cmd/telegraf-deepaffects
+	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/telegraf-deepaffects ./cmd/telegraf-deepaffects
 
 .PHONY: run
 run: build ## Run the exporter on its embedded simulator, without key or configuration
@@ -32,13 +36,13 @@ unraced := ./internal/jobstatus ./internal/submission ./internal/source ./intern
 .PHONY: test
 test: ## Run all tests that need only Go (with the race detector if there is a C compiler)
 	@$(if $(RACE),,echo 'no C compiler: testing without the race detector')
-	go test $(RACE) ./...
-	cd deploy/mixin && go test $(RACE) ./...
+	$(test) ./...
+	cd deploy/mixin && go test ./...
 	$(if $(RACE),go test $(unraced))
 
 .PHONY: long-test
 long-test: ## Run all tests with more days, cases and repetitions
-	LONG=1 go test $(RACE) -timeout 0 ./...
+	LONG=1 $(test) -timeout 0 ./...
 	$(if $(RACE),LONG=1 go test -timeout 0 $(unraced))
 
 .PHONY: lint
@@ -170,6 +174,10 @@ deploy-test: build ## Check the Dockerfile, the compose files, the Kubernetes ma
 	@for module in deploy/compose deploy/kubernetes; do \
 	  (cd $$module && go vet ./... && go test -count=1 ./...) || exit 1; \
 	done
+
+.PHONY: compile-deploy-test
+compile-deploy-test:
+	cd deploy/kubernetes && go test -p 1 -run '^$$' ./...
 
 ARCH ?= $(shell go env GOARCH)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)

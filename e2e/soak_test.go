@@ -77,6 +77,7 @@ func withClock(t *testing.T) (program string) {
 	}
 	program = filepath.Join(dir, "deepaffects_exporter")
 	build := exec.Command("go", "build", "-race", "-overlay", overlay, "-o", program, "../cmd/exporter")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1") // as the race detector needs
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
