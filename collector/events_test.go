@@ -24,7 +24,7 @@ func newFollower(limits schedule.Limits) (*follower, *bytes.Buffer) {
 
 func event(kind jobs.EventKind, id string, state jobs.State) jobs.Event {
 	now := time.Now()
-	return jobs.Event{Kind: kind, At: now, Job: &jobs.Job{RequestID: id, API: "asr", State: state, FirstSeen: now}}
+	return jobs.Event{Kind: kind, At: now, Job: &jobs.Job{RequestID: id, API: "asr", State: state, FirstSeen: now, Observed: new(jobs.Observed)}}
 }
 
 // The events of one commit are applied in their order.
@@ -83,7 +83,7 @@ func TestEndsByWebhook(t *testing.T) {
 func TestStillRunning(t *testing.T) {
 	f, _ := newFollower(schedule.Limits{})
 	begin := time.Now().Add(-time.Hour)
-	old := jobs.Event{Kind: jobs.Registered, At: begin, Job: &jobs.Job{RequestID: "x", FirstSeen: begin}}
+	old := jobs.Event{Kind: jobs.Registered, At: begin, Job: &jobs.Job{RequestID: "x", FirstSeen: begin, Observed: new(jobs.Observed)}}
 	f.apply([]jobs.Event{old})
 	before, _ := f.schedule.Explain("x", time.Now())
 	f.apply([]jobs.Event{event(jobs.StillRunning, "x", jobs.Running)})
@@ -118,7 +118,7 @@ func TestTrials(t *testing.T) {
 			var events []jobs.Event
 			for i := range 10 {
 				e := event(jobs.Registered, fmt.Sprint(i), jobs.Pending)
-				e.AgeUnknown, e.Job.SubmittedAt = tt.ageUnknown, tt.submitted
+				e.AgeUnknown, e.Job.SubmittedAt = tt.ageUnknown, jobs.InstantOf(tt.submitted)
 				events = append(events, e)
 			}
 			f.apply(events)

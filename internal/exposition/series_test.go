@@ -56,10 +56,10 @@ func TestBytes(t *testing.T) {
 		d := transcript.Distribution{Count: 1 + i*300, Sum: v, P50: v, P90: v, P99: -v}
 		special.Jobs = append(special.Jobs, &jobs.Job{
 			RequestID: fmt.Sprint("job ", i), State: jobs.Completed,
-			Statistics: &transcript.Statistics{
+			Observed: &jobs.Observed{Statistics: &transcript.Statistics{
 				Confidence: v, WordGap: d, WordDuration: d, WordConfidence: d,
 				BySpeaker: []transcript.Speaker{{TalkSeconds: v}},
-			},
+			}},
 		})
 	}
 	for _, test := range []struct {

@@ -51,7 +51,8 @@ func same(t *testing.T, when string, before, after jobs.Snapshot) {
 	t.Helper()
 	options := cmp.Options{
 		cmpopts.EquateNaNs(), cmpopts.EquateEmpty(),
-		cmpopts.IgnoreUnexported(jobs.Job{}), cmpopts.IgnoreFields(jobs.Job{}, "LastObserved", "LastPoll"),
+		cmpopts.IgnoreUnexported(jobs.Job{}, jobs.Observed{}),
+		cmpopts.IgnoreFields(jobs.Observed{}, "LastObserved", "LastPoll"),
 		cmp.Comparer(func(x, y time.Time) bool { return x.Round(0).Equal(y.Round(0)) }),
 	}
 	for _, part := range [][2]any{

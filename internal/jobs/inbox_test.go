@@ -263,7 +263,8 @@ func TestRegistrationIsSent(t *testing.T) {
 		a, _ := j.Job("a")
 		want := jobs.Job{
 			RequestID: "a", API: "asr", Source: submission.File, Labels: map[string]string{"team": "x"}, AudioSeconds: 2.5,
-			Priority: 7, FirstSeen: seen, SubmittedAt: given.SubmittedAt,
+			Priority: 7, FirstSeen: seen, SubmittedAt: jobs.InstantOf(given.SubmittedAt),
+			Observed: new(jobs.Observed),
 		}
 		if diff := cmp.Diff(want, *a, cmp.Comparer(time.Time.Equal), cmp.FilterPath(func(p cmp.Path) bool {
 			return strings.HasPrefix(p.Last().String(), ".sequence") || p.Last().String() == ".missingSince" ||

@@ -48,7 +48,8 @@ const (
 	CodeUnreadable = "unreadable"
 )
 
-// A Job is what is known of one job. Published jobs are immutable.
+// A Job is what is known of one job. Published jobs are immutable. There may be millions that wait for their first
+// answer: what they do not need yet is in Observed.
 type Job struct {
 	RequestID    string
 	API          string // name of the API that it was submitted to; empty: unknown
@@ -57,12 +58,18 @@ type Job struct {
 	AudioSeconds float64           // 0: unknown
 	Priority     float64           // weight of a second of its detection delay; default 1
 	State        State
-	ErrorCode    string // of a failed or lost job
-
 	FirstSeen    time.Time
-	SubmittedAt  time.Time // zero: unknown
+	SubmittedAt  Instant // zero: unknown
+	*Observed            // never nil, and immutable as well
+
+	sequence uint64 // order of registration
+}
+
+// Observed is what was observed of a job, and of its end.
+type Observed struct {
 	LastObserved time.Time // last answer of the API about it, or webhook; zero: never
 	FinishedAt   time.Time // when its end was observed; zero: unfinished
+	ErrorCode    string    // of a failed or lost job
 
 	// DetectionWindow is the time from the last poll that found the job unfinished to the
 	// observation of its end.
@@ -72,9 +79,41 @@ type Job struct {
 	// LastPoll is the last request about it; nil without one. Not stored.
 	LastPoll *Poll
 
-	sequence     uint64    // order of registration
 	missingSince time.Time // since when the API has not known it; zero: it does. Not stored
 	unreadable   *looks    // at an answer that stays unreadable. Not stored
+}
+
+// nothing is shared by the jobs of which nothing was observed.
+var nothing = new(Observed)
+
+// An Instant is a time of the wall clock, in nanoseconds since 1970, from 1678 to 2262. It takes a third of a time.Time.
+// Zero: none.
+type Instant int64
+
+// InstantOf converts a time, which may be zero.
+func InstantOf(t time.Time) Instant {
+	if t.IsZero() {
+		return 0
+	}
+	return Instant(t.UnixNano())
+}
+
+// IsZero reports whether there is none.
+func (i Instant) IsZero() bool { return i == 0 }
+
+// Time returns the time in UTC; zero: none.
+func (i Instant) Time() time.Time {
+	if i == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(i)).UTC()
+}
+
+// next returns a copy, whose observations may be changed.
+func (j *Job) next() *Job {
+	next, observed := *j, *j.Observed
+	next.Observed = &observed
+	return &next
 }
 
 // A Poll is a request to the API about a job.
@@ -100,7 +139,7 @@ func (j *Job) Start() time.Time {
 	if j.SubmittedAt.IsZero() {
 		return j.FirstSeen
 	}
-	return j.FirstSeen.Add(-max(j.FirstSeen.Sub(j.SubmittedAt), 0))
+	return j.FirstSeen.Add(-max(j.FirstSeen.Sub(j.SubmittedAt.Time()), 0))
 }
 
 // Age returns the age of the job at a time, or at its end if that was before.

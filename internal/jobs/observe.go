@@ -182,7 +182,7 @@ func (t *transaction) take(o Observation) Effect {
 
 // advance applies an observation to a job that can still change, and returns its next version.
 func (t *transaction) advance(before *Job, o Observation) *Job {
-	next := *before
+	next := before.next()
 	if r := o.Request; r != nil {
 		next.LastPoll = &Poll{o.At, r.Outcome, r.UnknownState, r.StateWord, r.Detail}
 	}
@@ -193,30 +193,30 @@ func (t *transaction) advance(before *Job, o Observation) *Job {
 			next.missingSince = o.At
 		}
 		if o.At.Sub(next.missingSince) > t.options.NotFoundGrace {
-			return t.end(before, &next, Observation{At: o.At, State: Lost, ErrorCode: CodeNotFound})
+			return t.end(before, next, Observation{At: o.At, State: Lost, ErrorCode: CodeNotFound})
 		}
-		t.put(&next, false)
-		return &next
+		t.put(next, false)
+		return next
 	case Unreadable:
 		if next.unreadable = next.unreadable.add(o); next.unreadable.suffice() {
 			t.counts.add(UnreadableResults, 1)
-			return t.endUnreadable(before, &next, o)
+			return t.endUnreadable(before, next, o)
 		}
 		fallthrough
 	case Unanswered:
-		t.put(&next, false)
-		return &next
+		t.put(next, false)
+		return next
 	}
 	next.LastObserved, next.missingSince, next.unreadable = o.At, time.Time{}, nil
 	if o.State.Ended() {
-		return t.end(before, &next, o)
+		return t.end(before, next, o)
 	}
 	if o.State != Unchanged {
 		next.State = o.State
 	}
-	t.put(&next, next.State != before.State)
-	t.emit(StillRunning, &next, o.At, o.By)
-	return &next
+	t.put(next, next.State != before.State)
+	t.emit(StillRunning, next, o.At, o.By)
+	return next
 }
 
 // An answer that stays unreadable at so many looks over so long a time ends its job.
@@ -251,9 +251,9 @@ func (t *transaction) endUnreadable(before, next *Job, o Observation) *Job {
 
 // giveUp makes an unfinished job lost: nothing was observed.
 func (t *transaction) giveUp(j *Job, code string, now time.Time) {
-	next, o := *j, Observation{At: now, State: Lost, ErrorCode: code}
-	t.end(j, &next, o)
-	t.changed(&next, o)
+	next, o := j.next(), Observation{At: now, State: Lost, ErrorCode: code}
+	t.end(j, next, o)
+	t.changed(next, o)
 }
 
 // end ends a job, and counts its first end.

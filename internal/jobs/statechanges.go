@@ -65,11 +65,11 @@ func (t *transaction) changed(j *Job, o Observation) {
 // byWallClock returns the job with times as they are stored, so that figures derived
 // from them are the same before and after a restart.
 func (j *Job) byWallClock() Job {
-	c := *j
-	for _, t := range []*time.Time{&c.FirstSeen, &c.SubmittedAt, &c.LastObserved, &c.FinishedAt} {
+	c := j.next()
+	for _, t := range []*time.Time{&c.FirstSeen, &c.LastObserved, &c.FinishedAt} {
 		*t = t.Round(0)
 	}
-	return c
+	return *c
 }
 
 func (s *stateChanges) insert(c *StateChange) {

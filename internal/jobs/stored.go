@@ -107,7 +107,7 @@ func (j *Job) row() (store.Job, error) {
 		RequestID: j.RequestID, Sequence: j.sequence, API: j.API, Source: string(j.Source),
 		State: j.State.String(), ErrorCode: j.ErrorCode, Labels: j.Labels,
 		AudioSeconds: j.AudioSeconds, Priority: j.Priority,
-		FirstSeen: j.FirstSeen.UTC(), SubmittedAt: j.SubmittedAt.UTC(),
+		FirstSeen: j.FirstSeen.UTC(), SubmittedAt: j.SubmittedAt.Time(),
 		LastObserved: j.LastObserved.UTC(), FinishedAt: j.FinishedAt.UTC(),
 		DetectionWindow: j.DetectionWindow,
 	}
@@ -125,14 +125,19 @@ func (j *Job) row() (store.Job, error) {
 func jobOf(r *store.Job, now time.Time) (*Job, error) {
 	j := &Job{
 		RequestID: r.RequestID, sequence: r.Sequence, API: shared(r.API), Source: shared(submission.Source(r.Source)),
-		State: State(slices.Index(States[:], r.State)), ErrorCode: shared(r.ErrorCode), Labels: r.Labels,
-		AudioSeconds: r.AudioSeconds, Priority: cmp.Or(r.Priority, 1),
-		FirstSeen: reckon(r.FirstSeen, now), SubmittedAt: r.SubmittedAt,
-		LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now),
-		DetectionWindow: r.DetectionWindow,
+		State: State(slices.Index(States[:], r.State)), Labels: r.Labels,
+		AudioSeconds: r.AudioSeconds, Priority: cmp.Or(r.Priority, 1), FirstSeen: reckon(r.FirstSeen, now),
+		SubmittedAt: InstantOf(r.SubmittedAt), Observed: nothing,
 	}
 	if j.State < 0 {
 		return nil, fmt.Errorf("unknown state %q", r.State)
+	}
+	if j.State == Pending && r.LastObserved.IsZero() {
+		return j, nil
+	}
+	j.Observed = &Observed{
+		LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now), ErrorCode: shared(r.ErrorCode),
+		DetectionWindow: r.DetectionWindow,
 	}
 	if r.Statistics != nil {
 		if err := json.Unmarshal(r.Statistics, &j.Statistics); err != nil {
@@ -223,7 +228,7 @@ func (c *StateChange) row() (store.StateChange, error) {
 	j := &c.Job
 	s := storedChange{
 		API: j.API, Source: j.Source, Labels: j.Labels, AudioSeconds: j.AudioSeconds, ErrorCode: j.ErrorCode,
-		FirstSeen: j.FirstSeen.UTC(), SubmittedAt: j.SubmittedAt.UTC(),
+		FirstSeen: j.FirstSeen.UTC(), SubmittedAt: j.SubmittedAt.Time(),
 		LastObserved: j.LastObserved.UTC(), FinishedAt: j.FinishedAt.UTC(),
 		DetectionWindowSeconds: j.DetectionWindow.Seconds(), Statistics: j.Statistics,
 		Timings: storedTimings(c.Timings),
@@ -249,9 +254,11 @@ func stateChangeOf(r *store.StateChange) (*StateChange, error) {
 	window := time.Duration(math.Round(s.DetectionWindowSeconds * float64(time.Second)))
 	c := &StateChange{Number: r.Number, At: r.At, Timings: timingsOf(s.Timings), Job: Job{
 		RequestID: r.RequestID, State: State(slices.Index(States[:], r.State)),
-		API: s.API, Source: s.Source, Labels: s.Labels, AudioSeconds: s.AudioSeconds, ErrorCode: s.ErrorCode,
-		Priority: cmp.Or(s.Priority, 1), FirstSeen: s.FirstSeen, SubmittedAt: s.SubmittedAt,
-		LastObserved: s.LastObserved, FinishedAt: s.FinishedAt, DetectionWindow: window, Statistics: s.Statistics,
+		API: s.API, Source: s.Source, Labels: s.Labels, AudioSeconds: s.AudioSeconds,
+		Priority: cmp.Or(s.Priority, 1), FirstSeen: s.FirstSeen, SubmittedAt: InstantOf(s.SubmittedAt), Observed: &Observed{
+			LastObserved: s.LastObserved, FinishedAt: s.FinishedAt, ErrorCode: s.ErrorCode, DetectionWindow: window,
+			Statistics: s.Statistics,
+		},
 	}}
 	if c.Job.State < 0 {
 		return nil, fmt.Errorf("unknown state %q", r.State)

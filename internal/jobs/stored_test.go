@@ -173,7 +173,7 @@ func TestOrderWithoutTheWallClock(t *testing.T) {
 	if job.FirstSeen.Round(0) == job.FirstSeen || !job.FirstSeen.Equal(now) {
 		t.Errorf("first seen %s has no monotonic clock reading, want that of %s", job.FirstSeen, now)
 	}
-	submitted := jobs.Job{FirstSeen: now, SubmittedAt: now.Round(0).Add(-time.Minute)}
+	submitted := jobs.Job{FirstSeen: now, SubmittedAt: jobs.InstantOf(now.Add(-time.Minute))}
 	if start := submitted.Start(); start.Round(0) == start || !start.Equal(now.Add(-time.Minute)) {
 		t.Errorf("start %s has no monotonic clock reading", start)
 	}
@@ -204,8 +204,8 @@ func TestBareJob(t *testing.T) {
 	m := newMemory(t)
 	m.jobs["a"] = store.Job{RequestID: "a", Sequence: 1, State: "running", FirstSeen: start}
 	j := open(t, m, options())
-	want := jobs.Job{RequestID: "a", State: jobs.Running, Priority: 1, FirstSeen: start}
-	if got, _ := j.Job("a"); got == nil || !cmp.Equal(*got, want, cmpopts.IgnoreUnexported(want)) {
+	want := jobs.Job{RequestID: "a", State: jobs.Running, Priority: 1, FirstSeen: start, Observed: new(jobs.Observed)}
+	if got, _ := j.Job("a"); got == nil || !cmp.Equal(*got, want, cmpopts.IgnoreUnexported(want, *want.Observed)) {
 		t.Errorf("job %+v, want %+v", got, want)
 	}
 	if n := counters(j.Snapshot(start).Totals); len(n) > 0 {
@@ -556,11 +556,22 @@ func shown(t *testing.T, j *jobs.Jobs) string {
 		}
 		return string(text)
 	}
-	utc := func(j jobs.Job) *jobs.Job {
-		for _, at := range []*time.Time{&j.FirstSeen, &j.SubmittedAt, &j.LastObserved, &j.FinishedAt} {
-			*at = at.UTC()
+	fields := func(j *jobs.Job) any {
+		return struct {
+			RequestID, API                                   string
+			Source                                           submission.Source
+			Labels                                           map[string]string
+			AudioSeconds, Priority                           float64
+			State                                            jobs.State
+			ErrorCode                                        string
+			FirstSeen, SubmittedAt, LastObserved, FinishedAt time.Time
+			DetectionWindow                                  time.Duration
+			Statistics                                       *transcript.Statistics
+			LastPoll                                         *jobs.Poll
+		}{
+			j.RequestID, j.API, j.Source, j.Labels, j.AudioSeconds, j.Priority, j.State, j.ErrorCode, j.FirstSeen.UTC(),
+			j.SubmittedAt.Time(), j.LastObserved.UTC(), j.FinishedAt.UTC(), j.DetectionWindow, j.Statistics, j.LastPoll,
 		}
-		return &j
 	}
 	s := j.Snapshot(at(52 * time.Hour))
 	line("created", s.Totals.Created.UTC().Format(time.RFC3339Nano))
@@ -569,7 +580,7 @@ func shown(t *testing.T, j *jobs.Jobs) string {
 	line("with series", strings.Join(ids(s.Jobs), ", "))
 	all, _, _ := j.List(jobs.Filter{}, "", 1000)
 	for _, job := range all {
-		line("job", asJSON(utc(*job)))
+		line("job", asJSON(fields(job)))
 		if timings := j.Timings(job.RequestID); timings != nil {
 			line("timings", timings)
 		}
@@ -583,7 +594,7 @@ func shown(t *testing.T, j *jobs.Jobs) string {
 		}
 	}
 	for _, c := range j.StateChanges(1000) {
-		line("state change", c.Number, c.At.UTC().Format(time.RFC3339Nano), asJSON(utc(c.Job)), c.Timings)
+		line("state change", c.Number, c.At.UTC().Format(time.RFC3339Nano), asJSON(fields(&c.Job)), c.Timings)
 	}
 	line("requests", j.Requests())
 	line("learnt", string(j.Learnt()))

@@ -125,7 +125,8 @@ func (t *transaction) register(from submission.Source, s submission.Job, now tim
 		AudioSeconds: s.AudioSeconds,
 		Priority:     cmp.Or(s.Priority, 1),
 		FirstSeen:    now,
-		SubmittedAt:  s.SubmittedAt,
+		SubmittedAt:  InstantOf(s.SubmittedAt),
+		Observed:     nothing,
 		sequence:     t.sequence,
 	}
 	t.put(j, true)

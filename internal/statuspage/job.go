@@ -154,7 +154,7 @@ func stepsOf(j *jobs.Job, next time.Time) (steps []step) {
 		}
 		steps = append(steps, s)
 	}
-	add("Submitted", j.SubmittedAt, "")
+	add("Submitted", j.SubmittedAt.Time(), "")
 	add("Registered", j.FirstSeen, "")
 	if !j.State.Ended() {
 		add("Last response", j.LastObserved, "")
