@@ -138,7 +138,8 @@ func (f *finder) store(r *jobs.Recent) {
 	}
 	f.addIf(r.CorruptRecords > 0, "DeepAffectsStoreDamaged",
 		count(r.CorruptRecords, "stored record was", "stored records were")+" damaged and left out in the last hour")
-	f.addIf(f.s.Absent && f.s.Owner.ID == "", "DeepAffectsAccountUnowned",
+	known := f.s.StoreError == nil && f.s.ReadError == nil
+	f.addIf(known && f.s.Absent && f.s.Owner.ID == "", "DeepAffectsAccountUnowned",
 		"No replica owns the account: it is not polled until one takes it over")
 }
 

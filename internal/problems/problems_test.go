@@ -162,6 +162,13 @@ func TestEveryAlert(t *testing.T) {
 		},
 	}
 	severities := alerts(t)
+	// Without the database, nobody knows whether another replica owns the account.
+	unreachable := sound()
+	unreachable.Absent, unreachable.API, unreachable.ReadError = true, collector.APIState{}, fail
+	if got := problems.Of(&unreachable.Snapshot, &unreachable.Overview, &unreachable.Recent); len(got) != 1 ||
+		got[0].Alert != "DeepAffectsStoreFailing" {
+		t.Errorf("without the database: %+v", got)
+	}
 	find := func(change func(*state)) []problems.Problem {
 		s := sound()
 		if change != nil {
