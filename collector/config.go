@@ -221,7 +221,7 @@ func (c *Config) Validate() (mistakes []error) {
 	for name, value := range c.RequestIDURLHeaders {
 		const option = "request_id_url_headers"
 		key := http.CanonicalHeaderKey(name)
-		mistake(!httpguts.ValidHeaderFieldName(name), option, "%q is not a name of a header", name)
+		mistake(!httpguts.ValidHeaderFieldName(name), option, "%q is not a name of a header; use letters, digits and hyphens", name)
 		mistake(slices.Contains(ownHeaders, key), option, "%s cannot be set; remove it", key)
 		mistake(!httpguts.ValidHeaderFieldValue(value), option, "%s: the value has a control character; remove it", key)
 		mistake(seen[key], option, "%s is there twice; remove one", key)

@@ -3,6 +3,7 @@ package options
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,11 +30,8 @@ func (o *Options) TLSConfig() (*tls.Config, error) {
 			mistakes = append(mistakes, errors.New(text))
 		}
 	}
-	ca := telegraftls.ClientConfig{TLSCA: o.TLSCA}
-	if err := checkFiles(o.TLSCA); err != nil {
+	if err := checkCA(o.TLSCA); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("tls_ca: %w; %s", err, remedy(err, "give a PEM file")))
-	} else if _, err := ca.TLSConfig(); err != nil {
-		mistakes = append(mistakes, fmt.Errorf("tls_ca: %w; give a PEM file", err))
 	}
 	renegotiation := telegraftls.ClientConfig{RenegotiationMethod: o.RenegotiationMethod}
 	_, err = renegotiation.TLSConfig()
@@ -81,6 +79,21 @@ func (o *Options) certificate() (*tls.Certificate, error) {
 			remedy(err, "give both, as PEM files")))
 	}
 	return &c.Certificates[0], nil
+}
+
+// checkCA returns an error if a file, if there is one, has no certificate. That of Telegraf is garbled.
+func checkCA(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := credential.CheckFile(path); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
+		err = fmt.Errorf("no certificate in %s", path)
+	}
+	return err
 }
 
 // remedy returns what to do about a file: about its rights, or otherwise.

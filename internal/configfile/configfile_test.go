@@ -112,6 +112,7 @@ word_points = false`), with(func(c *collector.Config) {
 // Each mistake is one line with the file, the option and the remedy, and without the value.
 func TestMistakes(t *testing.T) {
 	empty := write(t, "\n")
+	withoutCertificate := "tls_ca = \"" + empty + "\""
 	for _, tt := range []struct{ text, option, remedy string }{
 		{"", "no account", `add an \[\[inputs.deepaffects\]\] table`},
 		{"inputs.deepaffects = \"canary\"", "inputs.deepaffects", "begin each account"},
@@ -168,7 +169,8 @@ func TestMistakes(t *testing.T) {
 		{table(`job_metrics = "some"`), "job_metrics", `"full", "basic" or "off"`},
 		{table(`max_job_series = -1`), "max_job_series", "from 0"},
 		{table(`insecure_skip_verify = "yes"`), "insecure_skip_verify", "true or false"},
-		{table(`tls_ca = "/nonexistent"`), "tls_ca", ""},
+		{table(`tls_ca = "/nonexistent"`), "tls_ca", "give a PEM file"},
+		{table(withoutCertificate), "tls_ca", "no certificate in .*; give a PEM file"},
 		{table("tls_cert = \"/nonexistent\""), "tls_cert", "give both"},
 		{table(`service_address = "8095"`), "service_address", "such as \":8095\""},
 		{table(`service_address = ":canary"`), "service_address", "such as \":8095\""},
