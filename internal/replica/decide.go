@@ -48,7 +48,8 @@ type move struct{ account, to string }
 //   - A lease that has not changed for its length is free. So is at once one that was released, one
 //     that nobody has had yet, and one that this replica itself has let go.
 //   - A free account goes to one replica: its successor if it was released to one, else the one that had it if that
-//     lives, else the one with the fewest accounts of those that live and have it in their configuration.
+//     lives, else the one with the fewest accounts of those that live and have it in their configuration. Those that
+//     have been alive for a lease come first: the others have yet to wait, and may be restarting all the time.
 //     All others take it one lease later, if it is still free.
 //   - A replica that leaves, or loses an account from its configuration, hands over in the same way.
 //   - Who has at least two accounts more than another hands over, until that is no longer so. All replicas
@@ -140,6 +141,7 @@ type plan struct {
 	ids      []string                   // of the replicas that may get accounts
 	accounts map[string]map[string]bool // of their configuration, by ID
 	of       map[string]string          // account -> ID
+	settled  map[string]bool            // IDs of those that have been alive for a lease
 	firm     map[string][]string        // ID -> accounts that it has and could hand over
 	count    map[string]int             // ID -> accounts
 }
@@ -148,6 +150,7 @@ func newPlan(v view) *plan {
 	p := &plan{
 		accounts: map[string]map[string]bool{},
 		of:       map[string]string{},
+		settled:  map[string]bool{},
 		firm:     map[string][]string{},
 		count:    map[string]int{},
 	}
@@ -156,6 +159,7 @@ func newPlan(v view) *plan {
 			continue
 		}
 		p.ids = append(p.ids, m.ID)
+		p.settled[m.ID] = v.now.Sub(m.since) >= v.lease
 		p.accounts[m.ID] = map[string]bool{}
 		for _, account := range m.Accounts {
 			p.accounts[m.ID][account] = true
@@ -193,10 +197,17 @@ func (p *plan) assign(leases []seenLease) {
 			continue
 		}
 		open = append(open, l.Account)
+		var settled []string
 		for _, id := range p.ids {
 			if p.may(id, l.Account) {
 				candidates[l.Account] = append(candidates[l.Account], id)
+				if p.settled[id] {
+					settled = append(settled, id)
+				}
 			}
+		}
+		if len(settled) > 0 {
+			candidates[l.Account] = settled
 		}
 	}
 	slices.SortStableFunc(open, func(a, b string) int { return len(candidates[a]) - len(candidates[b]) })

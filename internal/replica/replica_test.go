@@ -681,6 +681,25 @@ func TestReleaseFails(t *testing.T) {
 	})
 }
 
+// Who has just started does not hold up a takeover: it has yet to wait for the lease, and may be restarting all the time.
+func TestRestartAfterKill(t *testing.T) {
+	for phase := range 10 {
+		run(t, func(t *testing.T, d *database) {
+			x, _, _ := d.three(t)
+			time.Sleep(2 * lease)
+			x.kill()
+			killed := time.Now()
+			time.Sleep(time.Duration(phase) * lease / 10)
+			d.start("x", five...)
+			await(t, 2*lease, "taken over", d.owned(five...))
+			if gap := time.Since(killed); gap > lease+lease/3+100*time.Millisecond {
+				t.Errorf("restarted after %d/10 of a lease: no owner for %s", phase, gap)
+			}
+			await(t, 3*lease, "shared", func() bool { return cmp.Equal(d.sizes(), []int{1, 2, 2}) })
+		})
+	}
+}
+
 // What one replica takes of the accounts that are free, beside others that do nothing.
 func TestDistribution(t *testing.T) {
 	type puppet struct {

@@ -13,6 +13,7 @@ import (
 type watch struct {
 	leases  map[string]seenLease
 	members map[string]seenMember
+	began   time.Time // with the first look
 	now     time.Time // of the last look
 	wall    time.Time
 }
@@ -46,14 +47,18 @@ func (w *watch) observe(
 	if paused {
 		w.forget()
 	}
-	seen := watch{now: now, wall: wall, leases: map[string]seenLease{}, members: map[string]seenMember{}}
+	began := w.began
+	if began.IsZero() {
+		began = now
+	}
+	seen := watch{began: began, now: now, wall: wall, leases: map[string]seenLease{}, members: map[string]seenMember{}}
 	for _, l := range leases {
 		seen.leases[l.Account] = w.lease(l, now)
 	}
 	for _, m := range members {
 		seen.members[m.ID] = w.member(m, now, lease)
 	}
-	seen.members[self.ID] = seenMember{self, now, now}
+	seen.members[self.ID] = seenMember{self, now, began}
 	for _, m := range seen.members {
 		for _, account := range m.Accounts {
 			if _, ok := seen.leases[account]; !ok {
