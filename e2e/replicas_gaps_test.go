@@ -69,7 +69,16 @@ func (f *fleet) fault(format string, args ...any) (end func()) {
 	}
 }
 
-// outage is how long the database takes no commit, at least, until that counts.
+// databaseFault is as fault, of one while which the database takes no commit.
+func (f *fleet) databaseFault(what string) (end func()) {
+	began, noted := time.Now(), f.fault("%s", what)
+	return func() {
+		noted()
+		f.note(func() { f.outages = append(f.outages, event{"no commit", began, time.Now()}) })
+	}
+}
+
+// outage is how long the database takes no commit, at least, until that counts. A restart and a failover always count.
 const outage = 500 * time.Millisecond
 
 // probe commits a row every 100 ms, by a way to the database that is never cut, and notes when that did not succeed.
@@ -116,11 +125,12 @@ const longGap = 8 * time.Second
 func (f *fleet) reportGaps() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	slices.SortFunc(f.outages, func(a, b event) int { return a.from.Compare(b.from) })
 	var all, since []time.Duration
 	for _, gap := range f.gaps {
 		begin, without := gap.from, time.Duration(0)
 		for _, o := range f.outages {
-			if part, some := o.within(gap.from, gap.to); some {
+			if part, some := o.within(begin, gap.to); some { // they overlap
 				without += part.length()
 				begin = part.to
 			}

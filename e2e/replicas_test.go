@@ -251,7 +251,7 @@ func (f *fleet) cut() {
 }
 
 func (f *fleet) restartDatabase() {
-	defer f.fault("restart of the database")()
+	defer f.databaseFault("restart of the database")()
 	if rand.IntN(2) == 0 {
 		f.server.Stop()
 	} else {
@@ -264,7 +264,7 @@ func (f *fleet) restartDatabase() {
 
 // failOver ends the database, and puts its standby in its place, with a new standby.
 func (f *fleet) failOver() {
-	promoted := f.fault("failover")
+	promoted := f.databaseFault("failover")
 	f.server.Kill()
 	f.standby.Promote(f.t)
 	f.way.Lead(f.standby)
