@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -106,6 +107,23 @@ func TestReferenceTraces(t *testing.T) {
 	}
 }
 
+// Delays are also counted by weekday. Every trace starts on a Monday.
+func TestWeekdays(t *testing.T) {
+	tr := &trace{horizon: 14 * dayS}
+	seen := make(map[string]float64)
+	for id, at := range map[string]struct{ end, seen float64 }{
+		"monday": {100, 107}, "sunday": {7*dayS - 1, 7*dayS + 1}, "next monday": {7 * dayS, 7*dayS + 5},
+	} {
+		tr.jobs = append(tr.jobs, traceJob{ID: id, Fin: &at.end})
+		seen[id] = at.seen
+	}
+	var r result
+	r.measure(tr, seen)
+	if want := [7][]float64{0: {5, 7}, 6: {2}}; !reflect.DeepEqual(r.weekdays, want) {
+		t.Errorf("%v, want %v", r.weekdays, want)
+	}
+}
+
 func TestServer(t *testing.T) {
 	type request struct {
 		t    float64
@@ -166,7 +184,7 @@ func TestBench(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := bench(dir, options{out: out, peers: true}); err != nil {
+		if err := bench(dir, options{out: out, peers: true, weekdays: true}); err != nil {
 			t.Fatalf("reference %s: %v", name, err)
 		}
 		var results map[string]result

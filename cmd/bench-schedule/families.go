@@ -91,17 +91,21 @@ func families() []family {
 		}
 		return d
 	}
-	week := func(t float64) float64 {
-		if int(t/dayS)%7 > 4 {
-			return office(10, 13, 4)(t)
+	week := func(perDay, weekend float64) func(t float64) float64 {
+		return func(t float64) float64 {
+			if int(t/dayS)%7 > 4 {
+				return office(weekend, 13, 4)(t)
+			}
+			return office(perDay, 13, 4)(t)
 		}
-		return office(110, 13, 4)(t)
 	}
-	monday := func(t float64) float64 { // a batch on Monday morning, then a business week
-		if day := int(t/dayS) % 7; day == 0 && math.Abs(t/hour-float64(24*int(t/dayS))-8.5) < 0.5 {
-			return 120. / hour
+	monday := func(batch float64, week func(t float64) float64) func(t float64) float64 { // a batch from 8:00 to 9:00
+		return func(t float64) float64 {
+			if int(t/dayS)%7 == 0 && int(t/hour)%24 == 8 {
+				return batch / hour
+			}
+			return week(t)
 		}
-		return week(t)
 	}
 	holidays := func(t float64) float64 {
 		if day := int(t / dayS); day == 2 || day == 6 || day == 7 || day == 8 {
@@ -132,8 +136,8 @@ func families() []family {
 		{name: "flatcap", horizon: 3 * dayS, budget: capped(5, 100), rate: flat(3), work: usual},
 		{name: "evening", horizon: 2 * dayS, budget: capped(5, 100), rate: office(60, 19, 2.5), work: usual},
 		{name: "capstuck", horizon: 4 * dayS, budget: capped(5, 100), rate: office(40, 13, 4), work: stuck(0.05)},
-		{name: "weekend", horizon: 9 * dayS, budget: capped(5, 200), rate: week, work: usual},
-		{name: "monday", horizon: 9 * dayS, budget: capped(5, 200), rate: monday, work: usual},
+		{name: "weekend", horizon: 9 * dayS, budget: capped(5, 200), rate: week(110, 10), work: usual},
+		{name: "monday", horizon: 9 * dayS, budget: capped(5, 200), rate: monday(120, week(110, 10)), work: usual},
 		{name: "holidays", horizon: 12 * dayS, budget: capped(5, 100), rate: holidays, work: usual},
 		{name: "growing", horizon: 10 * dayS, budget: capped(5, 200), rate: growing, work: usual},
 		{name: "bigcap", horizon: dayS, budget: capped(60, 5000), rate: office(2500, 13, 4), work: usual},
@@ -192,5 +196,6 @@ func families() []family {
 		{name: "shared80", horizon: 8 * hour, budget: shared(rate(20), 0.267), rate: flat(80), work: usual},
 		{name: "sharedcap", horizon: 3 * dayS, budget: shared(capped(5, 200), 0.0012), rate: office(60, 13, 4),
 			work: usual},
+		{name: "month", horizon: 30 * dayS, budget: capped(5, 100), rate: monday(40, week(45, 5)), work: usual},
 	}
 }

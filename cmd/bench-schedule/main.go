@@ -17,6 +17,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "write the results as JSON to this `file`")
 	flag.StringVar(&o.only, "only", "", "run only traces whose name contains this")
 	flag.BoolVar(&o.peers, "peers", false, "also run simple policies over the traces that reference.json lacks")
+	flag.BoolVar(&o.weekdays, "weekdays", false, "also print the delay by weekday, beside simple policies")
 	seed := flag.Uint64("generate", 0, "generate traces from this seed into the directory, instead of running any")
 	flag.Parse()
 	err := errors.New("give one directory with traces")
@@ -36,6 +37,7 @@ func main() {
 type options struct {
 	out, only string
 	peers     bool
+	weekdays  bool
 }
 
 func bench(dir string, o options) error {
@@ -58,6 +60,11 @@ func bench(dir string, o options) error {
 	}
 	t.summary()
 	printCalibration(os.Stdout, traces, results)
+	if o.weekdays {
+		for _, tr := range traces {
+			printWeekdays(os.Stdout, tr, results[tr.name])
+		}
+	}
 	if o.out == "" {
 		return nil
 	}

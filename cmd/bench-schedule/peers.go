@@ -14,9 +14,11 @@ const (
 	oldest  policy = "oldest"   // the job that is tracked for longest
 )
 
+var policies = []policy{inTurn, backoff, oldest}
+
 // peerOf returns how a policy does on a trace. It paces its requests evenly, by the minute's and the day's quota. A
 // refusal costs it one turn.
-func peerOf(tr *trace, p policy) peer {
+func peerOf(tr *trace, p policy) result {
 	interval := 0.01
 	if tr.budget.WindowS > 0 {
 		interval = tr.budget.WindowS / tr.budget.Burst
@@ -69,7 +71,7 @@ func peerOf(tr *trace, p policy) peer {
 	}
 	var r result
 	r.measure(tr, seen)
-	return peer{MeanS: r.MeanS, P95S: r.P95S, MaxS: r.MaxS}
+	return r
 }
 
 // peerJob is an unfinished job, whose key orders it.

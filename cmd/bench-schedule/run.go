@@ -41,6 +41,8 @@ type result struct {
 	CPUS       float64 `json:"cpu_s"`       // of the whole run, the driver's own included
 
 	Calibration calibration `json:"finish"`
+
+	weekdays [7][]float64 // delays by the day of the end, Monday first, in order
 }
 
 // run runs the scheduler over a trace in virtual time, from one event to the next. Answers take no time, so one request
@@ -144,13 +146,24 @@ func (r *result) measure(tr *trace, seen map[string]float64) {
 			r.Undetected++
 			when = tr.horizon
 		}
-		delays = append(delays, max(when-j.end(), 0))
-		r.MeanS += delays[len(delays)-1]
+		delay := max(when-j.end(), 0)
+		delays = append(delays, delay)
+		r.MeanS += delay
+		day := int(j.end()/dayS) % len(r.weekdays)
+		r.weekdays[day] = append(r.weekdays[day], delay)
 	}
-	if n := float64(len(delays)); n > 0 {
-		slices.Sort(delays)
-		quantile := func(q float64) float64 { return delays[max(int(math.Ceil(q*n))-1, 0)] }
-		r.MeanS /= n
-		r.P50S, r.P95S, r.MaxS = quantile(0.5), quantile(0.95), quantile(1)
+	for _, day := range r.weekdays {
+		slices.Sort(day)
 	}
+	slices.Sort(delays)
+	r.MeanS /= max(float64(len(delays)), 1)
+	r.P50S, r.P95S, r.MaxS = quantile(delays, 0.5), quantile(delays, 0.95), quantile(delays, 1)
+}
+
+// quantile returns a quantile of values in order; 0 without any.
+func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[max(int(math.Ceil(q*float64(len(sorted))))-1, 0)]
 }

@@ -62,8 +62,9 @@ func withPeers(references map[string]reference, traces []*trace) map[string]refe
 	for _, tr := range traces {
 		if _, found := references[tr.name]; !found {
 			r := reference{Bound: math.NaN(), Peers: make(map[string]peer)}
-			for _, p := range []policy{inTurn, backoff, oldest} {
-				r.Peers[string(p)] = peerOf(tr, p)
+			for _, p := range policies {
+				of := peerOf(tr, p)
+				r.Peers[string(p)] = peer{MeanS: of.MeanS, P95S: of.P95S, MaxS: of.MaxS}
 			}
 			references[tr.name] = r
 		}
