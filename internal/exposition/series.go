@@ -30,8 +30,12 @@ type series struct {
 	measure bool // add to size instead of writing
 	size    int  // in bytes, of the family's metrics in protobuf
 
-	// Of the series: the account, the request ID, the family's labels, the job labels.
+	// Of the series: the account, the request ID, the family's labels, the job labels; and in the text formats, what all
+	// its lines have behind the name.
 	values []string
+	text   []byte
+	// quantiles are the labels of quantiles.
+	quantiles map[float64]string
 }
 
 // A syntax is how series are written.
@@ -127,6 +131,7 @@ func (s *series) value(v float64, labels ...string) {
 		s.values[ownValues+i] = valid(l)
 	}
 	if s.syntax != delimited {
+		s.label()
 		s.begin("", 0)
 		s.number(v)
 		return
@@ -145,13 +150,8 @@ func (s *series) summary(d *transcript.Distribution, quantiles []transcript.Meas
 		return
 	}
 	count := uint64(d.Count)
-	known := 0
-	for i := range quantiles {
-		if !math.IsNaN(quantiles[i].Of(d)) {
-			known++
-		}
-	}
 	if s.syntax != delimited {
+		s.label()
 		for i := range quantiles {
 			if v := quantiles[i].Of(d); !math.IsNaN(v) {
 				s.begin("", quantiles[i].Quantile)
@@ -163,6 +163,12 @@ func (s *series) summary(d *transcript.Distribution, quantiles []transcript.Meas
 		s.begin("_count", 0)
 		s.integer(count)
 		return
+	}
+	known := 0
+	for i := range quantiles {
+		if !math.IsNaN(quantiles[i].Of(d)) {
+			known++
+		}
 	}
 	double := protowire.SizeTag(1) + protowire.SizeFixed64()
 	summary := protowire.SizeTag(1) + protowire.SizeVarint(count) + double +
@@ -201,15 +207,33 @@ func (s *series) begin(suffix string, quantile float64) {
 	}
 	s.line = append(s.line, s.name...)
 	s.line = append(s.line, suffix...)
-	for i := range s.columns {
-		s.line = append(s.line, s.columns[i].head...)
-		s.line = appendEscaped(s.line, s.values[s.columns[i].value])
-	}
+	s.line = append(s.line, s.text...)
 	if quantile != 0 {
-		s.line = append(s.line, `",quantile="`...)
-		s.line = strconv.AppendFloat(s.line, quantile, 'g', -1, 64)
+		s.line = append(s.line, s.quantile(quantile)...)
 	}
 	s.line = append(s.line, `"} `...)
+}
+
+// label sets the text of the labels.
+func (s *series) label() {
+	s.text = s.text[:0]
+	for i := range s.columns {
+		s.text = append(s.text, s.columns[i].head...)
+		s.text = appendEscaped(s.text, s.values[s.columns[i].value])
+	}
+}
+
+// quantile returns the label of a quantile.
+func (s *series) quantile(q float64) string {
+	label, found := s.quantiles[q]
+	if !found {
+		if s.quantiles == nil {
+			s.quantiles = make(map[float64]string)
+		}
+		label = `",quantile="` + strconv.FormatFloat(q, 'g', -1, 64)
+		s.quantiles[q] = label
+	}
+	return label
 }
 
 // number ends a line with a value, as the client library formats it.
@@ -256,6 +280,9 @@ func (s *series) describeText() {
 
 // appendEscaped appends a label value in quotes of the text formats.
 func appendEscaped(b []byte, value string) []byte {
+	if strings.IndexByte(value, '\\') < 0 && strings.IndexByte(value, '"') < 0 && strings.IndexByte(value, '\n') < 0 {
+		return append(b, value...)
+	}
 	done := 0
 	for i := range len(value) {
 		var escaped string
