@@ -139,7 +139,7 @@ bench-peers: ## Compare each performance goal with a peer in the same run (four 
 	@set -o pipefail; { \
 	  $(bench) '^Benchmark(DecodeStatus|Peers)$$/(compact|pretty|encoding)' -count 3 ./internal/jobstatus && \
 	  $(bench) '^Benchmark(Backlog|Decision)$$' -benchtime 10000x ./internal/schedule && \
-	  $(bench) '^Benchmark(Register|BareInsert|Poll)$$' -benchtime 5000x -count 3 ./internal/jobs && \
+	  $(bench) '^Benchmark(Register|BareInsert|Poll)$$' -benchtime 20000x -count 3 ./internal/jobs && \
 	  $(bench) '^BenchmarkResult$$' -benchtime 500x -count 3 ./internal/jobs && \
 	  $(bench) '^BenchmarkScrape$$' -benchtime 3x ./internal/exposition && \
 	  $(bench) '^BenchmarkPages$$/(overview|no_hit|a_look)/^1000000$$' -benchtime 10x ./internal/statuspage && \

@@ -31,7 +31,8 @@ func (f *follower) restore(j *jobs.Jobs, now time.Time) {
 	if day := f.schedule.View(now, nil).Day; !math.IsInf(day.Limit, 1) {
 		f.trials = int(trialShare*day.Limit - day.Used)
 	}
-	var added []schedule.Job
+	counts := j.Counts()
+	added := make([]schedule.Job, 0, counts[jobs.Pending]+counts[jobs.Running])
 	for job := range j.Unfinished() {
 		s := f.scheduled(job, false)
 		s.Restored = true

@@ -212,6 +212,9 @@ func (s *Scheduler) api(name string) *api {
 func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.jobs) == 0 {
+		s.jobs = make(map[string]*job, len(jobs)) // at a start there may be very many
+	}
 	var apis []*api
 	for i := range jobs {
 		if a := s.add(&jobs[i], now); a != nil && !slices.Contains(apis, a) {
