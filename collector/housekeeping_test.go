@@ -195,7 +195,9 @@ func TestRefusalIsStored(t *testing.T) {
 		h.schedule.Add(time.Now(), schedule.Job{RequestID: "a", Start: time.Now(), AtOnce: true})
 		before := -1
 		time.AfterFunc(90*time.Second, func() {
+			m.mu.Lock()
 			before = len(m.batches)
+			m.mu.Unlock()
 			turn, _ := h.schedule.TurnFor("a", time.Now())
 			turn.Refused(time.Now(), true)
 		})

@@ -605,11 +605,19 @@ func TestOutageIsLogged(t *testing.T) {
 	}
 	const failed, recovered = "API request failed", "API recovered"
 	synctest.Test(t, func(t *testing.T) {
-		answer := jobstatus.Answer{State: jobstatus.Running}
+		var mu sync.Mutex // guards answer and key
+		answer, key := jobstatus.Answer{State: jobstatus.Running}, "key-1"
 		f := newFixture(nil, schedule.Limits{}, 0)
-		f.api = &api{answer: func(string) jobstatus.Answer { return answer }}
-		key := "key-1"
-		f.key = func() (string, error) { return key, nil }
+		f.api = &api{answer: func(string) jobstatus.Answer {
+			mu.Lock()
+			defer mu.Unlock()
+			return answer
+		}}
+		f.key = func() (string, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return key, nil
+		}
 		settings := poller.Settings{Client: f.api, Key: func() (string, error) { return f.key() }}
 		f.SetSettings(settings)
 		f.add(1)
@@ -639,7 +647,9 @@ func TestOutageIsLogged(t *testing.T) {
 		} {
 			f.logs.Reset()
 			if step.do != nil {
+				mu.Lock()
 				step.do()
+				mu.Unlock()
 			}
 			pass(step.passes)
 			lines := strings.Split(strings.TrimSuffix(f.logs.String(), "\n"), "\n")
