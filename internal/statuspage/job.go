@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -20,6 +21,7 @@ type jobPage struct {
 	Frame   frame
 	Account string
 	Job     *jobView // nil: not tracked
+	Invalid string   // what is wrong with the parameters; empty: nothing
 	JSON    string   // link to the job as JSON
 	Steps   []step   // in order of time
 	Why     string   // the reason for the time of its next poll; empty: it is not polled
@@ -95,9 +97,14 @@ func (s *site) job(r *http.Request) (any, int) {
 	values := r.URL.Query()
 	id := values.Get("request_id")
 	page := jobPage{Frame: s.frame("Job – DeepAffects jobs")}
+	if err := jobs.CheckParameters(values, "request_id", "account"); err != nil {
+		page.Invalid = sentence(err)
+		return page, http.StatusBadRequest
+	}
 	accounts := s.collector.Accounts()
 	a, err := collector.Find(accounts, values.Get("account"))
 	if err != nil {
+		page.Invalid = sentence(fmt.Errorf("account: %w", err))
 		return page, http.StatusNotFound
 	}
 	_ = a.Refresh(r.Context()) // the overview tells the error

@@ -180,8 +180,7 @@ func (s *site) jobs(r *http.Request) (any, int) {
 	q := queryOf(values)
 	filter, by, reverse, err := filterOf(values)
 	if err != nil {
-		text := err.Error()
-		page.Frame.Query, page.Invalid = &query{}, strings.ToUpper(text[:1])+text[1:]+"."
+		page.Frame.Query, page.Invalid = &query{}, sentence(err)
 		return page, http.StatusBadRequest
 	}
 	page.Frame.Query, page.Late = q, filter.Late
@@ -228,6 +227,12 @@ func (s *site) jobs(r *http.Request) (any, int) {
 		return exact[0], http.StatusSeeOther
 	}
 	return page, http.StatusOK
+}
+
+// sentence returns an error about parameters as a sentence.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // setChoices sets the filters that make a difference, with the jobs that each value has: of the chosen state and

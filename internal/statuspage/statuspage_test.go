@@ -807,6 +807,10 @@ func TestWrongLists(t *testing.T) {
 		"/jobs?state=done":                              "State: must be pending, running, completed, failed, lost or late.",
 		"/jobs?sort=name":                               "Sort: must be one of registered, ended, duration, confidence,",
 		"/jobs?account=beta":                            "None.",
+		"/job?request_id=x&acount=alpha":                "Acount: not known here; there are request_id, account.",
+		"/job?request_id=x":                             "Account: several accounts are configured; name one.",
+		"/job?request_id=x&account=gamma":               "Account: no such account.",
+		"/job?request_id=z&account=alpha":               "It is not tracked: its retention may have ended,",
 		"/jobs?after=y":                                 "Account alpha Job",
 		"/jobs?after=y&account=alpha&q=x&state=pending": "Account alpha Job",
 	} {
