@@ -15,8 +15,8 @@ for arch in arm64 amd64; do # the last one stays in bin
     .cache/cyclonedx-gomod bin -json -version "$VERSION" -output $out/$program-$arch.cdx.json bin/$program
   done
 done
-# Helm demands a semantic version.
+# Helm demands a semantic version, in which a number may not begin with 0, as a commit's name may.
 chart=${VERSION#v}
-[[ $VERSION = v[0-9]* ]] || chart=0.0.0-$VERSION
+[[ $VERSION = v[0-9]* ]] || chart=0.0.0-g$VERSION
 .cache/helm package deploy/helm/deepaffects-exporter --version "$chart" --app-version "$VERSION" --destination $out
 cd $out && sha256sum -- * >SHA256SUMS
