@@ -42,6 +42,7 @@ func (s *soak) spoil(ctx context.Context) {
 	}
 	for turn := rand.IntN(len(faults)); ctx.Err() == nil && !s.Failed(); turn++ {
 		f := faults[turn%len(faults)]
+		s.vendor.note(f.name)
 		f.do()
 		s.happened[f.name]++
 		wait(s.Context(), rand.N(time.Second))

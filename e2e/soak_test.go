@@ -171,6 +171,7 @@ func (s *soak) run(length time.Duration) {
 	defer stopScraping()
 	counters := make(shown)
 	checks.Go(func() { s.scrape(scraping, counters) })
+	checks.Go(func() { s.vendor.watchItself(scraping) })
 
 	s.spoil(during)
 
@@ -228,6 +229,7 @@ func (s *soak) start() {
 		s.Fatal(err)
 	}
 	s.process = cmd.Process
+	s.vendor.note("a start")
 	ended := make(chan *os.ProcessState, 1)
 	s.ended = ended
 	go func() {

@@ -82,12 +82,15 @@ type vendor struct {
 	names   []string // in the list of request IDs
 	weather string   // how the API fails; empty: it does not
 	errs    []error
+	begun   time.Time
+	events  []string // what may explain too many requests, and when
 }
 
 func newVendor(t *testing.T, strict bool) *vendor {
 	v := &vendor{
 		strict: strict,
 		asked:  make(map[string]int), over: make(map[string]time.Time), sent: make(map[string][]time.Time),
+		begun: time.Now(),
 	}
 	v.url = serve(t, v.answer)
 	return v
@@ -210,6 +213,24 @@ func (v *vendor) requests() (n int) {
 	return n
 }
 
+// note notes an event for the errors of check.
+func (v *vendor) note(what string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.events = append(v.events, fmt.Sprintf("%s: %s", time.Since(v.begun).Round(time.Millisecond), what))
+}
+
+// watchItself notes when the vendor had no time to run: it notes the requests of then too late.
+func (v *vendor) watchItself(ctx context.Context) {
+	const pause = 50 * time.Millisecond
+	for last := time.Now(); ctx.Err() == nil; last = time.Now() {
+		wait(ctx, pause)
+		if late := time.Since(last) - pause; late > time.Second/2 {
+			v.note(fmt.Sprintf("the vendor had no time to run for %s", late))
+		}
+	}
+}
+
 // check returns an error if the API was asked too often.
 func (v *vendor) check() error {
 	v.mu.Lock()
@@ -218,10 +239,19 @@ func (v *vendor) check() error {
 	for key, sent := range v.sent {
 		q := soakQuotas[key]
 		for i := range sent {
-			if q.minute > 0 && i >= q.minute && sent[i].Sub(sent[i-q.minute]) < time.Minute {
-				errs = append(errs, fmt.Errorf("%s: %d requests within %s", key, q.minute+1, sent[i].Sub(sent[i-q.minute])))
-				break
+			if q.minute == 0 || i < q.minute || sent[i].Sub(sent[i-q.minute]) >= time.Minute {
+				continue
 			}
+			within := 0 // requests of the minute that begins with the first
+			for _, at := range sent[i-q.minute:] {
+				if at.Sub(sent[i-q.minute]) < time.Minute {
+					within++
+				}
+			}
+			errs = append(errs, fmt.Errorf("%s: %d requests within %s, and %d within the minute; the first of them at %s; events:\n%s",
+				key, q.minute+1, sent[i].Sub(sent[i-q.minute]), within, sent[i-q.minute].Sub(v.begun),
+				strings.Join(v.events, "\n")))
+			break
 		}
 		if q.day > 0 && len(sent) > q.day {
 			errs = append(errs, fmt.Errorf("%s: %d requests in a day", key, len(sent)))
