@@ -14,8 +14,8 @@ import (
 const (
 	// sweepInterval is also the time after which an unwritable store is tried again.
 	sweepInterval = 5 * time.Second
-	// learntInterval is how much of what the scheduler has learnt a crash loses at most, and how old it is in a copy of the
-	// store. It begins with the first interval, since most is learnt at first, and doubles.
+	// learntInterval is how much of what the scheduler has learnt a crash loses at most, and how old it is in a copy of
+	// the store. It begins with the first interval, since most is learnt at first, and doubles.
 	learntInterval      = 10 * time.Minute
 	firstLearntInterval = time.Minute
 )

@@ -71,7 +71,8 @@ type problem struct {
 
 func problemOf(p problems.Problem) problem {
 	shown := problem{
-		Text: p.Text, ErrorCode: p.Code, Last: momentOf(p.Last), Until: momentOf(p.Until), Alert: p.Alert, Severity: p.Severity(),
+		Text: p.Text, ErrorCode: p.Code, Last: momentOf(p.Last), Until: momentOf(p.Until),
+		Alert: p.Alert, Severity: p.Severity(),
 	}
 	if p.Err != nil {
 		shown.Error = p.Err.Error()

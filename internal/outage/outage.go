@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Reports of an outage that does not change come after 10 minutes, an hour and 6 hours, and then every 6 hours: the next
-// when it lasts this many times as long as at the last, within these bounds.
+// Reports of an outage that does not change come after 10 minutes, an hour and 6 hours, and then every 6 hours: the
+// next when it lasts this many times as long as at the last, within these bounds.
 const (
 	reminderFactor = 6
 	minReminder    = 10 * time.Minute
@@ -57,8 +57,8 @@ func (o *Outage) Lasts(now time.Time) (d time.Duration, lasts bool) {
 	return now.Sub(o.began).Round(time.Millisecond), true
 }
 
-// Cause returns the text of the innermost error, which tells the cause. Those around it may name what differs each time,
-// such as a port.
+// Cause returns the text of the innermost error, which tells the cause. Those around it may name what differs each
+// time, such as a port.
 func Cause(err error) string {
 	for {
 		inner := errors.Unwrap(err)

@@ -239,7 +239,8 @@ func (f *finder) ends(o *jobs.Overview, r *jobs.Recent) {
 	failed := o.RecentlyFailed.Jobs
 	all := o.RecentlyCompleted.Jobs + failed + o.RecentlyLost.Jobs
 	if failed >= failureCount && float64(failed) > failureRatio*float64(all) {
-		text := humanize.Comma(int64(failed)) + " of " + count(float64(all), "job", "jobs") + " that ended in the last hour failed"
+		text := humanize.Comma(int64(failed)) + " of " + count(float64(all), "job", "jobs") +
+			" that ended in the last hour failed"
 		f.add(Problem{Text: text, Last: o.RecentlyFailed.Last, Alert: "DeepAffectsFailureRatioHigh"})
 	} else {
 		f.recently(o.RecentlyFailed, "failed", "DeepAffectsJobFailed")

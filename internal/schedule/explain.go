@@ -205,8 +205,8 @@ func (s *Scheduler) View(now time.Time, ids []string) View {
 	return s.view(now, ids)
 }
 
-// ViewAndLog returns a view, and of the same moment the requests that count in the day's quota, but for those in flight,
-// the oldest first.
+// ViewAndLog returns a view, and of the same moment the requests that count in the day's quota, but for those in
+// flight, the oldest first.
 func (s *Scheduler) ViewAndLog(now time.Time, ids []string) (View, []Counted) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
