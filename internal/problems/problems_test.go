@@ -26,8 +26,8 @@ var unknowable = map[string]string{
 }
 
 var (
-	now  = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	fail = errors.New("no space left")
+	now     = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	errFull = errors.New("no space left")
 )
 
 // state is what problems are found in.
@@ -51,7 +51,7 @@ func sound() *state {
 func TestEveryAlert(t *testing.T) {
 	trouble := func(o jobstatus.Outcome) func(*state) {
 		return func(s *state) {
-			s.API.Up, s.API.Trouble = false, &collector.APITrouble{Outcome: o, Err: fail, Until: now.Add(time.Minute)}
+			s.API.Up, s.API.Trouble = false, &collector.APITrouble{Outcome: o, Err: errFull, Until: now.Add(time.Minute)}
 		}
 	}
 	tests := map[string]struct {
@@ -138,17 +138,17 @@ func TestEveryAlert(t *testing.T) {
 		},
 		"DeepAffectsSourceFailing": {
 			is: func(s *state) {
-				s.SourceProblems = map[submission.Source]collector.SourceProblem{"file": {At: now.Add(-14 * time.Minute), Err: fail}}
+				s.SourceProblems = map[submission.Source]collector.SourceProblem{"file": {At: now.Add(-14 * time.Minute), Err: errFull}}
 				s.SourceSuccess = map[submission.Source]time.Time{"file": now}
 			},
 			almost: func(s *state) {
-				s.SourceProblems = map[submission.Source]collector.SourceProblem{"file": {At: now.Add(-15 * time.Minute), Err: fail}}
+				s.SourceProblems = map[submission.Source]collector.SourceProblem{"file": {At: now.Add(-15 * time.Minute), Err: errFull}}
 				s.SourceSuccess = map[submission.Source]time.Time{"file": now}
 			},
 			text: "Source file had errors in the last 15 minutes: no space left",
 		},
 		"DeepAffectsStoreFailing": {
-			is:   func(s *state) { s.StoreError = fail },
+			is:   func(s *state) { s.StoreError = errFull },
 			text: "The store is not writable: registrations and webhooks are rejected, and polling stops, until it is: no space left",
 		},
 		"DeepAffectsStoreDamaged": {
@@ -164,7 +164,7 @@ func TestEveryAlert(t *testing.T) {
 	severities := alerts(t)
 	// Without the database, nobody knows whether another replica owns the account.
 	unreachable := sound()
-	unreachable.Absent, unreachable.API, unreachable.ReadError = true, collector.APIState{}, fail
+	unreachable.Absent, unreachable.API, unreachable.ReadError = true, collector.APIState{}, errFull
 	if got := problems.Of(&unreachable.Snapshot, &unreachable.Overview, &unreachable.Recent); len(got) != 1 ||
 		got[0].Alert != "DeepAffectsStoreFailing" {
 		t.Errorf("without the database: %+v", got)
@@ -182,7 +182,7 @@ func TestEveryAlert(t *testing.T) {
 		case unknowable[alert] != "":
 			continue
 		case alert == "DeepAffectsConfigReloadFailed":
-			if p := problems.Reload(fail); p.Alert != alert || p.Severity() != severity || p.Err != fail {
+			if p := problems.Reload(errFull); p.Alert != alert || p.Severity() != severity || p.Err != errFull {
 				t.Errorf("%+v", p)
 			}
 			continue
