@@ -1157,6 +1157,7 @@ func BenchmarkLook(b *testing.B) {
 			"queue":   func(now time.Time) { behind.View(now, shown) },
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, jobs), func(b *testing.B) {
+				cputime.Report(b)
 				for n := 0; b.Loop(); n++ {
 					look(at(time.Duration(n) * time.Minute))
 				}
