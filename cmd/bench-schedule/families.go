@@ -129,6 +129,7 @@ func families() []family {
 	exponential := random(func(r *rand.Rand) float64 { return 200 * r.ExpFloat64() })
 	constant := random(func(r *rand.Rand) float64 { return 300 + 5*r.NormFloat64() })
 	slow := random(func(r *rand.Rand) float64 { return 3000 * math.Exp(0.8*r.NormFloat64()) })
+	overnight := random(func(r *rand.Rand) float64 { return 8 * hour * math.Exp(0.4*r.NormFloat64()) })
 	heavy := random(func(r *rand.Rand) float64 { return 40 * math.Pow(r.Float64(), -1/1.2) })
 	return []family{
 		{name: "light", horizon: 2 * dayS, budget: capped(5, 100), rate: office(30, 13, 4), work: usual},
@@ -197,5 +198,10 @@ func families() []family {
 		{name: "sharedcap", horizon: 3 * dayS, budget: shared(capped(5, 200), 0.0012), rate: office(60, 13, 4),
 			work: usual},
 		{name: "month", horizon: 30 * dayS, budget: capped(5, 100), rate: monday(40, week(45, 5)), work: usual},
+		{name: "hugecap", horizon: dayS, rate: flat(40), work: usual,
+			budget: budget{RatePerS: 10, Burst: 600, WindowS: 60, DailyCap: 500_000}},
+		{name: "slowcap", horizon: 4 * dayS, budget: capped(5, 100), rate: office(60, 10, 3), hints: -1, work: overnight},
+		{name: "sharedday", horizon: 5 * dayS, budget: shared(capped(5, 100), 0.0006), rate: office(40, 13, 4),
+			work: usual},
 	}
 }
