@@ -33,6 +33,14 @@ if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb 
 	apt-get install -y -qq --no-install-recommends postgresql >/dev/null
 fi
 
+# PgBouncer and its library, unpacked for the same reason.
+if [ ! -x .cache/pgbouncer/usr/sbin/pgbouncer ]; then
+	lists
+	mkdir -p .cache/download
+	(cd .cache/download && apt-get download -qq pgbouncer libc-ares2 && for package in *.deb; do dpkg-deb -x "$package" ../pgbouncer; done)
+	rm -r .cache/download
+fi
+
 # The query engine of InfluxDB 3.
 [ -f .cache/npm/node_modules/datafusion-wasm/datafusion_wasm_bg.wasm ] ||
 	npm install --silent --no-audit --no-fund --prefix .cache/npm datafusion-wasm@0.2.0

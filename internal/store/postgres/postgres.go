@@ -5,6 +5,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,11 +60,37 @@ func Open(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
 		db.pool.Close()
 		return nil, explain(config, err)
 	}
-	if err := db.migrate(ctx); err != nil {
+	err = db.refusePooler(ctx)
+	if err == nil {
+		err = db.migrate(ctx)
+	}
+	if err != nil {
 		_ = db.Close()
 		return nil, explain(config, err)
 	}
 	return db, nil
+}
+
+// refusePooler returns an error if two connections share a session: there is a pooler that gives one to a client for a
+// transaction. Settings of a session, prepared statements and notifications would be another client's.
+func (db *DB) refusePooler(ctx context.Context) error {
+	var sessions [2]uint32
+	for i, pool := range []*pgxpool.Pool{db.pool, db.control} {
+		conn, err := pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		query := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeSimpleProtocol)
+		if err := query.Scan(&sessions[i]); err != nil {
+			return fmt.Errorf("looking for a pooler: %w", err)
+		}
+	}
+	if sessions[0] == sessions[1] {
+		return errors.New("the database URL leads to a pooler that gives a session to a client for one transaction only; " +
+			"set pool_mode = session in PgBouncer, or use the URL of the server")
+	}
+	return nil
 }
 
 // CheckURL returns an error if a text is not the URL of a database. It uses no network, and quotes nothing of the text.
@@ -286,6 +313,10 @@ func explain(config *pgxpool.Config, err error) error {
 			return fmt.Errorf("user %q has no right to make or use the tables; make it the owner of database %q, "+
 				"or GRANT CREATE, USAGE ON SCHEMA to it: %w", c.User, c.Database, err)
 		}
+	}
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return fmt.Errorf("the certificate of the database is not valid: %w; check sslrootcert, and that the host of the URL "+
+			"is a name in the certificate", err)
 	}
 	if errors.As(err, new(*pgconn.ConnectError)) {
 		return fmt.Errorf("cannot reach the database: %w; check host and port of the URL, and whether the server runs", err)

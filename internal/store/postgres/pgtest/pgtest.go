@@ -149,6 +149,26 @@ func (s *Server) Authenticate(user string) error {
 	return os.WriteFile(path, append([]byte("host all "+user+" 127.0.0.1/32 scram-sha-256\n"), all...), 0)
 }
 
+// Encrypt lets the server take connections with TLS, from the next start on, and others only from its superuser.
+func (s *Server) Encrypt(certificate, key []byte) error {
+	for name, content := range map[string][]byte{"server.crt": certificate, "server.key": key} {
+		path := filepath.Join(s.data(), name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return err
+		}
+		if s.credential != nil {
+			if err := os.Chown(path, int(s.credential.Uid), int(s.credential.Gid)); err != nil {
+				return err
+			}
+		}
+	}
+	access := "hostssl all all 127.0.0.1/32 trust\nhost all " + User + " 127.0.0.1/32 trust\n"
+	if err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte(access), 0o600); err != nil {
+		return err
+	}
+	return s.Configure("ssl = on\n")
+}
+
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
