@@ -138,6 +138,11 @@ func (o *owner) useKey(s *settings) (string, error) {
 		}
 	}
 	if l != o.login {
+		if a.others != nil && s.limited() {
+			if err := a.others.recall(a.quotas, o.login != login{}, now); err != nil {
+				return "", fmt.Errorf("reading what other accounts have sent: %w", err)
+			}
+		}
 		o.login = l
 		o.schedule.Restore(a.quotas.log(a.name, o.jobs, l, now), s.answeredWithin(), now)
 	}

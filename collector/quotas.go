@@ -54,6 +54,7 @@ type quotas struct {
 	spender map[login]string                           // account
 	sent    map[string]func(now time.Time) []jobs.Sent // by account
 	former  map[string]*jobs.Jobs                      // of sent: those that are not configured any more
+	others  map[string][]jobs.Sent                     // by account that is not in sent: another replica owns it
 	past    []jobs.Sent                                // of accounts that were kept in memory
 }
 
@@ -63,7 +64,7 @@ const pastKept = 8 * 24 * time.Hour
 func newQuotas() *quotas {
 	return &quotas{
 		spender: make(map[login]string), sent: make(map[string]func(time.Time) []jobs.Sent),
-		former: make(map[string]*jobs.Jobs),
+		former: make(map[string]*jobs.Jobs), others: make(map[string][]jobs.Sent),
 	}
 }
 
@@ -76,6 +77,7 @@ func (q *quotas) enter(account string, j *jobs.Jobs) {
 		delete(q.former, account)
 	}
 	q.sent[account] = j.Sent
+	delete(q.others, account)
 }
 
 // handOver ends the spending of an account that another replica owns from now on. Its jobs are not needed any more.
@@ -84,7 +86,17 @@ func (q *quotas) handOver(account string, j *jobs.Jobs, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.release(account)
-	q.sent[account] = func(time.Time) []jobs.Sent { return sent }
+	delete(q.sent, account)
+	q.others[account] = sent
+}
+
+// recall notes what an account has sent that another replica owns.
+func (q *quotas) recall(account string, sent []jobs.Sent) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sent[account] == nil {
+		q.others[account] = sent
+	}
 }
 
 // leave ends the spending of an account with these jobs (nil: it had none). What it has sent stays counted: stored is a
@@ -184,6 +196,11 @@ func (q *quotas) log(account string, own *jobs.Jobs, l login, now time.Time) (lo
 	add(own.Sent(now))
 	is[""] = false
 	add(q.past)
+	for of, sent := range q.others {
+		if of != account {
+			add(sent)
+		}
+	}
 	for of, sent := range q.sent {
 		if of != account {
 			add(sent(now))

@@ -48,3 +48,49 @@ func TestReplicasCountReservations(t *testing.T) {
 		t.Errorf("it counts for %s, want at least %s", resets.Sub(begin), least)
 	}
 }
+
+// A key that moves from one account to another, which another replica owns, brings along what was sent with it.
+func TestKeyMovesBetweenReplicas(t *testing.T) {
+	t.Parallel()
+	const quota = 2 * perDay
+	url := pgtest.Start(t).URL(t)
+	account := func(name, key string, perDay, jobs int) collector.Config {
+		c := hungry(name, key)
+		c.DatabaseURL, c.Lease, c.RequestsPerDay, c.RequestIDs = url, time.Second, perDay, c.RequestIDs[:jobs]
+		return c
+	}
+	before := []collector.Config{account("x", "moves", perDay, 50), account("y", "unused", quota, 0)}
+	after := []collector.Config{account("x", "new", 1, 50), account("y", "moves", quota, 50)}
+	api := new(counter)
+	var replicas []*collector.Collector
+	for range 2 {
+		c, err := collector.New(before, collector.Options{Transport: api})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		defer c.Stop(t.Context())
+		replicas = append(replicas, c)
+	}
+	owns := func(c *collector.Collector, account int) bool { return !c.Accounts()[account].Snapshot().Absent }
+	until(t, "each owns one account, and the quota of x is spent", func() bool {
+		apart := owns(replicas[0], 0) != owns(replicas[0], 1) && owns(replicas[1], 0) != owns(replicas[1], 1)
+		return apart && api.requests()["api.invalid moves"] == perDay
+	})
+	for _, c := range replicas {
+		if err := c.Reload(t.Context(), after); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the quota of y is spent", func() bool {
+		for _, c := range replicas {
+			if owns(c, 1) && c.Accounts()[1].Read().Day.Used >= quota {
+				return api.requests()["api.invalid moves"] >= quota
+			}
+		}
+		return false
+	})
+	if n := api.requests()["api.invalid moves"]; n != quota {
+		t.Errorf("%d requests with the key, and its quota is %d", n, quota)
+	}
+}

@@ -43,6 +43,9 @@ type replicas struct {
 	stopped  bool // nothing begins any more
 	// unloadable are the accounts of which that was logged.
 	unloadable map[string]bool
+
+	recalling sync.Mutex // guards recalled
+	recalled  time.Time
 }
 
 // A holding is an account for as long as this process owns it.
@@ -309,6 +312,39 @@ func (r *replicas) heard(account string) {
 			}
 		}
 	})
+}
+
+// recall reads what accounts have sent that other replicas own: the key of one may be that of another now. A takeover of
+// many accounts reads it once.
+func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
+	r.recalling.Lock()
+	defer r.recalling.Unlock()
+	if !moved && time.Since(r.recalled) < r.lease {
+		return nil
+	}
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	senders, err := r.db.Senders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range senders {
+		r.mu.Lock()
+		held := r.held[name] != nil
+		r.mu.Unlock()
+		if held {
+			continue
+		}
+		j, err := jobs.Open(ctx, r.db.Sender(name), jobs.Options{}, now)
+		if err != nil {
+			return err
+		}
+		q.recall(name, j.Sent(now))
+		_ = j.Close() // it has nothing to write
+	}
+	r.recalled = begin
+	return nil
 }
 
 // wait returns when accounts that are not configured any more are released, as await does.
