@@ -105,6 +105,13 @@ func openReplicas(config *Config, options Options) (*replicas, error) {
 	if err != nil {
 		return nil, err
 	}
+	// That of the others may be as long as any.
+	agreeing, done := context.WithTimeout(context.Background(), connectTimeout+maxLease)
+	defer done()
+	if err := db.AgreeOnLease(agreeing, config.Lease); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
 	name := options.ReplicaName
 	if name == "" {
 		if name, err = os.Hostname(); err != nil {
@@ -314,8 +321,8 @@ func (r *replicas) heard(account string) {
 	})
 }
 
-// recall reads what accounts have sent that other replicas own: the key of one may be that of another now. A takeover of
-// many accounts reads it once.
+// recall reads what accounts have sent that other replicas own: the key of one may be that of another now. A takeover
+// of many accounts reads it once.
 func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
 	r.recalling.Lock()
 	defer r.recalling.Unlock()

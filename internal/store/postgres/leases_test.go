@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -417,4 +418,37 @@ func TestListen(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// A replica with another lease does not start while others run, and those that do not run any more are in no way.
+func TestAgreeOnLease(t *testing.T) {
+	db := opened(t)
+	agree := func(lease time.Duration) error { return db.AgreeOnLease(t.Context(), lease) }
+	must(t, agree(time.Second))
+	must(t, agree(time.Second))
+	must(t, db.Renew(t.Context(), self, nil))
+	ctx, stop := context.WithCancel(t.Context())
+	var runs sync.WaitGroup
+	runs.Go(func() {
+		for ctx.Err() == nil {
+			_ = db.Renew(t.Context(), self, nil)
+		}
+	})
+	err := agree(2 * time.Second)
+	if err == nil || !strings.Contains(err.Error(), "replicas with a lease of 1s use this database, and this one has 2s") {
+		t.Errorf("beside a replica that runs: %v", err)
+	}
+	must(t, agree(time.Second))
+	stop()
+	runs.Wait()
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			if err := agree(2 * time.Second); err != nil {
+				t.Errorf("beside the row of one that was killed: %v", err)
+			}
+		})
+	}
+	both.Wait()
+	must(t, agree(2*time.Second))
 }
