@@ -97,6 +97,10 @@ SHARES ?= 60,40,20,10,5
 replicas-test: build ## Let three exporters on one PostgreSQL meet FAULTS faults: killed, paused, cut off, and a database that restarts or fails over, in these SHARES
 	FAULTS=$(FAULTS) SHARES=$(SHARES) go test -tags e2e -count=1 -timeout 0 -run 'TestReplicas$$' -v ./e2e
 
+.PHONY: database-cost
+database-cost: ## Measure what JOBS=3000 jobs cost a PostgreSQL, at the pace of a million a day (five minutes)
+	JOBS=$(or $(JOBS),3000) go test -tags e2e -count=1 -timeout 0 -run TestDatabaseCost -v ./internal/jobs
+
 SOAK ?= 60m
 .PHONY: soak
 soak: ## For SOAK, let an exporter with the race detector meet all faults that we know, and compare it with the truth (needs root and a C compiler)
