@@ -138,7 +138,7 @@ func (s *Scheduler) Recall(encoded []byte) error {
 		per := time.Duration(math.Round(o.PerSeconds * float64(time.Second)))
 		if s.quota.limits.sameQuota(Limits{Requests: o.Requests, Per: per, PerDay: o.PerDay}) {
 			s.sharing = sharing{others: o.Others, noticed: o.Noticed}
-			s.quota.setShare(o.Share, s.epoch)
+			s.quota.share = o.Share
 		}
 	}
 	s.apis, s.pool, s.forecast = c.apis, c.pool, f

@@ -57,7 +57,7 @@ func (l Limits) Block() int {
 
 // Kept is the longest time for which a request counts, after its answer.
 func (l Limits) Kept() time.Duration {
-	q := quota{limits: l, share: 1}
+	q := quota{limits: l}
 	q.resize()
 	return max(q.minute.length, q.day.longest())
 }
@@ -120,7 +120,7 @@ const (
 type quota struct {
 	limits      Limits
 	inFlight    map[string]struct{} // request IDs of the turns that have not ended
-	share       float64             // of the minute's quota that is used; others use the rest
+	share       float64             // of the minute's quota that is used; others use the rest. Below 1, requests are paced
 	minute, day window
 }
 
@@ -154,28 +154,46 @@ func (e *entry) beforeClockSet(now time.Time) bool {
 // entry.
 const maxEntries = 4096
 
-// setShare sets the part of the minute's quota that may be used, above 0 and at most 1.
-func (q *quota) setShare(share float64, now time.Time) {
-	if share != q.share {
-		q.minute.expire(now) // by its present length
-		q.share = share
-		q.resize()
+func (q *quota) resize() {
+	length := q.limits.Per
+	if q.limits.Requests == 0 {
+		length = time.Minute
 	}
+	q.minute.limit, q.minute.length = q.limits.Requests, withMargin(length)
+	q.day.limit, q.day.length, q.day.reset = q.limits.PerDay, withMargin(24*time.Hour), q.limits.DayResets
 }
 
-func (q *quota) resize() {
-	limit, length := q.limits.Requests, q.limits.Per
-	if limit == 0 {
-		length = time.Minute
-	} else if q.share < 1 {
-		// Others send at any time: requests at even intervals are refused less often than a burst.
-		limit, length = 1, time.Duration(length.Seconds()/float64(limit)/q.share*float64(time.Second))
+func withMargin(length time.Duration) time.Duration {
+	return length + length/driftMargin + min(secondMargin, length/60)
+}
+
+// paced reports whether requests are sent one at a time and at even intervals, because others use a part of the minute's
+// quota, too: they send at any time, and refuse a burst more often. next is when the next one may be sent; zero: now, or
+// that depends on the answer to the one in flight. What was sent stays in the window of the minute.
+func (q *quota) paced(now time.Time) (next time.Time, paced bool) {
+	if q.share == 1 || q.limits.Requests == 0 {
+		return time.Time{}, false
 	}
-	margin := func(length time.Duration) time.Duration {
-		return length + length/driftMargin + min(secondMargin, length/60)
+	each := q.limits.Per.Seconds() / float64(q.limits.Requests) / q.share
+	if n := len(q.minute.entries); n > 0 {
+		next = q.minute.entries[n-1].last.Add(withMargin(time.Duration(each * float64(time.Second))))
 	}
-	q.minute.limit, q.minute.length = limit, margin(length)
-	q.day.limit, q.day.length, q.day.reset = q.limits.PerDay, margin(24*time.Hour), q.limits.DayResets
+	if !next.After(now) {
+		next = time.Time{}
+	}
+	return next, true
+}
+
+// busyMinute returns the part of what may be sent in a minute that was sent, and when it falls; zero with none.
+func (q *quota) busyMinute(now time.Time) (part float64, falls time.Time) {
+	if next, paced := q.paced(now); paced {
+		if len(q.inFlight) > 0 || !next.IsZero() {
+			part = 1
+		}
+		return part, next
+	}
+	minute := q.used(&q.minute, now)
+	return minute.Used / minute.Limit, minute.Resets
 }
 
 // free reports whether one more request may be sent. If not, at is when that may change: zero when it depends on the
@@ -183,6 +201,12 @@ func (q *quota) resize() {
 func (q *quota) free(now time.Time) (ok bool, at time.Time) {
 	if q.limits.Concurrent > 0 && len(q.inFlight) >= q.limits.Concurrent {
 		return false, time.Time{}
+	}
+	if next, paced := q.paced(now); paced {
+		if len(q.inFlight) > 0 {
+			return false, time.Time{}
+		}
+		at = next
 	}
 	for _, w := range []*window{&q.minute, &q.day} {
 		entries, requests := w.live(now)

@@ -75,6 +75,43 @@ func mostWithin(times []time.Time, length time.Duration) int {
 	return most
 }
 
+// What was sent counts for the whole window, whatever a refusal makes of the rate in between. Refusals come rarely: the
+// share has grown again when the next one comes.
+func TestQuotaAfterRefusals(t *testing.T) {
+	for _, limit := range []float64{0.5, 5, 60, 600} {
+		for name, refuse := range map[string]func(turn *schedule.Turn, now time.Time) time.Time{
+			"minute": func(turn *schedule.Turn, now time.Time) time.Time { return turn.Refused(now, false) },
+			"either": (*schedule.Turn).RefusedByEither,
+		} {
+			t.Run(fmt.Sprint(limit, " a minute, ", name), func(t *testing.T) {
+				q := newQuota(perMinute(limit, 0))
+				var sent []time.Time
+				now, until := start, start
+				for refused := 0; refused < 5; {
+					turn, free := q.turn(now)
+					if turn == nil {
+						now = free
+						continue
+					}
+					sent = append(sent, now)
+					if len(sent)%(int(limit)/2+50) > 0 {
+						turn.Answered(now, 0)
+						continue
+					}
+					refused++
+					if until = refuse(turn, now); until.After(now) {
+						now = until
+					}
+				}
+				length := time.Duration(max(1, 1/limit) * float64(time.Minute))
+				if most := mostWithin(sent, length); most > max(int(limit), 1) {
+					t.Errorf("%d requests within %s", most, length)
+				}
+			})
+		}
+	}
+}
+
 // A server counts requests when they arrive, some time between their reservation and
 // their answer. Whatever that time is, and whatever the load, no window of the server
 // holds more than the quota.

@@ -492,15 +492,15 @@ func (s *Scheduler) refresh(now time.Time) (price float64, falls time.Time) {
 	}
 	s.lookAgain(now, price, looksAtOnce)
 	if s.quota.minute.limit > 0 {
-		falls = s.quota.used(&s.quota.minute, now).Resets
+		_, falls = s.quota.busyMinute(now)
 	}
 	return price, falls
 }
 
 // priceFor returns the price of the next request.
 func (s *Scheduler) priceFor(now time.Time) float64 {
-	minute := s.quota.used(&s.quota.minute, now)
-	return s.price.now(&s.quota, minute.Used/minute.Limit, now)
+	busy, _ := s.quota.busyMinute(now)
+	return s.price.now(&s.quota, busy, now)
 }
 
 // best returns the due job to poll at a price; nil: it found none. When a job was looked at, it was due at the price of

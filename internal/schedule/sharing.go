@@ -66,7 +66,7 @@ func (t *Turn) RefusedByEither(at time.Time) (until time.Time) {
 	case alone:
 		return s.refused(t.begun, at, true)
 	default:
-		s.quota.setShare(max(s.quota.share*shareCut, minShare), at)
+		s.quota.share = max(s.quota.share*shareCut, minShare)
 		s.sharing.until = at.Add(minutePause)
 	}
 	return s.sharing.until
@@ -103,7 +103,7 @@ func (s *Scheduler) refused(begun, at time.Time, day bool) (until time.Time) {
 			h.others, h.noticed = min(o.left/gone, 0.95*o.limit), at
 		}
 	} else {
-		s.quota.setShare(max(s.quota.share*shareCut, minShare), at)
+		s.quota.share = max(s.quota.share*shareCut, minShare)
 	}
 	h.until = at.Add(min(pause<<min(h.steps, 16), longest))
 	if day && !reset.IsZero() && reset.Before(h.until) {

@@ -149,7 +149,7 @@ func (t *Turn) Answered(at time.Time, wait time.Duration) {
 	t.end("Answered", at, wait, last)
 	s.quota.answered(at)
 	s.sharing.steps = max(s.sharing.steps-1, 0)
-	s.quota.setShare(min(s.quota.share+shareGrowth, 1), at)
+	s.quota.share = min(s.quota.share+shareGrowth, 1)
 }
 
 // Unanswered tells that there was no usable answer to the request, which may have been sent and counted, and why. The
