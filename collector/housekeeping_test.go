@@ -208,6 +208,32 @@ func TestRefusalIsStored(t *testing.T) {
 	})
 }
 
+// A refusal that was stored by a clock that was ahead is not stored again and again.
+func TestRefusalOfTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := new(memory)
+		h, _ := newKeeper(t, m)
+		limits, future := schedule.PerMinute(5), time.Now().Add(24*time.Hour)
+		limits.PerDay = 100
+		ahead := schedule.New(limits, future)
+		ahead.Add(future, schedule.Job{RequestID: "a", Start: future, AtOnce: true})
+		turn, _ := ahead.TurnFor("a", future)
+		turn.Refused(future, true)
+		learnt, err := ahead.Learnt(future)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.schedule.SetLimits(limits)
+		if err := h.schedule.Recall(learnt); err != nil {
+			t.Fatal(err)
+		}
+		keep(t, h, 4*time.Minute)
+		if n := len(m.batches); n != 2 { // after 1 and 3 minutes
+			t.Errorf("what was learnt was stored %d times in four minutes", n)
+		}
+	})
+}
+
 // Jobs are swept, and what the scheduler has learnt is stored every ten minutes.
 func TestHousekeeping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

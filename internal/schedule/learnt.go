@@ -138,6 +138,9 @@ func (s *Scheduler) Recall(encoded []byte) error {
 		per := time.Duration(math.Round(o.PerSeconds * float64(time.Second)))
 		if s.quota.limits.sameQuota(Limits{Requests: o.Requests, Per: per, PerDay: o.PerDay}) {
 			s.sharing = sharing{others: o.Others, noticed: o.Noticed}
+			if o.Noticed.After(s.epoch) { // the clock was ahead
+				s.sharing.noticed = s.epoch
+			}
 			s.quota.share = o.Share
 		}
 	}
