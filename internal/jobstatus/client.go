@@ -138,7 +138,11 @@ func (c *Client) poll(ctx context.Context, key, requestID string) Answer {
 	return c.read(ctx, resp, requestID)
 }
 
-var errPage = fmt.Errorf("the answer is %w, as from a proxy or at a wrong url", errMarkup)
+var (
+	errPage = fmt.Errorf("the answer is %w, as from a proxy or at a wrong url", errMarkup)
+	// errDownPage is the page with an HTTP status of 500 or more: a wrong url does not cause that.
+	errDownPage = fmt.Errorf("the answer is %w, as from a proxy", errMarkup)
+)
 
 // maxRefusalSize limits the size of responses other than a status: faults are short.
 const maxRefusalSize = 64 << 10
@@ -155,7 +159,10 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 		content = http.NoBody
 	}
 	b, err := decodeStatus(ctx, content, c.config.Timings)
-	if err == errMarkup {
+	switch {
+	case err == errMarkup && resp.StatusCode >= http.StatusInternalServerError:
+		err = errDownPage
+	case err == errMarkup:
 		err = errPage
 	}
 	// The rest is read, up to a limit, so that the connection can be reused.
@@ -173,7 +180,7 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 			a.Err = fmt.Errorf("%w with a fault in place of a status", a.Err)
 		case resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified:
 			a.Err = fmt.Errorf("%w, a redirect%s, which is not followed; check url", a.Err, c.destination(resp.Header))
-		case err == errPage:
+		case err == errPage, err == errDownPage:
 			a.Err = fmt.Errorf("%w; %w", a.Err, err)
 			if a.Outcome == NotFound {
 				// It is the page of a web server or a proxy, which knows no jobs: none may be lost because of it. An empty

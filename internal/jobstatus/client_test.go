@@ -309,7 +309,7 @@ func TestWhatARefusalSays(t *testing.T) {
 		},
 		{
 			502, html,
-			"the API answered HTTP 502; the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", "",
+			"the API answered HTTP 502; the answer is HTML or XML, not JSON, as from a proxy", "",
 		},
 		{200, html, "malformed: the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", ""},
 		{202, html, "malformed: the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", ""},
