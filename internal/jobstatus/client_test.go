@@ -195,6 +195,7 @@ func TestOutcomes(t *testing.T) {
 		{404, "404 page not found\n", refused(jobstatus.NotFound)},
 		{404, fault("com.deepaffects.NotFound"), refused(jobstatus.NotFound)},
 		{404, fault("unknown_route"), refused(jobstatus.ClientError)},
+		{404, fault("messaging.adaptors.http.flow.ApplicationNotFound"), refused(jobstatus.ClientError)},
 		{404, `{"status": "Completed"}`, refused(jobstatus.NotFound)},
 		{409, ``, refused(jobstatus.ClientError)},
 		{429, ``, refused(jobstatus.RateLimited)},

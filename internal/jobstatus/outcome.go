@@ -43,8 +43,9 @@ func refusal(httpStatus int, errorCode string) Outcome {
 		return RateLimited
 	case httpStatus == http.StatusUnauthorized, httpStatus == http.StatusForbidden, strings.Contains(code, "oauth."):
 		return Unauthorized
-	case code == "unknown_route":
-		// The URL is wrong, not the request ID: no job may be lost because of it.
+	case code == "unknown_route", strings.HasSuffix(code, "flow.applicationnotfound"):
+		// The URL is wrong, or the vendor's gateway (the latter code is Apigee's) has no API there at present, which does
+		// not tell about the request ID: no job may be lost because of it.
 		return ClientError
 	case httpStatus == http.StatusNotFound:
 		return NotFound
