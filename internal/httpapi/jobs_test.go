@@ -401,6 +401,7 @@ func TestBadQueries(t *testing.T) {
 			`{"error":"state: must be pending, running, completed, failed, lost or late"}`,
 		},
 		{"GET", "/api/v1/jobs?account=a&label=team", `{"error":"label: must be of the form name=value"}`},
+		{"GET", "/api/v1/jobs?account=a&label=%3Dteam", `{"error":"label: must be of the form name=value"}`},
 		{
 			"GET", "/api/v1/jobs?account=a&label=team%3Da&label=team%3Db",
 			`{"error":"label: a name is there twice; a job has one value of it"}`,
@@ -408,15 +409,15 @@ func TestBadQueries(t *testing.T) {
 		{"GET", "/api/v1/jobs?account=a&state=failed&state=lost", `{"error":"state: is there 2 times; give it once"}`},
 		{
 			"GET", "/api/v1/jobs?account=a&labels=team%3Da",
-			`{"error":"labels: not known here; there are account, q, state, api, error_code, label, limit, after"}`,
+			`{"error":"labels: not known here; known: account, q, state, api, error_code, label, limit, after"}`,
 		},
 		{
 			"GET", "/api/v1/jobs?account=a&the-key",
-			`{"error":"one of the parameters: not known here; there are account, q, state, api, error_code, label, limit, after"}`,
+			`{"error":"one of the parameters: not known here; known: account, q, state, api, error_code, label, limit, after"}`,
 		},
-		{"GET", "/api/v1/jobs/x?account=b&state=failed", `{"error":"state: not known here; there are account"}`},
-		{"DELETE", "/api/v1/jobs/x?account=b&force=1", `{"error":"force: not known here; there are account"}`},
-		{"POST", "/api/v1/jobs?acount=b", `{"error":"acount: not known here; there are account"}`},
+		{"GET", "/api/v1/jobs/x?account=b&state=failed", `{"error":"state: not known here; known: account"}`},
+		{"DELETE", "/api/v1/jobs/x?account=b&force=1", `{"error":"force: not known here; known: account"}`},
+		{"POST", "/api/v1/jobs?acount=b", `{"error":"acount: not known here; known: account"}`},
 		{"GET", "/api/v1/status?account=b", `{"error":"account: not known here; leave it out, there are no parameters"}`},
 		{"GET", "/api/v1/status?%zz", `{"error":"malformed query"}`},
 		{

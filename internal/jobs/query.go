@@ -39,7 +39,7 @@ func ParseFilter(v url.Values) (Filter, error) {
 		switch {
 		case label == "":
 			continue
-		case !ok:
+		case !ok, name == "":
 			return f, errors.New("label: must be of the form name=value")
 		case twice:
 			return f, errors.New("label: a name is there twice; a job has one value of it")
@@ -66,7 +66,7 @@ func CheckParameters(v url.Values, known ...string) error {
 		case len(known) == 0:
 			return fmt.Errorf("%s: not known here; leave it out, there are no parameters", shown)
 		case !slices.Contains(known, name):
-			return fmt.Errorf("%s: not known here; there are %s", shown, strings.Join(known, ", "))
+			return fmt.Errorf("%s: not known here; known: %s", shown, strings.Join(known, ", "))
 		case len(v[name]) > 1 && name != "label":
 			return fmt.Errorf("%s: is there %d times; give it once", shown, len(v[name]))
 		}
