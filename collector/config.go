@@ -281,10 +281,14 @@ func Overlap(a, b string) bool {
 		(strings.EqualFold(hostA, hostB) || includes(hostA, hostB) || includes(hostB, hostA))
 }
 
-// includes reports whether a host stands for all addresses of this machine of the kind that another has.
+// includes reports whether a host stands for another one, or for all addresses of this machine of the kind that the
+// other has.
 func includes(host, other string) bool {
+	if strings.EqualFold(other, "localhost") { // of a name, the IPv4 address is listened at
+		other = "127.0.0.1"
+	}
 	ip, of := net.ParseIP(host), net.ParseIP(other)
-	return host == "" || ip != nil && ip.IsUnspecified() && (ip.To4() == nil || of.To4() != nil)
+	return ip != nil && ip.Equal(of) || host == "" || ip != nil && ip.IsUnspecified() && (ip.To4() == nil || of.To4() != nil)
 }
 
 // ValidateAll returns the mistakes of all accounts, a line for each, which begins with the

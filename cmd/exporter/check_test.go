@@ -62,6 +62,12 @@ func TestStartErrors(t *testing.T) {
 		"service_address is the port": {config: table + fmt.Sprintf("service_address = \":%d\"\n", port),
 			want: fmt.Sprintf(`%%s: account "default": service_address: :%d overlaps with --web.listen-address=%s, where jobs `+
 				`are registered and webhooks received, too; remove service_address, or choose another port`, port, taken.Addr())},
+		"service_address is the port by another name": {
+			config: table + fmt.Sprintf("service_address = \"localhost:%d\"\n", port),
+			want: fmt.Sprintf(`%%s: account "default": service_address: localhost:%d overlaps with --web.listen-address=%s, `+
+				`where jobs are registered and webhooks received, too; remove service_address, or choose another port`,
+				port, taken.Addr()),
+		},
 		"service addresses overlap": {
 			config: table + "service_address = \":8095\"\n" + second + "service_address = \"127.0.0.1:8095\"\n",
 			want: `%s: account "b": service_address: overlaps with that of another account; write the same address, ` +
