@@ -947,6 +947,12 @@ func TestPartial(t *testing.T) {
 			t.Errorf("%s: partial should be %v: %s", target, partial, page[:min(len(page), 1000)])
 		}
 	}
+	for _, target := range []string{"/jobs?state=late", "/jobs?q=none"} { // the first begins with the oldest jobs
+		page := text(get(c, "GET", target).Body.String())
+		if !strings.Contains(page, "None among the jobs looked at so far; others may match.") {
+			t.Errorf("%s: %s", target, page[:min(len(page), 1000)])
+		}
+	}
 }
 
 // The page of a job shows its timeline, its result and its conversation.
