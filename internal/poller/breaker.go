@@ -135,7 +135,11 @@ type verdict struct {
 	failures  int               // responses of the outage that are not OK
 	lasted    time.Duration     // the outage
 	newKey    bool              // the API refuses another key than before in the outage
+	unknown   int               // responses in a row that know no job, where that is to be logged; else 0
 }
+
+// manyUnknown is the number of jobs in a row from which on it is remarkable that the API knows none.
+const manyUnknown = 10
 
 // judge records a response to a request sent with key. quotaUntil is when the
 // scheduler allows requests again; it is only read if the API refused for quota.
@@ -161,6 +165,9 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 		b.lastSuccess, b.outage, b.lastKey = now, outage.Outage{}, ""
 		b.steps, b.alone = max(b.steps-1, 0), max(b.alone-1, 0)
 		b.until, b.refusedKey = time.Time{}, ""
+		if a.Outcome == jobstatus.NotFound && b.inARow == manyUnknown {
+			v.unknown = b.inARow
+		}
 		return v
 	}
 	v := verdict{wait: max(c.job, asked), before: before}
@@ -209,6 +216,7 @@ type State struct {
 	LastSuccess time.Time // zero: never
 	Started     time.Time // since when this process polls the account
 	LastPoll    time.Time // of the last response; zero: none since then
+	Unknown     int       // the last so many responses say that the API does not know the job; 0: they are few
 	Trouble     *Trouble  // why Up is false; nil: Up, or nothing was polled yet
 }
 
@@ -282,6 +290,9 @@ func (b *breaker) state() State {
 	case !b.polled:
 	case succeeded(b.last.Outcome):
 		s.Up = true
+		if b.last.Outcome == jobstatus.NotFound && b.inARow >= manyUnknown {
+			s.Unknown = b.inARow
+		}
 	default:
 		s.Trouble = &Trouble{Outcome: b.last.Outcome, ErrorCode: b.last.ErrorCode, Err: b.last.Err, Until: b.until}
 	}

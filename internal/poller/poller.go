@@ -315,6 +315,10 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 	if a.Outcome != jobstatus.OK && a.ErrorCode != "" {
 		log = log.With("error_code", a.ErrorCode)
 	}
+	if v.unknown > 0 {
+		log.Warn("API knows none of the jobs of the last requests; if it stays so, they are lost after not_found_grace; "+
+			"check url and the request IDs", "requests", v.unknown)
+	}
 	switch {
 	case v.recovered:
 		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String(),

@@ -407,6 +407,29 @@ func TestMissingJobs(t *testing.T) {
 	}
 }
 
+// That the API knows no job at all is logged once, until it knows one.
+func TestAllJobsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := jobstatus.Answer{Outcome: jobstatus.NotFound}
+		f := newFixture(&api{answer: func(string) jobstatus.Answer { return answer }}, schedule.Limits{}, 0)
+		ids := f.add(9)
+		for i, step := range []struct {
+			known          bool
+			lines, unknown int
+		}{{false, 0, 0}, {false, 1, 18}, {false, 1, 27}, {true, 1, 0}, {false, 1, 0}, {false, 2, 18}} {
+			answer = jobstatus.Answer{Outcome: jobstatus.NotFound}
+			if step.known {
+				answer = jobstatus.Answer{State: jobstatus.Running}
+			}
+			f.Round(t.Context(), ids)
+			lines, s := f.logs.count("API knows none of the jobs"), f.State()
+			if lines != step.lines || s.Unknown != step.unknown || !s.Up {
+				t.Errorf("round %d: %d lines, %d unknown, up %v; want %+v", i, lines, s.Unknown, s.Up, step)
+			}
+		}
+	})
+}
+
 // A request that cannot be stored is not sent, and nothing is polled until the store
 // can be written.
 func TestUnwritable(t *testing.T) {

@@ -148,6 +148,10 @@ func (f *finder) api(r *jobs.Recent) {
 	if t := s.API.Trouble; t != nil {
 		f.add(OfTrouble(t))
 	}
+	unfinished := s.Counts[jobs.Pending] + s.Counts[jobs.Running] // else they are lost already, which is another problem
+	f.addIf(s.API.Unknown > 0 && unfinished > 0, "DeepAffectsJobLost", "The API knew none of the jobs of the last "+
+		count(float64(s.API.Unknown), "request", "requests")+": check url and the request IDs; "+
+		"if it stays so, the jobs are lost after not_found_grace")
 	c := s.API.Condition()
 	f.addIf(r.RateLimited >= 3 && c != poller.RateLimited && c != poller.OverQuota, "DeepAffectsQuotaRefused",
 		"The API rejected "+count(r.RateLimited, "request", "requests")+" in the last hour: too many at once")

@@ -169,6 +169,17 @@ func TestEveryAlert(t *testing.T) {
 		got[0].Alert != "DeepAffectsStoreFailing" {
 		t.Errorf("without the database: %+v", got)
 	}
+	none := sound()
+	none.API.Unknown = 12
+	if got := problems.Of(&none.Snapshot, &none.Overview, &none.Recent); len(got) != 1 ||
+		got[0].Alert != "DeepAffectsJobLost" ||
+		!strings.HasPrefix(got[0].Text, "The API knew none of the jobs of the last 12 requests: ") {
+		t.Errorf("an API that knows no job: %+v", got)
+	}
+	clear(none.Counts[:])
+	if got := problems.Of(&none.Snapshot, &none.Overview, &none.Recent); len(got) > 0 {
+		t.Errorf("an API that knows no job, where none is unfinished: %+v", got)
+	}
 	find := func(change func(*state)) []problems.Problem {
 		s := sound()
 		if change != nil {
