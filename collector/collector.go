@@ -107,7 +107,29 @@ func (c *Collector) openStore(settings []*settings) (err error) {
 	if err := c.recallSenders(settings); err != nil {
 		return err
 	}
+	if err := c.reportOthers(settings); err != nil {
+		return err
+	}
 	c.accounts, err = c.open(settings)
+	return err
+}
+
+// reportOthers logs which accounts of the store are not configured, such as after a change of a name. With replicas,
+// others may have them.
+func (c *Collector) reportOthers(configured []*settings) error {
+	if c.engine == nil || c.replicas != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	others, err := c.engine.Accounts(ctx)
+	others = slices.DeleteFunc(others, func(name string) bool {
+		return slices.ContainsFunc(configured, func(s *settings) bool { return s.config.Account == name })
+	})
+	if len(others) > 0 {
+		c.options.Logger.Info("Store has accounts that are not configured; their jobs are kept, but not polled",
+			"accounts", others)
+	}
 	return err
 }
 

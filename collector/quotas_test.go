@@ -203,6 +203,36 @@ func checkRefused(t *testing.T, err error, want bool) {
 	}
 }
 
+// A start says which accounts of the store are not configured any more, such as after a change of a name.
+func TestAccountsThatAreNotConfigured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		for i, start := range []struct {
+			accounts []string
+			want     string
+		}{{[]string{"x", "y"}, ""}, {[]string{"y"}, "accounts=[x]"}, {[]string{"z"}, `accounts="[x y]"`}} {
+			var configs []collector.Config
+			for _, name := range start.accounts {
+				configs = append(configs, hungry(name, "key-"+name))
+			}
+			logged := new(logs)
+			c, err := collector.New(configs, collector.Options{
+				Transport: new(counter), StateDirectory: dir, Logger: slog.New(slog.NewTextHandler(logged, nil)),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Start()
+			pass(time.Minute)
+			c.Stop(t.Context())
+			_, line, found := strings.Cut(logged.String(), "not configured; ")
+			if found != (start.want != "") || !strings.Contains(line, start.want) {
+				t.Errorf("start %d: log lacks %q:\n%s", i, start.want, logged)
+			}
+		}
+	})
+}
+
 // A key file that changes to the key of another account stops its account until it changes again.
 func TestKeyFileWithTheKeyOfAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
