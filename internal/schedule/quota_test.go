@@ -86,7 +86,7 @@ func TestQuotaAfterRefusals(t *testing.T) {
 			t.Run(fmt.Sprint(limit, " a minute, ", name), func(t *testing.T) {
 				q := newQuota(perMinute(limit, 0))
 				var sent []time.Time
-				now, until := start, start
+				now := start
 				for refused := 0; refused < 5; {
 					turn, free := q.turn(now)
 					if turn == nil {
@@ -99,7 +99,7 @@ func TestQuotaAfterRefusals(t *testing.T) {
 						continue
 					}
 					refused++
-					if until = refuse(turn, now); until.After(now) {
+					if until := refuse(turn, now); until.After(now) {
 						now = until
 					}
 				}
