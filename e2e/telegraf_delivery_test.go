@@ -273,7 +273,7 @@ func TestTelegrafPluginLingers(t *testing.T) {
 	case <-time.After(200 * time.Millisecond):
 	}
 	text, err := io.ReadAll(stderr)
-	if want := "E! none: "; err != nil || !strings.HasPrefix(string(text), want) {
+	if want := "E! -config: none: "; err != nil || !strings.HasPrefix(string(text), want) {
 		t.Errorf("%q, error %v, want %q", text, err, want)
 	}
 	<-p.done
