@@ -99,7 +99,7 @@ replicas-test: build ## Let three exporters on one PostgreSQL meet FAULTS faults
 
 .PHONY: database-cost
 database-cost: ## Measure what JOBS=3000 jobs cost a PostgreSQL, at the pace of a million a day (five minutes)
-	JOBS=$(or $(JOBS),3000) go test -tags e2e -count=1 -timeout 0 -run TestDatabaseCost -v ./internal/jobs
+	go test -tags e2e -run '^$$' -bench DatabaseCost -benchtime $(or $(JOBS),3000)x -timeout 0 ./internal/jobs
 
 SOAK ?= 60m
 .PHONY: soak

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -22,104 +20,128 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// TestDatabaseCost measures what a job costs PostgreSQL, beside 300,000 that have ended: JOBS jobs come as evenly as
+// BenchmarkDatabaseCost measures what a job costs PostgreSQL, beside 300,000 that have ended: b.N jobs come as evenly as
 // a million in a day do. Each is registered by itself, found running by two polls, a second apart, and ended by the third,
 // with the statistics of an hour of speech. docs/operations.md has the results.
-func TestDatabaseCost(t *testing.T) {
-	count, err := strconv.Atoi(os.Getenv("JOBS"))
-	if err != nil {
-		t.Skip("JOBS is not set: this measures for minutes")
-	}
-	const kept, interval = 300_000, 24 * time.Hour / 1_000_000
+func BenchmarkDatabaseCost(b *testing.B) {
+	const (
+		kept     = 300_000
+		interval = 24 * time.Hour / 1_000_000
+		apart    = int(time.Second/interval) + 1 // intervals between two polls
+	)
 	must := func(err error) {
-		t.Helper()
+		b.Helper()
 		if err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
 	}
 	server, err := pgtest.New("shared_buffers = 512MB", "max_wal_size = 4GB")
 	must(err)
-	t.Cleanup(server.Close)
-	url := server.URL(t)
-	db, err := postgres.Open(t.Context(), url, slog.New(slog.DiscardHandler))
-	must(err)
-	conn, err := pgx.Connect(t.Context(), url)
+	b.Cleanup(server.Close)
+	url := server.URL(b)
+	conn, err := pgx.Connect(b.Context(), url)
 	must(err)
 	defer conn.Close(context.Background())
 	client, err := jobstatus.New(jobstatus.Config{
 		URL: "http://api.example", Timeout: time.Minute, MaxResponseSize: 64 << 20, Transport: answering(hourOfSpeech()),
 	})
 	must(err)
-	result := client.Status(t.Context(), "key", "a").Result
+	result := client.Status(b.Context(), "key", "a").Result
 
-	tenure, err := db.TakeOver(t.Context(), postgres.Lease{Account: "a"}, postgres.Member{ID: "x"}, time.Hour)
-	must(err)
-	j := openAt(t, tenure, options(), time.Now())
+	var db *postgres.DB
+	var j *jobs.Jobs
+	begin := func() {
+		db, err = postgres.Open(b.Context(), url, slog.New(slog.DiscardHandler))
+		must(err)
+		leases, _, err := db.Look(b.Context())
+		must(err)
+		lease := postgres.Lease{Account: "a"}
+		if len(leases) > 0 {
+			lease = leases[0]
+		}
+		tenure, err := db.TakeOver(b.Context(), lease, postgres.Member{ID: "x"}, time.Hour)
+		must(err)
+		j = openAt(b, tenure, options(), time.Now())
+	}
+	end := func() { // a session reports what it did when it ends
+		must(j.Close())
+		must(db.Close())
+		for sessions := 1; sessions > 0; {
+			must(conn.QueryRow(b.Context(), `SELECT count(*) FROM pg_stat_activity
+				WHERE application_name = 'deepaffects-monitor'`).Scan(&sessions))
+		}
+	}
 	id := func() string {
 		return fmt.Sprintf("%08x-%04x-4000-8000-%012x", rand.Uint32(), rand.Uint32()>>16, rand.Uint64()>>16)
 	}
 	register := func(id string) {
 		s := []submission.Job{{RequestID: id, API: "asr", Labels: map[string]string{"team": "research"}}}
 		if _, _, err := j.Register(submission.HTTP, s, false, time.Now()); err != nil {
-			t.Error(err)
+			b.Error(err)
 		}
 	}
 	poll := func(id string, state jobs.State) {
 		if err := j.Reserve(time.Now(), 50); err != nil {
-			t.Error(err)
+			b.Error(err)
 		}
 		o := polled(id, state, time.Now())
 		if state == jobs.Completed {
 			o.Result = result
 		}
 		if _, err := j.Observe(o); err != nil {
-			t.Error(err)
+			b.Error(err)
 		}
 	}
+	begin()
 	first := id()
 	register(first)
 	poll(first, jobs.Completed)
-	_, err = conn.Exec(t.Context(), `INSERT INTO jobs (account, request_id, sequence, api, source, state, labels, priority,
+	end()
+	_, err = conn.Exec(b.Context(), `INSERT INTO jobs (account, request_id, sequence, api, source, state, labels, priority,
 			first_seen, last_observed, finished_at, detection_window_seconds, statistics)
 		SELECT account, gen_random_uuid(), -n, api, source, state, labels, priority, first_seen, last_observed, finished_at,
 			detection_window_seconds, statistics FROM jobs, generate_series(1, $1::int) AS n`, kept)
 	must(err)
 	for _, statement := range []string{"VACUUM ANALYZE", "CHECKPOINT"} {
-		_, err = conn.Exec(t.Context(), statement)
+		_, err = conn.Exec(b.Context(), statement)
 		must(err)
 	}
-	time.Sleep(11 * time.Second) // a session that is idle reports after 10 what it did
 
-	var before, after struct{ transactions, log, table float64 }
-	const used = `SELECT xact_commit, pg_current_wal_lsn() - '0/0', pg_total_relation_size('jobs')
-		FROM pg_stat_database WHERE datname = current_database()`
-	must(conn.QueryRow(t.Context(), used).Scan(&before.transactions, &before.log, &before.table))
-	begin := time.Now()
-	var all sync.WaitGroup
-	tick := time.NewTicker(interval)
+	type usage struct{ transactions, log, table float64 }
+	used := func() (u usage) {
+		must(conn.QueryRow(b.Context(), `SELECT xact_commit, pg_current_wal_lsn() - '0/0', pg_total_relation_size('jobs')
+			FROM pg_stat_database WHERE datname = current_database()`).Scan(&u.transactions, &u.log, &u.table))
+		return u
+	}
+	before := used()
+	begin()
+	ids := make([]string, b.N)
+	for i := range ids {
+		ids[i] = id()
+	}
+	steps := []func(id string){
+		register,
+		func(id string) { poll(id, jobs.Running) },
+		func(id string) { poll(id, jobs.Running) },
+		func(id string) { poll(id, jobs.Completed) },
+	}
+	tick := time.NewTicker(interval / time.Duration(len(steps))) // together they would share a transaction
 	defer tick.Stop()
-	for range count {
+	var all sync.WaitGroup
+	b.ResetTimer()
+	for i := range len(steps) * (b.N + (len(steps)-1)*apart) {
 		<-tick.C
-		all.Go(func() {
-			id := id()
-			register(id)
-			for _, state := range []jobs.State{jobs.Running, jobs.Running, jobs.Completed} {
-				time.Sleep(time.Second)
-				poll(id, state)
-			}
-		})
+		n := i % len(steps)
+		if at := i/len(steps) - n*apart; at >= 0 && at < b.N {
+			all.Go(func() { steps[n](ids[at]) })
+		}
 	}
 	all.Wait()
-	took := time.Since(begin)
-	must(j.Close())
-	must(db.Close())
-	for sessions := 1; sessions > 0; {
-		must(conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
-			WHERE application_name = 'deepaffects-monitor'`).Scan(&sessions))
-	}
-	must(conn.QueryRow(t.Context(), used).Scan(&after.transactions, &after.log, &after.table))
-	n := float64(count)
-	t.Logf("%d jobs in %s; a job costs %.2f transactions, %.0f bytes of write-ahead log and %.0f bytes of the table jobs "+
-		"with its index", count, took.Round(time.Second), (after.transactions-before.transactions)/n,
-		(after.log-before.log)/n, (after.table-before.table)/n)
+	b.StopTimer()
+	end()
+	after := used()
+	n := float64(b.N)
+	b.ReportMetric((after.transactions-before.transactions)/n, "transactions/op")
+	b.ReportMetric((after.log-before.log)/n, "WAL-bytes/op")
+	b.ReportMetric((after.table-before.table)/n, "table-bytes/op")
 }
