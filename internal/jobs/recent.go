@@ -124,15 +124,24 @@ func (j *Jobs) stalled(now time.Time) bool {
 		}
 	}
 	// None has ended since, so those that were unfinished then are so now.
-	before, after := 0, 0
-	for job := range c.unfinished.Scan {
-		switch {
-		case !job.FirstSeen.After(since):
-			before++
-		case !job.FirstSeen.After(now.Add(-30 * time.Minute)):
-			after++
+	before := 0
+	for job := range c.unfinished.Scan { // those that began first come first
+		if job.FirstSeen.After(since) {
+			continue
 		}
-		if before >= stalledUnfinished && after >= stalledRegistered {
+		if before++; before == stalledUnfinished {
+			break
+		}
+	}
+	after := 0
+	for job := range c.others.Scan { // those that were registered last come first
+		if !job.FirstSeen.After(since) {
+			break
+		}
+		if job.State.Ended() || job.FirstSeen.After(now.Add(-30*time.Minute)) {
+			continue
+		}
+		if after++; after == stalledRegistered {
 			break
 		}
 	}
