@@ -106,7 +106,7 @@ func openReplicas(config *Config, options Options) (*replicas, error) {
 		return nil, err
 	}
 	// That of the others may be as long as any.
-	agreeing, done := context.WithTimeout(context.Background(), connectTimeout+maxLease)
+	agreeing, done := context.WithTimeout(context.Background(), connectTimeout+2*maxLease)
 	defer done()
 	if err := db.AgreeOnLease(agreeing, config.Lease); err != nil {
 		_ = db.Close()

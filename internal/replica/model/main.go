@@ -23,7 +23,7 @@ type variant struct {
 
 func variants() []variant {
 	return slices.Concat(ownershipVariants(), quotaVariants(), inboxVariants(), deliveryVariants(), leaseVariants(),
-		distributionVariants())
+		distributionVariants(), agreementVariants())
 }
 
 // right reports whether exploring the variant has shown what it must.

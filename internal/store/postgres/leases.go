@@ -34,7 +34,7 @@ type Member struct {
 	Leaving  bool     // it takes over nothing any more
 }
 
-// ErrSeenChanged is wrapped by an error of TakeOver if the lease is not as it was seen.
+// ErrSeenChanged is wrapped by an error of TakeOver if the lease is not as it was seen, or another one was agreed on.
 var ErrSeenChanged = errors.New("the lease has changed meanwhile")
 
 // Look returns all leases and members as they are at one moment.
@@ -66,7 +66,7 @@ func (db *DB) Look(ctx context.Context) (leases []Lease, members []Member, err e
 
 // Renew lets other replicas see that this one is alive, and renews its leases. A tenure whose lease is another
 // replica's dies. A row that is locked is left to what locks it, such as a commit that waits for a standby: that renews
-// the lease, too. If the tables have become too new for this version, all tenures die.
+// the lease, too. If the tables have become too new for this version, or another lease was agreed on, all tenures die.
 func (db *DB) Renew(ctx context.Context, self Member, tenures []*Tenure) error {
 	for {
 		locked, err := db.renew(ctx, self, tenures)
@@ -120,13 +120,14 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 	}
 	type row struct {
 		Account      string // empty: of the replica
-		Own, Renewed bool
-		Compatible   int // see schemaVersion
+		Own, Renewed bool   // of the replica: its lease is the agreed one
+		Compatible   int    // see schemaVersion
 	}
 	sent := time.Now()
 	id := store.Clean(self.ID)
 	rows, err := change(ctx, db, db.control, pgx.RowToStructByPos[row], `
-		WITH own AS (SELECT * FROM unnest($5::text[], $6::bigint[], $7::text[]) AS own (account, number, token)),
+		WITH agreed AS (SELECT WHERE `+fmt.Sprintf(agreed, "$8::text")+`),
+		own AS (SELECT own.* FROM agreed, unnest($5::text[], $6::bigint[], $7::text[]) AS own (account, number, token)),
 		free AS (SELECT leases.account FROM leases JOIN own USING (account, number, token) WHERE NOT released
 			ORDER BY leases.account FOR UPDATE OF leases SKIP LOCKED),
 		renewed AS (UPDATE leases SET renewals = renewals + 1 FROM free WHERE leases.account = free.account
@@ -134,14 +135,14 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 		there AS (SELECT FROM replicas WHERE id = $1),
 		unlocked AS (SELECT FROM replicas WHERE id = $1 FOR UPDATE SKIP LOCKED),
 		beat AS (INSERT INTO replicas (id, url, accounts, beats, leaving) SELECT $1, $2, $3, 1, $4
-			FROM `+boundWait+` WHERE EXISTS (SELECT FROM unlocked) OR NOT EXISTS (SELECT FROM there)
+			FROM agreed, `+boundWait+` WHERE EXISTS (SELECT FROM unlocked) OR NOT EXISTS (SELECT FROM there)
 			ON CONFLICT (id) DO UPDATE SET url = excluded.url, accounts = excluded.accounts,
 				beats = replicas.beats + 1, leaving = excluded.leaving RETURNING id)
 		SELECT account, leases.account IS NOT NULL, account IN (SELECT account FROM renewed), 0
 			FROM own LEFT JOIN (SELECT * FROM leases WHERE NOT released) AS leases USING (account, number, token)
-		UNION ALL SELECT '', true, EXISTS (SELECT FROM beat), value::int
+		UNION ALL SELECT '', EXISTS (SELECT FROM agreed), EXISTS (SELECT FROM beat), value::int
 			FROM meta WHERE name = 'compatible'`,
-		id, store.Clean(self.URL), clean(self.Accounts), self.Leaving, accounts, numbers, tokens)
+		id, store.Clean(self.URL), clean(self.Accounts), self.Leaving, accounts, numbers, tokens, db.lease)
 	if err != nil {
 		return false, fmt.Errorf("renewing the leases: %w", err)
 	}
@@ -149,7 +150,9 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 		locked = locked || r.Own && !r.Renewed
 		switch {
 		case r.Account == "":
-			err = tooNew(r.Compatible)
+			if err = tooNew(r.Compatible); err == nil && !r.Own {
+				err = errOtherLease
+			}
 		case !r.Own:
 			owned[r.Account].Drop()
 		case r.Renewed:
@@ -235,13 +238,14 @@ func (db *DB) TakeOver(ctx context.Context, seen Lease, self Member, lease time.
 func (db *DB) take(ctx context.Context, t *Tenure, seen Lease, self Member) error {
 	statement := `INSERT INTO leases (account, owner, owner_url, number, token, commits, renewals, since, released,
 		successor) SELECT $1, $2, $3, $4, $5, 0, 0, clock_timestamp(), false, '' FROM ` + boundWait + `
-		ON CONFLICT DO NOTHING RETURNING number`
-	args := []any{store.Clean(self.ID), store.Clean(self.URL), t.number, t.token}
+		WHERE ` + fmt.Sprintf(agreed, "$6::text") + ` ON CONFLICT DO NOTHING RETURNING number`
+	args := []any{store.Clean(self.ID), store.Clean(self.URL), t.number, t.token, db.lease}
 	if seen.Number > 0 {
 		statement = `UPDATE leases SET owner = $2, owner_url = $3, number = $4, token = $5, commits = 0, renewals = 0,
 			since = clock_timestamp(), released = false, successor = ''
-			FROM (SELECT account FROM leases WHERE account = $1 AND number = $6 AND token = $7 AND commits = $8
-				AND renewals = $9 AND released = $10 AND successor = $11 FOR UPDATE NOWAIT) AS seen
+			FROM (SELECT account FROM leases WHERE account = $1 AND number = $7 AND token = $8 AND commits = $9
+				AND renewals = $10 AND released = $11 AND successor = $12
+				AND ` + fmt.Sprintf(agreed, "$6::text") + ` FOR UPDATE NOWAIT) AS seen
 			WHERE leases.account = seen.account RETURNING number`
 		args = append(args, seen.Number, seen.Token, seen.Commits, seen.Renewals, seen.Released, seen.Successor)
 	}

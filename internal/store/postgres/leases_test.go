@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
@@ -422,9 +423,13 @@ func TestListen(t *testing.T) {
 
 // A replica with another lease does not start while others run, and those that do not run any more are in no way.
 func TestAgreeOnLease(t *testing.T) {
-	db := opened(t)
-	agree := func(lease time.Duration) error { return db.AgreeOnLease(t.Context(), lease) }
-	must(t, agree(time.Second))
+	db, url := openedAt(t)
+	agree := func(lease time.Duration) error {
+		starting := open(t, url)
+		defer starting.Close()
+		return starting.AgreeOnLease(t.Context(), lease)
+	}
+	must(t, db.AgreeOnLease(t.Context(), time.Second))
 	must(t, agree(time.Second))
 	must(t, db.Renew(t.Context(), self, nil))
 	ctx, stop := context.WithCancel(t.Context())
@@ -451,4 +456,63 @@ func TestAgreeOnLease(t *testing.T) {
 	}
 	both.Wait()
 	must(t, agree(2*time.Second))
+}
+
+// A replica that agreed on the lease before another one was agreed on, such as one whose machine slept, neither renews
+// nor takes over anything, and the others do not see it.
+func TestAgreedOnLeaseBefore(t *testing.T) {
+	before, url := openedAt(t)
+	must(t, before.AgreeOnLease(t.Context(), 100*time.Millisecond))
+	must(t, before.Renew(t.Context(), self, nil))
+	commits, renews := takeOver(t, before, "a", time.Minute), takeOver(t, before, "b", time.Minute)
+	after := open(t, url)
+	defer after.Close()
+	must(t, after.AgreeOnLease(t.Context(), 200*time.Millisecond))
+	if err := commits.Commit(one("1")); !errors.Is(err, store.ErrNotOwner) {
+		t.Errorf("a commit: %v", err)
+	}
+	dead(t, commits)
+	leases, members, err := after.Look(t.Context())
+	must(t, err)
+	err = before.Renew(t.Context(), self, []*postgres.Tenure{renews})
+	if err == nil || !strings.Contains(err.Error(), "another lease") {
+		t.Errorf("a renewal: %v", err)
+	}
+	dead(t, renews)
+	for _, account := range []string{"a", "new"} {
+		_, err := before.TakeOver(t.Context(), look(t, before, account), self, time.Minute)
+		if !errors.Is(err, postgres.ErrSeenChanged) {
+			t.Errorf("a takeover of %s: %v", account, err)
+		}
+	}
+	leasesNow, membersNow, err := after.Look(t.Context())
+	must(t, err)
+	if diff := cmp.Diff(leases, leasesNow) + cmp.Diff(members, membersNow); diff != "" {
+		t.Errorf("it has changed (-before +after):\n%s", diff)
+	}
+	must(t, takeOver(t, after, "a", time.Minute).Commit(one("1")))
+}
+
+// Whoever was killed before its lease was agreed on leaves the wait to the next one.
+func TestWithdrawnLease(t *testing.T) {
+	db, url := openedAt(t)
+	must(t, db.AgreeOnLease(t.Context(), 300*time.Millisecond))
+	ctx, kill := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- open(t, url).AgreeOnLease(ctx, time.Second) }()
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(context.Background())
+	for withdrawn := false; !withdrawn; {
+		must(t, conn.QueryRow(t.Context(), "SELECT value <> '300ms' FROM meta WHERE name = 'lease'").Scan(&withdrawn))
+	}
+	kill()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("it was killed: %v", err)
+	}
+	began := time.Now()
+	must(t, db.AgreeOnLease(t.Context(), 300*time.Millisecond))
+	if waited := time.Since(began); waited < 300*time.Millisecond {
+		t.Errorf("the next one waited for %s", waited)
+	}
 }

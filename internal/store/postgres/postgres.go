@@ -37,6 +37,7 @@ type DB struct {
 	log *slog.Logger
 	// pool is for all but control: leases must be renewed although all connections of pool wait.
 	pool, control *pgxpool.Pool
+	lease         string        // for which AgreeOnLease was called; empty: it was not
 	loads         chan struct{} // holds a value for each load that is under way
 	size          atomic.Int64  // of the database in bytes, when it was measured last
 	measured      atomic.Pointer[time.Time]

@@ -156,7 +156,8 @@ func (t *Tenure) Load(ctx context.Context) (*store.Contents, error) {
 // fence is the first part of a commit, on whose row all others depend: it locks the row of the lease, so that a
 // takeover comes before all of the commit or after it, and it passes each number of a commit once.
 const fence = `fence AS (UPDATE leases SET commits = commits + 1
-WHERE account = %s AND number = %s AND token = %s AND commits = %s AND NOT released RETURNING account, number)`
+WHERE account = %s AND number = %s AND token = %s AND commits = %s AND NOT released AND ` + agreed + `
+RETURNING account, number)`
 
 // Commit stores a batch in one statement. Its outcome is unknown if the connection breaks or the time of a lease is
 // over before the answer, or if the database warns that it did not wait for its standby. The tenure is dead then.
@@ -167,7 +168,7 @@ func (t *Tenure) Commit(b *store.Batch) error {
 		return fmt.Errorf("storing: %w", err)
 	}
 	s := new(statement)
-	s.add(fence, t.name, t.number, t.token, t.commits)
+	s.add(fence, t.name, t.number, t.token, t.commits, t.db.lease)
 	for _, table := range tables {
 		table.change(s, b)
 	}
