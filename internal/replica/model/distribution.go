@@ -8,6 +8,7 @@ type distribution struct {
 	forgets bool // a look that fails begins the wait again
 	prefers bool // a free account goes to the replica that had it, if that lives; at once if that let it go itself
 	waits   bool // others leave a released account to its successor for a lease
+	settled bool // a free account goes to a replica that has been alive for a lease, if there is one
 	event   distributionEvent
 	events  uint8
 }
@@ -19,6 +20,7 @@ const (
 	ownerDie                                // the owner is killed
 	handOver                                // the owner releases the account to replica C
 	handOverToDead                          // the same, and C is killed before it takes over
+	ownerRestart                            // the owner is killed, and starts again at any time: it is a new replica
 )
 
 const (
@@ -26,6 +28,7 @@ const (
 	// leasePhases is how often a replica acts in a lease.
 	leasePhases = 3
 	noReplica   = distributed
+	goneReplica = distributed + 1 // one that was killed, and started again
 )
 
 type distributionReplica struct {
@@ -35,6 +38,7 @@ type distributionReplica struct {
 	current bool  // the row is as it was seen
 	age     uint8 // for how long
 	beats   [distributed]uint8
+	alive   [distributed]uint8 // for how long each has been seen to be alive; of itself: since its first look
 }
 
 type distributionState struct {
@@ -63,7 +67,7 @@ func (c *distribution) next(s distributionState, emit func(string, distributionS
 	}
 	n := s
 	if s.acted == distributed {
-		n.tick()
+		c.tick(&n)
 		emit("a third of a lease passes", n)
 	} else {
 		i := s.order[s.acted]
@@ -77,7 +81,7 @@ func (c *distribution) next(s distributionState, emit func(string, distributionS
 	c.happen(s, emit)
 }
 
-func (s *distributionState) tick() {
+func (c *distribution) tick(s *distributionState) {
 	s.acted = 0
 	if !s.down {
 		s.unowned++
@@ -87,6 +91,9 @@ func (s *distributionState) tick() {
 		r.age = min(r.age+1, 2*leasePhases)
 		for k := range r.beats {
 			r.beats[k] = min(r.beats[k]+1, leasePhases)
+			if c.event == ownerRestart {
+				r.alive[k] = min(r.alive[k]+1, leasePhases)
+			}
 		}
 		r.left = max(r.left, 1) - 1
 	}
@@ -99,7 +106,19 @@ func (c *distribution) happen(s distributionState, emit func(string, distributio
 		emit("the database is back", n)
 		return
 	}
-	if s.events == c.events || !s.started || s.owner == noReplica || !s.replicas[s.owner].owns {
+	for i := range s.replicas {
+		if c.event == ownerRestart && s.replicas[i].dead {
+			n := s
+			n.replicas[i] = distributionReplica{}
+			for k := range s.replicas {
+				if s.replicas[k].dead {
+					n.replicas[i].beats[k] = leasePhases
+				}
+			}
+			emit(fmt.Sprintf("%c starts again", 'A'+i), n)
+		}
+	}
+	if s.events == c.events || !s.started || s.owner >= noReplica || !s.replicas[s.owner].owns {
 		return
 	}
 	n := s
@@ -110,6 +129,12 @@ func (c *distribution) happen(s distributionState, emit func(string, distributio
 	case outage:
 		n.down = true
 		emit("the database is gone", n)
+	case ownerRestart:
+		n.owner = goneReplica
+		for k := range n.replicas { // nobody has seen what starts again
+			n.replicas[k].beats[s.owner] = leasePhases
+		}
+		fallthrough
 	case ownerDie:
 		*owner = distributionReplica{dead: true}
 		emit(fmt.Sprintf("%c is killed", 'A'+s.owner), n)
@@ -148,8 +173,11 @@ func (c *distribution) act(s *distributionState, i int) string {
 		return "cannot reach the database"
 	}
 	for k := range s.replicas {
-		if k != i {
-			s.replicas[k].beats[i] = 0
+		if other := &s.replicas[k]; k != i {
+			if other.beats[i] == leasePhases {
+				other.alive[i] = 0
+			}
+			other.beats[i] = 0
 		}
 	}
 	if r.owns {
@@ -170,7 +198,7 @@ func (c *distribution) act(s *distributionState, i int) string {
 			should = s.to
 		}
 		s.moves++
-		s.wrong = should != uint8(i) && !s.replicas[should].dead
+		s.wrong = should != uint8(i) && should < distributed && !s.replicas[should].dead
 	}
 	s.changed()
 	s.owner, s.released, s.to = uint8(i), false, noReplica
@@ -182,7 +210,7 @@ func (c *distribution) act(s *distributionState, i int) string {
 // mayTake is the policy.
 func (c *distribution) mayTake(s *distributionState, i int) bool {
 	r := s.replicas[i]
-	alive := func(k uint8) bool { return k == uint8(i) || k != noReplica && r.beats[k] < leasePhases }
+	alive := func(k uint8) bool { return k == uint8(i) || k < distributed && r.beats[k] < leasePhases }
 	after, to := uint8(leasePhases), uint8(noReplica)
 	switch {
 	case s.owner == noReplica:
@@ -196,9 +224,12 @@ func (c *distribution) mayTake(s *distributionState, i int) bool {
 		}
 	}
 	if !alive(to) {
-		to = 0
-		for !alive(to) {
-			to++
+		to = noReplica
+		for k := range uint8(distributed) {
+			better := to == noReplica || c.settled && r.alive[k] == leasePhases && r.alive[to] < leasePhases
+			if alive(k) && better {
+				to = k
+			}
 		}
 	}
 	if to != uint8(i) && c.waits {
@@ -230,7 +261,7 @@ func (c *distribution) longest() uint8 {
 
 func distributionVariants() (all []variant) {
 	add := func(name, breaks string, change func(*distribution)) {
-		c := &distribution{forgets: true, prefers: true, waits: true, events: 1}
+		c := &distribution{forgets: true, prefers: true, waits: true, settled: true, events: 1}
 		change(c)
 		first := distributionState{owner: noReplica, to: noReplica}
 		all = append(all, variant{name: name, breaks: breaks, explore: func() result {
@@ -250,5 +281,11 @@ func distributionVariants() (all []variant) {
 		c.event, c.waits = handOver, false
 	})
 	add("F6 a handover to a replica that is killed", "", func(c *distribution) { c.event = handOverToDead })
+	add("F7 the owner is killed and starts again", "", func(c *distribution) {
+		c.event, c.events = ownerRestart, 2
+	})
+	add("F8 the same, one that has just started is as good as any", "I6", func(c *distribution) {
+		c.event, c.settled = ownerRestart, false
+	})
 	return all
 }

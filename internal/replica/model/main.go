@@ -1,5 +1,4 @@
-// Command model explores models of the protocol by which several replicas share a PostgreSQL database. README.md says
-// what they show.
+// Command model explores models of the protocol by which several replicas share a PostgreSQL database.
 package main
 
 import (
@@ -23,7 +22,7 @@ type variant struct {
 
 func variants() []variant {
 	return slices.Concat(ownershipVariants(), quotaVariants(), inboxVariants(), deliveryVariants(), leaseVariants(),
-		distributionVariants(), agreementVariants())
+		distributionVariants(), agreementVariants(), keyVariants())
 }
 
 // right reports whether exploring the variant has shown what it must.

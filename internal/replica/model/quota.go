@@ -155,13 +155,20 @@ func (c *quota) used(s quotaState) (n uint8) {
 }
 
 func (c *quota) violation(s quotaState) string {
-	for i := range s.arrivalsN {
+	return tooMany(s.arrivals[:s.arrivalsN], c.window, c.requests)
+}
+
+// tooMany returns a violation if more requests than are allowed arrive within a window.
+func tooMany(arrivals []uint8, window, allowed uint8) string {
+	for i, first := range arrivals {
 		n := uint8(0)
-		for j := i; j < s.arrivalsN && s.arrivals[j]-s.arrivals[i] < c.window; j++ {
-			n++
+		for _, at := range arrivals[i:] {
+			if at-first < window {
+				n++
+			}
 		}
-		if n > c.requests {
-			return fmt.Sprintf("I4: %d requests arrive within a window, %d are allowed", n, c.requests)
+		if n > allowed {
+			return fmt.Sprintf("I4: %d requests arrive within a window, %d are allowed", n, allowed)
 		}
 	}
 	return ""
