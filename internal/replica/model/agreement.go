@@ -162,7 +162,7 @@ func (c *agreement) nextRunning(s agreementState, i int, step func(string, func(
 				n.write(i)
 				n.owned = true
 				n.replicas[1-i].own = false
-				*r = agreementReplica{phase: running, owns: true, own: true, left: leaseOf[i], beaten: r.beaten, steady: r.steady}
+				r.owns, r.own, r.left, r.current, r.age = true, true, leaseOf[i], false, 0
 			})
 		}
 	}

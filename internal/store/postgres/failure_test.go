@@ -197,7 +197,7 @@ func TestStandby(t *testing.T) {
 	}
 }
 
-// A failover to a standby that lags loses commits. The owner does not go on as if they were there.
+// A failover to a standby that lags, or a backup, loses commits. The owner does not go on as if they were there.
 func TestLostCommit(t *testing.T) {
 	db, url := openedAt(t)
 	a := takeOver(t, db, "a", time.Minute)
@@ -208,7 +208,11 @@ func TestLostCommit(t *testing.T) {
 	if got := look(t, db, "a").Commits - before; got != 2 {
 		t.Errorf("%d commits, want 2", got)
 	}
+	idle := takeOver(t, db, "b", time.Minute)
+	must(t, idle.Commit(one("1")))
 	exec(t, url, "UPDATE leases SET commits = commits - 1")
+	must(t, db.Renew(t.Context(), self, []*postgres.Tenure{idle}))
+	dead(t, idle)
 	if err := a.Commit(new(store.Batch)); !errors.Is(err, store.ErrNotOwner) {
 		t.Errorf("making sure of what was lost: %v", err)
 	}

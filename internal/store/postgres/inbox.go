@@ -21,8 +21,10 @@ const (
 )
 
 // Inbox returns the oldest messages to the owner of the account.
-func (r reader) Inbox() (oldest []store.Message, more bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
+func (r reader) Inbox() (oldest []store.Message, more bool, err error) { return r.inbox(sendTimeout) }
+
+func (r reader) inbox(timeout time.Duration) (oldest []store.Message, more bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	oldest, more, err = inbox(ctx, r.db.pool, r.name, inboxMessages, inboxBytes)
 	if err != nil {
@@ -64,7 +66,7 @@ func (t *Tenure) Inbox() (oldest []store.Message, more bool, err error) {
 	if err := t.alive(); err != nil {
 		return nil, false, fmt.Errorf("reading the inbox of account %q: %w", t.name, err)
 	}
-	return t.reader.Inbox()
+	return t.inbox(min(t.lease, sendTimeout))
 }
 
 // Send stores messages for the owner of an account, in their order, in one transaction. It returns for each what was

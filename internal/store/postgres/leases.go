@@ -65,8 +65,9 @@ func (db *DB) Look(ctx context.Context) (leases []Lease, members []Member, err e
 }
 
 // Renew lets other replicas see that this one is alive, and renews its leases. A tenure whose lease is another
-// replica's dies. A row that is locked is left to what locks it, such as a commit that waits for a standby: that renews
-// the lease, too. If the tables have become too new for this version, or another lease was agreed on, all tenures die.
+// replica's dies, and so does one whose row lacks a commit: the database has gone back. A row that is locked is left to
+// what locks it, such as a commit that waits for a standby: that renews the lease, too. If the tables have become too new
+// for this version, or another lease was agreed on, all tenures die.
 func (db *DB) Renew(ctx context.Context, self Member, tenures []*Tenure) error {
 	for {
 		locked, err := db.renew(ctx, self, tenures)
@@ -110,11 +111,12 @@ func (db *DB) measure(ctx context.Context) {
 // renew reports whether a row was locked.
 func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked bool, err error) {
 	var accounts, tokens []string
-	var numbers []int64
+	var numbers, commits []int64
 	owned := make(map[string]*Tenure)
 	for _, t := range tenures {
 		if t.alive() == nil {
 			accounts, numbers, tokens = append(accounts, t.name), append(numbers, t.number), append(tokens, t.token)
+			commits = append(commits, t.commits.Load())
 			owned[t.name] = t
 		}
 	}
@@ -127,9 +129,10 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 	id := store.Clean(self.ID)
 	rows, err := change(ctx, db, db.control, pgx.RowToStructByPos[row], `
 		WITH agreed AS (SELECT WHERE `+fmt.Sprintf(agreed, "$8::text")+`),
-		own AS (SELECT own.* FROM agreed, unnest($5::text[], $6::bigint[], $7::text[]) AS own (account, number, token)),
-		free AS (SELECT leases.account FROM leases JOIN own USING (account, number, token) WHERE NOT released
-			ORDER BY leases.account FOR UPDATE OF leases SKIP LOCKED),
+		own AS (SELECT own.* FROM agreed, unnest($5::text[], $6::bigint[], $7::text[], $9::bigint[])
+			AS own (account, number, token, known)),
+		free AS (SELECT leases.account FROM leases JOIN own USING (account, number, token)
+			WHERE NOT released AND commits >= known ORDER BY leases.account FOR UPDATE OF leases SKIP LOCKED),
 		renewed AS (UPDATE leases SET renewals = renewals + 1 FROM free WHERE leases.account = free.account
 			RETURNING leases.account),
 		there AS (SELECT FROM replicas WHERE id = $1),
@@ -138,11 +141,11 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 			FROM agreed, `+boundWait+` WHERE EXISTS (SELECT FROM unlocked) OR NOT EXISTS (SELECT FROM there)
 			ON CONFLICT (id) DO UPDATE SET url = excluded.url, accounts = excluded.accounts,
 				beats = replicas.beats + 1, leaving = excluded.leaving RETURNING id)
-		SELECT account, leases.account IS NOT NULL, account IN (SELECT account FROM renewed), 0
-			FROM own LEFT JOIN (SELECT * FROM leases WHERE NOT released) AS leases USING (account, number, token)
+		SELECT account, coalesce(NOT released AND commits >= known, false), account IN (SELECT account FROM renewed), 0
+			FROM own LEFT JOIN leases USING (account, number, token)
 		UNION ALL SELECT '', EXISTS (SELECT FROM agreed), EXISTS (SELECT FROM beat), value::int
 			FROM meta WHERE name = 'compatible'`,
-		id, store.Clean(self.URL), clean(self.Accounts), self.Leaving, accounts, numbers, tokens, db.lease)
+		id, store.Clean(self.URL), clean(self.Accounts), self.Leaving, accounts, numbers, tokens, db.lease, commits)
 	if err != nil {
 		return false, fmt.Errorf("renewing the leases: %w", err)
 	}

@@ -4,6 +4,7 @@ package postgres_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -118,6 +119,42 @@ func TestOpenAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	_ = open(t, database).Close()
+}
+
+// A start that stands still while it makes the tables, or looks whether it must, is in the way of no other one once they
+// are there.
+func TestOpenBesideStalledStart(t *testing.T) {
+	_, url := openedAt(t)
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(t.Context(), "BEGIN; SELECT pg_advisory_xact_lock(x'6465657061666665'::bigint)")
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	db, err := postgres.Open(ctx, url, quiet)
+	must(t, err)
+	_ = db.Close()
+}
+
+// Another isolation level than ours, as a default of the role or the database, would let statements fail that wait for
+// a row.
+func TestIsolationByDefault(t *testing.T) {
+	url := server.URL(t)
+	exec(t, url, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = serializable',
+		current_database()); END $$`)
+	db := open(t, url)
+	defer db.Close()
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(context.Background())
+	a := takeOver(t, db, "a", time.Minute)
+	tx := lock(t, url, "a")
+	committed := make(chan error)
+	go func() { committed <- a.Commit(one("1")) }()
+	waitLocked(t, conn)
+	must(t, tx.Commit(t.Context()))
+	must(t, <-committed)
 }
 
 // Tables to which a newer version has only added are used; others are left at once.

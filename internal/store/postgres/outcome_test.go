@@ -126,6 +126,31 @@ func TestCommitEndsWithLease(t *testing.T) {
 	proxy.Mend()
 }
 
+// Nor does it wait for longer for what others sent: its commit comes after that.
+func TestInboxEndsWithLease(t *testing.T) {
+	url := server.URL(t)
+	proxy := pgtest.NewProxy(t, server)
+	db := open(t, proxy.URL(url))
+	t.Cleanup(func() { _ = db.Close() })
+	a := takeOver(t, db, "a", time.Second)
+	proxy.Cut()
+	reader := make(chan error, 1)
+	go func() {
+		_, _, err := db.Account("a").Inbox()
+		reader <- err
+	}()
+	if _, _, err := a.Inbox(); err == nil {
+		t.Error("it was read by a way that is cut")
+	}
+	select {
+	case <-reader:
+		t.Error("the owner waits for as long as a reader")
+	default:
+	}
+	proxy.Mend()
+	<-reader
+}
+
 // cutOff lets a statement with the needle, by a proxy, be cut off when the server has it but for its end, and returns
 // what its client sees.
 func cutOff(t *testing.T, proxy *pgtest.Proxy, url string, do func(context.Context) error) error {

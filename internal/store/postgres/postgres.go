@@ -152,11 +152,12 @@ func parse(database string) (*pgxpool.Config, error) {
 		}
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		// What is acknowledged must be durable. A plan that was made while a table was small must not read all of it
-		// later: our statements find rows by key, but for those that read everything of an account. None is worth
-		// compiling.
+		// What is acknowledged must be durable, and what has waited for a row must go on. A plan that was made while a
+		// table was small must not read all of it later: our statements find rows by key, but for those that read everything
+		// of an account. None is worth compiling.
 		_, err := conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', false)
 			WHERE current_setting('synchronous_commit') IN ('off', 'local')
+			UNION ALL SELECT set_config('default_transaction_isolation', 'read committed', false)
 			UNION ALL SELECT set_config('plan_cache_mode', 'force_generic_plan', false)
 			UNION ALL SELECT set_config('enable_seqscan', 'off', false)
 			UNION ALL SELECT set_config('enable_hashjoin', 'off', false)

@@ -48,9 +48,17 @@ CREATE TABLE inbox (account text COLLATE "C" NOT NULL, number bigint GENERATED A
 CREATE INDEX inbox_request_id ON inbox (account, request_id);
 `}
 
-// migrate makes the tables, or migrates those of an older version. The lock is held to the end of the transaction: who
-// waits for it finds the tables made. It comes first, since a session remembers that a table is not there.
+// migrate makes the tables, or migrates those of an older version. If they are up to date, it takes no lock: a process
+// that stands still with it must not keep others from starting.
 func (db *DB) migrate(ctx context.Context) error {
+	version, compatible, err := versions(ctx, db.control) // a session remembers that a table is not there
+	if err == nil {
+		err = tooNew(compatible)
+	}
+	if err != nil || version >= schemaVersion {
+		return err
+	}
+	// The lock is held to the end of the transaction: who waits for it finds the tables made.
 	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(schemaLock)); err != nil {
 			return fmt.Errorf("waiting for the lock on the tables: %w", err)
@@ -75,11 +83,13 @@ func (db *DB) migrate(ctx context.Context) error {
 }
 
 // versions returns the version of the tables, 0 if there are none, and the oldest one whose replicas may use them.
-func versions(ctx context.Context, tx pgx.Tx) (version, compatible int, err error) {
+func versions(ctx context.Context, in interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}) (version, compatible int, err error) {
 	var there bool
-	err = tx.QueryRow(ctx, "SELECT to_regclass('meta') IS NOT NULL").Scan(&there)
+	err = in.QueryRow(ctx, "SELECT to_regclass('meta') IS NOT NULL").Scan(&there)
 	if err == nil && there {
-		err = tx.QueryRow(ctx, `SELECT s.value::int, c.value::int FROM meta AS s, meta AS c
+		err = in.QueryRow(ctx, `SELECT s.value::int, c.value::int FROM meta AS s, meta AS c
 			WHERE s.name = 'schema' AND c.name = 'compatible'`).Scan(&version, &compatible)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {

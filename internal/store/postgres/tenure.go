@@ -89,8 +89,8 @@ type Tenure struct {
 	token  string
 	lease  time.Duration
 
-	mu      sync.Mutex // guards commits; a commit holds it
-	commits int64
+	mu      sync.Mutex   // a commit holds it, and no other changes commits
+	commits atomic.Int64 // that were successful
 
 	renewed atomic.Pointer[time.Time] // when the last successful takeover, renewal or commit was sent
 	died    sync.Once
@@ -168,7 +168,7 @@ func (t *Tenure) Commit(b *store.Batch) error {
 		return fmt.Errorf("storing: %w", err)
 	}
 	s := new(statement)
-	s.add(fence, t.name, t.number, t.token, t.commits, t.db.lease)
+	s.add(fence, t.name, t.number, t.token, t.commits.Load(), t.db.lease)
 	for _, table := range tables {
 		table.change(s, b)
 	}
@@ -187,7 +187,7 @@ func (t *Tenure) Commit(b *store.Batch) error {
 		t.Drop()
 		err = store.ErrNotOwner
 	case err == nil:
-		t.commits++
+		t.commits.Add(1)
 		t.renew(sent)
 	}
 	if err != nil {
