@@ -291,8 +291,10 @@ func (f *fleet) use(ctx context.Context) {
 		if perMinute[account] > 0 {
 			id = fmt.Sprint("endless-", n)
 		}
+		tries := 0
 		if n%5 != 0 { // else the webhook tells of it first
-			if !f.insist("POST", "/api/v1/jobs?account="+f.names[account], `{"request_id":"`+id+`"}`, 202) {
+			tries = f.insist("POST", "/api/v1/jobs?account="+f.names[account], `{"request_id":"`+id+`"}`, 202)
+			if tries == 0 {
 				return
 			}
 			f.note(func() { f.registered[id] = f.names[account] })
@@ -300,12 +302,12 @@ func (f *fleet) use(ctx context.Context) {
 		switch {
 		case n%5 == 0 || n%3 == 0 || perMinute[account] > 0 && n%2 == 0:
 			hook := `{"request_id":"` + id + `","response":{"words":[{"start":0,"end":1},{"start":1,"end":2}]}}`
-			if !f.insist("POST", fmt.Sprint("/webhook/token-", account), hook, 200) {
+			if f.insist("POST", fmt.Sprint("/webhook/token-", account), hook, 200) == 0 {
 				return
 			}
 			f.note(func() { f.registered[id], f.hooked[id] = f.names[account], time.Now() })
-		case n%7 == 0:
-			if !f.insist("DELETE", "/api/v1/jobs/"+id+"?account="+f.names[account], "", 204, 404) {
+		case n%7 == 0 && tries == 1: // an earlier registration may be stored later, and the job is tracked again
+			if f.insist("DELETE", "/api/v1/jobs/"+id+"?account="+f.names[account], "", 204, 404) == 0 {
 				return
 			}
 			f.note(func() { f.removed[id] = true })
@@ -321,13 +323,13 @@ func (f *fleet) note(change func()) {
 }
 
 // insist sends a request to one replica after the other until it is acknowledged, also after the load has ended: what a
-// request did whose answer nobody waits for would be unknown.
-func (f *fleet) insist(method, path, body string, want ...int) bool {
-	for f.t.Context().Err() == nil {
+// request did whose answer nobody waits for would be unknown. It returns how many it has sent; 0: none is acknowledged.
+func (f *fleet) insist(method, path, body string, want ...int) int {
+	for tries := 1; f.t.Context().Err() == nil; tries++ {
 		request, err := http.NewRequestWithContext(f.t.Context(), method, "http://"+f.random().address+path, strings.NewReader(body))
 		if err != nil {
 			f.t.Error(err)
-			return false
+			return 0
 		}
 		response, err := f.client.Do(request)
 		if err != nil {
@@ -336,14 +338,14 @@ func (f *fleet) insist(method, path, body string, want ...int) bool {
 		text, _ := io.ReadAll(response.Body)
 		response.Body.Close()
 		if slices.Contains(want, response.StatusCode) {
-			return true
+			return tries
 		}
 		if response.StatusCode != http.StatusServiceUnavailable {
 			f.t.Errorf("%s %s: HTTP %d: %s", method, path, response.StatusCode, text)
-			return false
+			return 0
 		}
 	}
-	return false
+	return 0
 }
 
 var ownedSeries = regexp.MustCompile(`(?m)^deepaffects_account_owned\{account="([^"]*)"\} 1$`)

@@ -66,8 +66,8 @@ func (db *DB) Look(ctx context.Context) (leases []Lease, members []Member, err e
 
 // Renew lets other replicas see that this one is alive, and renews its leases. A tenure whose lease is another
 // replica's dies, and so does one whose row lacks a commit: the database has gone back. A row that is locked is left to
-// what locks it, such as a commit that waits for a standby: that renews the lease, too. If the tables have become too new
-// for this version, or another lease was agreed on, all tenures die.
+// what locks it, such as a commit that waits for a standby: that renews the lease, too. If the tables have become too
+// new for this version, or another lease was agreed on, all tenures die.
 func (db *DB) Renew(ctx context.Context, self Member, tenures []*Tenure) error {
 	for {
 		locked, err := db.renew(ctx, self, tenures)

@@ -121,8 +121,8 @@ func TestOpenAtOnce(t *testing.T) {
 	_ = open(t, database).Close()
 }
 
-// A start that stands still while it makes the tables, or looks whether it must, is in the way of no other one once they
-// are there.
+// A start that stands still while it makes the tables, or looks whether it must, is in the way of no other one once
+// they are there.
 func TestOpenBesideStalledStart(t *testing.T) {
 	_, url := openedAt(t)
 	conn, err := pgx.Connect(t.Context(), url)
