@@ -80,7 +80,7 @@ func (s *Scheduler) arriving(now time.Time) float64 {
 	}
 	all, uncovered := 0.0, 0.0
 	for _, a := range s.apis {
-		n := a.models[0].arrivals + a.models[1].arrivals
+		n := a.models.arrivals()
 		all += n
 		uncovered += n * a.uncovered()
 	}

@@ -3,7 +3,6 @@ package schedule
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 	"time"
@@ -117,15 +116,13 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 		AtOnce: j.atOnce && j.neverSeen(), Last: j.last, Assumed: j.model().Ends == 0,
 		Finish: s.finish(j, t),
 	}
-	q := j.api.queue()
-	if q != nil {
-		since := j.since(j.api.believed)
-		r.Serving = since != lost && since < t
-		if r.Serving || since > t {
-			r.Every = q.every()
-			r.Expected = r.Every * time.Duration(q.workers)
-			r.Ahead = j.ahead()
-		}
+	q := j.api.queue
+	since := q.since(j)
+	r.Serving = since != alone && since < t
+	if r.Serving || since > t {
+		r.Every = q.every()
+		r.Expected = r.Every * time.Duration(q.workers)
+		r.Ahead = j.ahead()
 	}
 	switch {
 	case j.inFlight:
@@ -153,7 +150,7 @@ func (j *job) ahead() int {
 
 // turn is when a worker is expected to take a job that waits for one; +Inf: it does not wait.
 func (j *job) turn(t float64) float64 {
-	if q := j.api.queue(); q != nil && j.since(j.api.believed) > t {
+	if q := j.api.queue; q.since(j) > t {
 		return t + float64(j.ahead())*q.every().Seconds()
 	}
 	return math.Inf(1)
@@ -261,8 +258,14 @@ func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 		}
 	}
 	for _, a := range s.apis { // workers take jobs in their order, at whatever time these are due
+		if a.queue == nil {
+			continue
+		}
 		left := n
-		for j := range a.waitingInLine() {
+		for j := range a.queue.waiting() {
+			if j.inFlight {
+				continue
+			}
 			if left--; left < 0 {
 				break
 			}
@@ -286,22 +289,6 @@ func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 		}
 	}
 	return first
-}
-
-// waitingInLine yields the jobs that wait for a worker, in their order; none where jobs do not wait for each other.
-// Jobs in flight are not among them.
-func (a *api) waitingInLine() iter.Seq[*job] {
-	return func(yield func(*job) bool) {
-		q := a.queue()
-		if q == nil {
-			return
-		}
-		for j := range a.jobs.from(q.taken) {
-			if j.served&(1<<a.believed) == 0 && !j.inFlight && !yield(j) {
-				return
-			}
-		}
-	}
 }
 
 // looksAhead is how many jobs of each order NextPolls looks at, at most.
@@ -342,11 +329,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 		j.seen = plan.seconds(t) // nothing is learnt from it
 		turn.Answered(t, 0)
 		if r.Serving && ended[j.id] > 0.5 { // then the queue moves on
-			var ends [len(workers)]float64
-			for i := range ends {
-				ends[i] = plan.seconds(t)
-			}
-			plan.remove(j, &ends)
+			plan.remove(j, plan.seconds(t))
 		}
 	}
 	_, day = plan.quota.usage(now.Add(length))
@@ -357,7 +340,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 func (s *Scheduler) clone() *Scheduler {
 	c := &Scheduler{
 		quota: s.quota, epoch: s.epoch, zone: s.zone, price: s.price, forecast: s.forecast, sharing: s.sharing,
-		jobs: make(map[string]*job, len(s.jobs)), pool: clone(s.pool),
+		jobs: make(map[string]*job, len(s.jobs)), pool: s.pool.clone(),
 	}
 	c.orders()
 	c.quota.inFlight = make(map[string]struct{})
@@ -365,7 +348,7 @@ func (s *Scheduler) clone() *Scheduler {
 	c.quota.day.entries = slices.Clone(s.quota.day.entries)
 	for _, a := range s.apis {
 		b := *a
-		b.models, b.jobs = clone(a.models), line{}
+		b.models, b.jobs = a.models.clone(), line{}
 		for j := range a.jobs.all() {
 			k := *j
 			k.api, k.inFlight, k.at = &b, false, [len(k.at)]int32{}
@@ -378,18 +361,16 @@ func (s *Scheduler) clone() *Scheduler {
 		}
 		for i, q := range a.queues {
 			copied := *q
-			copied.models, copied.serving = clone(q.models), slices.Clone(q.serving)
-			for n, served := range copied.serving {
-				copied.serving[n].job = c.jobs[served.id]
+			copied.api, copied.models, copied.serving = &b, q.models.clone(), slices.Clone(q.serving)
+			for k := range copied.serving {
+				copied.serving[k].job = c.jobs[copied.serving[k].id]
 			}
 			b.queues[i] = &copied
+			if q == a.queue {
+				b.queue = &copied
+			}
 		}
 		c.apis = append(c.apis, &b)
 	}
 	return c
-}
-
-func clone(models [2]*model) [2]*model {
-	plain, hinted := *models[0], *models[1]
-	return [2]*model{&plain, &hinted}
 }

@@ -16,11 +16,10 @@ func (s *Scheduler) Forget() {
 	s.pool = fresh.pool
 	for _, a := range s.apis {
 		f := fresh.api(a.name)
-		a.models, a.believed = f.models, -1
 		for i, q := range f.queues {
-			q.serving = a.queues[i].serving
+			q.api, q.serving = a, a.queues[i].serving
 		}
-		a.queues = f.queues
+		a.models, a.queues, a.queue = f.models, f.queues, nil
 	}
 }
 

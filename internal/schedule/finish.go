@@ -80,10 +80,10 @@ func (q *queue) ended(at float64) {
 	q.last = at
 }
 
-// waits reports whether a job waits for a worker under hypothesis i.
-func (a *api) waits(i int) bool {
-	j := a.jobs.last()
-	return j != nil && j.served&(1<<i) == 0
+// waits reports whether a job waits for a worker.
+func (q *queue) waits() bool {
+	j := q.api.jobs.last()
+	return j != nil && !q.hasTaken(j)
 }
 
 // priorGaps is the weight of the model of the time in service, in ends.
@@ -115,9 +115,9 @@ func (m *model) spread() float64 { return min(math.Pi*math.Pi/3/(m.k*m.k)+m.varA
 
 // before is how many jobs wait before a waiting job, under the hypothesis that is believed.
 func (j *job) before() int {
-	bit := uint8(1) << j.api.believed
 	// Workers take jobs in order, so those that wait are the last ones.
-	return max(j.ahead()-j.api.jobs.before(func(k *job) bool { return k.served&bit == 0 }), 0)
+	waits := func(k *job) bool { return !j.api.queue.hasTaken(k) }
+	return max(j.ahead()-j.api.jobs.before(waits), 0)
 }
 
 // finish returns the two times of a job, as seconds; ok is false if nothing was learnt. before is needed of waiting
@@ -127,10 +127,10 @@ func (j *job) finish(t float64, before func() int) (expected, late float64, ok b
 	if m.Ends == 0 {
 		return 0, 0, false
 	}
-	if q := j.api.queue(); q != nil {
-		switch since := j.since(j.api.believed); {
+	if q := j.api.queue; q != nil {
+		m = q.models.of(j)
+		switch since := q.since(j); {
 		case since > t:
-			m = q.model(j)
 			wait, variance := q.wait(before(), m)
 			own := math.Exp(m.median(float64(j.lnAudio)) + m.spread()/2)
 			mean := wait + own
@@ -140,11 +140,8 @@ func (j *job) finish(t float64, before func() int) (expected, late float64, ok b
 			median := mean * math.Exp(-spread/2)
 			moved := q.moved() // not t: while the queue stands still, those that wait become late
 			return moved + median, moved + median*math.Exp(nineInTen*math.Sqrt(spread)), true
-		default:
-			m = q.model(j)
-			if since != lost { // before the epoch it is unknown, and from then on the job was in service
-				from = max(since, 0)
-			}
+		case since != alone: // before the epoch it is unknown, and from then on the job was in service
+			from = max(since, 0)
 		}
 	}
 	median := m.median(float64(j.lnAudio))
@@ -179,7 +176,7 @@ type Late struct {
 func (s *Scheduler) countLate(j *job, t float64) {
 	p := &s.pass
 	_, late, ok := j.finish(t, func() int { return p.waiting })
-	if b := j.api.believed; b >= 0 && j.served&(1<<b) == 0 {
+	if q := j.api.queue; q != nil && !q.hasTaken(j) {
 		p.waiting++
 	}
 	if !ok {

@@ -87,7 +87,7 @@ func (s *Scheduler) Learnt(now time.Time) ([]byte, error) {
 	defer s.mu.Unlock()
 	limits := s.quota.limits
 	all := learnt{
-		Version: learntVersion, At: now.UTC(), Pool: exportModels(s.pool),
+		Version: learntVersion, At: now.UTC(), Pool: s.pool.export(),
 		APIs: make(map[string]learntAPI), Arrivals: s.forecast,
 		Sharing: &learntSharing{
 			Requests: limits.Requests, PerSeconds: limits.Per.Seconds(), PerDay: limits.PerDay,
@@ -119,14 +119,14 @@ func (s *Scheduler) Recall(encoded []byte) error {
 	c, f := New(s.quota.limits, s.epoch), all.Arrivals
 	valid := counts(f.Usual[:]...) && counts(f.Days[:]...) && counts(f.Today[:]...) &&
 		counts(f.Missed[:]...) && counts(f.Uneven)
-	if err := loadModels(c.pool, all.Pool); err != nil {
+	if err := c.pool.load(&all.Pool); err != nil {
 		return err
 	}
 	for name, stored := range all.APIs {
 		a := c.api(name)
 		a.ends, a.hooked = stored.Ends, stored.WebhookEnds
 		valid = valid && counts(a.ends, a.hooked) && a.hooked <= a.ends
-		if err := errors.Join(loadModels(a.models, stored.Models), a.loadQueues(stored)); err != nil {
+		if err := errors.Join(a.models.load(&stored.Models), a.loadQueues(stored)); err != nil {
 			return err
 		}
 	}
@@ -172,7 +172,7 @@ func decode(encoded []byte) (*learnt, error) {
 }
 
 func (a *api) export() learntAPI {
-	stored := learntAPI{Models: exportModels(a.models), Ends: a.ends, WebhookEnds: a.hooked}
+	stored := learntAPI{Models: a.models.export(), Ends: a.ends, WebhookEnds: a.hooked}
 	for _, q := range a.queues {
 		plain, hinted := q.models[0], q.models[1]
 		if plain.InfoA+hinted.InfoA+q.expected == 0 {
@@ -183,8 +183,8 @@ func (a *api) export() learntAPI {
 			learntService{plain.location, plain.shape}, learntService{hinted.location, hinted.shape},
 		})
 	}
-	if q := a.queue(); q != nil {
-		stored.Workers = q.workers
+	if a.queue != nil {
+		stored.Workers = a.queue.workers
 	}
 	return stored
 }
@@ -211,13 +211,13 @@ func (a *api) loadQueues(stored learntAPI) error {
 			}
 		}
 	}
-	a.believed = slices.Index(workers[:], stored.Workers)
+	if i := slices.Index(workers[:], stored.Workers); i >= 0 {
+		a.queue = a.queues[i]
+	}
 	return nil
 }
 
-func exportModels(models [2]*model) learntModels {
-	return learntModels{models[0].export(), models[1].export()}
-}
+func (m models) export() learntModels { return learntModels{m[0].export(), m[1].export()} }
 
 func (m *model) export() learntModel {
 	var levels []float64
@@ -242,8 +242,8 @@ func shortened(full []float64) []float32 {
 	return short
 }
 
-func loadModels(models [2]*model, stored learntModels) error {
-	return errors.Join(models[0].load(&stored.Plain), models[1].load(&stored.Hinted))
+func (m models) load(stored *learntModels) error {
+	return errors.Join(m[0].load(&stored.Plain), m[1].load(&stored.Hinted))
 }
 
 func (m *model) load(stored *learntModel) error {

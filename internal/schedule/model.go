@@ -79,6 +79,25 @@ const (
 	keep   = 1 - 1/memory
 )
 
+// models are those of the jobs without the length of their audio, and with it.
+type models [2]*model
+
+func newModels(pool models) models { return models{newModel(false, pool[0]), newModel(true, pool[1])} }
+
+func (m models) of(j *job) *model {
+	if j.hinted {
+		return m[1]
+	}
+	return m[0]
+}
+
+func (m models) arrivals() float64 { return m[0].arrivals + m[1].arrivals }
+
+func (m models) clone() models {
+	plain, hinted := *m[0], *m[1]
+	return models{&plain, &hinted}
+}
+
 func newModel(hinted bool, pool *model) *model {
 	m := &model{hinted: hinted, pool: pool, levels: finished}
 	m.estimate()
@@ -144,6 +163,15 @@ func (o outcome) under(k, median float64) (likelihood, score, info float64) {
 	return math.Log(likelihood + 1e-6), score, k * k * max(S0*S0*S0-S1*S1*S1, 0) / (3 * S0)
 }
 
+// middle returns ln(age/median) when the job ended: where that was between two ages, in the middle by probability.
+func (o outcome) middle(k, median float64) float64 {
+	if o.exact {
+		return o.to - median
+	}
+	ended := (sigmoid(k*(o.from-median)) + sigmoid(k*(o.to-median))) / 2
+	return min(o.to-median, math.Log(ended/max(1-ended, 1e-9))/k)
+}
+
 // learn applies an outcome.
 func (m *model) learn(lnAudio float64, o outcome) {
 	m.calibrate(lnAudio, o) // by the model as it predicted, as the next
@@ -177,13 +205,8 @@ func (m *model) locate(lnAudio float64, o outcome) {
 		for _, sum := range []*float64{&m.InfoA, &m.InfoAB, &m.InfoB, &m.SumA, &m.SumB, &m.Ends, &m.Spread, &m.Stuck} {
 			*sum *= keep
 		}
-		z := o.to - median
-		if !o.exact { // the middle of the interval, by probability
-			middle := (s0 + s1) / 2
-			z = min(z, math.Log(middle/max(1-middle, 1e-9))/m.k)
-		}
 		m.Ends++
-		m.Spread += min(math.Abs(z), 3)
+		m.Spread += min(math.Abs(o.middle(m.k, median)), 3)
 	}
 	m.estimate()
 }

@@ -151,7 +151,7 @@ func solve(shortage func(price float64) float64) float64 {
 func (s *Scheduler) demands() (arriving, unfinished demand, lag time.Duration) {
 	arrivals := 0.0
 	for _, a := range s.apis {
-		arrivals += a.models[0].arrivals + a.models[1].arrivals
+		arrivals += a.models.arrivals()
 	}
 	if arrivals == 0 {
 		pool := *s.pool[0]

@@ -41,7 +41,7 @@ type Scheduler struct {
 	zone     *time.Location // whose hours the forecast counts
 	jobs     map[string]*job
 	apis     []*api // by name
-	pool     [2]*model
+	pool     models
 	price    price
 	forecast forecast
 	sharing  sharing
@@ -90,22 +90,17 @@ func (j *job) lnAge(t float64) float64 {
 	return math.Log(max(t-j.start, 1e-3))
 }
 
-func (j *job) model() *model {
-	if j.hinted {
-		return j.api.models[1]
-	}
-	return j.api.models[0]
-}
+func (j *job) model() *model { return j.api.models.of(j) }
 
 type api struct {
 	name   string
-	models [2]*model // without and with the length of the audio
+	models models
 	jobs   line
 	ends   float64 // seen
 	hooked float64 // of these, by webhook; both forget
 
-	queues   [len(workers)]*queue
-	believed int // index of the hypothesis that scores are computed by; -1: none
+	queues [len(workers)]*queue
+	queue  *queue // of queues, that scores are computed by; nil: jobs do not wait for each other
 }
 
 // maxAPIs have models of their own: names come from users.
@@ -118,7 +113,7 @@ const (
 func New(limits Limits, now time.Time) *Scheduler {
 	s := &Scheduler{
 		quota: quota{share: 1, inFlight: make(map[string]struct{})}, epoch: now,
-		jobs: make(map[string]*job), pool: [2]*model{newModel(false, nil), newModel(true, nil)},
+		jobs: make(map[string]*job), pool: newModels(models{}),
 	}
 	s.orders()
 	s.setLimits(limits)
@@ -199,10 +194,8 @@ func (s *Scheduler) api(name string) *api {
 	if len(s.apis) >= maxAPIs && name != otherAPIs {
 		return s.api(otherAPIs)
 	}
-	a := &api{
-		name: name, models: [2]*model{newModel(false, s.pool[0]), newModel(true, s.pool[1])},
-		queues: newQueues(), believed: -1,
-	}
+	a := &api{name: name, models: newModels(s.pool)}
+	a.newQueues()
 	s.apis = slices.Insert(s.apis, i, a)
 	s.pass = pass{} // it counts APIs
 	return a
@@ -222,8 +215,8 @@ func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 		}
 	}
 	for _, a := range apis {
-		for i := range a.queues {
-			a.serve(i, math.Inf(-1))
+		for _, q := range a.queues {
+			q.serve(math.Inf(-1))
 		}
 	}
 	s.lookAgain(now, s.priceFor(now), looksAtOnce+len(jobs))
@@ -280,20 +273,16 @@ func (s *Scheduler) Remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if j := s.jobs[id]; j != nil {
-		var ends [len(workers)]float64
-		for i := range ends { // when its worker is free, is unknown
-			ends[i] = math.Inf(-1)
-		}
-		s.remove(j, &ends)
+		s.remove(j, math.Inf(-1)) // when its worker is free, is unknown
 	}
 }
 
-// remove removes a job whose service ended at these times.
-func (s *Scheduler) remove(j *job, ends *[len(workers)]float64) {
+// remove removes a job whose service has ended at a time, or before as far as the hypotheses of its queue know.
+func (s *Scheduler) remove(j *job, t float64) {
 	delete(s.jobs, j.id)
 	s.leave(j)
 	j.api.jobs.remove(j)
-	j.api.release(j, ends)
+	j.api.release(j, t)
 }
 
 // leave takes a job that was polled or removed out of the orders.
@@ -337,29 +326,26 @@ func (s *Scheduler) Ended(id string, at time.Time, webhook bool) {
 	if j == nil {
 		return
 	}
-	ends := s.learn(j, s.seconds(at), outcome{ended: true, exact: webhook})
+	t := s.seconds(at)
+	s.learn(j, t, outcome{ended: true, exact: webhook})
 	a := j.api
 	a.ends, a.hooked = a.ends*keep+1, a.hooked*keep
 	if webhook {
 		a.hooked++
 	}
-	s.remove(j, &ends)
+	s.remove(j, t)
 }
 
-// learn applies an outcome, and returns when the job's service ended, if it did, under each hypothesis of its queue.
-func (s *Scheduler) learn(j *job, t float64, o outcome) (ends [len(workers)]float64) {
+// learn applies an outcome.
+func (s *Scheduler) learn(j *job, t float64, o outcome) {
 	if j.unknown {
-		for i := range ends {
-			ends[i] = t
-		}
-		return ends
+		return
 	}
 	m := j.model()
 	o.from, o.to = j.lnAge(j.seen), j.lnAge(max(t, j.start))
 	likelihood, _, _ := o.under(m.k, m.median(float64(j.lnAudio)))
-	ends = j.api.learnQueues(j, t, o, likelihood, j.scoreBy(m, j.start, t, 1).hazard)
+	j.api.learnQueues(j, t, o, likelihood, j.scoreBy(m, j.start, t, 1).hazard)
 	m.learn(float64(j.lnAudio), o)
-	return ends
 }
 
 // uncovered is the share of an API's ends that no webhook reports, with a prior of two such ends.

@@ -33,15 +33,12 @@ const (
 
 // score returns the score at a time.
 func (j *job) score(t float64) score {
-	q := j.api.queue()
-	if q == nil {
-		return j.scoreBy(j.model(), j.start, t, 1)
-	}
-	switch since := j.since(j.api.believed); {
-	case since == lost:
+	q := j.api.queue
+	switch since := q.since(j); {
+	case since == alone:
 		return j.scoreBy(j.model(), j.start, t, 1)
 	case since < t:
-		return j.scoreBy(q.model(j), since, t, 1)
+		return j.scoreBy(q.models.of(j), since, t, 1)
 	default:
 		return j.scoreBy(j.model(), j.start, t, q.jump())
 	}
