@@ -3,6 +3,7 @@
 package collector_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -92,5 +93,45 @@ func TestKeyMovesBetweenReplicas(t *testing.T) {
 	})
 	if n := api.requests()["api.invalid moves"]; n != quota {
 		t.Errorf("%d requests with the key, and its quota is %d", n, quota)
+	}
+}
+
+// So does one that moves to an account that is new, although its owner has just read what others have sent, for another
+// account.
+func TestKeyMovesToNewAccount(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Start(t).URL(t)
+	account := func(name, key string, jobs int) collector.Config {
+		c := hungry(name, key)
+		c.DatabaseURL, c.Lease, c.RequestIDs = url, 30*time.Second, c.RequestIDs[:jobs]
+		return c
+	}
+	api := new(counter)
+	begin := func(configs ...collector.Config) *collector.Collector {
+		c, err := collector.New(configs, collector.Options{Transport: api})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		t.Cleanup(func() { c.Stop(context.Background()) })
+		return c
+	}
+	spent := func(key string) func() bool {
+		return func() bool { return api.requests()["api.invalid "+key] == perDay }
+	}
+	to := begin(account("z", "other", 50))
+	until(t, "the quota of z is spent", spent("other"))
+	from := begin(account("x", "moves", 50))
+	until(t, "the quota of x is spent", spent("moves"))
+	for c, configs := range map[*collector.Collector][]collector.Config{
+		from: {account("x", "new", 50)}, to: {account("y", "moves", 50), account("z", "other", 50)},
+	} {
+		if err := c.Reload(t.Context(), configs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "y knows what was sent", func() bool { return to.Accounts()[0].Snapshot().Day.Used >= perDay })
+	if n := api.requests()["api.invalid moves"]; n != perDay {
+		t.Errorf("%d requests with the key, and its quota is %d", n, perDay)
 	}
 }

@@ -40,7 +40,8 @@ type replicas struct {
 	mu       sync.Mutex // guards what follows
 	accounts map[string]*Account
 	held     map[string]*holding
-	stopped  bool // nothing begins any more
+	assigned time.Time // when accounts were configured or taken over last
+	stopped  bool      // nothing begins any more
 	// unloadable are the accounts of which that was logged.
 	unloadable map[string]bool
 
@@ -182,6 +183,7 @@ func (r *replicas) settle(ctx context.Context, n int) error {
 func (r *replicas) setAccounts(accounts []*Account) {
 	names := make([]string, len(accounts))
 	r.mu.Lock()
+	r.assigned = time.Now()
 	clear(r.accounts)
 	for i, a := range accounts {
 		names[i] = a.name
@@ -213,6 +215,7 @@ func (r *replicas) apply(c replica.Change[*postgres.Tenure]) {
 		r.workers.Go(func() { r.giveBack(c.Tenure, c.Account, "") })
 		return
 	}
+	r.assigned = time.Now()
 	before := r.held[c.Account]
 	h := newHolding(a, c.Tenure)
 	r.held[c.Account] = h
@@ -321,12 +324,15 @@ func (r *replicas) heard(account string) {
 	})
 }
 
-// recall reads what accounts have sent that other replicas own: the key of one may be that of another now. A takeover
-// of many accounts reads it once.
+// recall reads what accounts have sent that other replicas own: the key of one may be that of another now. Unless a key
+// has moved, a takeover of many accounts reads it once.
 func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
 	r.recalling.Lock()
 	defer r.recalling.Unlock()
-	if !moved && time.Since(r.recalled) < r.lease {
+	r.mu.Lock()
+	known := !moved && r.recalled.After(r.assigned)
+	r.mu.Unlock()
+	if known {
 		return nil
 	}
 	begin := time.Now()
