@@ -3,6 +3,7 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres/pgtest"
 )
 
 // backends returns the processes of the server that serve replicas.
@@ -105,6 +107,31 @@ func TestCallerGoesAway(t *testing.T) {
 				t.Errorf("%d connections were made again, want %d", added, test.lost)
 			}
 		})
+	}
+}
+
+// A connection that is cut off while it is set up does not take the place of another one for ever.
+func TestConnectingEnds(t *testing.T) {
+	url := server.URL(t)
+	proxy := pgtest.NewProxy(t, server)
+	db := open(t, proxy.URL(url)+"&pool_max_conns=1&connect_timeout=1")
+	defer db.Close()
+	defer proxy.Mend()
+	exec(t, url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE application_name = 'deepaffects-monitor' AND datname = current_database()`)
+	if _, err := db.Account("a").Load(t.Context()); err == nil {
+		t.Error("its connection has not ended")
+	}
+	proxy.Hold(func(m pgtest.Message) int {
+		if bytes.Contains(m.Bytes, []byte("plan_cache_mode")) {
+			return 0
+		}
+		return len(m.Bytes)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := db.Account("a").Load(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("loading: %v", err)
 	}
 }
 

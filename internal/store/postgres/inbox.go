@@ -203,7 +203,9 @@ func (db *DB) listen(ctx context.Context, heard func(account string)) error {
 		defer cancel()
 		_ = conn.Close(closing)
 	}()
-	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+	beginning, cancel := context.WithTimeout(ctx, listenPing)
+	defer cancel()
+	if _, err := conn.Exec(beginning, "LISTEN "+channel); err != nil {
 		return err
 	}
 	heard("")

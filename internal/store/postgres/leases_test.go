@@ -399,6 +399,32 @@ func TestListenCut(t *testing.T) {
 	<-ended
 }
 
+// So is one that is cut before it listens.
+func TestListenCutAtOnce(t *testing.T) {
+	defer postgres.SetListenPing(100 * time.Millisecond)()
+	url := server.URL(t)
+	proxy := pgtest.NewProxy(t, server)
+	db := open(t, proxy.URL(url))
+	defer db.Close()
+	proxy.Hold(func(m pgtest.Message) int {
+		if strings.Contains(string(m.Bytes), "LISTEN") {
+			return 0
+		}
+		return len(m.Bytes)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		db.Listen(ctx, func(string) {})
+	}()
+	proxy.WaitStuck()
+	proxy.WaitConnections(proxy.Connections() + 1)
+	proxy.Mend()
+	cancel()
+	<-ended
+}
+
 func TestListen(t *testing.T) {
 	db := opened(t)
 	ctx, cancel := context.WithCancel(t.Context())

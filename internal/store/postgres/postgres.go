@@ -155,6 +155,8 @@ func parse(database string) (*pgxpool.Config, error) {
 		// What is acknowledged must be durable, and what has waited for a row must go on. A plan that was made while a
 		// table was small must not read all of it later: our statements find rows by key, but for those that read
 		// everything of an account. None is worth compiling.
+		ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout) // that of the pool does not end
+		defer cancel()
 		_, err := conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', false)
 			WHERE current_setting('synchronous_commit') IN ('off', 'local')
 			UNION ALL SELECT set_config('default_transaction_isolation', 'read committed', false)
