@@ -98,8 +98,9 @@ replicas-test: build ## Let three exporters on one PostgreSQL meet FAULTS faults
 	FAULTS=$(FAULTS) SHARES=$(SHARES) go test -tags e2e -count=1 -timeout 0 -run 'TestReplicas$$' -v ./e2e
 
 .PHONY: database-cost
-database-cost: ## Measure what JOBS=3000 jobs cost a PostgreSQL, at the pace of a million a day (five minutes)
+database-cost: ## Measure what JOBS=3000 jobs, three replicas and their messages cost a PostgreSQL, at the pace of a million a day (13 minutes)
 	go test -tags e2e -run '^$$' -bench DatabaseCost -benchtime $(or $(JOBS),3000)x -timeout 0 ./internal/jobs
+	go test -tags e2e -run '^$$' -bench DatabaseCost -benchtime 1000x -timeout 0 ./collector
 
 SOAK ?= 60m
 .PHONY: soak
