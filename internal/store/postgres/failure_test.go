@@ -5,7 +5,9 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -251,5 +253,43 @@ func TestSendsWaitTogether(t *testing.T) {
 	must(t, standby.Run())
 	for range 3 {
 		must(t, <-sent)
+	}
+}
+
+// While commits wait for a standby that is silent, messages do not take more connections than a replica may have: those
+// whose sender gives up go on to wait.
+func TestSendsBesideSilentStandby(t *testing.T) {
+	primary := pgtest.Start(t)
+	standby := primary.StartStandby(t)
+	url := primary.URL(t)
+	db := open(t, url)
+	defer db.Close()
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(context.Background())
+	standby.Stop()
+	send := func(account string) error {
+		_, err := db.Send(account, []store.Message{message("register", "x")})
+		return err
+	}
+	for range 3 {
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				if err := send(fmt.Sprint("account-", i)); err == nil {
+					t.Error("a message was acknowledged")
+				}
+			})
+		}
+		all.Wait()
+	}
+	if n := len(backends(t, conn)); n > 15 {
+		t.Errorf("%d connections", n)
+	}
+	must(t, standby.Run())
+	for err = send("a"); err != nil && t.Context().Err() == nil; err = send("a") {
+		if errors.Is(err, store.ErrUnknown) {
+			t.Fatal(err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -85,13 +86,32 @@ func (db *DB) Send(account string, messages []store.Message) ([]store.Whereabout
 	defer departed.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
+	if err := db.refuseSilentStandby(ctx); err != nil {
+		return nil, fmt.Errorf("sending to the owner of account %q: %w", account, err)
+	}
 	before, err := change(ctx, db, db.pool, pgx.RowToStructByPos[before], sendStatement,
 		account, kinds, ids, bodies, departed.token, departed.first, departed.next)
+	db.sendTimedOut.Store(ctx.Err() != nil)
 	if err != nil {
 		return nil, fmt.Errorf("sending to the owner of account %q: %w", account, err)
 	}
 	db.notify(ctx, db.pool, account)
 	return whereabouts(departed, before, kinds, ids), nil
+}
+
+// refuseSilentStandby returns an error if the last message was given up, and commits wait for a standby for as long: that
+// message goes on to wait in its session, and each further one would, until the server takes no connection any more.
+func (db *DB) refuseSilentStandby(ctx context.Context) error {
+	if !db.sendTimedOut.Load() {
+		return nil
+	}
+	var silent bool
+	err := db.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'
+		AND query_start < clock_timestamp() - $1::interval)`, sendTimeout).Scan(&silent)
+	if err == nil && silent {
+		err = errors.New("the standby of the database does not answer")
+	}
+	return db.failed(ctx, err)
 }
 
 // notifyTimeout is how long a notification may take: what it is about is done.

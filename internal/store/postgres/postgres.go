@@ -41,6 +41,7 @@ type DB struct {
 	loads         chan struct{} // holds a value for each load that is under way
 	size          atomic.Int64  // of the database in bytes, when it was measured last
 	measured      atomic.Pointer[time.Time]
+	sendTimedOut  atomic.Bool
 	departed      sync.Map // departedJobs by account, of accounts to which messages were sent
 }
 
