@@ -36,7 +36,8 @@ func BenchmarkDatabaseCost(b *testing.B) {
 	defer conn.Close(context.Background())
 	configs := shared(url, "a", "b", "c", "d", "e")
 	for i := range configs {
-		configs[i].Lease, configs[i].RequestsPerDay = collector.DefaultConfig().Lease, 1 // polls have their own benchmark
+		configs[i].Lease = collector.DefaultConfig().Lease
+		configs[i].RequestsPerDay = 1 // polls have a benchmark of their own
 	}
 	var replicas []*collector.Collector
 	for range 3 {

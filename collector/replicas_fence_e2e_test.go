@@ -18,8 +18,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// An owner whose way to the database is cut inside its commit acknowledges nothing, and another replica goes on with what
-// is stored: the end of a job counts once, however often it is reported.
+// An owner whose way to the database is cut inside its commit acknowledges nothing, and another replica goes on with
+// what is stored: the end of a job counts once, however often it is reported.
 func TestReplicasCutInsideCommit(t *testing.T) {
 	t.Parallel()
 	const job = "needle"

@@ -114,7 +114,8 @@ func TestReplicaStopsBeforeItsRequest(t *testing.T) {
 		_, err := get("http://"+other+"/-/ready", "text/plain")
 		return fmt.Sprint(err), err == nil
 	})
-	response, err := http.Post("http://"+address+"/api/v1/jobs", "application/json", strings.NewReader(`{"request_id":"job"}`))
+	job := strings.NewReader(`{"request_id":"job"}`)
+	response, err := http.Post("http://"+address+"/api/v1/jobs", "application/json", job)
 	if err != nil {
 		t.Fatal(err)
 	}
