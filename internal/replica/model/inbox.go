@@ -7,6 +7,7 @@ import "fmt"
 type inboxOrder struct {
 	direct bool // the owner applies what it is told itself without looking into the inbox first
 	cached bool // the numbers of messages come from a cache of each session
+	late   bool // a message without an answer may be stored later; the client sends it again, to another replica
 }
 
 type inboxAct uint8
@@ -26,12 +27,13 @@ type inboxMessage struct {
 }
 
 type inboxOrderState struct {
-	inbox   [4]inboxMessage
+	inbox   [5]inboxMessage
 	inboxN  uint8
 	numbers [2]uint8 // the last one of each session, or of both in the first
 	job     inboxAct // the last one that was applied
 	heard   inboxAct // the last one that was acknowledged
 	left    uint8    // acts
+	late    inboxAct // of a message that is on its way, and was sent again
 }
 
 func (c *inboxOrder) next(s inboxOrderState, emit func(string, inboxOrderState)) {
@@ -51,6 +53,10 @@ func (c *inboxOrder) next(s inboxOrderState, emit func(string, inboxOrderState))
 			n.inboxN++
 			n.heard = act
 			emit(fmt.Sprintf("%s at replica %d, message %d", act, replica+1, n.inbox[s.inboxN].number), n)
+			if c.late && s.late == 0 {
+				n.late = act
+				emit(fmt.Sprintf("%s again at replica %d, after it had no answer", act, replica+1), n)
+			}
 		}
 		n := s
 		n.left--
@@ -59,6 +65,13 @@ func (c *inboxOrder) next(s inboxOrderState, emit func(string, inboxOrderState))
 		}
 		n.job, n.heard = act, act
 		emit(fmt.Sprint(act, " at the owner"), n)
+	}
+	if s.late != 0 {
+		n := s
+		n.numbers[0]++
+		n.inbox[n.inboxN], n.late = inboxMessage{n.numbers[0], s.late}, 0
+		n.inboxN++
+		emit("the message that had no answer is stored", n)
 	}
 	if s.inboxN > 0 {
 		n := s.receive()
@@ -86,7 +99,7 @@ func (s inboxOrderState) receive() inboxOrderState {
 }
 
 func (c *inboxOrder) violation(s inboxOrderState) string {
-	if s.inboxN == 0 && s.job != s.heard {
+	if s.inboxN == 0 && s.late == 0 && s.job != s.heard {
 		return "I7: the job is not as the client last heard"
 	}
 	return ""
@@ -227,6 +240,7 @@ func inboxVariants() (all []variant) {
 	order("C0 the owner applies the inbox before what it is told itself", "", inboxOrder{})
 	order("C1 it applies what it is told at once", "I7", inboxOrder{direct: true})
 	order("C2 messages get their numbers from the cache of a session", "I7", inboxOrder{cached: true})
+	order("C2b a message that had no answer is stored late", "I7", inboxOrder{late: true})
 	takeover := func(name, breaks string, change func(*inboxTakeover)) {
 		c := &inboxTakeover{fenced: true, numbered: true, resigns: true, acts: 4}
 		change(c)
