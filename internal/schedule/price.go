@@ -39,7 +39,6 @@ const (
 	freePace = 0.1
 
 	maxPriceAge = 2 * time.Minute // then, or when a fiftieth of what was left is spent, the price is computed again
-	sampled     = 4096            // unfinished jobs of each API, at most, by which the requests of all are estimated
 )
 
 // now returns the price with a part of the minute's quota used.
@@ -66,7 +65,7 @@ func (p *price) spent(score float64) {
 func (s *Scheduler) updatePrice(now time.Time) {
 	p := &s.price
 	if s.quota.limits.PerDay == 0 {
-		p.perDay, p.coming, p.perJob, p.expected = 0, 0, 0, [24]float64{}
+		*p = price{typical: p.typical}
 		return
 	}
 	// Without a request left, no decision needs the price before it is old.
@@ -119,14 +118,6 @@ func (s *Scheduler) updatePrice(now time.Time) {
 	p.expected[0] += unfinished.at(price)
 }
 
-// unreported returns the number of unfinished jobs whose end no webhook is expected to report.
-func (s *Scheduler) unreported() (jobs float64) {
-	for _, a := range s.apis {
-		jobs += float64(a.jobs.length) * a.uncovered()
-	}
-	return jobs
-}
-
 // scenarios are the medians of seven equally likely parts of a normal distribution.
 var scenarios = [...]float64{-1.47, -0.79, -0.37, 0, 0.37, 0.79, 1.47}
 
@@ -144,45 +135,6 @@ func solve(shortage func(price float64) float64) float64 {
 		}
 	}
 	return math.Sqrt(low * high)
-}
-
-// demands returns how many requests an arriving job, and all unfinished ones together, are expected to get at each
-// price, and the median duration of a job.
-func (s *Scheduler) demands() (arriving, unfinished demand, lag time.Duration) {
-	arrivals := 0.0
-	for _, a := range s.apis {
-		arrivals += a.models.arrivals()
-	}
-	if arrivals == 0 {
-		pool := *s.pool[0]
-		pool.tabulate() // learning does not
-		return pool.requests(1)[0], unfinished, 0
-	}
-	for _, a := range s.apis {
-		for _, m := range a.models {
-			if m.arrivals == 0 {
-				continue
-			}
-			n := m.requests(a.uncovered())
-			var seen [bins]float64 // jobs by their age when they were last seen running
-			sample, each := a.jobs.sample(sampled)
-			for j := range sample {
-				if j.hinted == m.hinted {
-					seen[min(int(position(j.lnAge(j.seen)-m.median(float64(j.lnAudio)))), bins-1)] += float64(each)
-				}
-			}
-			lag += time.Duration(m.arrivals / arrivals * math.Exp(min(m.median(0), 15)) * float64(time.Second))
-			for p := range prices {
-				arriving[p] += m.arrivals / arrivals * n[0][p]
-			}
-			for b, jobs := range seen {
-				for p := range prices {
-					unfinished[p] += jobs * n[b][p]
-				}
-			}
-		}
-	}
-	return arriving, unfinished, lag
 }
 
 // outlook is what of the day's quota may be spent when.

@@ -1,3 +1,8 @@
+// Package schedule decides which job is polled when. Scheduler learns how long jobs take, gives each job a score, and
+// hands out turns: the right to send one request, within a quota. docs/scheduling.md describes the model.
+//
+// Times are compared by the monotonic clock where they have one, so that a wall clock that jumps neither overspends the
+// quota nor stops the polling.
 package schedule
 
 import (
