@@ -104,7 +104,7 @@ database-cost: ## Measure what JOBS=3000 jobs, three replicas and their messages
 
 SOAK ?= 60m
 .PHONY: soak
-soak: ## For SOAK, let an exporter with the race detector meet all faults that we know, and compare it with the truth (needs root and a C compiler)
+soak: ## For SOAK, let two exporters, one of them with the race detector, meet all faults that we know, and compare them with the truth (needs root and a C compiler)
 	SOAK=$(SOAK) go test -tags e2e,soak -count=1 -timeout 0 -run TestSoak -v ./e2e
 
 .PHONY: memory-test
