@@ -143,16 +143,17 @@ type outlook struct {
 	left    float64 // now
 	hour    float64 // part of the present hour that has passed
 	horizon float64 // hours from the start of the present one until the reset, or 24
-	morning float64 // hours until the morning ends
-	early   float64 // what is left for it
+	morning float64 // hours until the morning's share no longer binds; 0: it does not
+	early   float64 // what is left of that
 	frees   [24]float64
 }
 
-// The price plans with this part of the quota for the first 10 hours after a fixed reset, so that something is left for
-// the afternoon.
+// The morning: until 10 of the 24 hours after a fixed reset have passed, a part of the quota may be spent at most, so
+// that something is left for the afternoon whatever the forecast.
 const (
 	morningHours = 10
-	morningShare = 0.37
+	morningShare = 0.37 // the price plans with this part
+	morningMost  = 0.39 // this part is never exceeded
 )
 
 // share returns how much of an hour lies before the horizon.

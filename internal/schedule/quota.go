@@ -316,3 +316,23 @@ func (q *quota) pace(now time.Time) float64 {
 	}
 	return (q.used(&q.minute, now).Used + 1) / (float64(q.day.limit) / (24 * 60) * q.minute.length.Minutes())
 }
+
+// morning returns until when nothing may be sent because the morning's share of a day with a fixed reset is spent; zero
+// if it is not.
+func (q *quota) morning(now time.Time) time.Time {
+	w := &q.day
+	if w.limit == 0 || w.reset.zone == nil {
+		return time.Time{}
+	}
+	if q.used(w, now).Used < morningMost*float64(w.limit) {
+		return time.Time{}
+	}
+	last, _ := w.reset.around(now)
+	// What was spent on the day before counts until the first of these.
+	for _, end := range []time.Time{last.Add(resetMargin), last.Add(morningHours * time.Hour)} {
+		if end.After(now) {
+			return now.Add(end.Sub(now)) // keeps the monotonic clock
+		}
+	}
+	return time.Time{}
+}

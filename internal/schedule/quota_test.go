@@ -538,8 +538,33 @@ func TestBlock(t *testing.T) {
 	}
 }
 
-// A day with a fixed reset begins like any other time: what was spent on the day before holds no request back that is
-// left, although it still counts for a minute.
+// On a day with a fixed reset, no more than 39 % of the quota is spent in the first ten
+// hours, however much there is to poll.
+func TestMorning(t *testing.T) {
+	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	s := schedule.New(resets(perMinute(60, 100), "00:00"), midnight)
+	for i := range 500 {
+		// Overdue: due at any price.
+		s.Add(midnight, schedule.Job{RequestID: fmt.Sprint(i), Start: midnight.Add(-48 * time.Hour)})
+	}
+	noon := midnight.Add(10 * time.Hour)
+	polled := make(backEnd).work(s, midnight.Add(2*time.Minute), midnight.Add(24*time.Hour))
+	before, after := 0, 0
+	for _, times := range polled {
+		for _, at := range times {
+			if at.Before(noon) {
+				before++
+			} else {
+				after++
+			}
+		}
+	}
+	if before != 39 || after != 61 {
+		t.Errorf("%d requests before %s and %d after, want 39 and 61", before, noon, after)
+	}
+}
+
+// What was spent on the day before counts for a minute after the reset, and then no longer in the share of the morning.
 func TestDayBegins(t *testing.T) {
 	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 	s := schedule.New(resets(perMinute(60, 100), "00:00"), midnight.Add(-time.Hour))

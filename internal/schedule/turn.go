@@ -34,6 +34,9 @@ func (s *Scheduler) Next(now time.Time) (t *Turn, at time.Time) {
 	case now.Before(s.sharing.until):
 		return nil, s.sharing.until
 	}
+	if at := s.quota.morning(now); !at.IsZero() {
+		return nil, at
+	}
 	if free, at := s.quota.free(now); !free {
 		return nil, at
 	}
