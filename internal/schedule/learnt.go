@@ -10,7 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// learntVersion is the version of the stored JSON.
+// learntVersion is the version of the stored JSON. Recall also reads versions 1 and 2.
 const learntVersion = 3
 
 // learnt is the stored JSON, described in docs/scheduling.md: a few kilobytes per API.
@@ -20,7 +20,7 @@ type learnt struct {
 	Pool     learntModels         `json:"pool"`
 	APIs     map[string]learntAPI `json:"apis"`
 	Arrivals forecast             `json:"arrivals"`
-	Sharing  learntSharing        `json:"sharing"`
+	Sharing  *learntSharing       `json:"sharing,omitempty"`
 }
 
 // learntSharing is about others who spend the same quota, which has to be the one given. A pause is not stored: the
@@ -89,7 +89,7 @@ func (s *Scheduler) Learnt(now time.Time) ([]byte, error) {
 	all := learnt{
 		Version: learntVersion, At: now.UTC(), Pool: s.pool.export(),
 		APIs: make(map[string]learntAPI), Arrivals: s.forecast,
-		Sharing: learntSharing{
+		Sharing: &learntSharing{
 			Requests: limits.Requests, PerSeconds: limits.Per.Seconds(), PerDay: limits.PerDay,
 			Share: s.quota.share, Others: s.sharing.others, Noticed: s.sharing.noticed.UTC(),
 		},
@@ -109,13 +109,11 @@ func (s *Scheduler) Learnt(now time.Time) ([]byte, error) {
 func (s *Scheduler) Recall(encoded []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all learnt
-	switch err := json.Unmarshal(encoded, &all); {
-	case err != nil: // its text may quote the data
-		return errors.New("not a document of the scheduler")
-	case all.Version != learntVersion:
-		return fmt.Errorf("version %d is unknown; this is version %d", all.Version, learntVersion)
-	case len(all.APIs) > maxAPIs+1:
+	all, err := decode(encoded)
+	if err != nil {
+		return err
+	}
+	if len(all.APIs) > maxAPIs+1 {
 		return errors.New("too many APIs")
 	}
 	c, f := New(s.quota.limits, s.epoch), all.Arrivals
@@ -133,20 +131,44 @@ func (s *Scheduler) Recall(encoded []byte) error {
 		}
 	}
 	o := all.Sharing
-	if !valid || !(o.Share >= minShare && o.Share <= 1 && counts(o.Others, o.PerSeconds)) {
+	if !valid || o != nil && !(o.Share >= minShare && o.Share <= 1 && counts(o.Others, o.PerSeconds)) {
 		return errors.New("a number is out of range")
 	}
-	per := time.Duration(math.Round(o.PerSeconds * float64(time.Second)))
-	if s.quota.limits.sameQuota(Limits{Requests: o.Requests, Per: per, PerDay: o.PerDay}) {
-		s.sharing = sharing{others: o.Others, noticed: o.Noticed}
-		if o.Noticed.After(s.epoch) { // the clock was ahead
-			s.sharing.noticed = s.epoch
+	if o != nil {
+		per := time.Duration(math.Round(o.PerSeconds * float64(time.Second)))
+		if s.quota.limits.sameQuota(Limits{Requests: o.Requests, Per: per, PerDay: o.PerDay}) {
+			s.sharing = sharing{others: o.Others, noticed: o.Noticed}
+			if o.Noticed.After(s.epoch) { // the clock was ahead
+				s.sharing.noticed = s.epoch
+			}
+			s.quota.share = o.Share
 		}
-		s.quota.share = o.Share
 	}
 	s.apis, s.pool, s.forecast = c.apis, c.pool, f
 	s.forecast.begin(s.local(all.At), s.local(s.epoch))
 	return nil
+}
+
+func decode(encoded []byte) (*learnt, error) {
+	var version struct {
+		Version int `json:"version"`
+	}
+	err := json.Unmarshal(encoded, &version)
+	all, old := new(learnt), new(learntV1)
+	switch {
+	case err != nil:
+	case version.Version == learntVersion, version.Version == 2: // which had no queues
+		err = json.Unmarshal(encoded, all)
+	case version.Version == 1:
+		err = json.Unmarshal(encoded, old, json.MatchCaseInsensitiveNames(true))
+		all = old.upgrade()
+	default:
+		return nil, fmt.Errorf("version %d is unknown; this is version %d", version.Version, learntVersion)
+	}
+	if err != nil { // its text may quote the data
+		return nil, errors.New("not a document of the scheduler")
+	}
+	return all, nil
 }
 
 func (a *api) export() learntAPI {
@@ -266,4 +288,51 @@ func counts(values ...float64) bool {
 		}
 	}
 	return true
+}
+
+// learntV1 is version 1, which listed numbers by position. Its names are read without regard to case.
+type learntV1 struct {
+	At   time.Time
+	Pool modelsV1
+	APIs map[string]struct {
+		Laws         modelsV1
+		Ends, Hooked float64
+	}
+	forecast
+	Sharing *struct {
+		learntSharing
+		PerMinute float64 `json:"per_minute"`
+	}
+}
+
+type modelsV1 [2]struct {
+	Location        [5]float64
+	Shape           [3]float64
+	Drift           [6]float64
+	Arrivals        float64
+	Events, Exposed []float32
+}
+
+func (old *learntV1) upgrade() *learnt {
+	all := &learnt{At: old.At, Pool: old.Pool.upgrade(), APIs: make(map[string]learntAPI), Arrivals: old.forecast}
+	for name, a := range old.APIs {
+		all.APIs[name] = learntAPI{Models: a.Laws.upgrade(), Ends: a.Ends, WebhookEnds: a.Hooked}
+	}
+	if o := old.Sharing; o != nil {
+		limits := PerMinute(o.PerMinute)
+		o.Requests, o.PerSeconds = limits.Requests, limits.Per.Seconds()
+		all.Sharing = &o.learntSharing
+	}
+	return all
+}
+
+func (old *modelsV1) upgrade() (models learntModels) {
+	for i, m := range []*learntModel{&models.Plain, &models.Hinted} {
+		l, s, d := old[i].Location, old[i].Shape, old[i].Drift
+		*m = learntModel{
+			location{l[0], l[1], l[2], l[3], l[4]}, shape{s[0], s[1], s[2]}, drift{d[0], d[1], d[2], d[3], d[4], d[5]},
+			old[i].Arrivals, nil, learntTable{lowestOctave, binsPerOctave, old[i].Events, old[i].Exposed},
+		}
+	}
+	return models
 }

@@ -85,56 +85,60 @@ func TestLearnt(t *testing.T) {
 	}
 }
 
-// A stored document keeps its meaning.
+// Documents of every version so far are read, and mean the same. They were written after
+// the same events, each by the program that wrote its version.
 func TestLearntGolden(t *testing.T) {
 	written := time.Date(2026, 11, 24, 14, 1, 49, 844897957, time.UTC)
 	limits := perMinute(5.5, 1000)
-	state, err := os.ReadFile("testdata/learnt.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := schedule.New(limits, written)
-	if err := s.Recall(state); err != nil {
-		t.Fatal(err)
-	}
-	again, err := s.Learnt(written)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := strings.TrimSpace(string(state)); string(again) != want {
-		t.Errorf("it is written as\n%s\nwant\n%s", again, want)
-	}
-	later := written.Add(90 * time.Minute)
-	s = schedule.New(limits, later)
-	if err := s.Recall(state); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []struct {
-		api      string
-		audio    float64
-		expected time.Duration
-		chance   float64
-	}{
-		{"asr", 0, 284561265998, 0.007074},
-		{"asr", 600, 118680305971, 0.470643},
-		{"diarization", 0, 278064028942, 0.007931},
-		{"diarization", 600, 118422845096, 0.528309},
-		{"new", 0, 280338007486, 0.253923},
-		{"new", 600, 119275322644, 0.535990},
-	} {
-		id := fmt.Sprint(want.api, want.audio)
-		begun := later.Add(-2 * time.Minute)
-		s.Add(later, schedule.Job{RequestID: id, API: want.api, AudioSeconds: want.audio, Start: begun})
-		r, _ := s.Explain(id, later)
-		if (r.Expected-want.expected).Abs() > time.Millisecond || math.Abs(r.Chance-want.chance) > 1e-5 {
-			t.Errorf("%s is expected to take %s, and %.6f likely to have ended; want %s, %.6f",
-				id, r.Expected, r.Chance, want.expected, want.chance)
+	for _, version := range []string{"v1", "v2", "v3"} {
+		state, err := os.ReadFile("testdata/learnt-" + version + ".json")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	s.Refresh(later)
-	got := s.View(later, nil).Pricing
-	if math.Abs(got.Coming-232.8971) > 1e-3 || math.Abs(got.Sharing-0.49) > 1e-9 || got.PerJob > 0.9 {
-		t.Errorf("%+v", got)
+		s := schedule.New(limits, written)
+		if err := s.Recall(state); err != nil {
+			t.Fatalf("%s: %v", version, err)
+		}
+		again, err := s.Learnt(written)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile("testdata/learnt-v3.json")
+		if err != nil || string(again) != strings.TrimSpace(string(want)) {
+			t.Errorf("%s: it is written as\n%s\nwant\n%s, %v", version, again, want, err)
+		}
+		later := written.Add(90 * time.Minute)
+		s = schedule.New(limits, later)
+		if err := s.Recall(state); err != nil {
+			t.Fatalf("%s: %v", version, err)
+		}
+		for _, want := range []struct {
+			api      string
+			audio    float64
+			expected time.Duration
+			chance   float64
+		}{
+			{"asr", 0, 284561265998, 0.007074},
+			{"asr", 600, 118680305971, 0.470643},
+			{"diarization", 0, 278064028942, 0.007931},
+			{"diarization", 600, 118422845096, 0.528309},
+			{"new", 0, 280338007486, 0.253923},
+			{"new", 600, 119275322644, 0.535990},
+		} {
+			id := fmt.Sprint(want.api, want.audio)
+			begun := later.Add(-2 * time.Minute)
+			s.Add(later, schedule.Job{RequestID: id, API: want.api, AudioSeconds: want.audio, Start: begun})
+			r, _ := s.Explain(id, later)
+			if (r.Expected-want.expected).Abs() > time.Millisecond || math.Abs(r.Chance-want.chance) > 1e-5 {
+				t.Errorf("%s: %s is expected to take %s, and %.6f likely to have ended; want %s, %.6f",
+					version, id, r.Expected, r.Chance, want.expected, want.chance)
+			}
+		}
+		s.Refresh(later)
+		got := s.View(later, nil).Pricing
+		if math.Abs(got.Coming-232.8971) > 1e-3 || math.Abs(got.Sharing-0.49) > 1e-9 || got.PerJob > 0.9 {
+			t.Errorf("%s: %+v", version, got)
+		}
 	}
 }
 
