@@ -4,11 +4,13 @@
 package outbound
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -60,6 +62,7 @@ func WithoutSecrets(text string) string {
 func NewTransport(
 	timeout time.Duration, connections int, tlsConfig *tls.Config, proxy func(*http.Request) (*url.URL, error),
 ) *http.Transport {
+	logNoContent()
 	if tlsConfig == nil {
 		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
@@ -85,6 +88,30 @@ func NewTransport(
 		MaxResponseHeaderBytes: 64 << 10, // by default 10 MB
 		MaxIdleConnsPerHost:    connections,
 		IdleConnTimeout:        90 * time.Second,
+	}
+}
+
+// unsolicited is how net/http begins to log what a server sends unasked, such as the end of an answer that is longer
+// than its Content-Length. The content follows, and no option turns that off.
+var unsolicited = []byte("Unsolicited response received on idle HTTP channel")
+
+// contentless is the output of the standard library's log, without content of answers.
+type contentless struct{ io.Writer }
+
+func (w contentless) Write(line []byte) (int, error) {
+	if i := bytes.Index(line, unsolicited); i >= 0 {
+		_, err := w.Writer.Write(append(line[:i+len(unsolicited):i+len(unsolicited)], '\n'))
+		return len(line), err
+	}
+	return w.Writer.Write(line)
+}
+
+// logNoContent lets the log of the standard library drop content of answers. A program may have set its output since
+// the last call.
+func logNoContent() {
+	w := log.Writer()
+	if _, done := w.(contentless); !done {
+		log.SetOutput(contentless{w})
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -91,5 +93,43 @@ func TestNewTransport(t *testing.T) {
 	}
 	if tr := outbound.NewTransport(time.Second, 3, nil, nil); tr.TLSClientConfig.MinVersion != tls.VersionTLS12 {
 		t.Errorf("TLS %x by default", tr.TLSClientConfig.MinVersion)
+	}
+}
+
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// What a server sends behind the end of its answer does not get into the log of the standard library.
+func TestSurplusIsNotLogged(t *testing.T) {
+	logged := make(lines, 1)
+	output := log.Writer()
+	defer log.SetOutput(output)
+	log.SetOutput(logged)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}canary")
+		_, _ = io.Copy(io.Discard, conn) // until the transport closes it
+	}))
+	defer server.Close()
+	client := &http.Client{Transport: outbound.NewTransport(time.Minute, 1, nil, nil)}
+	resp, err := client.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(resp.Body); err != nil {
+		t.Error(err)
+	}
+	resp.Body.Close()
+	if got := <-logged; strings.Contains(got, "canary") || !strings.Contains(got, "Unsolicited response") {
+		t.Errorf("logged %q", got)
 	}
 }
