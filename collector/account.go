@@ -137,7 +137,7 @@ func (a *Account) reload(s *settings) {
 	old.close()
 }
 
-// HoldsKey reports whether one of the jobs contains an API key, which must not be registered.
+// HoldsKey reports whether one of the jobs contains a key or token, which must not be registered.
 func (a *Account) HoldsKey(s []submission.Job) bool { return len(a.keys.without(s)) < len(s) }
 
 // Register starts tracking jobs, and returns how many were new and how many were

@@ -5,41 +5,58 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/credential"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// keys are the API keys of all accounts. By mistake, a file, a client or a gateway may have one in the place of a
-// request ID, a label or an error code. It must not get into metrics, logs and the database.
+// keys are the API keys and the tokens of all accounts. By mistake, a file, a client or a gateway may have one in the
+// place of a request ID, a label or an error code. It must not get into metrics, logs and the database.
 type keys struct {
-	all atomic.Pointer[[]func() (string, error)]
+	all atomic.Pointer[[]keyReader]
+}
+
+// A keyReader returns a key or token that may change. Texts that contain a shorter one than minLength are too many:
+// they must be the key.
+type keyReader struct {
+	read      func() (string, error)
+	minLength int
 }
 
 func (k *keys) set(all []*settings) {
-	functions := make([]func() (string, error), len(all))
-	for i, s := range all {
-		functions[i] = s.key
+	var readers []keyReader
+	for _, s := range all {
+		// A user chooses the tokens of the monitor. A short one may be a word, and part of a request ID.
+		fixed := func(token string) keyReader {
+			return keyReader{func() (string, error) { return token, nil }, longToken}
+		}
+		readers = append(readers, keyReader{s.key, 8}, fixed(s.config.JobsToken), fixed(s.config.WebhookToken))
+		if path := s.config.RequestIDURLTokenFile; path != "" {
+			readers = append(readers, keyReader{func() (string, error) { return credential.ReadFile(path) }, 8})
+		}
 	}
-	k.all.Store(&functions)
+	k.all.Store(&readers)
 }
 
-// finder returns a function that reports whether a text contains one of the present keys. Texts that contain a very
-// short key are too many: they must be the key.
+// finder returns a function that reports whether a text contains one of the present keys.
 func (k *keys) finder() func(text string) bool {
-	const short = 8
-	var present []string
+	type key struct {
+		text     string
+		anywhere bool
+	}
+	var present []key
 	all := k.all.Load()
 	if all == nil {
-		all = new([]func() (string, error)) // before New
+		all = new([]keyReader) // before New
 	}
-	for _, key := range *all {
-		if key, err := key(); err == nil && key != "" {
-			present = append(present, strings.ToLower(key))
+	for _, r := range *all {
+		if text, err := r.read(); err == nil && text != "" {
+			present = append(present, key{strings.ToLower(text), len(text) >= r.minLength})
 		}
 	}
 	return func(text string) bool {
 		text = strings.ToLower(text)
-		return slices.ContainsFunc(present, func(key string) bool {
-			return text == key || len(key) >= short && strings.Contains(text, key)
+		return slices.ContainsFunc(present, func(k key) bool {
+			return text == k.text || k.anywhere && strings.Contains(text, k.text)
 		})
 	}
 }

@@ -23,10 +23,13 @@ func (n *nowhere) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// A pattern that matches the key file of any account does not make a key a job.
+// A pattern that matches the file of a key or token of any account does not make it a job.
 func TestKeysAreNoRequestIDs(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"a.key": "canary-key-a\n", "b.key": "canary-key-b\n", "ids": "an-id\n"} {
+	for name, text := range map[string]string{
+		"a.key": "canary-key-a\n", "b.key": "canary-key-b\n",
+		"ids": "an-id\n", "url.token": "canary-url-token\n", "jobs.token": "canary-jobs-token\n",
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -35,6 +38,7 @@ func TestKeysAreNoRequestIDs(t *testing.T) {
 	a.Account, a.APIKeyFile = "a", filepath.Join(dir, "a.key")
 	a.RequestIDFiles, a.RequestIDs = []string{filepath.Join(dir, "*")}, []string{"Canary-Key-B"}
 	b.Account, b.APIKeyFile = "b", filepath.Join(dir, "b.key")
+	b.RequestIDURLTokenFile, b.JobsToken = filepath.Join(dir, "url.token"), "canary-jobs-token"
 	var log strings.Builder
 	api := new(nowhere)
 	c, err := collector.New([]collector.Config{a, b}, collector.Options{
@@ -52,11 +56,11 @@ func TestKeysAreNoRequestIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := account.Snapshot()
-	if n := s.Totals.Counter(jobs.SourceErrors); len(s.Jobs) != 1 || n != 3 {
-		t.Errorf("%d jobs and %v errors, want 1 and 3", len(s.Jobs), n)
+	if n := s.Totals.Counter(jobs.SourceErrors); len(s.Jobs) != 1 || n != 5 {
+		t.Errorf("%d jobs and %v errors, want 1 and 5", len(s.Jobs), n)
 	}
 	if shown := strings.ToLower(log.String()); strings.Contains(shown, "canary") ||
-		strings.Count(shown, "an api key is listed") != 2 {
+		strings.Count(shown, "a key or token is listed") != 2 {
 		t.Errorf("logged:\n%s", log.String())
 	}
 }

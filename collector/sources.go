@@ -247,17 +247,17 @@ func (s *sources) register(from submission.Source, jobs []submission.Job, ageUnk
 	return err
 }
 
-// refuseKeys reports jobs that contain an API key, most likely since a pattern matches the key file.
+// refuseKeys reports jobs that contain a key or token, most likely since a pattern matches its file.
 func (s *sources) refuseKeys(from submission.Source, n int) {
 	s.jobs.CountSourceErrors(from, n)
-	s.note(from, errors.New("an API key is listed in the place of a request ID; remove it from the list, "+
+	s.note(from, errors.New("a key or token is listed in the place of a request ID; remove it from the list, "+
 		"or exclude its file from the patterns"))
 	s.mu.Lock()
 	known := s.keyListed[from]
 	s.keyListed[from] = true
 	s.mu.Unlock()
 	if !known {
-		s.log.Warn("An API key is listed in the place of a request ID, and not registered", "source", string(from))
+		s.log.Warn("A key or token is listed in the place of a request ID, and not registered", "source", string(from))
 	}
 }
 

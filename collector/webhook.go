@@ -82,7 +82,7 @@ func (a *Account) Webhook(body io.ReadCloser, gzipped bool) (WebhookOutcome, err
 	isKey := a.keys.finder()
 	if isKey(hook.RequestID) {
 		a.RefuseWebhook(jobs.WebhookMalformed)
-		return jobs.WebhookMalformed, errors.New("the request ID contains an API key")
+		return jobs.WebhookMalformed, errors.New("the request ID contains a key or token")
 	}
 	if isKey(hook.ErrorCode) {
 		hook.ErrorCode = jobstatus.OtherErrorCode

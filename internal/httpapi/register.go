@@ -52,7 +52,8 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) (int, any, error)
 			return 0, nil, err
 		}
 		if g.account.HoldsKey(g.jobs) {
-			return 0, nil, refuse(http.StatusBadRequest, "an entry contains an API key; send the request ID of the job")
+			return 0, nil, refuse(http.StatusBadRequest,
+				"an entry contains a key or token; send the request ID of the job")
 		}
 	}
 	var sum registered

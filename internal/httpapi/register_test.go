@@ -18,7 +18,7 @@ import (
 
 func TestRegister(t *testing.T) {
 	const several = "several accounts are configured; name one (a, b)"
-	const holdsKey = `{"error":"an entry contains an API key; send the request ID of the job"}`
+	const holdsKey = `{"error":"an entry contains a key or token; send the request ID of the job"}`
 	x := map[string][]string{"a": {"x"}}
 	for name, test := range map[string]struct {
 		accounts []string // default: one

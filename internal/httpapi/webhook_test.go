@@ -174,6 +174,10 @@ func TestWebhooks(t *testing.T) {
 			name: "a key within an error code", want: failed("other", jobs.WebhookAccepted),
 			body: `{"request_id":"a","response":null,"fault":{"error_code":"apikey:canary-key-1"}}`,
 		},
+		{
+			name: "a token as error code", want: failed("other", jobs.WebhookAccepted),
+			body: `{"request_id":"a","response":null,"fault":{"error_code":"` + webhookToken + `"}}`,
+		},
 		{name: "a key as ID", body: `{"request_id":"canary-key-1","response":null}`, want: malformed},
 		{name: "only an ID", body: `{"request_id":"a"}`, want: malformed},
 		{name: "no ID", body: `{"response":{}}`, want: malformed},

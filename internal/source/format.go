@@ -10,13 +10,16 @@ import (
 // sniffed is how much of the start of a file shows its format.
 const sniffed = 512
 
-// formatOf returns what a file is if it is not UTF-8 text, and an empty string if it may
+// formatOf returns what a file is if it is not UTF-8 text with request IDs, and an empty string if it may
 // be. Bytes that are not UTF-8 alone may be Latin-1 in a comment, and NULs alone what a
 // crash has left.
 func formatOf(r *bufio.Reader) string {
 	start, _ := r.Peek(sniffed) // an error shows when it is read
 	if isUTF16(start) {
 		return "UTF-16 text"
+	}
+	if bytes.Contains(start, []byte("-----BEGIN ")) { // PEM, many of whose lines could be IDs
+		return "a key or a certificate"
 	}
 	invalid, control := false, false
 	for utf8.FullRune(start) {
