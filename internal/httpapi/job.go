@@ -80,8 +80,11 @@ func jobOf(account string, j *jobs.Job, next time.Time, finish schedule.Finish, 
 	return shown
 }
 
-// seconds returns a time in seconds, to the millisecond: more digits are noise.
-func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+// seconds returns a time in seconds, to the millisecond: more digits are noise. Duration.Seconds adds the fraction to
+// the whole seconds, and the sum is not always the nearest to the decimal number: 2.5709999999999997.
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}
 
 // A moment is a time in RFC 3339, to the millisecond; empty if unknown.
 type moment string

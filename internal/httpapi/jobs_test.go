@@ -63,13 +63,13 @@ func TestShow(t *testing.T) {
 		"age_seconds":20,"duration_seconds":20,"detection_window_seconds":20,`
 	for name, test := range map[string]struct{ entry, answer, want string }{
 		"completed": {
-			`{"request_id":"x","api":"asr","audio_seconds":1.5,"submitted_at":"1999-12-31T18:59:50-05:00",
+			`{"request_id":"x","api":"asr","audio_seconds":1.5,"submitted_at":"1999-12-31T18:59:49.452-05:00",
 				"labels":{"team":"t","other":"o"}}`,
 			completed,
 			`{"request_id":"x",` + before + `"api":"asr","labels":{"team":"t"},"state":"completed",
-			"submitted_at":"1999-12-31T23:59:50.000Z","last_observed":"2000-01-01T00:00:20.000Z",
+			"submitted_at":"1999-12-31T23:59:49.452Z","last_observed":"2000-01-01T00:00:20.000Z",
 			"finished_at":"2000-01-01T00:00:20.000Z",
-			"age_seconds":30,"duration_seconds":30,"detection_window_seconds":30,"audio_seconds":1.5,
+			"age_seconds":30.548,"duration_seconds":30.548,"detection_window_seconds":30.548,"audio_seconds":1.5,
 			"statistics":` + statistics(func(a *transcript.Accumulator) {
 				a.Confidence(.75)
 				a.Speakers(2)
