@@ -158,6 +158,10 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 		// The body would be the bare connection, which has no timeout.
 		content = http.NoBody
 	}
+	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "x-gzip") {
+		// It means gzip (RFC 9110, 8.4.1.3), and net/http unpacks only what is called so.
+		content = &unpacked{packed: content, limit: limit}
+	}
 	b, err := decodeStatus(ctx, content, c.config.Timings)
 	switch {
 	case err == errMarkup && resp.StatusCode >= http.StatusInternalServerError:
@@ -216,6 +220,26 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 	}
 	return answer
 }
+
+// unpacked is the content of a body in gzip.
+type unpacked struct {
+	packed  io.ReadCloser
+	limit   int64 // bytes of the content
+	content io.Reader
+}
+
+func (u *unpacked) Read(p []byte) (int, error) {
+	if u.content == nil {
+		r, err := gzip.NewReader(u.packed)
+		if err != nil {
+			return 0, err
+		}
+		u.content = http.MaxBytesReader(nil, r, u.limit)
+	}
+	return u.content.Read(p)
+}
+
+func (u *unpacked) Close() error { return u.packed.Close() }
 
 // destination says where a redirect leads, without quoting it, since a target may have the key in it.
 func (c *Client) destination(h http.Header) string {

@@ -684,9 +684,15 @@ func TestCompressed(t *testing.T) {
 		"checksum":  {running[:len(running)-8] + "checksum", jobstatus.Malformed},
 		"bomb":      {gz(`{"status": "Running", "x": "` + strings.Repeat("x", 1<<20) + `"}`), jobstatus.TooLarge},
 	} {
-		if a := ask(t, serve(t, say(200, test.body, "Content-Encoding", "gzip"))); a.Outcome != test.want {
-			t.Errorf("%s: %+v, want outcome %v", name, a, test.want)
+		for _, encoding := range []string{"gzip", "x-gzip"} {
+			if a := ask(t, serve(t, say(200, test.body, "Content-Encoding", encoding))); a.Outcome != test.want {
+				t.Errorf("%s, %s: %+v, want outcome %v", name, encoding, a, test.want)
+			}
 		}
+	}
+	want := "malformed: compressed, and its Content-Encoding does not say so"
+	if a := ask(t, serve(t, say(200, running))); a.Outcome != jobstatus.Malformed || a.Err.Error() != want {
+		t.Errorf("without an encoding: %+v, want %q", a, want)
 	}
 }
 

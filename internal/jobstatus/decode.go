@@ -128,6 +128,7 @@ var (
 	errNoWebhook = errors.New("not a webhook")
 	errNoObject  = errors.New("not a JSON object")
 	errMarkup    = errors.New("HTML or XML, not JSON")
+	errPacked    = errors.New("compressed, and its Content-Encoding does not say so")
 )
 
 // decodeStatus decodes a status body. Names may come in any order; unknown ones are skipped. What is read must be JSON,
@@ -230,6 +231,8 @@ func decode(
 		return b, err
 	case c == '<':
 		return b, errMarkup
+	case c == 0x1f: // the first byte of gzip
+		return b, errPacked
 	case c != '{':
 		return b, errNoObject
 	}
@@ -461,6 +464,8 @@ func (d *decoder) segment() error {
 	return err
 }
 
+var speech = []byte("speech")
+
 // piece reads one word or segment, and whether its tag says that it is not speech. This is
 // the innermost loop: it reads tokens without closures.
 func (d *decoder) piece(p *transcript.Piece) (notSpeech bool, err error) {
@@ -491,7 +496,7 @@ func (d *decoder) piece(p *transcript.Piece) (notSpeech bool, err error) {
 		case "tag": // `speech` or another sound
 			var v laxjson.Value
 			v, err = d.Value()
-			notSpeech = v.Kind == laxjson.String && string(v.Text) != "speech"
+			notSpeech = v.Kind == laxjson.String && !bytes.EqualFold(bytes.TrimSpace(v.Text), speech)
 		default:
 			err = d.Skip()
 		}
@@ -520,12 +525,12 @@ func (d *decoder) number(set func(float64)) error {
 }
 
 // fault reads a fault in either spelling: the gateway's (`faultstring`,
-// `errorcode`) or the API's (`fault_string`, `error_code`). null is no fault.
+// `errorcode`) or the API's (`fault_string`, `error_code`). null and false are no fault.
 // Its text is dropped, because it may quote the request.
 func (d *decoder) fault(b *body) error {
 	if !d.is('{') {
 		v, err := d.Value()
-		if !v.IsNull() {
+		if !v.IsNull() && (v.Kind != laxjson.Word || string(v.Text) != "false") {
 			b.errorCode = UnknownErrorCode
 		}
 		return err

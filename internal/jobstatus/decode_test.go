@@ -316,6 +316,7 @@ func TestShapes(t *testing.T) {
 		`{"response": {"segments": [{"start": 1, "end": 2}]}}`:                             statistics(segment),
 		`{"response": {"segments": [{"start": 1, "end": 2, "tag": "speech"}]}}`:            statistics(segment),
 		`{"response": {"segments": [{"start": 1, "end": 2, "tag": 5}]}}`:                   statistics(segment),
+		`{"response": {"segments": [{"start": 1, "end": 2, "tag": " Speech"}]}}`:           statistics(segment),
 		`{"response": {"segments": [{"start": 1, "end": 2, "speaker_id": ""}]}}`:           statistics(segment),
 		`{"response": {"segments": [{"start": 1, "end": 2, "speaker_id": null}]}}`:         statistics(segment),
 		`{"response": {"segments": [{"start": 1, "end": 2, "speaker_id": 7}]}}`:            statistics(ofSpeaker),
@@ -378,9 +379,9 @@ func TestRequestIDs(t *testing.T) {
 func TestFaults(t *testing.T) {
 	long := strings.Repeat("x", jobstatus.MaxErrorCode)
 	for fault, want := range map[string]string{
-		`null`: "",
-		`{}`:   jobstatus.UnknownErrorCode, `"text"`: jobstatus.UnknownErrorCode,
-		`[]`: jobstatus.UnknownErrorCode, `false`: jobstatus.UnknownErrorCode,
+		`null`: "", `false`: "",
+		`{}`: jobstatus.UnknownErrorCode, `"text"`: jobstatus.UnknownErrorCode, `"false"`: jobstatus.UnknownErrorCode,
+		`[]`: jobstatus.UnknownErrorCode, `true`: jobstatus.UnknownErrorCode,
 		`{"error_code": "queued"}`:                                  "queued",
 		`{"errorcode": "a.b_c:d-9"}`:                                "a.b_c:d-9",
 		`{"error_code": 42}`:                                        "42",
