@@ -236,7 +236,7 @@ func TestFilesContent(t *testing.T) {
 		},
 		"name twice": {
 			content: "{\n\"request_id\": \"a\",\n\"request_id\": \"b\"\n}\nb\n", ids: ids("b"), bad: 1,
-			first: ":1: invalid JSON at byte 21",
+			first: ":1: a name is given twice, at byte 21",
 		},
 		"comma too many": {
 			content: "{\n\"request_id\": \"a\",\n}\nb\n", ids: ids("b"), bad: 3, first: ":1: invalid JSON at byte 1",

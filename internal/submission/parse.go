@@ -376,6 +376,9 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // errors of the JSON library may do. The offset is where the JSON begins in its document.
 func jsonError(err error, offset int64) error {
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			return fmt.Errorf("a name is given twice, at byte %d", offset+syntax.ByteOffset)
+		}
 		return fmt.Errorf("invalid JSON at byte %d", offset+syntax.ByteOffset)
 	}
 	semantic, ok := errors.AsType[*json.SemanticError](err)
