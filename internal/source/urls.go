@@ -265,7 +265,7 @@ func (u *URLs) fetch(ctx context.Context, r *result) error {
 	case code == http.StatusNotModified && r.version != validators{}:
 		r.unchanged = true
 		return nil
-	case code >= 300 && code < 400:
+	case code >= 300 && code < 400 && code != http.StatusNotModified:
 		return fmt.Errorf("answered %d %s; redirects are not followed, since the URL may hold a token: "+
 			"configure the URL that it leads to", code, http.StatusText(code))
 	case code != http.StatusOK:

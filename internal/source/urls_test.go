@@ -179,7 +179,7 @@ func TestURLsProblems(t *testing.T) {
 	}{
 		"unavailable":    {answering(503, "secret"), "answered 503 Service Unavailable instead of 200 OK"},
 		"no content":     {answering(204, ""), "answered 204 No Content instead of 200 OK"},
-		"unexpected 304": {answering(304, ""), "answered 304 Not Modified" + redirects},
+		"unexpected 304": {answering(304, ""), "answered 304 Not Modified instead of 200 OK"},
 		"redirect": {
 			answering(302, "", "Location", "https://elsewhere.example/secret"),
 			"answered 302 Found" + redirects,
