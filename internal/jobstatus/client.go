@@ -186,9 +186,9 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 			a.Err = fmt.Errorf("%w, a redirect%s, which is not followed; check url", a.Err, c.destination(resp.Header))
 		case err == errPage, err == errDownPage:
 			a.Err = fmt.Errorf("%w; %w", a.Err, err)
-			if a.Outcome == NotFound {
-				// It is the page of a web server or a proxy, which knows no jobs: none may be lost because of it. An empty
-				// body or plain text can be the vendor's.
+			if a.Outcome == NotFound || resp.StatusCode == http.StatusForbidden {
+				// It is the page of a web server or a proxy, which knows no jobs and no keys: none may be lost because of it,
+				// and the key is not wrong. An empty body or plain text can be the vendor's.
 				a.Outcome = Malformed
 			}
 		}

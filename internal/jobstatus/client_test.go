@@ -189,6 +189,8 @@ func TestOutcomes(t *testing.T) {
 		{401, fault("oauth.v2.InvalidApiKey"), refused(jobstatus.Unauthorized)},
 		{402, ``, refused(jobstatus.OverQuota)},
 		{403, fault("x"), refused(jobstatus.Unauthorized)},
+		{403, ``, refused(jobstatus.Unauthorized)},
+		{403, html, refused(jobstatus.Malformed)}, // a proxy or a firewall
 		{404, ``, refused(jobstatus.NotFound)},
 		{404, html, refused(jobstatus.Malformed)}, // a web server's page: url or a proxy is wrong
 		{404, "\ufeff\n <!DOCTYPE html>", refused(jobstatus.Malformed)},
