@@ -20,7 +20,7 @@ import (
 )
 
 // A login is what a quota of the API belongs to: not the name of an account.
-type login struct{ url, key string }
+type login struct{ service, key string }
 
 // The name of a login is 8 random bytes, and 2 bytes of a hash over these and the login, in hexadecimal. It tells
 // logins of one store from each other, but it does not help to guess a key: one key in 65,536 has the same.
@@ -37,7 +37,7 @@ func (l login) name() string {
 
 func (l login) nameWith(salt []byte) string {
 	h := hmac.New(sha256.New, salt)
-	fmt.Fprintf(h, "%s\x00%s", l.url, l.key)
+	fmt.Fprintf(h, "%s\x00%s", l.service, l.key)
 	return hex.EncodeToString(h.Sum(salt)[:saltSize+hashSize])
 }
 
@@ -238,7 +238,7 @@ func (c *Config) login() (login, error) {
 		return login{}, err
 	}
 	key, err := read()
-	return login{client.URL(), key}, err
+	return login{client.Service(), key}, err
 }
 
 // limited reports whether the account has a quota.
@@ -247,7 +247,7 @@ func (s *settings) limited() bool { return s.limits.Block() > 0 }
 // login returns the login for the next request.
 func (s *settings) login() (login, error) {
 	key, err := s.key()
-	return login{s.client.URL(), key}, err
+	return login{s.client.Service(), key}, err
 }
 
 // answeredWithin is how long after its reservation a request is answered or given up at the latest. Of several replicas,

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -69,14 +70,15 @@ func hasEndpoint(path string) bool {
 	return false
 }
 
-// URL returns the URL that is polled, in the form that is the same for all ways to write it.
-func (c *Client) URL() string {
-	u := c.url
-	u.Host = strings.ToLower(u.Host)
-	if port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]; port != "" {
-		u.Host = strings.TrimSuffix(u.Host, port)
+// Service returns the URL that is polled, in the form that is the same for all ways to write it. It is one service,
+// with one quota, over http and https.
+func (c *Client) Service() string {
+	host := strings.TrimSuffix(strings.ToLower(c.url.Hostname()), ".")
+	port, _ := strconv.Atoi(c.url.Port()) // New has checked it; 0: there is none
+	if port != 0 && port != map[string]int{"http": 80, "https": 443}[c.url.Scheme] {
+		host = net.JoinHostPort(host, strconv.Itoa(port))
 	}
-	return u.String()
+	return "https://" + host + path.Clean("/"+c.url.Path)
 }
 
 // Close closes idle connections.
@@ -187,8 +189,8 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 		case err == errPage, err == errDownPage:
 			a.Err = fmt.Errorf("%w; %w", a.Err, err)
 			if a.Outcome == NotFound || resp.StatusCode == http.StatusForbidden {
-				// It is the page of a web server or a proxy, which knows no jobs and no keys: none may be lost because of it,
-				// and the key is not wrong. An empty body or plain text can be the vendor's.
+				// It is the page of a web server or a proxy, which knows no jobs and no keys: none may be lost because of
+				// it, and the key is not wrong. An empty body or plain text can be the vendor's.
 				a.Outcome = Malformed
 			}
 		}

@@ -259,18 +259,28 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// One API has one URL, however it is written.
-func TestURL(t *testing.T) {
+// One API is one service, however its URL is written.
+func TestService(t *testing.T) {
 	const want = "https://api.invalid/v/transaction/generic/api/v1/async/status"
 	for _, written := range []string{
 		"https://api.invalid/v", "https://api.invalid/v/", "HTTPS://API.invalid:443/v", "https://api.invalid//v/./",
+		"https://api.invalid./v", "https://api.invalid:/v", "https://api.invalid:0443/v", "https://api.invalid/v?",
+		"https://api.invalid/v/%2e", "https://api.invalid/%76", "http://api.invalid/v", "http://api.invalid:80/v",
 	} {
-		if got := client(t, written, nil).URL(); got != want {
+		if got := client(t, written, nil).Service(); got != want {
 			t.Errorf("%s is %s, want %s", written, got, want)
 		}
 	}
-	if got := client(t, "https://api.invalid:80/v", nil).URL(); got == want {
-		t.Errorf("another port is %s", got)
+	slash, none := client(t, "https://api.invalid/", nil).Service(), client(t, "https://api.invalid", nil).Service()
+	if slash != none {
+		t.Errorf("with a slash it is %s, without %s", slash, none)
+	}
+	for _, other := range []string{
+		"https://api.invalid:80/v", "https://api.invalid/V", "https://v.api.invalid/v", "https://api.invalid:8443/v",
+	} {
+		if got := client(t, other, nil).Service(); got == want {
+			t.Errorf("%s is %s", other, got)
+		}
 	}
 }
 
