@@ -128,6 +128,7 @@ var (
 	errNoWebhook = errors.New("not a webhook")
 	errNoObject  = errors.New("not a JSON object")
 	errMarkup    = errors.New("HTML or XML, not JSON")
+	errUTF16     = errors.New("UTF-16, not UTF-8")
 	errPacked    = errors.New("compressed, and its Content-Encoding does not say so")
 )
 
@@ -233,6 +234,8 @@ func decode(
 		return b, errMarkup
 	case c == 0x1f: // the first byte of gzip
 		return b, errPacked
+	case c == 0, c >= 0xfe: // of `{`, or of a byte order mark
+		return b, errUTF16
 	case c != '{':
 		return b, errNoObject
 	}
