@@ -310,6 +310,10 @@ func stateOf(a jobstatus.Answer) jobs.State {
 // judge tells the breaker about a response, logs its verdict, and returns the minimum
 // time before the job is polled again.
 func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) time.Duration {
+	if consequences[a.Outcome].patience > 0 && !a.Unreadable {
+		// If the API has answered well since this job's answers are so, they say nothing about the API.
+		a.Unreadable = p.logged.since(r.turn.RequestID, now).Before(p.breaker.state().LastSuccess)
+	}
 	v := p.breaker.judge(a, r.key, now, quotaUntil)
 	log := p.log
 	if a.Outcome != jobstatus.OK && a.ErrorCode != "" {
@@ -367,26 +371,45 @@ func (w *words) count(word string) (n int, news bool) {
 	return n, news || n == 1
 }
 
-// problems remembers which problems of single jobs were logged.
+// problems remembers the problems of single jobs.
 type problems struct {
-	mu   sync.Mutex                   // guards jobs
-	jobs map[string]jobstatus.Outcome // by request ID
+	mu   sync.Mutex         // guards jobs
+	jobs map[string]problem // by request ID
+}
+
+type problem struct {
+	since  time.Time
+	logged jobstatus.Outcome // OK: none
 }
 
 // maxProblems bounds problems. Beyond it some are logged again.
 const maxProblems = 1000
 
-// news reports whether a problem was not logged yet.
+// since returns since when a job has a problem, which is now if it had none.
+func (l *problems) since(requestID string, now time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, known := l.jobs[requestID]
+	if !known {
+		if l.jobs == nil || len(l.jobs) >= maxProblems {
+			l.jobs = make(map[string]problem)
+		}
+		p.since = now
+		l.jobs[requestID] = p
+	}
+	return p.since
+}
+
+// news reports whether the problem of a job was not logged yet.
 func (l *problems) news(requestID string, o jobstatus.Outcome) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last, logged := l.jobs[requestID]; logged && last == o {
+	p, known := l.jobs[requestID]
+	if !known || p.logged == o {
 		return false
 	}
-	if l.jobs == nil || len(l.jobs) >= maxProblems {
-		l.jobs = make(map[string]jobstatus.Outcome)
-	}
-	l.jobs[requestID] = o
+	p.logged = o
+	l.jobs[requestID] = p
 	return true
 }
 

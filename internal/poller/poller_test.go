@@ -308,6 +308,38 @@ func TestUnreadableResultsPauseNothing(t *testing.T) {
 	})
 }
 
+// Unusable answers about some jobs do not pause the account again and again, while others are answered well.
+func TestUnusableForSomeJobs(t *testing.T) {
+	for _, outcome := range []jobstatus.Outcome{jobstatus.Malformed, jobstatus.ClientError, jobstatus.TooLarge} {
+		t.Run(outcome.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(&api{answer: func(id string) jobstatus.Answer {
+					if id < "job-6" {
+						return jobstatus.Answer{Outcome: outcome, Err: errors.New("unusable")}
+					}
+					return jobstatus.Answer{State: jobstatus.Running}
+				}}, schedule.Limits{}, 0)
+				f.add(9)
+				f.run()
+				defer f.stop()
+				pass(6 * time.Hour)
+				if n := f.logs.count("polling is paused"); n != 1 {
+					t.Errorf("%d pauses, want only that of the first answers:\n%s", n, &f.logs.Buffer)
+				}
+				bad := 0
+				for _, request := range f.api.requests {
+					if strings.HasSuffix(request, "job-0") {
+						bad++
+					}
+				}
+				if bad < 3 {
+					t.Errorf("%d requests about a job with unusable answers", bad)
+				}
+			})
+		})
+	}
+}
+
 // What an unreadable answer says about its job.
 func TestUnreadableAnswers(t *testing.T) {
 	malformed := func(unreadable bool, state jobstatus.State, code string) jobstatus.Answer {
