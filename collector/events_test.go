@@ -24,7 +24,9 @@ func newFollower(limits schedule.Limits) (*follower, *bytes.Buffer) {
 
 func event(kind jobs.EventKind, id string, state jobs.State) jobs.Event {
 	now := time.Now()
-	return jobs.Event{Kind: kind, At: now, Job: &jobs.Job{RequestID: id, API: "asr", State: state, FirstSeen: now, Observed: new(jobs.Observed)}}
+	return jobs.Event{Kind: kind, At: now, Job: &jobs.Job{
+		RequestID: id, Origin: &jobs.Origin{API: "asr"}, FirstSeen: now, Observed: &jobs.Observed{State: state},
+	}}
 }
 
 // The events of one commit are applied in their order.
@@ -83,7 +85,9 @@ func TestEndsByWebhook(t *testing.T) {
 func TestStillRunning(t *testing.T) {
 	f, _ := newFollower(schedule.Limits{})
 	begin := time.Now().Add(-time.Hour)
-	old := jobs.Event{Kind: jobs.Registered, At: begin, Job: &jobs.Job{RequestID: "x", FirstSeen: begin, Observed: new(jobs.Observed)}}
+	old := jobs.Event{Kind: jobs.Registered, At: begin, Job: &jobs.Job{
+		RequestID: "x", Origin: new(jobs.Origin), FirstSeen: begin, Observed: new(jobs.Observed),
+	}}
 	f.apply([]jobs.Event{old})
 	before, _ := f.schedule.Explain("x", time.Now())
 	f.apply([]jobs.Event{event(jobs.StillRunning, "x", jobs.Running)})

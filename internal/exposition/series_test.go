@@ -55,8 +55,8 @@ func TestBytes(t *testing.T) {
 	for i, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), math.Copysign(0, -1), -1, 1e6, 999999, 1e21, 5e-324} {
 		d := transcript.Distribution{Count: 1 + i*300, Sum: v, P50: v, P90: v, P99: -v}
 		special.Jobs = append(special.Jobs, &jobs.Job{
-			RequestID: fmt.Sprint("job ", i), State: jobs.Completed,
-			Observed: &jobs.Observed{Statistics: &transcript.Statistics{
+			RequestID: fmt.Sprint("job ", i), Origin: new(jobs.Origin),
+			Observed: &jobs.Observed{State: jobs.Completed, Statistics: &transcript.Statistics{
 				Confidence: v, WordGap: d, WordDuration: d, WordConfidence: d,
 				BySpeaker: []transcript.Speaker{{TalkSeconds: v}},
 			}},

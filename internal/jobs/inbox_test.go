@@ -262,8 +262,11 @@ func TestRegistrationIsSent(t *testing.T) {
 		receive(t, j)
 		a, _ := j.Job("a")
 		want := jobs.Job{
-			RequestID: "a", API: "asr", Source: submission.File, Labels: map[string]string{"team": "x"}, AudioSeconds: 2.5,
-			Priority: 7, FirstSeen: seen, SubmittedAt: jobs.InstantOf(given.SubmittedAt),
+			RequestID: "a", AudioSeconds: 2.5,
+			Origin: &jobs.Origin{
+				API: "asr", Source: submission.File, Priority: 7, Labels: map[string]string{"team": "x"},
+			},
+			FirstSeen: seen, SubmittedAt: jobs.InstantOf(given.SubmittedAt),
 			Observed: new(jobs.Observed),
 		}
 		if diff := cmp.Diff(want, *a, cmp.Comparer(time.Time.Equal), cmp.FilterPath(func(p cmp.Path) bool {

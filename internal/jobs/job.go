@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
@@ -49,24 +50,30 @@ const (
 )
 
 // A Job is what is known of one job. Published jobs are immutable. There may be millions that wait for their first
-// answer: what they do not need yet is in Observed.
+// answer: what they do not need yet is in Observed, and what many have in common in Origin. Neither is ever nil, and
+// both are immutable as well.
 type Job struct {
-	RequestID    string
-	API          string // name of the API that it was submitted to; empty: unknown
-	Source       submission.Source
-	Labels       map[string]string // those named by Options.JobLabels
-	AudioSeconds float64           // 0: unknown
-	Priority     float64           // weight of a second of its detection delay; default 1
-	State        State
+	RequestID string
+	*Origin
+	AudioSeconds float64 // 0: unknown
 	FirstSeen    time.Time
 	SubmittedAt  Instant // zero: unknown
-	*Observed            // never nil, and immutable as well
+	*Observed
 
 	sequence uint64 // order of registration
 }
 
+// Origin is where a job comes from, and how it is treated.
+type Origin struct {
+	API      string // name of the API that it was submitted to; empty: unknown
+	Source   submission.Source
+	Priority float64           // weight of a second of its detection delay; default 1
+	Labels   map[string]string // those named by Options.JobLabels
+}
+
 // Observed is what was observed of a job, and of its end.
 type Observed struct {
+	State        State
 	LastObserved time.Time // last answer of the API about it, or webhook; zero: never
 	FinishedAt   time.Time // when its end was observed; zero: unfinished
 	ErrorCode    string    // of a failed or lost job
@@ -85,6 +92,33 @@ type Observed struct {
 
 // nothing is shared by the jobs of which nothing was observed.
 var nothing = new(Observed)
+
+// origins are those that jobs share: the ones without labels. Only the committing goroutine uses them.
+type origins map[originKey]*Origin
+
+type originKey struct {
+	api      string
+	source   submission.Source
+	priority float64
+}
+
+// maxOrigins bounds them: names and priorities come from users.
+const maxOrigins = 64
+
+// of returns an origin; priority 0: the default.
+func (o origins) of(api string, source submission.Source, priority float64, labels map[string]string) *Origin {
+	key := originKey{shared(api), shared(source), cmp.Or(priority, 1)}
+	if len(labels) > 0 {
+		return &Origin{key.api, key.source, key.priority, labels}
+	}
+	if o[key] == nil {
+		if len(o) == maxOrigins {
+			clear(o)
+		}
+		o[key] = &Origin{API: key.api, Source: key.source, Priority: key.priority}
+	}
+	return o[key]
+}
 
 // An Instant is a time of the wall clock, in nanoseconds since 1970, from 1678 to 2262. It takes a third of a time.Time.
 // Zero: none.

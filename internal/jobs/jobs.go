@@ -58,7 +58,8 @@ type Jobs struct {
 // A state is what is known of an account. A committed state does not change: a transaction
 // changes a copy. Copies share the nodes of their trees, so that a copy is cheap.
 type state struct {
-	jobs     table[string, *Job]
+	jobs     index
+	origins  origins
 	counts   [len(States)]int // jobs by state
 	sequence uint64           // of the job that was registered last
 	departed departures
@@ -86,14 +87,17 @@ type tree = *btree.BTreeG[*Job]
 
 func newState(now time.Time) *state {
 	return &state{
-		jobs: newTable[string, *Job](), departed: newDepartures(), requests: newTable[int64, int](),
-		timings: newTable[string, []byte](), changes: stateChanges{waiting: newTable[uint64, *StateChange]()},
+		jobs: index{tree: newTree(byID)}, origins: make(origins), departed: newDepartures(),
+		requests: newTable[int64, int](),
+		timings:  newTable[string, []byte](), changes: stateChanges{waiting: newTable[uint64, *StateChange]()},
 		totals: Totals{Created: now, series: make(map[seriesID]series)}, clock: clock{wall: now.Round(0), at: now},
 		failed: newTree(newestFirst), others: newTree(newestFirst), unfinished: newTree(byStart),
 		ended: [...]tree{newTree(byEnd), newTree(byEnd), newTree(byEnd)}, timed: newTree(byEnd),
 		groups: newGroups(), departedEnds: new(endsByHour), words: new(btree.Map[string, int]),
 	}
 }
+
+func byID(a, b *Job) bool { return a.RequestID < b.RequestID }
 
 func newestFirst(a, b *Job) bool { return a.sequence > b.sequence }
 
@@ -140,7 +144,7 @@ func (s *state) insert(j *Job) {
 
 // set makes a version of a job the current one, in the trees of its state.
 func (s *state) set(j *Job) {
-	s.jobs.Set(j.RequestID, j)
+	s.jobs.Set(j)
 	byRegistration, byTime := s.orders(j.State)
 	byRegistration.Set(j)
 	byTime.Set(j)
@@ -160,7 +164,7 @@ func (s *state) replace(old, j *Job) {
 }
 
 func (s *state) remove(j *Job) {
-	s.jobs.Delete(j.RequestID)
+	s.jobs.Delete(j)
 	byRegistration, byTime := s.orders(j.State)
 	byRegistration.Delete(j)
 	byTime.Delete(j)

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"runtime"
 	"slices"
@@ -185,6 +186,35 @@ func TestRegisterIsIdempotent(t *testing.T) {
 	totals := j.Snapshot(start).Totals
 	if n := totals.Counter(jobs.JobsRegistered, "http"); n != 2 {
 		t.Errorf("%v registered, want 2", n)
+	}
+}
+
+// What a job shares with others, it shares with those that have the same.
+func TestOriginsOfManyJobs(t *testing.T) {
+	m := newMemory(t)
+	j := open(t, m, options())
+	var given []submission.Job
+	for i := range 300 {
+		s := submission.Job{RequestID: fmt.Sprint(i), API: fmt.Sprint("api", i%100), Priority: float64(1 + i%3)}
+		if i%7 == 0 {
+			s.Labels = map[string]string{"team": fmt.Sprint(i)}
+		}
+		given = append(given, s)
+	}
+	for i, from := range []submission.Source{submission.HTTP, submission.File} {
+		if _, _, err := j.Register(from, given[150*i:150*(i+1)], false, start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for when, j := range map[string]*jobs.Jobs{"registered": j, "loaded": open(t, m, options())} {
+		for i, want := range given {
+			from := []submission.Source{submission.HTTP, submission.File}[i/150]
+			job, _ := j.Job(want.RequestID)
+			if job.API != want.API || job.Priority != want.Priority || job.Source != from ||
+				!cmp.Equal(job.Labels, want.Labels) {
+				t.Errorf("%s: from %s, %+v: %+v", when, from, want, job.Origin)
+			}
+		}
 	}
 }
 

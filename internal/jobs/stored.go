@@ -49,7 +49,7 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duratio
 	loaded := make([]*Job, 0, len(contents.Jobs))
 	for i := range contents.Jobs {
 		s.sequence = max(s.sequence, contents.Jobs[i].Sequence)
-		job, err := jobOf(&contents.Jobs[i], now)
+		job, err := s.jobOf(&contents.Jobs[i], now)
 		if err != nil {
 			corrupt++
 			continue
@@ -87,7 +87,7 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duratio
 // load inserts jobs in the order of their IDs. It adds to each tree in its order, or nearly, which is fast.
 func (s *state) load(loaded []*Job) {
 	for _, j := range loaded {
-		s.jobs.Load(j.RequestID, j)
+		s.jobs.Load(j)
 		s.tally(j, 1)
 	}
 	slices.SortFunc(loaded, func(a, b *Job) int { return cmp.Compare(a.sequence, b.sequence) })
@@ -122,22 +122,23 @@ func (j *Job) row() (store.Job, error) {
 }
 
 // jobOf decodes a job.
-func jobOf(r *store.Job, now time.Time) (*Job, error) {
+func (s *state) jobOf(r *store.Job, now time.Time) (*Job, error) {
 	j := &Job{
-		RequestID: r.RequestID, sequence: r.Sequence, API: shared(r.API), Source: shared(submission.Source(r.Source)),
-		State: State(slices.Index(States[:], r.State)), Labels: r.Labels,
-		AudioSeconds: r.AudioSeconds, Priority: cmp.Or(r.Priority, 1), FirstSeen: reckon(r.FirstSeen, now),
+		RequestID: r.RequestID, sequence: r.Sequence,
+		Origin:       s.origins.of(r.API, submission.Source(r.Source), r.Priority, r.Labels),
+		AudioSeconds: r.AudioSeconds, FirstSeen: reckon(r.FirstSeen, now),
 		SubmittedAt: InstantOf(r.SubmittedAt), Observed: nothing,
 	}
-	if j.State < 0 {
+	is := State(slices.Index(States[:], r.State))
+	if is < 0 {
 		return nil, fmt.Errorf("unknown state %q", r.State)
 	}
-	if j.State == Pending && r.LastObserved.IsZero() {
+	if is == Pending && r.LastObserved.IsZero() {
 		return j, nil
 	}
 	j.Observed = &Observed{
-		LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now), ErrorCode: shared(r.ErrorCode),
-		DetectionWindow: r.DetectionWindow,
+		State: is, LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now),
+		ErrorCode: shared(r.ErrorCode), DetectionWindow: r.DetectionWindow,
 	}
 	if r.Statistics != nil {
 		if err := json.Unmarshal(r.Statistics, &j.Statistics); err != nil {
@@ -253,11 +254,10 @@ func stateChangeOf(r *store.StateChange) (*StateChange, error) {
 	}
 	window := time.Duration(math.Round(s.DetectionWindowSeconds * float64(time.Second)))
 	c := &StateChange{Number: r.Number, At: r.At, Timings: timingsOf(s.Timings), Job: Job{
-		RequestID: r.RequestID, State: State(slices.Index(States[:], r.State)),
-		API: s.API, Source: s.Source, Labels: s.Labels, AudioSeconds: s.AudioSeconds,
-		Priority: cmp.Or(s.Priority, 1), FirstSeen: s.FirstSeen, SubmittedAt: InstantOf(s.SubmittedAt), Observed: &Observed{
-			LastObserved: s.LastObserved, FinishedAt: s.FinishedAt, ErrorCode: s.ErrorCode, DetectionWindow: window,
-			Statistics: s.Statistics,
+		RequestID: r.RequestID, Origin: &Origin{s.API, s.Source, cmp.Or(s.Priority, 1), s.Labels},
+		AudioSeconds: s.AudioSeconds, FirstSeen: s.FirstSeen, SubmittedAt: InstantOf(s.SubmittedAt), Observed: &Observed{
+			State: State(slices.Index(States[:], r.State)), LastObserved: s.LastObserved, FinishedAt: s.FinishedAt,
+			ErrorCode: s.ErrorCode, DetectionWindow: window, Statistics: s.Statistics,
 		},
 	}}
 	if c.Job.State < 0 {

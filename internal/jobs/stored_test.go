@@ -204,7 +204,9 @@ func TestBareJob(t *testing.T) {
 	m := newMemory(t)
 	m.jobs["a"] = store.Job{RequestID: "a", Sequence: 1, State: "running", FirstSeen: start}
 	j := open(t, m, options())
-	want := jobs.Job{RequestID: "a", State: jobs.Running, Priority: 1, FirstSeen: start, Observed: new(jobs.Observed)}
+	want := jobs.Job{
+		RequestID: "a", Origin: &jobs.Origin{Priority: 1}, FirstSeen: start, Observed: &jobs.Observed{State: jobs.Running},
+	}
 	if got, _ := j.Job("a"); got == nil || !cmp.Equal(*got, want, cmpopts.IgnoreUnexported(want, *want.Observed)) {
 		t.Errorf("job %+v, want %+v", got, want)
 	}

@@ -32,6 +32,17 @@ func (t table[K, V]) remove(key K) {
 	}
 }
 
+// An index is the jobs by ID. The IDs are in the jobs only, of which there may be millions.
+type index struct {
+	tree
+	changed map[string]bool // the IDs of those that are to be stored
+}
+
+func (i index) copy() index { return index{i.tree.Copy(), make(map[string]bool)} }
+
+// Get returns the job with an ID.
+func (i index) Get(requestID string) (*Job, bool) { return i.tree.Get(&Job{RequestID: requestID}) }
+
 // A transaction is what a group of operations makes of a state. It is written to the store
 // first, and then its state becomes the committed one.
 type transaction struct {
@@ -119,11 +130,8 @@ func (t *transaction) register(from submission.Source, s submission.Job, now tim
 	t.sequence++
 	j := &Job{
 		RequestID:    s.RequestID,
-		API:          shared(s.API),
-		Source:       from,
-		Labels:       t.options.labels(s.Labels),
+		Origin:       t.origins.of(s.API, from, s.Priority, t.options.labels(s.Labels)),
 		AudioSeconds: s.AudioSeconds,
-		Priority:     cmp.Or(s.Priority, 1),
 		FirstSeen:    now,
 		SubmittedAt:  InstantOf(s.SubmittedAt),
 		Observed:     nothing,
