@@ -64,11 +64,11 @@ func (f *follower) apply(events []jobs.Event) {
 		add() // the events of a job are applied in their order
 		switch e.Kind {
 		case jobs.StillRunning:
-			f.schedule.StillRunning(e.Job.RequestID, e.At)
+			f.schedule.StillRunning(e.Job.Sequence, e.At)
 		case jobs.Ended:
-			f.schedule.Ended(e.Job.RequestID, e.At, e.By == jobs.ByWebhook)
+			f.schedule.Ended(e.Job.Sequence, e.At, e.By == jobs.ByWebhook)
 		case jobs.Removed:
-			f.schedule.Remove(e.Job.RequestID)
+			f.schedule.Remove(e.Job.Sequence)
 		}
 		if e.Job.State == jobs.Lost {
 			givenUp[e.Job.ErrorCode] = append(givenUp[e.Job.ErrorCode], e.Job)
@@ -85,7 +85,7 @@ func (f *follower) apply(events []jobs.Event) {
 // scheduled is a job as the scheduler sees it.
 func (f *follower) scheduled(j *jobs.Job, ageUnknown bool) schedule.Job {
 	s := schedule.Job{
-		RequestID: j.RequestID, API: j.API, AudioSeconds: j.AudioSeconds, Priority: j.Priority,
+		Sequence: j.Sequence, RequestID: j.RequestID, API: j.API, AudioSeconds: j.AudioSeconds, Priority: j.Priority,
 		Start: j.Start(), Seen: j.LastObserved, AgeUnknown: ageUnknown && j.SubmittedAt.IsZero(),
 	}
 	if !s.AgeUnknown && s.Seen.IsZero() && f.trials > 0 {
@@ -122,6 +122,9 @@ func (f *follower) reportGivenUp(code string, givenUp []*jobs.Job) {
 		}
 		return
 	}
-	f.log.Warn("Many jobs were given up", "jobs", len(givenUp), "error_code", code,
-		"first_request_ids", requestIDs(givenUp[:maxReported]))
+	ids := make([]string, maxReported)
+	for i, j := range givenUp[:maxReported] {
+		ids[i] = j.RequestID
+	}
+	f.log.Warn("Many jobs were given up", "jobs", len(givenUp), "error_code", code, "first_request_ids", ids)
 }

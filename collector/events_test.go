@@ -22,10 +22,19 @@ func newFollower(limits schedule.Limits) (*follower, *bytes.Buffer) {
 	return f, log
 }
 
+// sequence makes a number of the ID of a job.
+func sequence(id string) (n uint64) {
+	for _, b := range []byte(id) {
+		n = n<<8 + uint64(b)
+	}
+	return n
+}
+
 func event(kind jobs.EventKind, id string, state jobs.State) jobs.Event {
 	now := time.Now()
 	return jobs.Event{Kind: kind, At: now, Job: &jobs.Job{
-		RequestID: id, Origin: &jobs.Origin{API: "asr"}, FirstSeen: now, Observed: &jobs.Observed{State: state},
+		RequestID: id, Sequence: sequence(id), Origin: &jobs.Origin{API: "asr"}, FirstSeen: now,
+		Observed: &jobs.Observed{State: state},
 	}}
 }
 
@@ -46,10 +55,10 @@ func TestEventsInOrder(t *testing.T) {
 	} {
 		f, _ := newFollower(schedule.Limits{})
 		f.apply(tt.events)
-		if _, known := f.schedule.Explain("x", time.Now()); known != tt.known {
+		if _, known := f.schedule.Explain(sequence("x"), time.Now()); known != tt.known {
 			t.Errorf("%v: known %v", tt.events, known)
 		}
-		if _, known := f.schedule.Explain("y", time.Now()); known {
+		if _, known := f.schedule.Explain(sequence("y"), time.Now()); known {
 			t.Errorf("%v: y is known", tt.events)
 		}
 	}
@@ -86,12 +95,13 @@ func TestStillRunning(t *testing.T) {
 	f, _ := newFollower(schedule.Limits{})
 	begin := time.Now().Add(-time.Hour)
 	old := jobs.Event{Kind: jobs.Registered, At: begin, Job: &jobs.Job{
-		RequestID: "x", Origin: new(jobs.Origin), FirstSeen: begin, Observed: new(jobs.Observed),
+		RequestID: "x", Sequence: sequence("x"), Origin: new(jobs.Origin), FirstSeen: begin,
+		Observed: new(jobs.Observed),
 	}}
 	f.apply([]jobs.Event{old})
-	before, _ := f.schedule.Explain("x", time.Now())
+	before, _ := f.schedule.Explain(sequence("x"), time.Now())
 	f.apply([]jobs.Event{event(jobs.StillRunning, "x", jobs.Running)})
-	after, _ := f.schedule.Explain("x", time.Now())
+	after, _ := f.schedule.Explain(sequence("x"), time.Now())
 	if before.At.After(time.Now()) || !after.At.After(time.Now()) {
 		t.Errorf("due %s before it was seen running, %s after", before.At, after.At)
 	}
@@ -167,7 +177,7 @@ func TestTrialsAfterRestart(t *testing.T) {
 	f, _ := newFollower(schedule.Limits{PerDay: 100})
 	f.restore(j, now)
 	for i := range 6 {
-		why, known := f.schedule.Explain(fmt.Sprint(i), now)
+		why, known := f.schedule.Explain(uint64(i+1), now)
 		if !known || why.AtOnce != (i%2 == 0) {
 			t.Errorf("job %d: known %v, polled at once %v", i, known, why.AtOnce)
 		}

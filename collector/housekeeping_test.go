@@ -198,7 +198,7 @@ func TestRefusalIsStored(t *testing.T) {
 			m.mu.Lock()
 			before = len(m.batches)
 			m.mu.Unlock()
-			turn, _ := h.schedule.TurnFor("a", time.Now())
+			turn, _ := h.schedule.TurnFor(0, "a", time.Now())
 			turn.Refused(time.Now(), true)
 		})
 		keep(t, h, 101*time.Second)
@@ -217,7 +217,7 @@ func TestRefusalOfTheFuture(t *testing.T) {
 		limits.PerDay = 100
 		ahead := schedule.New(limits, future)
 		ahead.Add(future, schedule.Job{RequestID: "a", Start: future, AtOnce: true})
-		turn, _ := ahead.TurnFor("a", future)
+		turn, _ := ahead.TurnFor(0, "a", future)
 		turn.Refused(future, true)
 		learnt, err := ahead.Learnt(future)
 		if err != nil {

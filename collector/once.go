@@ -61,7 +61,7 @@ func (a *Account) once(ctx context.Context) (done bool, err error) {
 	err = a.sources.wait(ctx)
 	a.sources.stop()
 	if err == nil {
-		unfinished := requestIDs(slices.Collect(o.jobs.Unfinished()))
+		unfinished := slices.Collect(o.jobs.Unfinished())
 		var answered int
 		answered, err = o.poller.Round(ctx, unfinished)
 		tracked := 0

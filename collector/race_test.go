@@ -105,8 +105,8 @@ func TestSchedulerFollowsJobs(t *testing.T) {
 					unfinished++
 				}
 			}
-			if (unfinished > 0) != tt.unfinished {
-				t.Errorf("%d jobs are unfinished", unfinished)
+			if scheduled := len(a.NextPolls(1000)); (unfinished > 0) != tt.unfinished || scheduled != unfinished {
+				t.Errorf("%d jobs are unfinished, and %d in the scheduler", unfinished, scheduled)
 			}
 		})
 	}
@@ -149,5 +149,8 @@ func TestStressSchedulerFollowsJobs(t *testing.T) {
 	wg.Wait()
 	if unfinished == 0 || unfinished == rounds {
 		t.Errorf("the job was unfinished after %d of %d rounds", unfinished, rounds)
+	}
+	if left := a.NextPolls(1000); len(left) > 0 {
+		t.Errorf("%d jobs were removed, and are in the scheduler", len(left))
 	}
 }

@@ -98,9 +98,9 @@ func (a *Account) snapshot(o *owner, v view, log bool) Snapshot {
 	s.Snapshot, s.At = v.jobs.Snapshot(now), now
 	var view schedule.View
 	if log {
-		view, s.DayLog = v.schedule.ViewAndLog(now, requestIDs(s.Jobs))
+		view, s.DayLog = v.schedule.ViewAndLog(now, sequences(s.Jobs))
 	} else {
-		view = v.schedule.View(now, requestIDs(s.Jobs))
+		view = v.schedule.View(now, sequences(s.Jobs))
 	}
 	s.NextPolls, s.Finishes, s.Late = view.NextPolls, view.Finishes, view.Late
 	s.Due, s.Backlog, s.Pricing, s.Minute, s.Day = view.Due, view.Backlog, view.Pricing, view.Minute, view.Day
@@ -145,12 +145,12 @@ func (a *Account) ownerNow() Owner {
 	return Owner{ID: o.ID, URL: o.URL, Self: o.ID == a.others.replica.ID(), Since: o.Since}
 }
 
-func requestIDs(jobs []*Job) []string {
-	ids := make([]string, len(jobs))
+func sequences(jobs []*Job) []uint64 {
+	all := make([]uint64, len(jobs))
 	for i, j := range jobs {
-		ids[i] = j.RequestID
+		all[i] = j.Sequence
 	}
-	return ids
+	return all
 }
 
 // SourceUp reports whether the last attempt to read a source went well, or there was none.

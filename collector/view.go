@@ -138,7 +138,7 @@ func (a *Account) Job(requestID string) (job *Job, next time.Time, known bool) {
 	v := a.reading()
 	job, known = v.jobs.Job(requestID)
 	if known {
-		next = v.schedule.View(a.now(), []string{requestID}).NextPolls[0]
+		next = v.schedule.View(a.now(), []uint64{job.Sequence}).NextPolls[0]
 	}
 	return job, next, known
 }
@@ -166,13 +166,13 @@ func (a *Account) SortedJobs(
 ) (page JobPage, all, ok bool) {
 	v, now := a.reading(), a.now()
 	if f.Late {
-		isLate := func(j *Job) bool { return v.schedule.IsLate(j.RequestID, now) }
+		isLate := func(j *Job) bool { return v.schedule.IsLate(j.Sequence, now) }
 		page.Jobs, page.Next, ok = v.jobs.Late(f, isLate, after, limit)
 		all = true
 	} else {
 		page.Jobs, page.Next, all, ok = v.jobs.Sorted(f, by, reverse, after, limit, now)
 	}
-	view := v.schedule.View(now, requestIDs(page.Jobs))
+	view := v.schedule.View(now, sequences(page.Jobs))
 	page.NextPolls, page.Finishes = view.NextPolls, view.Finishes
 	return page, all, ok
 }
@@ -207,7 +207,12 @@ func (a *Account) NextPolls(n int) []Poll { return a.reading().schedule.NextPoll
 
 // Explain returns why and when an unfinished job is polled; ok is false if it is unknown.
 func (a *Account) Explain(requestID string) (r Reason, ok bool) {
-	return a.reading().schedule.Explain(requestID, a.now())
+	v := a.reading()
+	job, known := v.jobs.Job(requestID)
+	if !known {
+		return Reason{}, false
+	}
+	return v.schedule.Explain(job.Sequence, a.now())
 }
 
 // Plan returns the polls of the coming time, at most limit, and the usage of the

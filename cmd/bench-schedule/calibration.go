@@ -37,7 +37,7 @@ func (s *share) look(scheduler *schedule.Scheduler, j *traceJob, now float64) {
 		return
 	}
 	s.Jobs++
-	reason, _ := scheduler.Explain(j.ID, at(now))
+	reason, _ := scheduler.Explain(j.sequence, at(now))
 	f, end := reason.Finish, at(*j.Fin)
 	switch {
 	case f.Expected.IsZero():

@@ -57,6 +57,7 @@ func run(tr *trace) result {
 	var hooks []*traceJob
 	for i := range tr.jobs {
 		j := &tr.jobs[i]
+		j.sequence = uint64(i)
 		jobs[j.ID] = j
 		if j.Hook != nil {
 			hooks = append(hooks, j)
@@ -84,15 +85,16 @@ func run(tr *trace) result {
 		for ; arrived < len(tr.jobs) && tr.jobs[arrived].T <= now; arrived++ {
 			j := &tr.jobs[arrived]
 			s.Add(at(now), schedule.Job{
-				RequestID: j.ID, API: j.API, AudioSeconds: j.Audio, Start: at(j.T), AgeUnknown: j.Unknown,
+				Sequence: j.sequence, RequestID: j.ID, API: j.API, AudioSeconds: j.Audio, Start: at(j.T),
+				AgeUnknown: j.Unknown,
 			})
 			r.Calibration.Registered.look(s, j, now)
 		}
 		for ; hooked < len(hooks) && *hooks[hooked].Hook <= now; hooked++ {
-			id := hooks[hooked].ID
-			if _, known := seen[id]; !known {
-				seen[id] = now
-				s.Ended(id, at(now), true)
+			j := hooks[hooked]
+			if _, known := seen[j.ID]; !known {
+				seen[j.ID] = now
+				s.Ended(j.sequence, at(now), true)
 			}
 		}
 		for {
@@ -110,11 +112,11 @@ func run(tr *trace) result {
 				turn.Refused(at(now), v == overCap)
 				continue
 			}
-			if id := turn.RequestID; jobs[id].end() <= now {
-				seen[id] = now
-				s.Ended(id, at(now), false)
+			if j := jobs[turn.RequestID]; j.end() <= now {
+				seen[j.ID] = now
+				s.Ended(j.sequence, at(now), false)
 			} else {
-				s.StillRunning(id, at(now))
+				s.StillRunning(j.sequence, at(now))
 			}
 			turn.Answered(at(now), 0)
 			if d := math.Floor(now / dayS); d != day {

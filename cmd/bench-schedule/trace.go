@@ -38,6 +38,8 @@ type traceJob struct {
 	Hook  *float64 `json:"hook,omitempty"`
 	// Unknown: the job was there when the trace starts, and may be older than T.
 	Unknown bool `json:"age_unknown,omitempty"`
+
+	sequence uint64 // in the trace
 }
 
 // end returns when the job ends: +Inf for never.

@@ -241,7 +241,7 @@ func (j *Jobs) reload() error {
 
 // sameUnfinished reports whether two versions are of one job that has not ended.
 func sameUnfinished(a, b *Job) bool {
-	return a.sequence == b.sequence && !a.State.Ended() && !b.State.Ended()
+	return a.Sequence == b.Sequence && !a.State.Ended() && !b.State.Ended()
 }
 
 // count counts what does not come with an operation. It is shown and stored with the next commit that writes.

@@ -51,7 +51,7 @@ func same(t *testing.T, when string, before, after jobs.Snapshot) {
 	t.Helper()
 	options := cmp.Options{
 		cmpopts.EquateNaNs(), cmpopts.EquateEmpty(),
-		cmpopts.IgnoreUnexported(jobs.Job{}, jobs.Observed{}),
+		cmpopts.IgnoreUnexported(jobs.Observed{}),
 		cmpopts.IgnoreFields(jobs.Observed{}, "LastObserved", "LastPoll"),
 		cmp.Comparer(func(x, y time.Time) bool { return x.Round(0).Equal(y.Round(0)) }),
 	}

@@ -270,7 +270,7 @@ func TestRegistrationIsSent(t *testing.T) {
 			Observed: new(jobs.Observed),
 		}
 		if diff := cmp.Diff(want, *a, cmp.Comparer(time.Time.Equal), cmp.FilterPath(func(p cmp.Path) bool {
-			return strings.HasPrefix(p.Last().String(), ".sequence") || p.Last().String() == ".missingSince" ||
+			return strings.HasPrefix(p.Last().String(), ".Sequence") || p.Last().String() == ".missingSince" ||
 				p.Last().String() == ".unreadable"
 		}, cmp.Ignore())); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

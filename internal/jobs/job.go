@@ -58,9 +58,8 @@ type Job struct {
 	AudioSeconds float64 // 0: unknown
 	FirstSeen    time.Time
 	SubmittedAt  Instant // zero: unknown
+	Sequence     uint64  // order of registration; that of a state change is unknown
 	*Observed
-
-	sequence uint64 // order of registration
 }
 
 // Origin is where a job comes from, and how it is treated.

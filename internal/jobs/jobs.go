@@ -99,14 +99,14 @@ func newState(now time.Time) *state {
 
 func byID(a, b *Job) bool { return a.RequestID < b.RequestID }
 
-func newestFirst(a, b *Job) bool { return a.sequence > b.sequence }
+func newestFirst(a, b *Job) bool { return a.Sequence > b.Sequence }
 
 func byStart(a, b *Job) bool {
-	return cmp.Or(a.Start().Compare(b.Start()), cmp.Compare(a.sequence, b.sequence)) < 0
+	return cmp.Or(a.Start().Compare(b.Start()), cmp.Compare(a.Sequence, b.Sequence)) < 0
 }
 
 func byEnd(a, b *Job) bool {
-	return cmp.Or(a.FinishedAt.Compare(b.FinishedAt), cmp.Compare(a.sequence, b.sequence)) < 0
+	return cmp.Or(a.FinishedAt.Compare(b.FinishedAt), cmp.Compare(a.Sequence, b.Sequence)) < 0
 }
 
 func newTree(less func(a, b *Job) bool) tree {
@@ -122,7 +122,7 @@ func (s *state) hasSeries(j *Job, maxSeries int) bool {
 		return false
 	}
 	first, full := among.GetAt(maxSeries)
-	return !full || j.sequence > first.sequence
+	return !full || j.Sequence > first.Sequence
 }
 
 // orders returns the trees that have the jobs of a state: by registration, and by time.

@@ -235,7 +235,7 @@ func (s *search) sort(
 			}
 			return -1
 		}
-		return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(b.sequence, a.sequence))
+		return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(b.Sequence, a.Sequence))
 	}
 	var after sorted
 	if pivot != nil {

@@ -185,7 +185,8 @@ func TestReopenStateChanges(t *testing.T) {
 		j, closed = openSQLite(t, dir, o, time.Now())
 		after := j.StateChanges(100)
 		equal := cmp.Options{
-			cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(jobs.Job{}, jobs.Observed{}),
+			cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(jobs.Observed{}),
+			cmpopts.IgnoreFields(jobs.Job{}, "Sequence"),
 			cmp.Comparer(func(x, y time.Time) bool { return x.Equal(y) }),
 		}
 		if diff := cmp.Diff(before, after, equal); diff != "" || len(after) != 4 {

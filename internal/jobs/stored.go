@@ -90,7 +90,7 @@ func (s *state) load(loaded []*Job) {
 		s.jobs.Load(j)
 		s.tally(j, 1)
 	}
-	slices.SortFunc(loaded, func(a, b *Job) int { return cmp.Compare(a.sequence, b.sequence) })
+	slices.SortFunc(loaded, func(a, b *Job) int { return cmp.Compare(a.Sequence, b.Sequence) })
 	for _, j := range loaded {
 		_, byTime := s.orders(j.State)
 		byTime.Load(j)
@@ -104,7 +104,7 @@ func (s *state) load(loaded []*Job) {
 // row encodes a job.
 func (j *Job) row() (store.Job, error) {
 	r := store.Job{
-		RequestID: j.RequestID, Sequence: j.sequence, API: j.API, Source: string(j.Source),
+		RequestID: j.RequestID, Sequence: j.Sequence, API: j.API, Source: string(j.Source),
 		State: j.State.String(), ErrorCode: j.ErrorCode, Labels: j.Labels,
 		AudioSeconds: j.AudioSeconds, Priority: j.Priority,
 		FirstSeen: j.FirstSeen.UTC(), SubmittedAt: j.SubmittedAt.Time(),
@@ -124,7 +124,7 @@ func (j *Job) row() (store.Job, error) {
 // jobOf decodes a job.
 func (s *state) jobOf(r *store.Job, now time.Time) (*Job, error) {
 	j := &Job{
-		RequestID: r.RequestID, sequence: r.Sequence,
+		RequestID: r.RequestID, Sequence: r.Sequence,
 		Origin:       s.origins.of(r.API, submission.Source(r.Source), r.Priority, r.Labels),
 		AudioSeconds: r.AudioSeconds, FirstSeen: reckon(r.FirstSeen, now),
 		SubmittedAt: InstantOf(r.SubmittedAt), Observed: nothing,

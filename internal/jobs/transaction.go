@@ -135,7 +135,7 @@ func (t *transaction) register(from submission.Source, s submission.Job, now tim
 		FirstSeen:    now,
 		SubmittedAt:  InstantOf(s.SubmittedAt),
 		Observed:     nothing,
-		sequence:     t.sequence,
+		Sequence:     t.sequence,
 	}
 	t.put(j, true)
 	t.totals.know(apiOf(j))

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,9 +69,9 @@ func (s *store) Observe(o jobs.Observation) (jobs.Effect, error) {
 	s.observations = append(s.observations, o)
 	switch o.State {
 	case jobs.Completed, jobs.Failed:
-		s.schedule.Ended(o.RequestID, o.At, false)
+		s.schedule.Ended(sequence(o.RequestID), o.At, false)
 	case jobs.Running:
-		s.schedule.StillRunning(o.RequestID, o.At)
+		s.schedule.StillRunning(sequence(o.RequestID), o.At)
 	}
 	return jobs.Effect{Known: true, MissingFor: s.missing}, nil
 }
@@ -161,13 +162,25 @@ func newFixture(a *api, limits schedule.Limits, block int) *fixture {
 }
 
 // add lets the scheduler know of jobs that are to be polled at once.
-func (f *fixture) add(n int) (ids []string) {
+func (f *fixture) add(n int) (added []*jobs.Job) {
 	for i := range n {
-		id := fmt.Sprint("job-", i)
-		f.schedule.Add(time.Now(), schedule.Job{RequestID: id, Start: time.Now(), AtOnce: true})
-		ids = append(ids, id)
+		j := &jobs.Job{RequestID: fmt.Sprint("job-", i)}
+		j.Sequence = sequence(j.RequestID)
+		f.schedule.Add(time.Now(), schedule.Job{
+			Sequence: j.Sequence, RequestID: j.RequestID, Start: time.Now(), AtOnce: true,
+		})
+		added = append(added, j)
 	}
-	return ids
+	return added
+}
+
+// sequence returns that of a job with a number in its ID.
+func sequence(id string) uint64 {
+	n, err := strconv.ParseUint(id[strings.LastIndexByte(id, '-')+1:], 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return n
 }
 
 // run starts Run. Stop it with stop.
@@ -500,7 +513,9 @@ func TestRefresh(t *testing.T) {
 		f.add(2)
 		pass(10 * time.Second)
 		for i := range 3 {
-			f.schedule.Add(time.Now(), schedule.Job{RequestID: fmt.Sprint("late-", i), Start: time.Now(), AtOnce: true})
+			f.schedule.Add(time.Now(), schedule.Job{
+				Sequence: uint64(2 + i), RequestID: fmt.Sprint("late-", i), Start: time.Now(), AtOnce: true,
+			})
 		}
 		pass(10 * time.Second)
 		f.stop()

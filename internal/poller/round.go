@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
@@ -19,14 +20,14 @@ const minLoggedWait = 5 * time.Second
 // Round polls each of some jobs once, logs its progress, and returns how many requests were answered as they should
 // be. It waits for the quota of the minute, and ends early if that of the day is used up or the API cannot be polled.
 // The error says why not all jobs were polled, or why no request was answered. It is used instead of Run.
-func (p *Poller) Round(ctx context.Context, requestIDs []string) (answered int, err error) {
-	p.log.Info("Polling each unfinished job once", "jobs", len(requestIDs))
+func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (answered int, err error) {
+	p.log.Info("Polling each unfinished job once", "jobs", len(unfinished))
 	var sent, good atomic.Int64
-	for i, id := range requestIDs {
+	for i, job := range unfinished {
 		var r *request
-		if r, err = p.await(ctx, id, len(requestIDs)-i); r == nil {
+		if r, err = p.await(ctx, job, len(unfinished)-i); r == nil {
 			p.log.Warn("Not all jobs were polled: the quota or the API does not allow more requests now",
-				"jobs_left", len(requestIDs)-i, "err", err)
+				"jobs_left", len(unfinished)-i, "err", err)
 			break
 		}
 		p.inFlight.Go(func() {
@@ -56,8 +57,10 @@ func (p *Poller) Round(ctx context.Context, requestIDs []string) (answered int, 
 }
 
 // await takes a turn for one job, of so many that are left, and waits for the quota if necessary.
-func (p *Poller) await(ctx context.Context, id string, left int) (*request, error) {
-	turnFor := func(now time.Time) (*schedule.Turn, time.Time) { return p.schedule.TurnFor(id, now) }
+func (p *Poller) await(ctx context.Context, job *jobs.Job, left int) (*request, error) {
+	turnFor := func(now time.Time) (*schedule.Turn, time.Time) {
+		return p.schedule.TurnFor(job.Sequence, job.RequestID, now)
+	}
 	var logged time.Time // until when it waits
 	for ctx.Err() == nil {
 		r, at, err := p.take(turnFor)

@@ -11,8 +11,8 @@ import (
 )
 
 // outage returns a scheduler of jobs that have all ended during an outage.
-func outage(jobs int) *schedule.Scheduler {
-	s := schedule.New(schedule.Limits{Concurrent: atOnce}, start)
+func outage(jobs int) *scheduler {
+	s := newScheduler(schedule.Limits{Concurrent: atOnce}, start)
 	var backlog []schedule.Job
 	for i := range jobs {
 		backlog = append(backlog, schedule.Job{
@@ -31,7 +31,7 @@ const (
 )
 
 // drain polls so many ended jobs, and returns how long that took. It gives up after ten times what it should take.
-func drain(s *schedule.Scheduler, polls int) time.Duration {
+func drain(s *scheduler, polls int) time.Duration {
 	type flight struct {
 		turn *schedule.Turn
 		ends time.Time
@@ -93,7 +93,7 @@ func BenchmarkBacklog(b *testing.B) {
 func BenchmarkAdd(b *testing.B) {
 	for _, jobs := range []int{1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(jobs), func(b *testing.B) {
-			s := schedule.New(schedule.PerMinute(60), start)
+			s := newScheduler(schedule.PerMinute(60), start)
 			now := at(time.Hour)
 			backlog := make([]schedule.Job, jobs)
 			for i := range backlog {
@@ -133,7 +133,7 @@ func TestBacklogTakes(t *testing.T) {
 		"new jobs alone":        {perMinute(5, 100), 1000, 5, 0, true, 1120, 0},
 		"both too small":        {perMinute(0.5, 1000), 7200, 0, 10 * 24 * hour, false, 7200, 5},
 	} {
-		s := schedule.New(test.limits, start)
+		s := newScheduler(test.limits, start)
 		now := start
 		for h := range 48 {
 			for i := range test.arriving {

@@ -160,10 +160,10 @@ func (j *job) turn(t float64) float64 {
 func (s *Scheduler) priceNow(now time.Time) float64 { return s.price.now(&s.quota, 0, now) }
 
 // Explain returns why and when a job is polled; ok is false where it is unknown.
-func (s *Scheduler) Explain(id string, now time.Time) (r Reason, ok bool) {
+func (s *Scheduler) Explain(sequence uint64, now time.Time) (r Reason, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j := s.jobs[id]
+	j := s.job(sequence)
 	if j == nil {
 		return Reason{}, false
 	}
@@ -195,35 +195,35 @@ type View struct {
 	Backlog   Backlog     // as of the last decision or Refresh
 }
 
-// View returns the present view, with the next polls and the ends of some jobs.
-func (s *Scheduler) View(now time.Time, ids []string) View {
+// View returns the present view, with the next polls and the ends of some jobs, given by their sequence.
+func (s *Scheduler) View(now time.Time, jobs []uint64) View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.view(now, ids)
+	return s.view(now, jobs)
 }
 
 // ViewAndLog returns a view, and of the same moment the requests that count in the day's quota, but for those in
 // flight, the oldest first.
-func (s *Scheduler) ViewAndLog(now time.Time, ids []string) (View, []Counted) {
+func (s *Scheduler) ViewAndLog(now time.Time, jobs []uint64) (View, []Counted) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.view(now, ids), s.quota.day.counted(now)
+	return s.view(now, jobs), s.quota.day.counted(now)
 }
 
 // view needs the lock.
-func (s *Scheduler) view(now time.Time, ids []string) View {
+func (s *Scheduler) view(now time.Time, jobs []uint64) View {
 	v := View{
 		Due:       s.due.Len(),
 		Pricing:   Pricing{s.priceNow(now), s.price.coming, s.price.perJob, s.price.expected, s.quota.share},
-		NextPolls: make([]time.Time, len(ids)), Finishes: make([]Finish, len(ids)),
+		NextPolls: make([]time.Time, len(jobs)), Finishes: make([]Finish, len(jobs)),
 		Late: s.late, Backlog: s.backlog(now),
 	}
 	v.Minute, v.Day = s.quota.usage(now)
 	if reset := s.quota.day.reset; reset.zone != nil {
 		v.DayBegins, v.DayEnds = reset.around(now)
 	}
-	for i, id := range ids {
-		if j := s.jobs[id]; j != nil {
+	for i, sequence := range jobs {
+		if j := s.job(sequence); j != nil {
 			r := s.reason(j, now, v.Pricing.Price)
 			v.NextPolls[i], v.Finishes[i] = r.At, r.Finish
 		}
@@ -321,7 +321,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 			}
 			continue
 		}
-		j := plan.jobs[turn.RequestID]
+		j := plan.quota.inFlight[turn.RequestID]
 		r := plan.reason(j, t, plan.priceNow(t))
 		r.InFlight, r.Planned = false, t.After(now)
 		polls = append(polls, Planned{Poll{j.id, r}, 1 - ended[j.id]})
@@ -340,15 +340,15 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 func (s *Scheduler) clone() *Scheduler {
 	c := &Scheduler{
 		quota: s.quota, epoch: s.epoch, zone: s.zone, price: s.price, forecast: s.forecast, sharing: s.sharing,
-		jobs: make(map[string]*job, len(s.jobs)), pool: s.pool.clone(),
+		jobs: line{compare: bySequence}, pool: s.pool.clone(),
 	}
 	c.orders()
-	c.quota.inFlight = make(map[string]struct{})
+	c.quota.inFlight = make(map[string]*job)
 	c.quota.minute.entries = slices.Clone(s.quota.minute.entries)
 	c.quota.day.entries = slices.Clone(s.quota.day.entries)
 	for _, a := range s.apis {
 		b := *a
-		b.models, b.jobs = a.models.clone(), line{}
+		b.models, b.jobs = a.models.clone(), line{compare: byPlace}
 		for j := range a.jobs.all() {
 			k := *j
 			k.api, k.inFlight, k.at = &b, false, [len(k.at)]int32{}
@@ -356,14 +356,14 @@ func (s *Scheduler) clone() *Scheduler {
 				k.key = math.Inf(-1)
 			}
 			b.jobs.add(&k)
-			c.jobs[k.id] = &k
+			c.jobs.add(&k)
 			c.waiting.put(&k)
 		}
 		for i, q := range a.queues {
 			copied := *q
 			copied.api, copied.models, copied.serving = &b, q.models.clone(), slices.Clone(q.serving)
 			for k := range copied.serving {
-				copied.serving[k].job = c.jobs[copied.serving[k].id]
+				copied.serving[k].job = c.job(copied.serving[k].sequence)
 			}
 			b.queues[i] = &copied
 			if q == a.queue {

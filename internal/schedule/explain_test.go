@@ -29,7 +29,7 @@ func TestReasonFormatsTimes(t *testing.T) {
 
 // Whether a job was polled before a restart is not known.
 func TestReasonAfterARestart(t *testing.T) {
-	s := schedule.New(schedule.Limits{}, start)
+	s := newScheduler(schedule.Limits{}, start)
 	s.Add(start, schedule.Job{RequestID: "a", Start: start, AtOnce: true, Restored: true})
 	if r, _ := s.Explain("a", start); r.Short() != "not polled since the start" {
 		t.Errorf("%s", r.Short())
@@ -39,51 +39,51 @@ func TestReasonAfterARestart(t *testing.T) {
 // A reason says what came of the last turn, while the job waits for it and after that.
 func TestReasonsAfterATurn(t *testing.T) {
 	for name, tt := range map[string]struct {
-		end   func(s *schedule.Scheduler, turn *schedule.Turn)
+		end   func(s *scheduler, turn *schedule.Turn)
 		held  string
 		after string // when it may be polled again; empty: the same
 	}{
 		"not sent": {
-			func(_ *schedule.Scheduler, turn *schedule.Turn) { turn.NotSent() },
+			func(_ *scheduler, turn *schedule.Turn) { turn.NotSent() },
 			"a request about it could not be sent", "",
 		},
 		"asked to wait": {
-			func(s *schedule.Scheduler, turn *schedule.Turn) {
+			func(s *scheduler, turn *schedule.Turn) {
 				s.StillRunning("a", start)
 				turn.Answered(start, 2*time.Minute)
 			},
 			"the API asked to wait", "54 % likely to have finished",
 		},
 		"silent": {
-			func(_ *schedule.Scheduler, turn *schedule.Turn) { turn.Answered(start, 0) },
+			func(_ *scheduler, turn *schedule.Turn) { turn.Answered(start, 0) },
 			"the last response did not tell its state", "",
 		},
 		"not known": {
-			func(_ *schedule.Scheduler, turn *schedule.Turn) {
+			func(_ *scheduler, turn *schedule.Turn) {
 				turn.Unanswered(start, time.Minute, schedule.NotKnown)
 			},
 			"the API did not know it at the last poll", "",
 		},
 		"unreadable": {
-			func(_ *schedule.Scheduler, turn *schedule.Turn) {
+			func(_ *scheduler, turn *schedule.Turn) {
 				turn.Unanswered(start, time.Minute, schedule.Unreadable)
 			},
 			"the last response about it could not be read", "",
 		},
 		"failed": {
-			func(_ *schedule.Scheduler, turn *schedule.Turn) {
+			func(_ *scheduler, turn *schedule.Turn) {
 				turn.Unanswered(start, time.Minute, schedule.RequestFailed)
 			},
 			"the last request about it failed", "",
 		},
 		"not stored": {
-			func(_ *schedule.Scheduler, turn *schedule.Turn) {
+			func(_ *scheduler, turn *schedule.Turn) {
 				turn.Unanswered(start, time.Minute, schedule.NotStored)
 			},
 			"the last response about it could not be stored", "",
 		},
 	} {
-		s := schedule.New(schedule.Limits{}, start)
+		s := newScheduler(schedule.Limits{}, start)
 		s.Add(start, schedule.Job{RequestID: "a", Start: start, AtOnce: true})
 		if r, _ := s.Explain("a", start); r.Short() != "not polled yet" {
 			t.Errorf("before the first turn: %s", r.Short())

@@ -157,10 +157,10 @@ func (s *Scheduler) finish(j *job, t float64) Finish {
 }
 
 // IsLate reports whether an unfinished job is late.
-func (s *Scheduler) IsLate(id string, now time.Time) bool {
+func (s *Scheduler) IsLate(sequence uint64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j := s.jobs[id]
+	j := s.job(sequence)
 	return j != nil && s.finish(j, s.seconds(now)).IsLate(now)
 }
 

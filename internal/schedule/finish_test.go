@@ -13,10 +13,10 @@ import (
 
 // finished returns a scheduler that has seen 200 jobs of the API "asr" end, after 10 to 20 minutes, evenly spread, and
 // the time.
-func finished(t *testing.T) (*schedule.Scheduler, time.Time) {
+func finished(t *testing.T) (*scheduler, time.Time) {
 	t.Helper()
 	now := at(5 * time.Hour)
-	s := schedule.New(schedule.PerMinute(60), now)
+	s := newScheduler(schedule.PerMinute(60), now)
 	if err := s.Recall(learntOfFinished()); err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func finished(t *testing.T) (*schedule.Scheduler, time.Time) {
 
 // learntOfFinished is what a scheduler learns that polls these jobs.
 var learntOfFinished = sync.OnceValue(func() []byte {
-	s := schedule.New(schedule.PerMinute(60), start)
+	s := newScheduler(schedule.PerMinute(60), start)
 	b, r := make(backEnd), rand.New(rand.NewPCG(1, 1))
 	for i := range 200 {
 		now, id := at(time.Duration(i)*time.Minute), fmt.Sprint(i)
@@ -109,13 +109,13 @@ func TestLate(t *testing.T) {
 
 // Very many jobs are counted one part after the other, or all at once.
 func TestLateAmongMany(t *testing.T) {
-	for name, refresh := range map[string]func(s *schedule.Scheduler, now time.Time){
-		"parts": func(s *schedule.Scheduler, now time.Time) {
+	for name, refresh := range map[string]func(s *scheduler, now time.Time){
+		"parts": func(s *scheduler, now time.Time) {
 			for next := now; !next.IsZero(); {
 				now, next = next, s.Refresh(next)
 			}
 		},
-		"at once, after a part": func(s *schedule.Scheduler, now time.Time) {
+		"at once, after a part": func(s *scheduler, now time.Time) {
 			s.Refresh(now)
 			s.RefreshAll(now)
 		},
@@ -216,7 +216,7 @@ func TestFinishInAQueueAfterARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := schedule.New(schedule.PerMinute(60), now)
+	s := newScheduler(schedule.PerMinute(60), now)
 	if err := s.Recall(learnt); err != nil {
 		t.Fatal(err)
 	}
@@ -243,9 +243,9 @@ func TestFinishInAQueueAfterARestart(t *testing.T) {
 
 // What is learnt about ends survives a restart.
 func TestFinishIsStored(t *testing.T) {
-	for name, learn := range map[string]func() (*schedule.Scheduler, time.Time){
-		"alone": func() (*schedule.Scheduler, time.Time) { return finished(t) },
-		"queue": func() (*schedule.Scheduler, time.Time) {
+	for name, learn := range map[string]func() (*scheduler, time.Time){
+		"alone": func() (*scheduler, time.Time) { return finished(t) },
+		"queue": func() (*scheduler, time.Time) {
 			s, now, _ := queued(t, 4, time.Hour)
 			return s, now
 		},
@@ -255,11 +255,11 @@ func TestFinishIsStored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := schedule.New(schedule.PerMinute(60), now)
+		after := newScheduler(schedule.PerMinute(60), now)
 		if err := after.Recall(state); err != nil {
 			t.Fatal(err)
 		}
-		finishes := func(s *schedule.Scheduler) (all []schedule.Finish) {
+		finishes := func(s *scheduler) (all []schedule.Finish) {
 			var jobs []schedule.Job
 			for i := range 20 {
 				jobs = append(jobs, schedule.Job{RequestID: fmt.Sprint("new ", i), API: "asr", Start: now})
@@ -277,7 +277,7 @@ func TestFinishIsStored(t *testing.T) {
 			`"levels":[0.`: `"levels":[1.`, `"levels":[`: `"levels":[0.5,`, `"gaps":{"ends":`: `"gaps":{"ends":-`,
 		} {
 			damaged := strings.Replace(string(state), old, new, 1)
-			if damaged == string(state) || schedule.New(schedule.PerMinute(60), now).Recall([]byte(damaged)) == nil {
+			if damaged == string(state) || newScheduler(schedule.PerMinute(60), now).Recall([]byte(damaged)) == nil {
 				t.Errorf("%s: a document with %s is accepted", name, new)
 			}
 		}

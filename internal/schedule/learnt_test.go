@@ -14,7 +14,7 @@ import (
 // What was learnt survives a restart. Damaged and unknown documents are refused and change
 // nothing.
 func TestLearnt(t *testing.T) {
-	before := schedule.New(schedule.PerMinute(20), start)
+	before := newScheduler(schedule.PerMinute(20), start)
 	b := make(backEnd)
 	for i := range 200 {
 		id := fmt.Sprint(i)
@@ -32,12 +32,12 @@ func TestLearnt(t *testing.T) {
 	if len(state) > 64<<10 {
 		t.Errorf("%d bytes for two APIs", len(state))
 	}
-	expected := func(s *schedule.Scheduler) time.Duration {
+	expected := func(s *scheduler) time.Duration {
 		s.Add(later, schedule.Job{RequestID: "new", API: "api1", Start: later})
 		r, _ := s.Explain("new", later)
 		return r.Expected
 	}
-	fresh := func() *schedule.Scheduler { return schedule.New(schedule.PerMinute(20), later) }
+	fresh := func() *scheduler { return newScheduler(schedule.PerMinute(20), later) }
 	after := fresh()
 	if err := after.Recall(state); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestLearntGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := schedule.New(limits, written)
+		s := newScheduler(limits, written)
 		if err := s.Recall(state); err != nil {
 			t.Fatalf("%s: %v", version, err)
 		}
@@ -108,7 +108,7 @@ func TestLearntGolden(t *testing.T) {
 			t.Errorf("%s: it is written as\n%s\nwant\n%s, %v", version, again, want, err)
 		}
 		later := written.Add(90 * time.Minute)
-		s = schedule.New(limits, later)
+		s = newScheduler(limits, later)
 		if err := s.Recall(state); err != nil {
 			t.Fatalf("%s: %v", version, err)
 		}
@@ -144,7 +144,7 @@ func TestLearntGolden(t *testing.T) {
 
 // However many names of APIs there are, what is learnt stays bounded.
 func TestLearntIsBounded(t *testing.T) {
-	s := schedule.New(schedule.Limits{}, start)
+	s := newScheduler(schedule.Limits{}, start)
 	for i := range 1000 {
 		id := fmt.Sprint(i)
 		s.Add(start, schedule.Job{RequestID: id, API: id, AudioSeconds: float64(i%2) * 60, Start: start})
@@ -158,7 +158,7 @@ func TestLearntIsBounded(t *testing.T) {
 	if len(state) > 512<<10 {
 		t.Errorf("%d bytes", len(state))
 	}
-	if err := schedule.New(schedule.Limits{}, start).Recall(state); err != nil {
+	if err := newScheduler(schedule.Limits{}, start).Recall(state); err != nil {
 		t.Error(err)
 	}
 }

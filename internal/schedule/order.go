@@ -13,7 +13,8 @@ import (
 type order struct {
 	blocks [][]*job // of blockSize
 	length int
-	slot   int // of the position in job.at
+	slot   int   // of the position in job.at
+	sign   int32 // of the position
 	less   func(x, y *job) bool
 }
 
@@ -26,8 +27,11 @@ func (o *order) job(i int) *job { return *o.cell(i) }
 
 func (o *order) set(i int, j *job) {
 	*o.cell(i) = j
-	j.at[o.slot] = int32(i + 1)
+	j.at[o.slot] = o.sign * int32(i+1)
 }
+
+// position returns where a job is; below 0: it is not there.
+func (o *order) position(j *job) int { return int(o.sign*j.at[o.slot]) - 1 }
 
 func (o *order) Len() int           { return o.length }
 func (o *order) Less(i, k int) bool { return o.less(o.job(i), o.job(k)) }
@@ -56,12 +60,12 @@ func (o *order) Pop() any {
 	return j
 }
 
-func (o *order) has(j *job) bool { return j.at[o.slot] > 0 }
+func (o *order) has(j *job) bool { return o.position(j) >= 0 }
 
 // put adds a job, or moves it after its key has changed.
 func (o *order) put(j *job) {
 	if o.has(j) {
-		heap.Fix(o, int(j.at[o.slot]-1))
+		heap.Fix(o, o.position(j))
 	} else {
 		heap.Push(o, j)
 	}
@@ -69,7 +73,7 @@ func (o *order) put(j *job) {
 
 func (o *order) drop(j *job) {
 	if o.has(j) {
-		heap.Remove(o, int(j.at[o.slot]-1))
+		heap.Remove(o, o.position(j))
 	}
 }
 
@@ -117,16 +121,20 @@ func (w *walk) Pop() any {
 	return i
 }
 
-// line is the jobs of an API by start.
+// line is jobs in an order that does not change: all by sequence, or those of an API by start.
 type line struct {
-	blocks [][]*job // of at most blockSize; none is empty
-	length int
+	blocks  [][]*job // of at most blockSize; none is empty
+	length  int
+	compare func(x, y *job) int
 }
 
-// place is where a job is in the line.
+func bySequence(x, y *job) int { return cmp.Compare(x.sequence, y.sequence) }
+func byPlace(x, y *job) int    { return x.place().compare(y.place()) }
+
+// place is where a job is in the line of its API.
 type place struct {
 	start    float64
-	sequence uint32
+	sequence uint64
 }
 
 func (j *job) place() place { return place{j.start, j.sequence} }
@@ -146,8 +154,8 @@ func (l *line) search(is func(*job) bool) (b, i int) {
 	return b, i
 }
 
-func (l *line) find(p place) (b, i int) {
-	return l.search(func(j *job) bool { return j.place().compare(p) >= 0 })
+func (l *line) find(j *job) (b, i int) {
+	return l.search(func(k *job) bool { return l.compare(k, j) >= 0 })
 }
 
 // before returns how many jobs are before the first for which is holds.
@@ -160,7 +168,7 @@ func (l *line) before(is func(*job) bool) int {
 }
 
 func (l *line) add(j *job) {
-	b, i := l.find(j.place())
+	b, i := l.find(j)
 	if b == len(l.blocks) { // the last job
 		if b == 0 || len(l.blocks[b-1]) == blockSize {
 			l.blocks = append(l.blocks, nil)
@@ -181,7 +189,7 @@ func (l *line) add(j *job) {
 }
 
 func (l *line) remove(j *job) {
-	b, i := l.find(j.place())
+	b, i := l.find(j)
 	l.blocks[b] = slices.Delete(l.blocks[b], i, i+1)
 	l.length--
 	if l.length == 0 {
@@ -195,10 +203,10 @@ func (l *line) remove(j *job) {
 	}
 }
 
-// from yields the jobs from a place on.
+// from yields the jobs of an API from a place on.
 func (l *line) from(p place) iter.Seq[*job] {
 	return func(yield func(*job) bool) {
-		b, i := l.find(p)
+		b, i := l.search(func(j *job) bool { return j.place().compare(p) >= 0 })
 		for ; b < len(l.blocks); b, i = b+1, 0 {
 			for _, j := range l.blocks[b][i:] {
 				if !yield(j) {

@@ -28,11 +28,11 @@ func inOrder(r *rand.Rand, arrive time.Time, jobs, workers int, free []time.Time
 
 // queued polls four batches of 40 jobs, one in an hour, that a number of workers serve in order. It returns the
 // scheduler some time after the last batch arrived, and the mean delay.
-func queued(t *testing.T, workers int, after time.Duration) (*schedule.Scheduler, time.Time, time.Duration) {
+func queued(t *testing.T, workers int, after time.Duration) (*scheduler, time.Time, time.Duration) {
 	t.Helper()
 	var now time.Time
 	var delay time.Duration
-	s := schedule.New(schedule.PerMinute(float64(3+2*workers)), start)
+	s := newScheduler(schedule.PerMinute(float64(3+2*workers)), start)
 	r := rand.New(rand.NewPCG(1, uint64(workers)))
 	free := make([]time.Time, workers)
 	b := make(backEnd)
@@ -110,7 +110,7 @@ func TestQueueIsStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := schedule.New(schedule.PerMinute(11), now)
+	again := newScheduler(schedule.PerMinute(11), now)
 	if err := again.Recall(state); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestQueueIsStored(t *testing.T) {
 func TestQueueIsStoredWithoutEnds(t *testing.T) {
 	for _, began := range []time.Duration{0, -30 * 24 * time.Hour, -time.Hour, time.Hour, 30 * 24 * time.Hour} {
 		for _, gone := range []bool{false, true} {
-			s, now := schedule.New(schedule.PerMinute(20), start), start
+			s, now := newScheduler(schedule.PerMinute(20), start), start
 			for i := range 50 {
 				s.Add(now, schedule.Job{RequestID: fmt.Sprint(i), API: "api", Start: now.Add(began)})
 			}
@@ -163,7 +163,7 @@ func TestQueueIsStoredWithoutEnds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := schedule.New(schedule.PerMinute(20), now).Recall(stored); err != nil {
+			if err := newScheduler(schedule.PerMinute(20), now).Recall(stored); err != nil {
 				t.Errorf("jobs that began after %s, removed: %v: %v", began, gone, err)
 			}
 		}
@@ -245,7 +245,7 @@ func TestAhead(t *testing.T) {
 
 // When the service of a job that was removed ended is unknown, and so is the gap between it and the next end.
 func TestQueueWithRemovedJobs(t *testing.T) {
-	s := schedule.New(schedule.PerMinute(60), start)
+	s := newScheduler(schedule.PerMinute(60), start)
 	now, b := at(time.Minute), make(backEnd)
 	for batch := range 4 {
 		var jobs []schedule.Job

@@ -37,11 +37,11 @@ func resets(limits schedule.Limits, at string) schedule.Limits {
 
 // A quota takes turns for jobs that the scheduler does not know: only the quota decides.
 type quota struct {
-	*schedule.Scheduler
+	*scheduler
 	turns int
 }
 
-func newQuota(limits schedule.Limits) *quota { return &quota{Scheduler: schedule.New(limits, start)} }
+func newQuota(limits schedule.Limits) *quota { return &quota{scheduler: newScheduler(limits, start)} }
 
 func (q *quota) turn(now time.Time) (*schedule.Turn, time.Time) {
 	q.turns++
@@ -311,7 +311,7 @@ func TestParseDayReset(t *testing.T) {
 }
 
 func TestQuotaUnderManyGoroutines(t *testing.T) {
-	s := schedule.New(concurrent(perMinute(50, 70), 8), start)
+	s := newScheduler(concurrent(perMinute(50, 70), 8), start)
 	var sent atomic.Int64
 	for _, minute := range []time.Duration{0, 1, 2} {
 		now := at(minute * 62 * time.Second)
@@ -377,7 +377,7 @@ func TestTurn(t *testing.T) {
 // No second turn is given out for a job while one is held, also where the job was removed
 // and added again in between.
 func TestOneTurnPerJob(t *testing.T) {
-	s := schedule.New(schedule.Limits{}, start)
+	s := newScheduler(schedule.Limits{}, start)
 	job := schedule.Job{RequestID: "a", Start: start, AtOnce: true}
 	s.Add(start, job)
 	turn, _ := s.Next(start)
@@ -542,7 +542,7 @@ func TestBlock(t *testing.T) {
 // hours, however much there is to poll.
 func TestMorning(t *testing.T) {
 	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
-	s := schedule.New(resets(perMinute(60, 100), "00:00"), midnight)
+	s := newScheduler(resets(perMinute(60, 100), "00:00"), midnight)
 	for i := range 500 {
 		// Overdue: due at any price.
 		s.Add(midnight, schedule.Job{RequestID: fmt.Sprint(i), Start: midnight.Add(-48 * time.Hour)})
@@ -567,7 +567,7 @@ func TestMorning(t *testing.T) {
 // What was spent on the day before counts for a minute after the reset, and then no longer in the share of the morning.
 func TestDayBegins(t *testing.T) {
 	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
-	s := schedule.New(resets(perMinute(60, 100), "00:00"), midnight.Add(-time.Hour))
+	s := newScheduler(resets(perMinute(60, 100), "00:00"), midnight.Add(-time.Hour))
 	for i := range 90 {
 		turn, _ := s.TurnFor(fmt.Sprint(i), midnight.Add(time.Duration(i-100)*2*time.Second))
 		turn.Answered(midnight.Add(time.Duration(i-100)*2*time.Second), 0)

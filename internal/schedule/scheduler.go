@@ -15,6 +15,7 @@ import (
 
 // Job is an unfinished job, as Add takes it.
 type Job struct {
+	Sequence     uint64 // order of registration: the scheduler finds the job by it
 	RequestID    string
 	API          string
 	AudioSeconds float64   // length of the recording; 0: unknown
@@ -44,8 +45,8 @@ type Scheduler struct {
 	quota    quota
 	epoch    time.Time      // times of jobs are seconds since then, by the monotonic clock
 	zone     *time.Location // whose hours the forecast counts
-	jobs     map[string]*job
-	apis     []*api // by name
+	jobs     line           // by sequence
+	apis     []*api         // by name
 	pool     models
 	price    price
 	forecast forecast
@@ -62,18 +63,16 @@ type Scheduler struct {
 	moved   bool // a job was observed running since looked: others of its API may be due now
 	turns   int
 	late    Late // as of the last whole pass
-
-	arrived uint32 // jobs
 }
 
 type job struct {
 	id       string
 	api      *api
 	start    float64
-	seen     float64  // when it was last seen running; before start: never
-	key      float64  // its score in due, the time in waiting
-	at       [3]int32 // its position in due, waiting and overdue, from 1 on; 0: it is not there
-	sequence uint32   // order of arrival, of jobs with the same start
+	seen     float64 // when it was last seen running; before start: never
+	key      float64 // its score in due, the time in waiting
+	sequence uint64
+	at       [2]int32 // its position in due (above 0) or waiting (below 0), and in overdue; 0: it is not there
 	lnAudio  float32  // logarithm of the audio's length by typicalAudio
 	priority float32
 	hinted   bool // the length of the audio is known
@@ -117,8 +116,8 @@ const (
 // New returns a scheduler without jobs.
 func New(limits Limits, now time.Time) *Scheduler {
 	s := &Scheduler{
-		quota: quota{share: 1, inFlight: make(map[string]struct{})}, epoch: now,
-		jobs: make(map[string]*job), pool: newModels(models{}),
+		quota: quota{share: 1, inFlight: make(map[string]*job)}, epoch: now,
+		jobs: line{compare: bySequence}, pool: newModels(models{}),
 	}
 	s.orders()
 	s.setLimits(limits)
@@ -129,11 +128,11 @@ func New(limits Limits, now time.Time) *Scheduler {
 // orders makes the orders. Of due jobs with the same score, and of overdue ones that were seen running at the same
 // time, the oldest is the first.
 func (s *Scheduler) orders() {
-	s.due = order{slot: 0, less: func(x, y *job) bool {
+	s.due = order{slot: 0, sign: 1, less: func(x, y *job) bool {
 		return x.key > y.key || x.key == y.key && x.place().compare(y.place()) < 0
 	}}
-	s.waiting = order{slot: 1, less: func(x, y *job) bool { return x.key < y.key }}
-	s.overdue = order{slot: 2, less: func(x, y *job) bool {
+	s.waiting = order{slot: 0, sign: -1, less: func(x, y *job) bool { return x.key < y.key }}
+	s.overdue = order{slot: 1, sign: 1, less: func(x, y *job) bool {
 		return x.seen < y.seen || x.seen == y.seen && x.place().compare(y.place()) < 0
 	}}
 }
@@ -199,7 +198,7 @@ func (s *Scheduler) api(name string) *api {
 	if len(s.apis) >= maxAPIs && name != otherAPIs {
 		return s.api(otherAPIs)
 	}
-	a := &api{name: name, models: newModels(s.pool)}
+	a := &api{name: name, models: newModels(s.pool), jobs: line{compare: byPlace}}
 	a.newQueues()
 	s.apis = slices.Insert(s.apis, i, a)
 	s.pass = pass{} // it counts APIs
@@ -210,9 +209,6 @@ func (s *Scheduler) api(name string) *api {
 func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.jobs) == 0 {
-		s.jobs = make(map[string]*job, len(jobs)) // at a start there may be very many
-	}
 	var apis []*api
 	for i := range jobs {
 		if a := s.add(&jobs[i], now); a != nil && !slices.Contains(apis, a) {
@@ -229,18 +225,18 @@ func (s *Scheduler) Add(now time.Time, jobs ...Job) {
 
 // add returns the API of a job; nil: the job is known.
 func (s *Scheduler) add(given *Job, now time.Time) *api {
-	if s.jobs[given.RequestID] != nil {
+	if s.job(given.Sequence) != nil {
 		return nil
 	}
 	_, inFlight := s.quota.inFlight[given.RequestID] // it was removed, and is back
 	a := s.api(given.API)
 	j := &job{
-		id: given.RequestID, api: a, key: s.seconds(now), priority: float32(cmp.Or(given.Priority, 1)),
-		hinted: given.AudioSeconds > 0, inFlight: inFlight,
+		id: given.RequestID, sequence: given.Sequence, api: a, key: s.seconds(now),
+		priority: float32(cmp.Or(given.Priority, 1)),
+		hinted:   given.AudioSeconds > 0, inFlight: inFlight,
 		atOnce: given.AtOnce || given.AgeUnknown, unknown: given.AgeUnknown,
 	}
-	s.arrived++
-	j.start, j.sequence = s.seconds(given.Start), s.arrived
+	j.start = s.seconds(given.Start)
 	if given.Restored {
 		j.last = Forgotten
 	}
@@ -251,14 +247,17 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	if j.hinted {
 		j.lnAudio = float32(math.Log(given.AudioSeconds / typicalAudio))
 	}
-	s.jobs[j.id], s.changed = j, true
+	s.changed = true
+	s.jobs.add(j)
 	a.jobs.add(j)
 	for _, q := range a.queues {
 		if j.place().compare(q.taken) < 0 {
 			q.taken = j.place()
 		}
 	}
-	if !inFlight {
+	if inFlight {
+		s.quota.inFlight[j.id] = j
+	} else {
 		s.waiting.put(j)
 	}
 	// Jobs that are there at the start say nothing about when jobs arrive.
@@ -273,19 +272,31 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	return a
 }
 
+// job returns the job with that sequence; nil: it is unknown.
+func (s *Scheduler) job(sequence uint64) *job {
+	b, i := s.jobs.search(func(j *job) bool { return j.sequence >= sequence })
+	if b == len(s.jobs.blocks) || s.jobs.blocks[b][i].sequence != sequence {
+		return nil
+	}
+	return s.jobs.blocks[b][i]
+}
+
 // Remove stops polling a job about which nothing more is known.
-func (s *Scheduler) Remove(id string) {
+func (s *Scheduler) Remove(sequence uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if j := s.jobs[id]; j != nil {
+	if j := s.job(sequence); j != nil {
 		s.remove(j, math.Inf(-1)) // when its worker is free, is unknown
 	}
 }
 
 // remove removes a job whose service has ended at a time, or before as far as the hypotheses of its queue know.
 func (s *Scheduler) remove(j *job, t float64) {
-	delete(s.jobs, j.id)
+	s.jobs.remove(j)
 	s.leave(j)
+	if j.inFlight {
+		s.quota.inFlight[j.id] = nil
+	}
 	j.api.jobs.remove(j)
 	j.api.release(j, t)
 }
@@ -307,10 +318,10 @@ func (s *Scheduler) wait(j *job, at float64) {
 }
 
 // StillRunning tells that a job was observed running.
-func (s *Scheduler) StillRunning(id string, at time.Time) {
+func (s *Scheduler) StillRunning(sequence uint64, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if j := s.jobs[id]; j != nil {
+	if j := s.job(sequence); j != nil {
 		t := s.seconds(at)
 		s.learn(j, t, outcome{})
 		s.leave(j) // before what it is ordered by changes
@@ -324,10 +335,10 @@ func (s *Scheduler) StillRunning(id string, at time.Time) {
 
 // Ended tells that a job has ended: at that time where a webhook reports it, else at some time since it was last seen
 // running.
-func (s *Scheduler) Ended(id string, at time.Time, webhook bool) {
+func (s *Scheduler) Ended(sequence uint64, at time.Time, webhook bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j := s.jobs[id]
+	j := s.job(sequence)
 	if j == nil {
 		return
 	}
@@ -374,11 +385,11 @@ type pass struct {
 }
 
 // few reports whether one part of a pass is all of it.
-func (s *Scheduler) few() bool { return len(s.jobs) <= looksAtOnce }
+func (s *Scheduler) few() bool { return s.jobs.length <= looksAtOnce }
 
 // fresh is when the pass is to go on.
 func (s *Scheduler) fresh() time.Time {
-	return s.looked.Add(time.Duration(min(len(s.jobs), looksAtOnce)) * lookInterval)
+	return s.looked.Add(time.Duration(min(s.jobs.length, looksAtOnce)) * lookInterval)
 }
 
 // goOn goes on with the pass. It looks at so many jobs at most.
@@ -469,7 +480,7 @@ func (s *Scheduler) RefreshAll(now time.Time) {
 	defer s.mu.Unlock()
 	s.updatePrice(now)
 	s.pass = pass{}
-	s.goOn(now, s.priceFor(now), len(s.jobs))
+	s.goOn(now, s.priceFor(now), s.jobs.length)
 }
 
 // refresh returns the present price, and when the price falls because a request leaves the minute's window; zero with

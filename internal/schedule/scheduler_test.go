@@ -15,12 +15,85 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
+// A scheduler is one that finds its jobs by their request IDs.
+type scheduler struct {
+	*schedule.Scheduler
+
+	mu        sync.Mutex // guards everything below
+	last      uint64
+	sequences map[string]uint64 // of the jobs that are tracked
+}
+
+func newScheduler(limits schedule.Limits, now time.Time) *scheduler {
+	return &scheduler{Scheduler: schedule.New(limits, now), sequences: make(map[string]uint64)}
+}
+
+// sequence returns 0 for an unknown job.
+func (s *scheduler) sequence(id string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sequences[id]
+}
+
+// depart lets a job have another sequence when it comes back.
+func (s *scheduler) depart(id string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer delete(s.sequences, id)
+	return s.sequences[id]
+}
+
+func (s *scheduler) Add(now time.Time, jobs ...schedule.Job) {
+	jobs = slices.Clone(jobs)
+	s.mu.Lock()
+	for i := range jobs {
+		id := jobs[i].RequestID
+		if s.sequences[id] == 0 {
+			s.last++
+			s.sequences[id] = s.last
+		}
+		jobs[i].Sequence = s.sequences[id]
+	}
+	s.mu.Unlock()
+	s.Scheduler.Add(now, jobs...)
+}
+
+func (s *scheduler) Remove(id string) { s.Scheduler.Remove(s.depart(id)) }
+
+func (s *scheduler) StillRunning(id string, at time.Time) {
+	s.Scheduler.StillRunning(s.sequence(id), at)
+}
+
+func (s *scheduler) Ended(id string, at time.Time, webhook bool) {
+	s.Scheduler.Ended(s.depart(id), at, webhook)
+}
+
+func (s *scheduler) TurnFor(id string, now time.Time) (*schedule.Turn, time.Time) {
+	return s.Scheduler.TurnFor(s.sequence(id), id, now)
+}
+
+func (s *scheduler) Explain(id string, now time.Time) (schedule.Reason, bool) {
+	return s.Scheduler.Explain(s.sequence(id), now)
+}
+
+func (s *scheduler) IsLate(id string, now time.Time) bool {
+	return s.Scheduler.IsLate(s.sequence(id), now)
+}
+
+func (s *scheduler) View(now time.Time, ids []string) schedule.View {
+	var jobs []uint64
+	for _, id := range ids {
+		jobs = append(jobs, s.sequence(id))
+	}
+	return s.Scheduler.View(now, jobs)
+}
+
 // A back end is jobs that end at a time; zero: never.
 type backEnd map[string]time.Time
 
 // work lets a scheduler poll until a time, with answers that come at once, and returns
 // when it polled which job.
-func (b backEnd) work(s *schedule.Scheduler, from, until time.Time) (polled map[string][]time.Time) {
+func (b backEnd) work(s *scheduler, from, until time.Time) (polled map[string][]time.Time) {
 	polled = make(map[string][]time.Time)
 	for now := from; now.Before(until); {
 		turn, next := s.Next(now)
@@ -60,7 +133,7 @@ func TestAnySequenceOfEvents(t *testing.T) {
 		if seed%4 > 1 {
 			priority = 1e9
 		}
-		s := schedule.New(limits, start)
+		s := newScheduler(limits, start)
 		now := start
 		var sent []time.Time
 		var inFlight []*schedule.Turn
@@ -153,7 +226,7 @@ func TestReadingChangesNothing(t *testing.T) {
 	run := func(seed uint64, read bool) (decisions []string) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		limits := resets(concurrent(perMinute(6, 150), 3), []string{"", "00:00"}[seed%2])
-		s := schedule.New(limits, start)
+		s := newScheduler(limits, start)
 		now := start
 		var inFlight []*schedule.Turn
 		known := 0
@@ -254,7 +327,7 @@ func difference(before, after string) string {
 
 // Readers, events and turns may come from any goroutine.
 func TestConcurrentUse(t *testing.T) {
-	s := schedule.New(perMinute(6000, 100_000), start)
+	s := newScheduler(perMinute(6000, 100_000), start)
 	var wg sync.WaitGroup
 	for worker := range 4 {
 		wg.Go(func() {
@@ -283,7 +356,7 @@ func TestConcurrentUse(t *testing.T) {
 // each is polled within the bound that the scheduler documents.
 func TestNoJobStarves(t *testing.T) {
 	const jobs, rate = 300, 5.0
-	s := schedule.New(schedule.PerMinute(rate), start)
+	s := newScheduler(schedule.PerMinute(rate), start)
 	b := make(backEnd)
 	r := rand.New(rand.NewPCG(1, 1))
 	for i := range jobs {
@@ -321,7 +394,7 @@ func TestNoJobStarves(t *testing.T) {
 // One request in sixteen goes to the job that is overdue for longest, even when all
 // others have a higher score.
 func TestFairTurn(t *testing.T) {
-	s := schedule.New(schedule.PerMinute(60), start)
+	s := newScheduler(schedule.PerMinute(60), start)
 	s.Add(start, schedule.Job{RequestID: "unimportant", Priority: 1e-6, Start: at(-49 * time.Hour)})
 	for i := range 100 {
 		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Priority: 1e6, Start: at(-48 * time.Hour)})
@@ -342,7 +415,7 @@ func TestFairTurn(t *testing.T) {
 // Among very many overdue jobs, too, one request in sixteen goes to the one that was seen running the longest ago.
 func TestFairTurns(t *testing.T) {
 	const jobs = 5000
-	s := schedule.New(schedule.Limits{}, start)
+	s := newScheduler(schedule.Limits{}, start)
 	var all []schedule.Job
 	for i := range jobs { // the higher the number, the longer ago it was seen, and the lower its priority
 		all = append(all, schedule.Job{
@@ -371,7 +444,7 @@ func TestFairTurns(t *testing.T) {
 
 // Among very many jobs that wait, too, one is polled as soon as it is due.
 func TestDueAmongMany(t *testing.T) {
-	s := schedule.New(schedule.Limits{}, start)
+	s := newScheduler(schedule.Limits{}, start)
 	var all []schedule.Job
 	for i := range longtest.Size(2500, 10_000) {
 		all = append(all, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", AudioSeconds: 360_000, Start: start})
@@ -390,9 +463,9 @@ func TestDueAmongMany(t *testing.T) {
 
 // stale returns a scheduler with so many due jobs, and the time, after requests that are in flight about 50 important ones
 // have raised the price above what the others were worth when they were last looked at.
-func stale(t *testing.T, jobs int) (s *schedule.Scheduler, now time.Time) {
+func stale(t *testing.T, jobs int) (s *scheduler, now time.Time) {
 	t.Helper()
-	s, now = schedule.New(schedule.PerMinute(60), start), at(4*time.Minute)
+	s, now = newScheduler(schedule.PerMinute(60), start), at(4*time.Minute)
 	var all []schedule.Job
 	for i := range jobs {
 		all = append(all, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: start})
@@ -457,28 +530,28 @@ func TestOverdueAtAnyPrice(t *testing.T) {
 
 // A job that was polled, observed or removed loses its place among the overdue jobs.
 func TestOverdueNoLonger(t *testing.T) {
-	poll := func(s *schedule.Scheduler) {
+	poll := func(s *scheduler) {
 		turn, _ := s.TurnFor("low", start)
 		s.StillRunning("low", start)
 		turn.Answered(start, 0)
 	}
 	for name, tt := range map[string]struct {
-		happens func(s *schedule.Scheduler)
+		happens func(s *scheduler)
 		polls   int
 	}{
-		"nothing: it gets the fair turn": {func(*schedule.Scheduler) {}, 1},
+		"nothing: it gets the fair turn": {func(*scheduler) {}, 1},
 		"polled":                         {poll, 0},
-		"observed":                       {func(s *schedule.Scheduler) { s.StillRunning("low", start) }, 0},
-		"asked to wait": {func(s *schedule.Scheduler) {
+		"observed":                       {func(s *scheduler) { s.StillRunning("low", start) }, 0},
+		"asked to wait": {func(s *scheduler) {
 			turn, _ := s.TurnFor("low", start)
 			turn.Unanswered(start, time.Minute, schedule.RequestFailed)
 		}, 0},
-		"removed and added": {func(s *schedule.Scheduler) {
+		"removed and added": {func(s *scheduler) {
 			s.Remove("low")
 			s.Add(start, schedule.Job{RequestID: "low", Start: start})
 		}, 0},
 	} {
-		s := schedule.New(schedule.PerMinute(600), start)
+		s := newScheduler(schedule.PerMinute(600), start)
 		s.Add(start, schedule.Job{RequestID: "low", Priority: 1e-6, Start: at(-49 * time.Hour)})
 		for i := range 40 {
 			s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
@@ -513,7 +586,7 @@ func TestOverdueNoLonger(t *testing.T) {
 func TestItLearns(t *testing.T) {
 	const jobs = 300
 	late := func(forget bool) (late time.Duration) {
-		s := schedule.New(schedule.PerMinute(2), start)
+		s := newScheduler(schedule.PerMinute(2), start)
 		b := make(backEnd)
 		for i := range jobs {
 			now := at(time.Duration(i) * time.Minute)
@@ -538,7 +611,7 @@ func TestItLearns(t *testing.T) {
 // are polled as often as without it.
 func TestOverdueHoldNobodyBack(t *testing.T) {
 	polls := func(alsoOverdue bool) int {
-		s := schedule.New(schedule.PerMinute(60), start)
+		s := newScheduler(schedule.PerMinute(60), start)
 		s.Add(start, schedule.Job{RequestID: "young", Start: start})
 		if alsoOverdue {
 			s.Add(start, schedule.Job{RequestID: "overdue", Start: start.AddDate(-1, 0, 0)})
@@ -568,24 +641,24 @@ func TestOverdueHoldNobodyBack(t *testing.T) {
 // An answer that says nothing about its job does not lead to the same poll at once.
 func TestAnsweredWithoutObservation(t *testing.T) {
 	for name, tt := range map[string]struct {
-		end  func(s *schedule.Scheduler, turn *schedule.Turn)
+		end  func(s *scheduler, turn *schedule.Turn)
 		next time.Duration
 	}{
-		"nothing": {func(_ *schedule.Scheduler, turn *schedule.Turn) {
+		"nothing": {func(_ *scheduler, turn *schedule.Turn) {
 			turn.Answered(start, 0)
 		}, 10 * time.Second},
-		"nothing, and a wait": {func(_ *schedule.Scheduler, turn *schedule.Turn) {
+		"nothing, and a wait": {func(_ *scheduler, turn *schedule.Turn) {
 			turn.Answered(start, time.Hour)
 		}, time.Hour},
-		"no answer": {func(_ *schedule.Scheduler, turn *schedule.Turn) {
+		"no answer": {func(_ *scheduler, turn *schedule.Turn) {
 			turn.Unanswered(start, 0, schedule.RequestFailed)
 		}, 10 * time.Second},
-		"running, and a wait": {func(s *schedule.Scheduler, turn *schedule.Turn) {
+		"running, and a wait": {func(s *scheduler, turn *schedule.Turn) {
 			s.StillRunning("a", start)
 			turn.Answered(start, 24*time.Hour)
 		}, time.Hour},
 	} {
-		s := schedule.New(schedule.Limits{}, start)
+		s := newScheduler(schedule.Limits{}, start)
 		s.Add(start, schedule.Job{RequestID: "a", Start: at(-time.Hour)})
 		turn, _ := s.Next(start)
 		tt.end(s, turn)
@@ -603,7 +676,7 @@ func TestAnsweredWithoutObservation(t *testing.T) {
 // job is in flight.
 func TestWebhookWhileInFlight(t *testing.T) {
 	ends := func(webhook, inFlight bool) time.Duration {
-		s := schedule.New(schedule.Limits{}, start)
+		s := newScheduler(schedule.Limits{}, start)
 		for i := range 50 {
 			id := fmt.Sprint(i)
 			s.Add(start, schedule.Job{RequestID: id, API: "asr", Start: start})
@@ -627,7 +700,7 @@ func TestWebhookWhileInFlight(t *testing.T) {
 
 // A request about a job of higher priority is worth more.
 func TestPriority(t *testing.T) {
-	s := schedule.New(schedule.PerMinute(1), start)
+	s := newScheduler(schedule.PerMinute(1), start)
 	s.Add(start,
 		schedule.Job{RequestID: "low", Start: start},
 		schedule.Job{RequestID: "high", Priority: 3, Start: start})
@@ -642,12 +715,12 @@ func TestPriority(t *testing.T) {
 	}
 }
 
-func sharing(s *schedule.Scheduler, now time.Time) float64 { return s.View(now, nil).Pricing.Sharing }
+func sharing(s *scheduler, now time.Time) float64 { return s.View(now, nil).Pricing.Sharing }
 
 // Somebody else spends the quota: each refusal means a pause and a lower rate, which
 // recovers.
 func TestRefused(t *testing.T) {
-	s := schedule.New(schedule.PerMinute(60), start)
+	s := newScheduler(schedule.PerMinute(60), start)
 	for i := range 50 {
 		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-time.Hour)})
 	}
@@ -676,7 +749,7 @@ func TestRefused(t *testing.T) {
 		t.Errorf("hours later %v of the quota is used, after %v", high, low)
 	}
 	// The day's quota is used up: nothing is sent before the reset.
-	s = schedule.New(resets(schedule.Limits{PerDay: 50}, "18:30"), start)
+	s = newScheduler(resets(schedule.Limits{PerDay: 50}, "18:30"), start)
 	s.Add(start, schedule.Job{RequestID: "a", Start: at(-24 * time.Hour)})
 	turn, _ := s.Next(at(10 * time.Minute))
 	until := turn.Refused(at(10*time.Minute), true)
@@ -688,7 +761,7 @@ func TestRefused(t *testing.T) {
 // Requests that were in flight together and are refused are one refusal.
 func TestRefusedTogether(t *testing.T) {
 	for _, day := range []bool{false, true} {
-		s := schedule.New(perMinute(60, 1000), start)
+		s := newScheduler(perMinute(60, 1000), start)
 		for i := range 3 {
 			s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
 		}
@@ -761,7 +834,7 @@ func TestAnsweredWithAWait(t *testing.T) {
 		time.Second: 3 * time.Minute, 10 * time.Minute: 10 * time.Minute, 5 * time.Hour: 5 * time.Hour,
 	} {
 		for wait, want := range map[time.Duration]time.Duration{24 * time.Hour: want, 2 * time.Minute: 2 * time.Minute} {
-			s := schedule.New(schedule.Limits{}, start)
+			s := newScheduler(schedule.Limits{}, start)
 			s.Add(start, schedule.Job{RequestID: "a", Start: start, AtOnce: true})
 			turn, _ := s.TurnFor("a", at(age))
 			s.StillRunning("a", at(age))
@@ -777,7 +850,7 @@ func TestAnsweredWithAWait(t *testing.T) {
 // as the quota is the same. A pause ends with them.
 func TestOthersAreRemembered(t *testing.T) {
 	limits := perMinute(60, 1000)
-	s := schedule.New(limits, start)
+	s := newScheduler(limits, start)
 	s.Add(start, schedule.Job{RequestID: "a", Start: at(-time.Hour)})
 	now := start
 	for _, day := range []bool{false, false, true} {
@@ -788,7 +861,7 @@ func TestOthersAreRemembered(t *testing.T) {
 		now = turn.Refused(now, day).Add(10 * time.Second)
 	}
 	now = now.Add(-time.Minute) // in the last pause
-	pricing := func(s *schedule.Scheduler) schedule.Pricing {
+	pricing := func(s *scheduler) schedule.Pricing {
 		s.Add(now, schedule.Job{RequestID: "b", API: "asr", Start: now.Add(-48 * time.Hour)})
 		s.Refresh(now)
 		return s.View(now, nil).Pricing
@@ -797,8 +870,8 @@ func TestOthersAreRemembered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	restarted := func(limits schedule.Limits, state []byte) *schedule.Scheduler {
-		s := schedule.New(limits, now)
+	restarted := func(limits schedule.Limits, state []byte) *scheduler {
+		s := newScheduler(limits, now)
 		if err := s.Recall(state); err != nil {
 			t.Fatal(err)
 		}
@@ -808,7 +881,7 @@ func TestOthersAreRemembered(t *testing.T) {
 	if again, err := after.Learnt(now); err != nil || string(again) != string(state) {
 		t.Errorf("after a restart it knows\n%s\nand before\n%s\n%v", again, state, err)
 	}
-	fresh := pricing(schedule.New(limits, now))
+	fresh := pricing(newScheduler(limits, now))
 	if got := pricing(after); got.Sharing >= fresh.Sharing || got.Price <= fresh.Price {
 		t.Errorf("after a restart %+v, without others %+v", got, fresh)
 	}
@@ -821,7 +894,7 @@ func TestOthersAreRemembered(t *testing.T) {
 	}
 	larger := perMinute(120, 1000)
 	after.SetLimits(larger)
-	for name, s := range map[string]*schedule.Scheduler{"reload": after, "restart": restarted(larger, state)} {
+	for name, s := range map[string]*scheduler{"reload": after, "restart": restarted(larger, state)} {
 		if got := sharing(s, now); got != 1 {
 			t.Errorf("after a %s with another quota, %v of it is used", name, got)
 		}
@@ -829,7 +902,7 @@ func TestOthersAreRemembered(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
-	s := schedule.New(schedule.PerMinute(60), start)
+	s := newScheduler(schedule.PerMinute(60), start)
 	s.Add(start,
 		schedule.Job{RequestID: "new", AudioSeconds: 600, Start: start},
 		schedule.Job{RequestID: "old", Start: at(-48 * time.Hour)},
@@ -879,7 +952,7 @@ func TestExplain(t *testing.T) {
 
 // The view shows what the last decision or Refresh found, and new jobs, also while the quota is used up.
 func TestView(t *testing.T) {
-	s := schedule.New(perMinute(1, 100), start)
+	s := newScheduler(perMinute(1, 100), start)
 	for i := range 3 {
 		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
 	}
@@ -911,7 +984,7 @@ func TestView(t *testing.T) {
 // Refresh finds a job as soon as it is due while the quota is used up, also among many jobs that are not.
 func TestRefreshFindsDueJobs(t *testing.T) {
 	for _, others := range []int{0, 5000} {
-		s := schedule.New(perMinute(0, 1), start)
+		s := newScheduler(perMinute(0, 1), start)
 		turn, _ := s.TurnFor("the only request", start)
 		turn.Answered(start, 0)
 		jobs := []schedule.Job{{RequestID: "short", API: "short", AudioSeconds: 60, Start: start}}
@@ -953,7 +1026,7 @@ func TestNextPolls(t *testing.T) {
 			},
 			"many are due": due,
 		} {
-			s := schedule.New(schedule.PerMinute(6000), start)
+			s := newScheduler(schedule.PerMinute(6000), start)
 			var all []schedule.Job
 			for i := range jobs {
 				begun, seen := of(i)
@@ -983,7 +1056,7 @@ func TestNextPolls(t *testing.T) {
 }
 
 // testNextPolls compares the next polls with what is known of each job.
-func testNextPolls(t *testing.T, name string, s *schedule.Scheduler, jobs int) {
+func testNextPolls(t *testing.T, name string, s *scheduler, jobs int) {
 	t.Helper()
 	const n = 20
 	type poll struct {
@@ -1027,13 +1100,13 @@ func TestForecast(t *testing.T) {
 		"off for the first day's working hours": {[]watch{{0, 6}, {22, 24.5}}, 2, 25, 110},
 		"off for a week":                        {[]watch{{0, 72}, {240, 240.5}}, 2, 43, 53},
 	} {
-		var s *schedule.Scheduler
+		var s *scheduler
 		var now time.Time
 		for _, w := range tt.watches {
 			begin := midnight.Add(time.Duration(w.from * float64(time.Hour)))
 			end := midnight.Add(time.Duration(w.until * float64(time.Hour)))
 			before := s
-			s = schedule.New(schedule.Limits{PerDay: 100}, begin)
+			s = newScheduler(schedule.Limits{PerDay: 100}, begin)
 			if before != nil {
 				state, err := before.Learnt(now)
 				if err != nil {
@@ -1059,7 +1132,7 @@ func TestForecast(t *testing.T) {
 
 // A plan polls as the scheduler would, and keeps the quota.
 func TestPlan(t *testing.T) {
-	s := schedule.New(perMinute(5, 40), start)
+	s := newScheduler(perMinute(5, 40), start)
 	for i := range 8 {
 		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), AudioSeconds: 300, Start: at(-time.Duration(i) * time.Minute)})
 	}
@@ -1088,8 +1161,8 @@ func TestPlan(t *testing.T) {
 }
 
 // crowd returns a scheduler with many jobs, and a quota to poll each within 10 minutes.
-func crowd(jobs int, seen bool) *schedule.Scheduler {
-	s := schedule.New(schedule.Limits{Requests: max(jobs/600, 1), Per: time.Second}, start)
+func crowd(jobs int, seen bool) *scheduler {
+	s := newScheduler(schedule.Limits{Requests: max(jobs/600, 1), Per: time.Second}, start)
 	for i := range 24 { // something was learnt about each kind
 		id := fmt.Sprint("old ", i)
 		job := schedule.Job{RequestID: id, API: fmt.Sprint("api", i%12), AudioSeconds: float64(i/12) * 300}
@@ -1167,9 +1240,9 @@ func BenchmarkLook(b *testing.B) {
 }
 
 // waiting returns a scheduler with many jobs, of an API whose jobs four workers serve in order.
-func waiting(jobs int) *schedule.Scheduler {
+func waiting(jobs int) *scheduler {
 	before := at(-time.Hour)
-	s := schedule.New(schedule.PerMinute(60), before)
+	s := newScheduler(schedule.PerMinute(60), before)
 	b, all := make(backEnd), make([]schedule.Job, jobs)
 	for i, end := range inOrder(rand.New(rand.NewPCG(1, 1)), before, 200, 4, make([]time.Time, 4)) {
 		id := fmt.Sprint("old ", i)
@@ -1191,7 +1264,7 @@ func TestLargeQuotaIsUsed(t *testing.T) {
 		{100_000, 30, 75}, // a tenth of an even spending
 		{100, 0, 5},
 	} {
-		s := schedule.New(perMinute(600, tt.perDay), start)
+		s := newScheduler(perMinute(600, tt.perDay), start)
 		b := make(backEnd)
 		for i := range 3 {
 			b[fmt.Sprint(i)] = time.Time{}

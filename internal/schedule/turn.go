@@ -29,7 +29,7 @@ func (s *Scheduler) Next(now time.Time) (t *Turn, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case len(s.jobs) == 0:
+	case s.jobs.length == 0:
 		return nil, time.Time{}
 	case now.Before(s.sharing.until):
 		return nil, s.sharing.until
@@ -45,12 +45,12 @@ func (s *Scheduler) Next(now time.Time) (t *Turn, at time.Time) {
 		return nil, at
 	}
 	s.price.spent(score)
-	return s.turn(j.id, now), time.Time{}
+	return s.turn(j, j.id, now), time.Time{}
 }
 
 // TurnFor returns a turn for one job, which need not be known, as soon as the quota allows a request. If it does not,
 // or a request for the job is in flight, at is as with Next.
-func (s *Scheduler) TurnFor(id string, now time.Time) (t *Turn, at time.Time) {
+func (s *Scheduler) TurnFor(sequence uint64, id string, now time.Time) (t *Turn, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, inFlight := s.quota.inFlight[id]; inFlight {
@@ -59,12 +59,13 @@ func (s *Scheduler) TurnFor(id string, now time.Time) (t *Turn, at time.Time) {
 	if free, at := s.quota.free(now); !free {
 		return nil, at
 	}
-	return s.turn(id, now), time.Time{}
+	return s.turn(s.job(sequence), id, now), time.Time{}
 }
 
-func (s *Scheduler) turn(id string, now time.Time) *Turn {
-	s.quota.inFlight[id] = struct{}{}
-	if j := s.jobs[id]; j != nil {
+// turn returns a turn for a job; nil: it is not known.
+func (s *Scheduler) turn(j *job, id string, now time.Time) *Turn {
+	s.quota.inFlight[id] = j
+	if j != nil {
 		j.inFlight = true
 		s.leave(j)
 	}
@@ -111,8 +112,9 @@ func (t *Turn) end(how string, at time.Time, wait time.Duration, last Last) {
 	}
 	t.ended = how
 	s := t.s
+	j := s.quota.inFlight[t.RequestID]
 	delete(s.quota.inFlight, t.RequestID)
-	if j := s.jobs[t.RequestID]; j != nil {
+	if j != nil {
 		j.inFlight, j.held = false, true
 		j.last = last
 		s.wait(j, s.seconds(at)+wait.Seconds())
@@ -135,7 +137,7 @@ func (t *Turn) Answered(at time.Time, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := Told
-	if j := s.jobs[t.RequestID]; j != nil {
+	if j := s.quota.inFlight[t.RequestID]; j != nil {
 		age := time.Duration(min(s.seconds(at)-j.start, 1e9) * float64(time.Second))
 		wait = min(wait, max(age, maxEarlyWait))
 		if wait > 0 {
