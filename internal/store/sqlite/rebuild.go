@@ -201,7 +201,7 @@ func copyRows(from []*schema, path string) (c *copier, err error) {
 	defer func() { err = errors.Join(err, fresh.Close()) }()
 	c = &copier{losses: &losses{accounts: make(map[string]bool), reported: make(map[string]bool)}}
 	if err = current.make(fresh); err == nil {
-		c.writer, err = begin(fresh)
+		c.writer, err = begin(fresh, nil)
 	}
 	if err != nil {
 		return nil, err
