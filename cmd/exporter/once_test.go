@@ -76,7 +76,7 @@ func TestOnceKeepsTheQuota(t *testing.T) {
 	config = writeFile(t, "other.toml",
 		fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"other\"\nurl = %q\napi_key = \"other\"\nrequest_ids = [\"a\"]\n", api.URL))
 	_, err = once()
-	if want := "none of 1 requests was answered with a state; the last: unauthorized: the API answered HTTP 401"; err == nil ||
+	if want := "no request was answered with a state (1 sent); the last: unauthorized: the API answered HTTP 401"; err == nil ||
 		!strings.Contains(err.Error(), want) {
 		t.Errorf("refused: %v", err)
 	}

@@ -94,7 +94,7 @@ func (b *breaker) allow(now time.Time, key string) (until time.Time, alone bool)
 	return time.Time{}, b.alone > 0
 }
 
-// forgive ends a pause, for example because a reload may have removed its cause.
+// forgive ends a pause, for example because a reload may have removed its cause. One request finds out.
 func (b *breaker) forgive() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -102,7 +102,7 @@ func (b *breaker) forgive() {
 }
 
 func (b *breaker) reset() {
-	b.steps, b.alone, b.until, b.refusedKey = 0, 0, time.Time{}, ""
+	b.steps, b.alone, b.until, b.refusedKey = 0, min(b.alone, 1), time.Time{}, ""
 	b.outage.Retried()
 }
 

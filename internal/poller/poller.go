@@ -76,6 +76,8 @@ type Poller struct {
 func New(s *schedule.Scheduler, r Results, settings Settings, log *slog.Logger, now func() time.Time) *Poller {
 	p := &Poller{schedule: s, results: r, log: log, now: now, created: now(), wake: make(chan struct{}, 1)}
 	p.breaker.started = p.created
+	// A pause is not stored: a restart may have removed its cause. If not, the API gets one request, and not many at once.
+	p.breaker.alone = 1
 	p.settings.Store(&settings)
 	return p
 }

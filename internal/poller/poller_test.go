@@ -571,14 +571,41 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// A restart does not know of a pause before it: one request finds out.
+func TestStart(t *testing.T) {
+	for outcome, want := range map[jobstatus.Outcome]int{
+		jobstatus.OK: 16, jobstatus.NotFound: 16,
+		jobstatus.ServerError: 1, jobstatus.RateLimited: 1, jobstatus.OverQuota: 1, jobstatus.Unauthorized: 1,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(&api{answer: answers(outcome), takes: time.Second}, schedule.Limits{}, 0)
+			f.add(16)
+			f.run()
+			pass(1500 * time.Millisecond)
+			f.stop()
+			if got := f.api.sent(); got != want {
+				t.Errorf("%s: %d requests were sent", outcome, got)
+			}
+		})
+	}
+}
+
 // After a pause one request is in flight at a time.
 func TestRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		outcome := jobstatus.ServerError
-		answer := func(id string) jobstatus.Answer { return answers(outcome)(id) }
-		f := newFixture(&api{answer: answer, takes: time.Second}, schedule.Limits{}, 0)
-		f.add(16)
+		outcome := jobstatus.OK
+		var f *fixture
+		f = newFixture(&api{answer: func(id string) jobstatus.Answer {
+			f.api.mu.Lock()
+			defer f.api.mu.Unlock()
+			return answers(outcome)(id)
+		}, takes: time.Second}, schedule.Limits{}, 0)
+		f.add(17)
 		f.run()
+		pass(1500 * time.Millisecond) // the first request is answered
+		f.api.mu.Lock()
+		outcome = jobstatus.ServerError
+		f.api.mu.Unlock()
 		pass(5 * time.Second)
 		if f.api.max != 16 || f.State().Trouble == nil || f.logs.count("level=WARN") != 1 {
 			t.Errorf("%d requests in flight, trouble %+v", f.api.max, f.State().Trouble)
@@ -586,7 +613,7 @@ func TestRecovery(t *testing.T) {
 		f.api.mu.Lock()
 		outcome, f.api.max = jobstatus.OK, 0
 		f.api.mu.Unlock()
-		pass(15 * time.Second) // the pause ends 11 s after the start, and ten requests take 10 s
+		pass(15 * time.Second) // the pause ends 12 s after the start, and ten requests take 10 s
 		if f.api.max != 1 || !f.State().Up || f.logs.count("API recovered") != 1 ||
 			f.logs.count("failed_requests=16 after=11s") != 1 {
 			t.Errorf("%d requests in flight, %+v", f.api.max, f.State())
@@ -804,10 +831,10 @@ func TestRound(t *testing.T) {
 			err: "the quota is used up until 2000-01-02T00:01:27Z",
 		},
 		"unknown jobs": {outcome: jobstatus.NotFound, answered: 20, sent: 20},
-		"the API is down": {outcome: jobstatus.ServerError, sent: 16, warn: "paused",
-			err: "none of 16 requests was answered with a state; the last: server_error: refused"},
-		"the API refuses for quota": {outcome: jobstatus.OverQuota, sent: 16, warn: "quota",
-			err: "none of 16 requests was answered with a state; the last: over_quota: refused"},
+		"the API is down": {outcome: jobstatus.ServerError, sent: 1, warn: "paused",
+			err: "no request was answered with a state (1 sent); the last: server_error: refused"},
+		"the API refuses for quota": {outcome: jobstatus.OverQuota, sent: 1, warn: "quota",
+			err: "no request was answered with a state (1 sent); the last: over_quota: refused"},
 		"no key":                      {noKey: true, warn: "no key", err: "no key"},
 		"the store cannot be written": {store: errors.New("disk full"), warn: "disk full", err: "disk full"},
 		"it is canceled":              {canceled: true, warn: "context canceled", err: "context canceled"},

@@ -50,7 +50,7 @@ func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (answered in
 		if t.ErrorCode != "" {
 			code = ", error code " + t.ErrorCode
 		}
-		err = fmt.Errorf("none of %d requests was answered with a state; the last: %s%s: %w",
+		err = fmt.Errorf("no request was answered with a state (%d sent); the last: %s%s: %w",
 			sent.Load(), t.Outcome, code, t.Err)
 	}
 	return answered, err
