@@ -15,6 +15,8 @@ const HistoryHours = 24
 type History struct {
 	Hours  [HistoryHours]Hour // the present one is the last
 	Latest []*Job             // those that ended last, the first of them first
+	// Complete is since when all ends are in Hours. Before it are those of jobs that were tracked at the start.
+	Complete time.Time
 }
 
 // An Hour is what happened in one hour.
@@ -43,7 +45,7 @@ const secondsPerHour = int64(time.Hour / time.Second)
 func hourOf(t time.Time) int64 { return t.Unix() / secondsPerHour }
 
 // countDepartedEnd counts the end of a job that is no longer tracked, for the history of a day. It is not stored: after
-// a restart, a history has the jobs that are tracked.
+// a restart, a history has the ends of jobs that are tracked, and says since when these are all.
 func (t *transaction) countDepartedEnd(j *Job) {
 	if !j.State.Ended() {
 		return
@@ -60,7 +62,7 @@ func (t *transaction) countDepartedEnd(j *Job) {
 // History returns what happened in the last hours, and at most so many of the jobs that ended last.
 func (j *Jobs) History(now time.Time, latest int) History {
 	c := j.committed.Load()
-	var h History
+	h := History{Complete: j.endsKnown}
 	first := hourOf(now) - HistoryHours + 1
 	for i := range h.Hours {
 		hour := first + int64(i)

@@ -51,6 +51,9 @@ func TestHistory(t *testing.T) {
 	check(j, begin.Add(3*time.Hour), want)
 	check(j, begin.Add(23*time.Hour+59*time.Minute), want)
 	check(j, begin.Add(24*time.Hour), "1h0m0s [1 0 1] 6; 3h0m0s [1 0 0] 3; [e]")
-	check(openAt(t, m, o, begin.Add(3*time.Hour)), begin.Add(3*time.Hour),
-		"0s [0 0 0] 6; 1h0m0s [0 0 0] 6; 3h0m0s [1 0 0] 3; [e]")
+	j = openAt(t, m, o, begin.Add(3*time.Hour))
+	check(j, begin.Add(3*time.Hour), "0s [0 0 0] 6; 1h0m0s [0 0 0] 6; 3h0m0s [1 0 0] 3; [e]")
+	if got := j.History(begin.Add(4*time.Hour), 0).Complete; !got.Equal(begin.Add(90 * time.Minute)) {
+		t.Errorf("all ends are in it since %s", got)
+	}
 }

@@ -42,6 +42,8 @@ type Jobs struct {
 	store   store.Account // nil: in memory
 	publish func([]Event)
 	opened  time.Time
+	// endsKnown: jobs that ended before may have left before they were opened.
+	endsKnown time.Time
 	// clockSet: the wall clock seems to have been set before they were opened.
 	clockSet bool
 	queue    queue
@@ -230,7 +232,9 @@ func open(
 			return nil, nil, fmt.Errorf("loading jobs: %w", err)
 		}
 	}
-	j = &Jobs{store: s, publish: func([]Event) {}, opened: now, compacted: now}
+	j = &Jobs{
+		store: s, publish: func([]Event) {}, opened: now, compacted: now, endsKnown: now.Add(-options.Retention),
+	}
 	j.queue.counts = make(increments)
 	j.SetOptions(options)
 	correct(contents.Jobs, now)

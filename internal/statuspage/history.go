@@ -29,7 +29,8 @@ type history struct {
 	Strip   []bar // the latest results
 	Hours   []jobs.Hour
 	Bars    []bar
-	Most    int // results in an hour
+	Most    int       // results in an hour
+	Gap     time.Time // until then the hours lack ends of jobs that are no longer kept; zero: they lack none
 	Summary string
 	Width   float64
 	Height  float64
@@ -77,6 +78,9 @@ func historyOf(h collector.JobHistory, s *collector.Snapshot) *history {
 		}
 	}
 	v.Summary = fmt.Sprintf("The last %s: %s.", count(len(h.Latest), "result", "results"), strings.Join(parts, ", "))
+	if h.Complete.After(h.Hours[0].Start) {
+		v.Gap = h.Complete
+	}
 	for _, hour := range h.Hours {
 		v.Most = max(v.Most, hour.Ended.All())
 	}

@@ -17,6 +17,7 @@ func TestHistory(t *testing.T) {
 		change func(*collector.Config)
 		quota  string // pattern of the text about the day's quota
 		axis   string
+		gap    string
 	}{
 		"any 24 hours": {
 			quota: `The day's quota over time: 3 of 100 used\. Forecast: \d+ at 2000-01-02 01:00 UTC\.`,
@@ -52,6 +53,9 @@ func TestHistory(t *testing.T) {
 				}
 				if !regexp.MustCompile(tt.quota).MatchString(text(page)) || !strings.Contains(page, tt.axis) {
 					t.Errorf("the page lacks %s, or %s: %s", tt.quota, tt.axis, text(page))
+				}
+				if strings.Contains(text(page), "still kept") != (tt.gap != "") || !strings.Contains(text(page), tt.gap) {
+					t.Errorf("the page does not say %q: %s", tt.gap, text(page))
 				}
 				for _, svg := range regexp.MustCompile(`(?s)<svg class="(strip|chart)".*?</svg>`).FindAllString(page, -1) {
 					if long := regexp.MustCompile(`\d+\.\d\d+`).FindString(svg); long != "" {
