@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outage"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
@@ -46,6 +47,7 @@ type sources struct {
 	success map[submission.Source]time.Time
 	problem map[submission.Source]SourceProblem
 	logged  map[submission.Source]map[string]int // problems of the last report, with their entries when logged
+	outages map[submission.Source]outage.Outage  // in which they cannot be read as a whole
 	// keyListed are the sources that have listed an API key, which is logged once.
 	keyListed map[submission.Source]bool
 	looking   map[submission.Source]chan struct{} // sources at start until they were read once; then it is closed
@@ -62,7 +64,7 @@ func newSources(r registrar, k *keys, log *slog.Logger, now func() time.Time) *s
 		jobs: r, keys: k, log: log, now: now,
 		success: make(map[submission.Source]time.Time), problem: make(map[submission.Source]SourceProblem),
 		looking: make(map[submission.Source]chan struct{}), logged: make(map[submission.Source]map[string]int),
-		keyListed: make(map[submission.Source]bool),
+		keyListed: make(map[submission.Source]bool), outages: make(map[submission.Source]outage.Outage),
 	}
 }
 
@@ -116,6 +118,7 @@ func (s *sources) configure(with *settings) {
 	maps.DeleteFunc(s.success, func(from submission.Source, _ time.Time) bool { return !s.read[from] })
 	maps.DeleteFunc(s.problem, func(from submission.Source, _ SourceProblem) bool { return !s.read[from] })
 	maps.DeleteFunc(s.logged, func(from submission.Source, _ map[string]int) bool { return !s.read[from] })
+	maps.DeleteFunc(s.outages, func(from submission.Source, _ outage.Outage) bool { return !s.read[from] })
 }
 
 func (s *sources) startOthers(with *settings) {
@@ -172,15 +175,15 @@ func (s *sources) handler() source.Handler {
 			return s.register(from, jobs, firstLook)
 		},
 		Looked: func(from submission.Source, problems []source.Problem, ok bool) {
-			s.report(from, problems)
+			s.report(from, problems, ok)
 			s.markLooked(from, ok)
 		},
 	}
 }
 
 // report counts, keeps and logs what is wrong with a source: in one line what has begun
-// since its last report, and in another what has gone.
-func (s *sources) report(from submission.Source, problems []source.Problem) {
+// since its last report, and in another what has gone. It reminds of a source that still cannot be read as a whole.
+func (s *sources) report(from submission.Source, problems []source.Problem, ok bool) {
 	fresh, gone := s.compare(from, problems)
 	failures := 0
 	for _, p := range problems {
@@ -192,17 +195,46 @@ func (s *sources) report(from submission.Source, problems []source.Problem) {
 	if i := slices.IndexFunc(problems, func(p source.Problem) bool { return p.New > 0 }); i >= 0 {
 		s.note(from, problems[i].Err)
 	}
+	lasted, remind, last := s.outlast(from, ok || len(problems) == 0)
 	log := s.log.With("source", string(from))
-	if len(fresh) > 0 {
-		entries := 0
-		for _, p := range fresh {
-			entries += p.Count
-		}
-		log.Warn("Request ID source has errors", "problems", len(fresh), "entries", entries, "err", fresh[0].Err)
+	if lasted > 0 {
+		log = log.With("after", lasted.String())
+	}
+	switch {
+	case len(fresh) > 0:
+		log.Warn("Request ID source has errors", "problems", len(fresh), "entries", entries(fresh), "err", fresh[0].Err)
+	case remind && lasted > 0: // else it was logged when it began
+		log.Warn("Request ID source still has errors", "problems", len(problems), "entries", entries(problems), "err", last)
 	}
 	if gone > 0 {
 		log.Info("Request ID source has fewer errors", "gone", gone, "left", len(problems))
 	}
+}
+
+func entries(of []source.Problem) (n int) {
+	for _, p := range of {
+		n += p.Count
+	}
+	return n
+}
+
+// outlast notes whether a source could be read as a whole. It returns for how long that it could not lasts or lasted,
+// whether it is time to log that, and the last error.
+func (s *sources) outlast(from submission.Source, ok bool) (lasted time.Duration, remind bool, last error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.read[from] {
+		return 0, false, nil
+	}
+	o, now := s.outages[from], s.now()
+	lasted, _ = o.Lasts(now)
+	if ok {
+		o = outage.Outage{}
+	} else {
+		remind = o.Report(now, "")
+	}
+	s.outages[from] = o
+	return lasted, remind, s.problem[from].Err
 }
 
 // compare returns which problems of a source were not logged, and how many of the logged

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -258,7 +259,7 @@ func TestSourceProblems(t *testing.T) {
 	})
 }
 
-// A URL that fails is logged when it begins to, when the reason changes and when it works
+// A URL that fails is logged when it begins to, when the reason changes, now and then while it lasts, and when it works
 // again, and counted each time.
 func TestURLThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -275,28 +276,36 @@ func TestURLThatFails(t *testing.T) {
 		})
 		want := func(lines ...string) {
 			t.Helper()
-			if got := log.take(); !slices.Equal(got, lines) {
+			got := log.take()
+			for i := range got { // up to a tenth of each interval is random
+				got[i] = regexp.MustCompile(`after=(\d*)\dm\S*`).ReplaceAllString(got[i], "after=${1}?m")
+				got[i] = regexp.MustCompile(`after=(\dh)\S*`).ReplaceAllString(got[i], "after=$1")
+			}
+			if !slices.Equal(got, lines) {
 				t.Errorf("logged %q, want %q", got, lines)
 			}
 		}
 		s.start(with)
-		pass(30 * time.Minute)
-		const failed = `level=WARN msg="Request ID source has errors" source=url problems=1 entries=1 ` +
+		pass(35 * time.Minute)
+		const failed = `level=WARN msg="Request ID source %s errors" source=url%s problems=1 entries=1 ` +
 			`err="http://b.invalid/: answered %s instead of 200 OK"`
-		want(fmt.Sprintf(failed, "503 Service Unavailable"))
+		want(fmt.Sprintf(failed, "has", "", "503 Service Unavailable"),
+			fmt.Sprintf(failed, "still has", " after=1?m", "503 Service Unavailable"))
 		if n := r.errorsOf(submission.URL); n < 30 {
 			t.Errorf("%d errors counted", n)
 		}
 		code.Store(404)
-		pass(30 * time.Minute)
-		const gone = `level=INFO msg="Request ID source has fewer errors" source=url gone=1 left=`
-		want(fmt.Sprintf(failed, "404 Not Found"), gone+"1")
+		pass(15 * time.Minute)
+		const gone = `level=INFO msg="Request ID source has fewer errors" source=url after=%s gone=1 left=%d`
+		want(fmt.Sprintf(failed, "has", " after=3?m", "404 Not Found"), fmt.Sprintf(gone, "3?m", 1))
+		pass(2 * time.Hour)
+		want(fmt.Sprintf(failed, "still has", " after=1h", "404 Not Found"))
 		code.Store(200)
 		pass(30 * time.Minute)
-		want(gone + "0")
+		want(fmt.Sprintf(gone, "2h", 0))
 		code.Store(404)
-		pass(30 * time.Minute)
-		want(fmt.Sprintf(failed, "404 Not Found"))
+		pass(5 * time.Minute)
+		want(fmt.Sprintf(failed, "has", "", "404 Not Found"))
 		s.stop()
 	})
 }
@@ -399,8 +408,14 @@ func TestBadFiles(t *testing.T) {
 			add("00", "no ID\n")
 			pass(5 * time.Second)
 		}
-		if lines := log.take(); len(lines) != 1 || !strings.Contains(lines[0], "problems=1 entries=200") {
-			t.Errorf("logged %q", lines)
+		lines = log.take()
+		for i, want := range []string{
+			"still has errors\" source=file after=10m0s problems=50 ", "problems=1 entries=200",
+			"still has errors\" source=file after=1h0m0s problems=50 ",
+		} {
+			if len(lines) != 3 || !strings.Contains(lines[i], want) {
+				t.Errorf("logged %q, without %q", lines, want)
+			}
 		}
 		if n := r.errorsOf(submission.File); n != 2_000 {
 			t.Errorf("%d errors counted, want 2000", n)
