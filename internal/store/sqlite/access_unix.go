@@ -15,7 +15,7 @@ func writable(path string) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		mode |= unix.X_OK
 	}
-	if err := unix.Access(path, mode); err != nil {
+	if err := unix.Faccessat(unix.AT_FDCWD, path, mode, unix.AT_EACCESS); err != nil {
 		return &fs.PathError{Op: "writing", Path: path, Err: err}
 	}
 	return nil
