@@ -67,7 +67,7 @@ func TestUnreadableResults(t *testing.T) {
 				t.Errorf("%s: %d lines", id, lines)
 			}
 		}
-		const place = `request_id=unread-2 state=completed err="malformed: invalid JSON at byte `
+		const place = `request_id=unread-2 state=completed err="invalid JSON at byte `
 		if log := m.logs.String(); !strings.Contains(log, place) {
 			t.Errorf("the log does not name the place: %s", log)
 		}

@@ -161,7 +161,7 @@ func TestExpectedFinish(t *testing.T) {
 
 // The last request about a job is shown, with the state that nobody knows or the reason why it brought nothing.
 func TestShowLastPoll(t *testing.T) {
-	const malformed = `{"at":"?","outcome":"malformed","error":"malformed: `
+	const malformed = `{"at":"?","outcome":"malformed","error":"`
 	for answer, want := range map[string]string{
 		`{"status":"Failure","response":null}`:  `{"at":"?","outcome":"ok","state_word":"Failure"}`,
 		`{"status":"call 4711"}`:                `{"at":"?","outcome":"ok"}`,

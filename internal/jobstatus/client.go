@@ -206,13 +206,13 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 	case err == io.EOF && resp.StatusCode == http.StatusAccepted: // empty
 		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
 	case err != nil:
-		return b.unreadable(Answer{Outcome: Malformed, Err: malformed(err)}, requestID)
+		return b.unreadable(Answer{Outcome: Malformed, Err: unreadable(err)}, requestID)
 	case !b.hasStatus && b.errorCode != "":
 		return refused(b.errorCode)
 	case !b.hasStatus && resp.StatusCode == http.StatusAccepted:
 		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
 	case !b.hasStatus:
-		return b.unreadable(Answer{Outcome: Malformed, Err: malformed(atByte(errNoStatus, b.size))}, requestID)
+		return b.unreadable(Answer{Outcome: Malformed, Err: unreadable(atByte(errNoStatus, b.size))}, requestID)
 	case !b.isOf(requestID):
 		return Answer{Outcome: Malformed, Err: errors.New("the API answered about another request ID")}
 	}
@@ -290,7 +290,7 @@ func failure(err error) Answer {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netError) && netError.Timeout():
 		return Answer{Outcome: Timeout, Err: errors.New("no complete answer within the timeout")}
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &damaged):
-		return Answer{Outcome: Malformed, Err: errors.New("malformed: invalid gzip")}
+		return Answer{Outcome: Malformed, Err: errors.New("invalid gzip")}
 	}
 	return Answer{Outcome: Network, Err: fmt.Errorf("polling the API: %w", outbound.Cause(err))}
 }

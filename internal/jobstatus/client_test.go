@@ -308,8 +308,8 @@ func TestWhatARefusalSays(t *testing.T) {
 	}{
 		{200, fault("x"), "the API answered HTTP 200 with a fault in place of a status", "x"},
 		{202, fault("x"), "the API answered HTTP 202 with a fault in place of a status", "x"},
-		{200, `{}`, "malformed: not a status, at byte 2", ""},
-		{200, `{"status": "Completed", "response": {"response": {"confidence": <`, "malformed: invalid JSON at byte 64", ""},
+		{200, `{}`, "not a status, at byte 2", ""},
+		{200, `{"status": "Completed", "response": {"response": {"confidence": <`, "invalid JSON at byte 64", ""},
 		{401, fault("oauth.v2.InvalidApiKey"), "the API answered HTTP 401", "oauth.v2.InvalidApiKey"},
 		{429, fault("a sentence that tells of a call"), "the API answered HTTP 429", jobstatus.OtherErrorCode},
 		{429, fault("x." + key), "the API answered HTTP 429", jobstatus.OtherErrorCode},
@@ -324,8 +324,8 @@ func TestWhatARefusalSays(t *testing.T) {
 			502, html,
 			"the API answered HTTP 502; the answer is HTML or XML, not JSON, as from a proxy", "",
 		},
-		{200, html, "malformed: the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", ""},
-		{202, html, "malformed: the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", ""},
+		{200, html, "the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", ""},
+		{202, html, "the answer is HTML or XML, not JSON, as from a proxy or at a wrong url", ""},
 	} {
 		a := ask(t, serve(t, say(test.status, test.body)))
 		if a.Err == nil || a.Err.Error() != test.err || a.ErrorCode != test.errorCode {

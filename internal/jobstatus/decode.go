@@ -566,10 +566,10 @@ func (d *decoder) fault(b *body) error {
 
 func isCodeName(name []byte) bool { return string(name) == "error_code" || string(name) == "errorcode" }
 
-// malformed returns the error for a document that cannot be read, which names the place and does not quote it.
-func malformed(err error) error {
+// unreadable returns the error for a document that cannot be read, which names the place and does not quote it.
+func unreadable(err error) error {
 	if err == io.EOF {
-		return errors.New("malformed: empty")
+		return errors.New("the body is empty")
 	}
-	return fmt.Errorf("malformed: %w", err)
+	return err
 }

@@ -26,7 +26,7 @@ func ReadWebhook(r io.Reader, timings Timings) (Webhook, error) {
 		return Webhook{}, e.Err
 	}
 	if err != nil {
-		return Webhook{}, malformed(err)
+		return Webhook{}, unreadable(err)
 	}
 	w := Webhook{RequestID: b.requestID, State: b.state, Result: b.result}
 	if b.state == Failed {

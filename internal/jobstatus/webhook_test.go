@@ -58,19 +58,17 @@ func TestWebhooks(t *testing.T) {
 
 func TestWhatIsNoWebhook(t *testing.T) {
 	for doc, want := range map[string]string{
-		``:                    "malformed: empty",
-		`[]`:                  "malformed: not a JSON object",
-		`{"request_id": "a"}`: "malformed: not a webhook, at byte 19",
-		`{"response": {}}`:    "malformed: not a webhook, at byte 16",
+		``:                    "the body is empty",
+		`[]`:                  "not a JSON object",
+		`{"request_id": "a"}`: "not a webhook, at byte 19",
+		`{"response": {}}`:    "not a webhook, at byte 16",
 		// A word that nobody knows leaves the state alone where nothing else tells it: a poll decides.
-		`{"request_id": "a", "status": "Queued", "response": null}`: "malformed: " +
-			"the state is unknown, and there is no result, at byte 57",
-		`{"request_id": null, "response": {}}`:          "malformed: not a webhook, at byte 36",
-		`{"request_id": "a", "response": {"words": [}}`: "malformed: invalid JSON at byte 43",
-		`{"request_id": "a", "response": {}} {}`:        "malformed: trailing data after the document, at byte 36",
-		`{"request_id": "a", "request_id": "b", "response": {}}`: "malformed: " +
-			"the request ID is given twice, with different values, at byte 37",
-		`{"request_id": "a", "response": {}, "status": "Running"}`: "malformed: the job has not ended, at byte 56",
+		`{"request_id": "a", "status": "Queued", "response": null}`: "the state is unknown, and there is no result, at byte 57",
+		`{"request_id": null, "response": {}}`:                      "not a webhook, at byte 36",
+		`{"request_id": "a", "response": {"words": [}}`:             "invalid JSON at byte 43",
+		`{"request_id": "a", "response": {}} {}`:                    "trailing data after the document, at byte 36",
+		`{"request_id": "a", "request_id": "b", "response": {}}`:    "the request ID is given twice, with different values, at byte 37",
+		`{"request_id": "a", "response": {}, "status": "Running"}`:  "the job has not ended, at byte 56",
 	} {
 		got, err := jobstatus.ReadWebhook(strings.NewReader(doc), jobstatus.NoTimings)
 		if diff := cmp.Diff(jobstatus.Webhook{}, got, equal); diff != "" || err == nil || err.Error() != want {

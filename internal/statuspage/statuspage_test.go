@@ -1046,7 +1046,7 @@ func TestWhyJobsAreLost(t *testing.T) {
 			answer: `{"response":{"request_id":"x","response":{"words":[<`, passes: time.Hour, runbook: "DeepAffectsJobLost",
 			want: []string{
 				"lost : unreadable", "Given up: the API's response about it cannot be read",
-				": malformed: invalid JSON at byte 51 .",
+				": invalid JSON at byte 51 .",
 			},
 		},
 		"too old": {
