@@ -404,12 +404,16 @@ func TestBadQueries(t *testing.T) {
 		{"GET", "/api/v1/jobs?account=a&label=%3Dteam", `{"error":"label: must be of the form name=value"}`},
 		{
 			"GET", "/api/v1/jobs?account=a&label=team%3Da&label=team%3Db",
-			`{"error":"label: a name is there twice; a job has one value of it"}`,
+			`{"error":"label: a name is given twice; a job has one value of it"}`,
 		},
-		{"GET", "/api/v1/jobs?account=a&state=failed&state=lost", `{"error":"state: is there 2 times; give it once"}`},
+		{"GET", "/api/v1/jobs?account=a&state=failed&state=lost", `{"error":"state: given 2 times; give it once"}`},
 		{
 			"GET", "/api/v1/jobs?account=a&labels=team%3Da",
 			`{"error":"labels: not known here; known: account, q, state, api, error_code, label, limit, after"}`,
+		},
+		{
+			"GET", "/api/v1/jobs?account=a&State=failed",
+			`{"error":"State: not known here; known: account, q, state, api, error_code, label, limit, after"}`,
 		},
 		{
 			"GET", "/api/v1/jobs?account=a&the-key",

@@ -42,7 +42,7 @@ func ParseFilter(v url.Values) (Filter, error) {
 		case !ok, name == "":
 			return f, errors.New("label: must be of the form name=value")
 		case twice:
-			return f, errors.New("label: a name is there twice; a job has one value of it")
+			return f, errors.New("label: a name is given twice; a job has one value of it")
 		case f.Labels == nil:
 			f.Labels = make(map[string]string)
 		}
@@ -52,7 +52,7 @@ func ParseFilter(v url.Values) (Filter, error) {
 }
 
 // parameterName matches names that may be shown. Others are no names of ours, and may be anything, such as a key.
-var parameterName = regexp.MustCompile(`^[a-z_]{1,20}$`)
+var parameterName = regexp.MustCompile(`^[A-Za-z_]{1,20}$`)
 
 // CheckParameters returns an error if a parameter is not among the known ones, or is there several times. Only label may
 // be.
@@ -68,7 +68,7 @@ func CheckParameters(v url.Values, known ...string) error {
 		case !slices.Contains(known, name):
 			return fmt.Errorf("%s: not known here; known: %s", shown, strings.Join(known, ", "))
 		case len(v[name]) > 1 && name != "label":
-			return fmt.Errorf("%s: is there %d times; give it once", shown, len(v[name]))
+			return fmt.Errorf("%s: given %d times; give it once", shown, len(v[name]))
 		}
 	}
 	return nil

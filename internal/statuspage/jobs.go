@@ -230,10 +230,7 @@ func (s *site) jobs(r *http.Request) (any, int) {
 }
 
 // sentence returns an error about parameters as a sentence.
-func sentence(err error) string {
-	text := err.Error()
-	return strings.ToUpper(text[:1]) + text[1:] + "."
-}
+func sentence(err error) string { return "Invalid parameter: " + err.Error() + "." }
 
 // setChoices sets the filters that make a difference, with the jobs that each value has: of the chosen state and
 // account. Of the accounts, some were read.
