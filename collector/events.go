@@ -100,14 +100,14 @@ func (f *follower) report(j *jobs.Job) {
 	if !j.State.Ended() {
 		return
 	}
-	level, attrs := slog.LevelInfo, []any{"request_id", j.RequestID, "state", j.State.String()}
+	level, what, attrs := slog.LevelInfo, "Job finished", []any{"request_id", j.RequestID, "state", j.State.String()}
 	if j.ErrorCode != "" {
 		attrs = append(attrs, "error_code", j.ErrorCode)
 	}
 	if j.State == jobs.Lost {
-		level = slog.LevelWarn
+		level, what = slog.LevelWarn, "Job given up"
 	}
-	f.log.Log(context.Background(), level, "Job finished", attrs...)
+	f.log.Log(context.Background(), level, what, attrs...)
 }
 
 // maxReported is how many jobs that were given up together are logged one by one, and named in the line about more.

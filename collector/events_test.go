@@ -199,7 +199,7 @@ func TestEndsAreLogged(t *testing.T) {
 	want := []string{
 		`level=INFO msg="Job finished" request_id=a state=completed`,
 		`level=INFO msg="Job finished" request_id=b state=failed error_code=api_error`,
-		`level=WARN msg="Job finished" request_id=c state=lost`,
+		`level=WARN msg="Job given up" request_id=c state=lost`,
 	}
 	if n := strings.Count(log.String(), "\n"); n != len(want) {
 		t.Errorf("%d lines:\n%s", n, log)
@@ -226,7 +226,7 @@ func TestMassLossIsOneLine(t *testing.T) {
 	for _, line := range []string{
 		`level=WARN msg="Many jobs were given up" jobs=1000 error_code=max_job_age ` +
 			`first_request_ids="[old-0 old-1 old-2 old-3 old-4]"`,
-		`level=WARN msg="Job finished" request_id=unknown state=lost error_code=not_found`,
+		`level=WARN msg="Job given up" request_id=unknown state=lost error_code=not_found`,
 	} {
 		if !strings.Contains(log.String(), line+"\n") {
 			t.Errorf("%q is missing in\n%.2000s", line, log)

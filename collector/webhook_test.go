@@ -134,8 +134,10 @@ func TestLateWebhook(t *testing.T) {
 		if m.state("unknown") != "completed" || finished(&s) != (ends{0, 0, 1}) || words != 1 || polls != 0 {
 			t.Errorf("the job is %s; %+v, %v words, %d polls", m.state("unknown"), finished(&s), words, polls)
 		}
-		for _, state := range []string{"lost error_code=not_found", "completed"} {
-			line := `"Job finished" account=default request_id=unknown state=` + state + "\n"
+		for _, line := range []string{
+			`"Job given up" account=default request_id=unknown state=lost error_code=not_found` + "\n",
+			`"Job finished" account=default request_id=unknown state=completed` + "\n",
+		} {
 			if n := strings.Count(m.logs.String(), line); n != 1 {
 				t.Errorf("%q was logged %d times", line, n)
 			}

@@ -167,7 +167,7 @@ func endsOf(all []point) map[string]string {
 	return ends
 }
 
-var changed = regexp.MustCompile(`Job finished .*request_id=(\S+) state=(\w+)`)
+var changed = regexp.MustCompile(`Job (?:finished|given up) .*request_id=(\S+) state=(\w+)`)
 
 // wantEachChangeOnce fails if a state change is missing from the output, or has two
 // different points. It returns the number of repeated lines.
