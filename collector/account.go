@@ -87,12 +87,29 @@ func (a *Account) logStart() {
 		"webhooks", c.WebhookToken != "")...)
 }
 
+// logGone logs that a reload has removed the account, and what becomes of its jobs.
+func (a *Account) logGone() {
+	then := "kept, but not polled, until it is configured again"
+	switch {
+	case a.others != nil:
+		then = "kept, and polled by the replicas that have it"
+	case a.store == notStored:
+		then = "forgotten, since they are not stored"
+	}
+	counts := a.reading().jobs.Counts()
+	a.log.Info("Account is no longer configured; its jobs are "+then,
+		"unfinished_jobs", counts[Pending]+counts[Running])
+}
+
+// notStored is the store of an account that is not stored.
+const notStored = "memory"
+
 // storeOf returns where an account is stored.
 func storeOf(c *Config, options Options) string {
 	if c.DatabaseURL != "" {
 		return outbound.WithoutSecrets(c.DatabaseURL)
 	}
-	return cmp.Or(options.StateDirectory, "memory")
+	return cmp.Or(options.StateDirectory, notStored)
 }
 
 // stop ends all work. Requests in flight may end until ctx is done.

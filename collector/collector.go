@@ -367,6 +367,7 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	}
 	for _, a := range gone {
 		a.close() // it must not write beside an account that a later reload opens
+		a.logGone()
 		var stored store.Account
 		if c.engine != nil {
 			stored = c.engine.Sender(a.name)

@@ -583,9 +583,14 @@ func TestReload(t *testing.T) {
 			t.Error("an account without a name was found among two")
 		}
 
-		// An account that leaves is stopped.
+		// An account that leaves is stopped, and the log says what becomes of its jobs.
 		if err := m.Reload(t.Context(), []collector.Config{second}); err != nil {
 			t.Fatal(err)
+		}
+		const gone = `level=INFO msg="Account is no longer configured; its jobs are forgotten, since they are not stored" ` +
+			`account=default unfinished_jobs=2`
+		if log := m.logs.String(); strings.Count(log, gone) != 1 {
+			t.Errorf("the log lacks %s: %s", gone, log)
 		}
 		before := len(m.api.Log())
 		pass(48 * time.Hour)

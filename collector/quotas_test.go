@@ -203,14 +203,15 @@ func checkRefused(t *testing.T, err error, want bool) {
 	}
 }
 
-// A start says which accounts of the store are not configured any more, such as after a change of a name.
+// A start says which accounts of the store are not configured any more, such as after a change of a name, and a reload
+// what becomes of their jobs.
 func TestAccountsThatAreNotConfigured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		for i, start := range []struct {
 			accounts []string
 			want     string
-		}{{[]string{"x", "y"}, ""}, {[]string{"y"}, "accounts=[x]"}, {[]string{"z"}, `accounts="[x y]"`}} {
+		}{{[]string{"x", "y"}, ""}, {[]string{"y"}, `accounts="[other x]"`}, {[]string{"z"}, `accounts="[other x y]"`}} {
 			var configs []collector.Config
 			for _, name := range start.accounts {
 				configs = append(configs, hungry(name, "key-"+name))
@@ -224,10 +225,20 @@ func TestAccountsThatAreNotConfigured(t *testing.T) {
 			}
 			c.Start()
 			pass(time.Minute)
-			c.Stop(t.Context())
 			_, line, found := strings.Cut(logged.String(), "not configured; ")
 			if found != (start.want != "") || !strings.Contains(line, start.want) {
 				t.Errorf("start %d: log lacks %q:\n%s", i, start.want, logged)
+			}
+			if err := c.Reload(t.Context(), []collector.Config{hungry("other", "key-other")}); err != nil {
+				t.Fatal(err)
+			}
+			c.Stop(t.Context())
+			for _, name := range start.accounts {
+				gone := `msg="Account is no longer configured; its jobs are kept, but not polled, until it is configured again" ` +
+					"account=" + name + " unfinished_jobs="
+				if strings.Count(logged.String(), gone) != 1 {
+					t.Errorf("the log lacks %s:\n%s", gone, logged)
+				}
 			}
 		}
 	})
