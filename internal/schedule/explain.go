@@ -50,7 +50,7 @@ func (r Reason) Short() string {
 	switch {
 	case r.InFlight:
 		return "request in flight"
-	case r.Held, r.AtOnce:
+	case r.Held, r.AtOnce, r.Last == NotKnown: // what is not known has no duration
 		return lasts[r.Last]
 	case r.Chance < .005:
 		chance = "unlikely to have finished"
@@ -328,6 +328,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 		ended[j.id] = 1 - (1-ended[j.id])*(1-r.Chance)
 		j.seen = plan.seconds(t) // nothing is learnt from it
 		turn.Answered(t, 0)
+		j.last = r.Last
 		if r.Serving && ended[j.id] > 0.5 { // then the queue moves on
 			plan.remove(j, plan.seconds(t))
 		}

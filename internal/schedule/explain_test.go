@@ -98,3 +98,25 @@ func TestReasonsAfterATurn(t *testing.T) {
 		}
 	}
 }
+
+// Of a job that the API does not know, no duration tells whether it has finished.
+func TestReasonOfAJobThatIsNotKnown(t *testing.T) {
+	s := newScheduler(schedule.Limits{}, start)
+	s.Add(start, schedule.Job{RequestID: "a", Start: start})
+	turn, _ := s.TurnFor("a", start)
+	turn.Unanswered(start, time.Minute, schedule.NotKnown)
+	const want = "the API did not know it at the last poll"
+	now := at(150 * time.Second)
+	if r, _ := s.Explain("a", now); r.Held || r.Short() != want {
+		t.Errorf("held %v, %s", r.Held, r.Short())
+	}
+	polls, _, _ := s.Plan(now, 24*time.Hour, 3)
+	if len(polls) != 3 {
+		t.Errorf("%d polls are planned", len(polls))
+	}
+	for _, p := range polls {
+		if !strings.HasPrefix(p.String(), want) {
+			t.Errorf("planned at %s: %s", p.At, p)
+		}
+	}
+}
