@@ -43,7 +43,11 @@ func Check(dir string) error {
 
 // accessible returns an error if this process may not use a directory and its files, or make them.
 func accessible(dir string) error {
-	at := filepath.Clean(dir)
+	dir, err := filepath.Abs(dir) // an error about its parent should not be about "."
+	if err != nil {
+		return err
+	}
+	at := dir
 	info, err := os.Stat(at)
 	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at {
 		at = filepath.Dir(at)

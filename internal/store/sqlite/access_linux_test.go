@@ -12,6 +12,18 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
+// The error about a relative path names the directory in full: its parent may be ".".
+func TestCheckOfARelativePath(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "data"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if err := sqlite.Check("data"); err == nil || !strings.Contains(err.Error(), "opening "+filepath.Join(dir, "data")+": ") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A directory or one of its files that this process may not write is an error before anything is read.
 func TestCheckOfReadOnlyFiles(t *testing.T) {
 	const nobody = 65534
