@@ -175,6 +175,7 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 	switch {
 	case b.inARow <= c.patience:
 		v.unusable = true
+		b.alone = max(b.alone-1, 0)
 	case now.Before(b.until): // requests that were in flight together are one failure
 	default:
 		pause := min(c.pause<<min(b.steps, maxDoublings), c.maxPause)

@@ -336,8 +336,8 @@ func TestUnusableForSomeJobs(t *testing.T) {
 				f.run()
 				defer f.stop()
 				pass(6 * time.Hour)
-				if n := f.logs.count("polling is paused"); n != 1 {
-					t.Errorf("%d pauses, want only that of the first answers:\n%s", n, &f.logs.Buffer)
+				if n := f.logs.count("polling is paused"); n > 1 {
+					t.Errorf("%d pauses, want at most that of the first answers:\n%s", n, &f.logs.Buffer)
 				}
 				bad := 0
 				for _, request := range f.api.requests {
