@@ -43,8 +43,7 @@ func serve(f *flags, configs []collector.Config, c *collector.Collector, log *sl
 	failed := make(chan error, 1)
 	go func() { failed <- explainListening(web.ListenAndServe(server, f.web, log)) }()
 
-	go e.reloadOn(hangups, stopping)
-	err := e.run(configs, listening, failed, stops)
+	err := e.run(configs, listening, failed, stops, func() { go e.reloadOn(hangups, stopping) })
 	e.stop(server)
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -67,23 +66,24 @@ func explainListening(err error) error {
 	return fmt.Errorf("%w; correct --web.listen-address, --web.systemd-socket, or the file of --web.config.file", err)
 }
 
-// reloadOn reloads the configuration on SIGHUP, until the process stops. A reload may hang on a disk.
+// reloadOn reloads the configuration on SIGHUP, until the process stops. A reload may hang on a disk. A signal that came
+// during the start waits in the channel: the configuration may have changed after it was read.
 func (e *exporter) reloadOn(hangups <-chan os.Signal, stopping <-chan struct{}) {
 	for {
 		select {
 		case <-stopping:
 			return
 		case <-hangups:
-			if e.ready.Load() { // else the configuration was read just now, or is not needed any more
+			if e.ready.Load() { // else the process stops
 				_ = e.reload() // it logs its error
 			}
 		}
 	}
 }
 
-// run starts the collector, and returns when a signal stops the process or the server fails.
+// run starts the collector, calls started, and returns when a signal stops the process or the server fails.
 func (e *exporter) run(
-	configs []collector.Config, listening <-chan struct{}, failed <-chan error, stops <-chan os.Signal,
+	configs []collector.Config, listening <-chan struct{}, failed <-chan error, stops <-chan os.Signal, started func(),
 ) error {
 	for {
 		select {
@@ -94,6 +94,7 @@ func (e *exporter) run(
 				return err
 			}
 			listening = nil
+			started()
 		case err := <-failed:
 			return err
 		case s := <-stops:
