@@ -108,8 +108,8 @@ func (db *DB) refuseSilentStandby(ctx context.Context) error {
 	var silent bool
 	err := db.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'
 		AND query_start < clock_timestamp() - $1::interval)`, sendTimeout).Scan(&silent)
-	if err == nil && silent {
-		err = errors.New("the standby of the database does not answer")
+	if silent {
+		return errors.New("the standby of the database does not answer")
 	}
 	return db.failed(ctx, err)
 }
