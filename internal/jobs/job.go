@@ -106,17 +106,19 @@ const maxOrigins = 64
 
 // of returns an origin; priority 0: the default.
 func (o origins) of(api string, source submission.Source, priority float64, labels map[string]string) *Origin {
-	key := originKey{shared(api), shared(source), cmp.Or(priority, 1)}
-	if len(labels) > 0 {
-		return &Origin{key.api, key.source, key.priority, labels}
+	key := originKey{api, source, cmp.Or(priority, 1)}
+	if origin := o[key]; origin != nil && len(labels) == 0 {
+		return origin
 	}
-	if o[key] == nil {
+	key.api, key.source = shared(api), shared(source)
+	origin := &Origin{key.api, key.source, key.priority, labels}
+	if len(labels) == 0 {
 		if len(o) == maxOrigins {
 			clear(o)
 		}
-		o[key] = &Origin{API: key.api, Source: key.source, Priority: key.priority}
+		o[key] = origin
 	}
-	return o[key]
+	return origin
 }
 
 // An Instant is a time of the wall clock, in nanoseconds since 1970, from 1678 to 2262. It takes a third of a time.Time.

@@ -210,8 +210,13 @@ func known(is bool, v any) any {
 // What follows reads values of rows with valid checksums: NULL, or of the type that
 // was written.
 
-func textOf(v any) string    { s, _ := v.(string); return s }
-func timeOf(v any) time.Time { t, _ := time.Parse(time.RFC3339Nano, textOf(v)); return t }
+func textOf(v any) string { s, _ := v.(string); return s }
+func timeOf(v any) (t time.Time) {
+	if v != nil { // the error of an empty text takes as long as a time
+		t, _ = time.Parse(time.RFC3339Nano, textOf(v))
+	}
+	return t
+}
 func seconds(v any) time.Duration {
 	s, _ := v.(float64)
 	return time.Duration(math.Round(s * float64(time.Second)))
