@@ -180,7 +180,7 @@ func (b *browser) fits(t *testing.T, name string) {
 }
 
 // views saves screenshots of the page: as it is by default, dark, and narrow in a colour scheme, which stays. It checks
-// each with axe, and that no region of the narrow one scrolls horizontally.
+// each with axe, and that at usual widths no region scrolls horizontally, and no job takes more than a few lines.
 func (b *browser) views(t *testing.T, name, narrowScheme string) {
 	t.Helper()
 	for _, view := range []struct {
@@ -191,9 +191,14 @@ func (b *browser) views(t *testing.T, name, narrowScheme string) {
 		b.shoot(t, name+view.suffix, view.width, view.scheme)
 		b.accessible(t, name+view.suffix)
 	}
-	for _, region := range eval[[]string](t, b, `[...document.querySelectorAll(".scroll")].
-			filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-labelledby"))`) {
-		t.Errorf("%s: %s is wider than the screen", name, region)
+	for _, width := range []int64{360, 800, 1152, 1280} {
+		b.do(t, "sizing", chromedp.EmulateViewport(width, 800))
+		for _, problem := range eval[[]string](t, b, `[...document.querySelectorAll(".scroll")].
+				filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-labelledby") + " is too wide").
+				concat([...document.querySelectorAll(".list tbody tr")].filter(e => e.clientHeight > 200).
+				map(e => "too high: " + e.textContent))`) {
+			t.Errorf("%s at %d: %s", name, width, problem)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ var functions = template.FuncMap{
 	"datetime": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"relative": relative,
 	"number":   number,
+	"dotted":   func(code string) []string { return strings.SplitAfter(code, ".") }, // where a line may break
 	"expected": expected,
 	"int":      func(v float64) int { return int(v) },
 	"integer":  func(n int) string { return humanize.Comma(int64(n)) },

@@ -153,7 +153,7 @@ var (
 
 // text returns the visible text of a page; a cell of a table ends with a bar.
 func text(page string) string {
-	page = script.ReplaceAllString(styleElement.ReplaceAllString(page, ""), "")
+	page = strings.ReplaceAll(script.ReplaceAllString(styleElement.ReplaceAllString(page, ""), ""), "<wbr>", "")
 	page = regexp.MustCompile(`</t[hd]>`).ReplaceAllString(page, " |")
 	return space.ReplaceAllString(html.UnescapeString(tag.ReplaceAllString(page, " ")), " ")
 }
