@@ -161,6 +161,10 @@ mixin: ## Compile the rules, alerts and dashboards below deploy/ from deploy/mix
 size: build ## Measure memory and disk usage of a large store
 	e2e/size.sh
 
+.PHONY: screenshots
+screenshots: build ## Make the screenshots of README.md anew, with Chromium
+	e2e/screenshots.sh
+
 TRACES ?= cmd/bench-schedule/testdata
 OUT ?= /dev/null
 .PHONY: bench-schedule
