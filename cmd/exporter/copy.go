@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
@@ -58,9 +60,10 @@ func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (er
 	if err != nil {
 		return fmt.Errorf("--storage.copy-to: %w", err)
 	}
-	fmt.Fprintf(stdout, "%d accounts with %d jobs are copied, and equal to the originals\n", done.Accounts, done.Jobs)
+	fmt.Fprintf(stdout, "copied %s with %s; the copy is equal to the original\n",
+		english.Plural(done.Accounts, "account", ""), english.Plural(done.Jobs, "job", ""))
 	if done.Lost > 0 {
-		fmt.Fprintf(stdout, "%d rows were unreadable before\n", done.Lost)
+		fmt.Fprintf(stdout, "damaged in the original, and not copied: %s\n", english.Plural(done.Lost, "row", ""))
 	}
 	return nil
 }

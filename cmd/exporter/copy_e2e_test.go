@@ -35,9 +35,9 @@ func TestCopyTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ source, to, says, err string }{
-		{source: from, to: url, says: "1 accounts with 2 jobs are copied, and equal to the originals\n"},
+		{source: from, to: url, says: "copied 1 account with 2 jobs; the copy is equal to the original\n"},
 		{source: from, to: url, err: `the target is not empty: it has account "a"`},
-		{source: url, to: back, says: "1 accounts with 2 jobs are copied, and equal to the originals\n"},
+		{source: url, to: back, says: "copied 1 account with 2 jobs; the copy is equal to the original\n"},
 		{source: url, to: from, err: `the target is not empty: it has account "a"`},
 		{source: filepath.Join(from, "none"), to: url, err: "set --storage.path to its directory"},
 	} {
