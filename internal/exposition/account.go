@@ -21,20 +21,29 @@ type account struct {
 // A job is a job with series of its own.
 type job struct {
 	*jobs.Job
-	nextPoll time.Time // zero: unknown, or none
-	finish   collector.Finish
+	account *account
+	index   int // in the snapshot
 }
 
-// job returns the job with this index in the snapshot.
-func (a *account) job(i int) job {
-	j := job{Job: a.Jobs[i]}
-	if i < len(a.NextPolls) && !j.State.Ended() {
-		j.nextPoll = a.NextPolls[i]
+// nextPoll returns when the job is polled next; zero: unknown, or not again.
+func (j *job) nextPoll() (at time.Time) {
+	if j.index < len(j.account.NextPolls) && !j.State.Ended() {
+		at = j.account.NextPolls[j.index]
 	}
-	if i < len(a.Finishes) && !j.State.Ended() {
-		j.finish = a.Finishes[i]
+	return at
+}
+
+// finish returns when the job is expected to have finished; zero times: unknown, or it has.
+func (j *job) finish() (f collector.Finish) {
+	if j.index < len(j.account.Finishes) && !j.State.Ended() {
+		f = j.account.Finishes[j.index]
 	}
-	return j
+	return f
+}
+
+// shows reports whether jobs have the series of a family.
+func (a *account) shows(f *family) bool {
+	return a.JobMetrics != collector.JobMetricsOff && (f.basic || a.JobMetrics != collector.JobMetricsBasic)
 }
 
 // uniqueAccounts prepares snapshots. It drops an account with the same name as another: a duplicate series would fail

@@ -9,6 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
 //go:generate go test . -run TestDocs -update
@@ -64,10 +65,11 @@ type family struct {
 	name      string // without the prefix
 	kind      kind
 	help      string
-	labels    []label // besides account and request_id
-	basic     bool    // also with job_metrics = "basic"
-	jobLabels bool    // also has the job_labels of the configuration
-	exemplars bool    // its buckets have exemplars
+	labels    []label              // besides account and request_id
+	basic     bool                 // also with job_metrics = "basic"
+	quantiles []transcript.Measure // of a summary
+	jobLabels bool                 // also has the job_labels of the configuration
+	exemplars bool                 // its buckets have exemplars
 	// everywhere: also of an account that another replica owns.
 	everywhere bool
 

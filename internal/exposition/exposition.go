@@ -71,21 +71,19 @@ func (m *Metrics) Write(w io.Writer, format expfmt.Format) error {
 
 // encode merges the families that were gathered with those of single jobs.
 func encode(w io.Writer, format expfmt.Format, gathered []*dto.MetricFamily, accounts []account) error {
-	out := bufio.NewWriterSize(w, 64<<10)
+	out := bufio.NewWriter(w)
 	encoder := expfmt.NewEncoder(out, format, expfmt.WithCreatedLines())
-	jobLabels := unionOfJobLabels(accounts)
-	s := &series{to: out}
+	syntax := textFormat
 	switch format.FormatType() {
 	case expfmt.TypeOpenMetrics:
-		s.syntax = openMetrics
+		syntax = openMetrics
 	case expfmt.TypeProtoDelim:
-		s.syntax = delimited
+		syntax = delimited
 	}
-	rest := perJob
+	s := newSeries(out, syntax, accounts)
 	writeUntil := func(name string) {
-		for len(rest) > 0 && (name == "" || prefix+rest[0].name < name) {
-			s.write(rest[0], accounts, jobLabels)
-			rest = rest[1:]
+		for len(s.tables) > 0 && (name == "" || s.tables[0].name < name) {
+			s.next()
 		}
 	}
 	for _, family := range gathered {

@@ -36,8 +36,9 @@ var lifecycle = []*family{
 		name: "job_state", kind: kindGauge, labels: []label{stateLabel}, basic: true,
 		help: "1 for the state of the job, 0 for the other states.",
 		job: func(w *series, j *job) {
-			for i, name := range jobs.States {
-				w.value(truth(j.State == jobs.State(i)), name)
+			for i := range jobs.States {
+				w.choose(i)
+				w.value(truth(j.State == jobs.State(i)))
 			}
 		},
 	},
@@ -45,7 +46,10 @@ var lifecycle = []*family{
 		name: "job_info", kind: kindGauge, labels: []label{apiLabel, errorCodeLabel, sourceLabel},
 		basic: true, jobLabels: true,
 		help: "Always 1; the labels describe the job.",
-		job:  func(w *series, j *job) { w.value(1, cmp.Or(j.API, "unknown"), j.ErrorCode, string(j.Source)) },
+		job: func(w *series, j *job) {
+			w.label(cmp.Or(j.API, "unknown"), j.ErrorCode, string(j.Source))
+			w.value(1)
+		},
 	},
 	jobTime("job_first_seen_timestamp_seconds",
 		"Time when the job was registered, in seconds since 1970.",
@@ -57,14 +61,14 @@ var lifecycle = []*family{
 	jobTime("job_next_poll_timestamp_seconds",
 		"Time of the next poll of the unfinished job if the quota allows, in seconds since 1970; absent once it has "+
 			"finished.",
-		func(j *job) time.Time { return j.nextPoll }),
+		func(j *job) time.Time { return j.nextPoll() }),
 	jobTime("job_expected_finish_timestamp_seconds",
 		"Time by which half of such jobs have finished, in seconds since 1970, by how long the API's jobs took and the "+
 			"jobs before it; absent until a job of the API has ended, and once it has finished.",
-		func(j *job) time.Time { return j.finish.Expected }),
+		func(j *job) time.Time { return j.finish().Expected }),
 	jobTime("job_late_after_timestamp_seconds",
 		"Time by which nine in ten of such jobs have finished, in seconds since 1970; absent as the expected finish.",
-		func(j *job) time.Time { return j.finish.LateAfter }),
+		func(j *job) time.Time { return j.finish().LateAfter }),
 	jobTime("job_finished_timestamp_seconds",
 		"Time when the end of the job was observed, in seconds since 1970; absent before that.",
 		func(j *job) time.Time { return j.FinishedAt }),
@@ -99,8 +103,8 @@ func figures() (families []*family) {
 	for i := range transcript.WordDistributions {
 		d := &transcript.WordDistributions[i]
 		families = append(families, &family{
-			name: d.Metric, kind: kindSummary, help: d.Help,
-			job: ofResult(func(w *series, s *transcript.Statistics) { w.summary(d.Value(s), d.Quantiles) }),
+			name: d.Metric, kind: kindSummary, help: d.Help, quantiles: d.Quantiles,
+			job: ofResult(func(w *series, s *transcript.Statistics) { w.summary(d.Value(s)) }),
 		})
 	}
 	return append(families, &family{
@@ -109,7 +113,8 @@ func figures() (families []*family) {
 			"are other.",
 		job: ofResult(func(w *series, s *transcript.Statistics) {
 			for i, speaker := range s.BySpeaker {
-				w.value(speaker.TalkSeconds, transcript.SpeakerName(i))
+				w.choose(min(i, transcript.MaxSpeakers))
+				w.value(speaker.TalkSeconds)
 			}
 		}),
 	})

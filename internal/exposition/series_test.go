@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"path"
 	"runtime"
 	"slices"
@@ -27,7 +28,9 @@ import (
 // TestBytes compares each format, to the byte, with what the client library writes for the same metrics.
 func TestBytes(t *testing.T) {
 	tricky := newJobs("team")
-	for i, id := range []string{"plain", `back\slash`, `"quoted"`, "אב…", "line\nbreak"} {
+	for i, id := range []string{
+		"plain", `back\slash`, `"quoted"`, "אב…", "line\nbreak", "job 1", `"job"`, "job 2", "jöb", "job 3",
+	} {
 		track(t, tricky, submission.HTTP, submission.Job{RequestID: id, API: "asr", Labels: map[string]string{
 			"team": "\"\\\n\xff" + id,
 		}})
@@ -52,7 +55,17 @@ func TestBytes(t *testing.T) {
 		return s
 	}
 	special := snapshot("special values", newJobs())
-	for i, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), math.Copysign(0, -1), -1, 1e6, 999999, 1e21, 5e-324} {
+	values := []float64{
+		math.NaN(), math.Inf(1), math.Inf(-1), math.Copysign(0, -1), -1, 1e6, 999999, 1e21, 5e-324, 0.001, 0.0001, 0.0015,
+		.1 + .2, 100, 120.5, 120.05, 999999.999, 1e6 - 1e-4, 1000000.001, 1.5e6, 1e11, 999999999999.999, 1e12, 1e12 + .001,
+		math.MaxInt64, math.MaxFloat64,
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		digits := float64(random.Int64N(int64(math.Pow10(1 + random.IntN(17)))))
+		values = append(values, digits/math.Pow10(random.IntN(6)), math.Float64frombits(random.Uint64()))
+	}
+	for i, v := range values {
 		d := transcript.Distribution{Count: 1 + i*300, Sum: v, P50: v, P90: v, P99: -v}
 		special.Jobs = append(special.Jobs, &jobs.Job{
 			RequestID: fmt.Sprint("job ", i), Origin: new(jobs.Origin),
