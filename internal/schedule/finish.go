@@ -54,7 +54,7 @@ func (m *model) calibrate(lnAudio float64, o outcome) {
 		case to <= at:
 			before = 1
 		case !o.exact && from < at:
-			before = math.Expm1(m.at(from)-m.at(at)) / math.Expm1(m.at(from)-m.at(to))
+			before = m.ended(from, at) / m.ended(from, to)
 		}
 		m.levels[i] = min(max(m.levels[i]+levelStep*(share-before), lowestLevel), topLevel)
 	}

@@ -231,7 +231,7 @@ func (m *model) count(lnAudio float64, o outcome) {
 			m.exposed[b] *= keep
 		}
 	}
-	total := -math.Expm1(m.at(z0) - m.at(z1)) // probability of an end within the interval
+	total := m.ended(z0, z1)
 	switch {
 	case !o.ended || o.exact:
 		for b := first; b <= last; b++ {
@@ -257,10 +257,15 @@ func (m *model) count(lnAudio float64, o outcome) {
 // position returns where z is in the table, in bins.
 func position(z float64) float64 { return max((z-lowestZ)/binWidth, 0) }
 
-// at returns the hazard accumulated from the start to a position.
-func (m *model) at(position float64) float64 {
+// accumulated returns the hazard accumulated from the start to a position.
+func (m *model) accumulated(position float64) float64 {
 	b := min(int(position), bins-1)
 	return m.cum[b] + m.hazards[b]*(position-float64(b))*binWidth
+}
+
+// ended returns the share of the jobs running at a position that have ended at a later one.
+func (m *model) ended(from, to float64) float64 {
+	return -math.Expm1(m.accumulated(from) - m.accumulated(to))
 }
 
 func (m *model) hazard(position float64) float64 { return m.hazards[min(int(position), bins-1)] }

@@ -52,7 +52,7 @@ func (j *job) scoreBy(m *model, since, t, factor float64) score {
 	if j.seen >= since {
 		from = position(math.Log(max(j.seen-since, 1e-3)) - median)
 	}
-	x := (m.at(to) - m.at(from)) * factor
+	x := (m.accumulated(to) - m.accumulated(from)) * factor
 	q := j.api.uncovered()
 	longest := j.model().median(float64(j.lnAudio))
 	return score{

@@ -34,9 +34,6 @@ const (
 
 // taken returns how many requests others are expected to take in a day.
 func (s *sharing) taken(now time.Time) float64 {
-	if s.others == 0 {
-		return 0
-	}
 	return s.others * math.Pow(othersKept, max(now.Sub(s.noticed).Hours()/24-1, 0))
 }
 
