@@ -39,6 +39,7 @@ var workers = [...]int{1, 2, 4, 8, 16}
 
 const (
 	queueMemory = 50.0 // ends
+	queueStep   = 4.0  // by which one outcome changes a gain, at most
 	queueTrust  = 3.0  // gain at which a queue is believed
 	queueSwitch = 2.0  // gain over the present hypothesis at which another one is believed
 	queueRange  = 12.0 // gains stay within so much of the best, so that a change of the back end is noticed
@@ -164,7 +165,7 @@ func (q *queue) learn(j *job, t float64, o outcome, plain, hazard float64) {
 		}
 	}
 	if since > j.start+1 { // else both hypotheses say the same
-		q.gain = max(q.gain+min(max(with-plain, -4), 2), -queueRange)
+		q.gain = max(q.gain+min(max(with-plain, -queueStep), queueStep), -queueRange)
 	}
 	if o.ended {
 		q.gain *= 1 - 1/queueMemory
