@@ -139,7 +139,7 @@ bench: ## Run the benchmarks
 
 bench := go test -run '^$$' -bench
 .PHONY: bench-peers
-bench-peers: ## Compare each performance goal with a peer in the same run (four minutes), and write the table to docs/performance.md
+bench-peers: ## Compare each performance goal with a peer in the same run (two to four minutes), and write the table to docs/performance.md
 	@mkdir -p .cache
 	@set -o pipefail; { \
 	  $(bench) '^Benchmark(DecodeStatus|Peers)$$/(compact|pretty|encoding)' -count 3 ./internal/jobstatus && \
