@@ -73,7 +73,7 @@ type breaker struct {
 
 	inARow     int           // responses with this outcome without another in between
 	steps      int           // pauses minus the successes since then
-	alone      int           // requests that must still succeed one at a time
+	alone      int           // requests that must still succeed one at a time, or concern their jobs alone
 	until      time.Time     // end of the pause
 	refusedKey string        // the key that the pause is about; empty: the pause is not about a key
 	lastKey    string        // that was refused in the outage; empty: none was
@@ -147,7 +147,8 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lastPoll = now
-	if a.Unreadable { // a status, but for one job's result: it says nothing about the API
+	if a.Unreadable { // it concerns its job alone, and says nothing about the API
+		b.alone = max(b.alone-1, 0)
 		return verdict{wait: max(unreadableWait, min(a.RetryAfter, maxAsked))}
 	}
 	before, changed := b.last.Outcome, !b.polled || a.Outcome != b.last.Outcome

@@ -77,6 +77,7 @@ func New(s *schedule.Scheduler, r Results, settings Settings, log *slog.Logger, 
 	p := &Poller{schedule: s, results: r, log: log, now: now, created: now(), wake: make(chan struct{}, 1)}
 	p.breaker.started = p.created
 	// A pause is not stored: a restart may have removed its cause. If not, the API gets one request, and not many at once.
+	// An answer that concerns its job alone lets the others follow, too.
 	p.breaker.alone = 1
 	p.settings.Store(&settings)
 	return p
@@ -312,9 +313,12 @@ func stateOf(a jobstatus.Answer) jobs.State {
 // judge tells the breaker about a response, logs its verdict, and returns the minimum
 // time before the job is polled again.
 func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) time.Duration {
+	about := false // only about the job, although nothing of the answer says so
 	if consequences[a.Outcome].patience > 0 && !a.Unreadable {
-		// If the API has answered well since this job's answers are so, they say nothing about the API.
-		a.Unreadable = p.logged.since(r.turn.RequestID, now).Before(p.breaker.state().LastSuccess)
+		// The API has answered well since this job's answers are so, and not long ago.
+		success := p.breaker.state().LastSuccess
+		about = p.logged.since(r.turn.RequestID, now).Before(success) && now.Sub(success) < successHolds
+		a.Unreadable = about
 	}
 	v := p.breaker.judge(a, r.key, now, quotaUntil)
 	log := p.log
@@ -329,7 +333,7 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 	case v.recovered:
 		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String(),
 			"failed_requests", v.failures, "after", v.lasted.String())
-	case v.unusable && p.logged.news(r.turn.RequestID, a.Outcome):
+	case (v.unusable || about) && p.logged.news(r.turn.RequestID, a.Outcome):
 		log.Warn("Unusable API response for job",
 			"request_id", r.turn.RequestID, "outcome", a.Outcome.String(), "err", a.Err)
 	case v.pause > 0:
@@ -384,7 +388,10 @@ type problem struct {
 	logged jobstatus.Outcome // OK: none
 }
 
-// maxProblems bounds problems. Beyond it some are logged again.
+// successHolds is for how long a good answer says that an unusable one is about its job alone.
+const successHolds = time.Hour
+
+// maxProblems bounds problems. Beyond it some count as new: they are logged again, and may pause the account again.
 const maxProblems = 1000
 
 // since returns since when a job has a problem, which is now if it had none.

@@ -353,6 +353,33 @@ func TestUnusableForSomeJobs(t *testing.T) {
 	}
 }
 
+// Jobs whose answers were unusable while others were answered well do not hide that the API breaks later.
+func TestUnusableForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		f := newFixture(&api{answer: func(id string) jobstatus.Answer {
+			switch {
+			case id != "job-4":
+				return jobstatus.Answer{Outcome: jobstatus.Malformed, Err: errors.New("unusable")}
+			case time.Since(begin) < 10*time.Minute:
+				return jobstatus.Answer{State: jobstatus.Running}
+			}
+			return jobstatus.Answer{State: jobstatus.Completed} // the last good answer
+		}}, schedule.Limits{}, 0)
+		f.add(5)
+		f.run()
+		defer f.stop()
+		pass(time.Hour)
+		if s := f.State(); !s.Up {
+			t.Errorf("%+v in the hour after a good answer", s.Trouble)
+		}
+		pass(time.Hour)
+		if s := f.State(); s.Up || f.logs.count("polling is paused") == 0 {
+			t.Errorf("up, after no good answer for two hours:\n%s", &f.logs.Buffer)
+		}
+	})
+}
+
 // What an unreadable answer says about its job.
 func TestUnreadableAnswers(t *testing.T) {
 	malformed := func(unreadable bool, state jobstatus.State, code string) jobstatus.Answer {
