@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os/signal"
 	"sync"
 	"time"
 
@@ -74,5 +75,7 @@ func demo(f *flags, log *slog.Logger) error {
 			}
 		})
 	})
-	return serve(f, configs, c, log)
+	hangups := onHangup()
+	defer signal.Stop(hangups)
+	return serve(f, configs, c, hangups, log)
 }

@@ -255,7 +255,7 @@ func TestPortTaken(t *testing.T) {
 	e := idleExporter(t)
 	var log strings.Builder
 	f := parse(t, "--demo", "--web.listen-address="+l.Addr().String())
-	err = serve(f, nil, e.collector, slog.New(slog.NewTextHandler(&log, nil)))
+	err = serve(f, nil, e.collector, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	if err == nil || !strings.Contains(err.Error(), "--web.listen-address") {
 		t.Errorf("error %v", err)
 	}
@@ -267,7 +267,7 @@ func TestPortTaken(t *testing.T) {
 // An error of the main port names the flags that decide about it.
 func TestWrongListenAddress(t *testing.T) {
 	for _, flag := range []string{"--web.listen-address=foo", "--web.listen-address=:99999", "--web.config.file=/nonexistent"} {
-		err := serve(parse(t, "--demo", flag), nil, idleExporter(t).collector, discard)
+		err := serve(parse(t, "--demo", flag), nil, idleExporter(t).collector, nil, discard)
 		name, _, _ := strings.Cut(flag, "=")
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: error %v", flag, err)

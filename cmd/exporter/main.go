@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/signal"
 	"path"
 	"slices"
 	"strings"
@@ -136,6 +137,11 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	case f.plan:
 		load = configfile.LoadForPlan
 	}
+	var hangups chan os.Signal
+	if !f.check && !f.plan && !f.once {
+		hangups = onHangup()
+		defer signal.Stop(hangups)
+	}
 	accounts, err := loadConfig(f.configFile, load, log)
 	if err != nil {
 		return err
@@ -171,7 +177,7 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 	case f.once:
 		return once(c, stdout)
 	}
-	return serve(f, accounts, c, log)
+	return serve(f, accounts, c, hangups, log)
 }
 
 // storageOf returns the directory of the store; empty if the configuration has a database.

@@ -24,14 +24,22 @@ import (
 // process stops.
 const stopTimeout = 4 * time.Second
 
+// onHangup returns the signals to reload from now on. One that comes during the start waits: the configuration may have
+// changed after it was read, and opening a large store takes seconds.
+func onHangup() (hangups chan os.Signal) {
+	hangups = make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	return hangups
+}
+
 // serve runs the collector and the web server until a signal stops the process.
-func serve(f *flags, configs []collector.Config, c *collector.Collector, log *slog.Logger) error {
+func serve(
+	f *flags, configs []collector.Config, c *collector.Collector, hangups <-chan os.Signal, log *slog.Logger,
+) error {
 	// Without this, the process ends when the reader of its log goes away.
 	signal.Ignore(syscall.SIGPIPE)
-	// Two channels, so that a signal to stop is not lost behind pending reloads, and does not wait for them.
-	hangups, stops := make(chan os.Signal, 1), make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	// Not the channel of hangups: a signal to stop is not lost behind pending reloads, and does not wait for them.
+	stops := make(chan os.Signal, 1)
 	signal.Notify(stops, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(stops)
 
@@ -66,8 +74,7 @@ func explainListening(err error) error {
 	return fmt.Errorf("%w; correct --web.listen-address, --web.systemd-socket, or the file of --web.config.file", err)
 }
 
-// reloadOn reloads the configuration on SIGHUP, until the process stops. A reload may hang on a disk. A signal that came
-// during the start waits in the channel: the configuration may have changed after it was read.
+// reloadOn reloads the configuration on SIGHUP, until the process stops. A reload may hang on a disk.
 func (e *exporter) reloadOn(hangups <-chan os.Signal, stopping <-chan struct{}) {
 	for {
 		select {

@@ -33,10 +33,12 @@ func TestStopDuringReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hangups := onHangup()
+	defer signal.Stop(hangups)
 	logged := make(lines, 100)
 	stopped := make(chan error)
 	f := parse(t, "--config.file="+config, "--web.listen-address=127.0.0.1:0")
-	go func() { stopped <- serve(f, configs, c, slog.New(logged)) }()
+	go func() { stopped <- serve(f, configs, c, hangups, slog.New(logged)) }()
 	for line := range logged {
 		if line == "Listening for registration and webhooks" { // the exporter has started
 			break
