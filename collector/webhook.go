@@ -113,7 +113,7 @@ func readWebhook(body io.ReadCloser, gzipped bool, config *Config) (jobstatus.We
 	if gzipped {
 		unpacked, err := gzip.NewReader(body)
 		if err != nil {
-			return jobstatus.Webhook{}, jobs.WebhookMalformed, errors.New("not gzip")
+			return jobstatus.Webhook{}, jobs.WebhookMalformed, errors.New("Content-Encoding is gzip, and the body is not")
 		}
 		body = http.MaxBytesReader(nil, unpacked, config.MaxResponseSize)
 	}

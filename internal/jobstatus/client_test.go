@@ -702,7 +702,7 @@ func TestCompressed(t *testing.T) {
 			}
 		}
 	}
-	want := "compressed, and its Content-Encoding does not say so"
+	want := "the body is compressed, and its Content-Encoding does not say so"
 	if a := ask(t, serve(t, say(200, running))); a.Outcome != jobstatus.Malformed || a.Err.Error() != want {
 		t.Errorf("without an encoding: %+v, want %q", a, want)
 	}

@@ -129,7 +129,7 @@ var (
 	errNoObject  = errors.New("not a JSON object")
 	errMarkup    = errors.New("HTML or XML, not JSON")
 	errUTF16     = errors.New("UTF-16, not UTF-8")
-	errPacked    = errors.New("compressed, and its Content-Encoding does not say so")
+	errPacked    = errors.New("the body is compressed, and its Content-Encoding does not say so")
 )
 
 // decodeStatus decodes a status body. Names may come in any order; unknown ones are skipped. What is read must be JSON,
@@ -168,7 +168,9 @@ func decodeWebhook(r io.Reader, timings Timings) (body, error) {
 				endedWithin = true
 				return d.result(b)
 			case "fault":
-				endedWithin = true
+				err := d.fault(b)
+				endedWithin = endedWithin || b.errorCode != ""
+				return err
 			}
 			return d.resultMember(name, b)
 		}
@@ -191,8 +193,11 @@ func decodeWebhook(r io.Reader, timings Timings) (body, error) {
 			case "depressed":
 				ended, carries = true, true
 			case "fault":
-				ended, carries = true, true
-				return d.fault(b)
+				err := d.fault(b)
+				if b.errorCode != "" {
+					ended, carries = true, true
+				}
+				return err
 			}
 			return d.Skip()
 		})

@@ -58,17 +58,21 @@ func TestWebhooks(t *testing.T) {
 
 func TestWhatIsNoWebhook(t *testing.T) {
 	for doc, want := range map[string]string{
-		``:                    "the body is empty",
-		`[]`:                  "not a JSON object",
-		`{"request_id": "a"}`: "not a webhook, at byte 19",
-		`{"response": {}}`:    "not a webhook, at byte 16",
+		``:                                    "the body is empty",
+		`[]`:                                  "not a JSON object",
+		`{"request_id": "a"}`:                 "not a webhook, at byte 19",
+		`{"response": {}}`:                    "not a webhook, at byte 16",
+		`{"request_id": "a", "fault": null}`:  "not a webhook, at byte 34",
+		`{"request_id": "a", "fault": false}`: "not a webhook, at byte 35",
+		`{"response": {"request_id": "a", "fault": false}}`: "not a webhook, at byte 49",
 		// A word that nobody knows leaves the state alone where nothing else tells it: a poll decides.
-		`{"request_id": "a", "status": "Queued", "response": null}`: "the state is unknown, and there is no result, at byte 57",
-		`{"request_id": null, "response": {}}`:                      "not a webhook, at byte 36",
-		`{"request_id": "a", "response": {"words": [}}`:             "invalid JSON at byte 43",
-		`{"request_id": "a", "response": {}} {}`:                    "trailing data after the document, at byte 36",
-		`{"request_id": "a", "request_id": "b", "response": {}}`:    "the request ID is given twice, with different values, at byte 37",
-		`{"request_id": "a", "response": {}, "status": "Running"}`:  "the job has not ended, at byte 56",
+		`{"request_id": "a", "status": "Queued", "response": null}`:                 "the state is unknown, and there is no result, at byte 57",
+		`{"request_id": "a", "status": "Queued", "response": null, "fault": false}`: "the state is unknown, and there is no result, at byte 73",
+		`{"request_id": null, "response": {}}`:                                      "not a webhook, at byte 36",
+		`{"request_id": "a", "response": {"words": [}}`:                             "invalid JSON at byte 43",
+		`{"request_id": "a", "response": {}} {}`:                                    "trailing data after the document, at byte 36",
+		`{"request_id": "a", "request_id": "b", "response": {}}`:                    "the request ID is given twice, with different values, at byte 37",
+		`{"request_id": "a", "response": {}, "status": "Running"}`:                  "the job has not ended, at byte 56",
 	} {
 		got, err := jobstatus.ReadWebhook(strings.NewReader(doc), jobstatus.NoTimings)
 		if diff := cmp.Diff(jobstatus.Webhook{}, got, equal); diff != "" || err == nil || err.Error() != want {
