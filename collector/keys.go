@@ -25,11 +25,14 @@ type keyReader struct {
 func (k *keys) set(all []*settings) {
 	var readers []keyReader
 	for _, s := range all {
-		// A user chooses the tokens of the monitor. A short one may be a word, and part of a request ID.
-		fixed := func(token string) keyReader {
-			return keyReader{func() (string, error) { return token, nil }, longToken}
+		readers = append(readers, keyReader{s.key, 8})
+		// A user chooses the tokens of the monitor. A short one may be part of a request ID, and a very short one a word:
+		// the name of an API, or the value of a label.
+		for _, token := range []string{s.config.JobsToken, s.config.WebhookToken} {
+			if len(token) >= 8 {
+				readers = append(readers, keyReader{func() (string, error) { return token, nil }, longToken})
+			}
 		}
-		readers = append(readers, keyReader{s.key, 8}, fixed(s.config.JobsToken), fixed(s.config.WebhookToken))
 		if path := s.config.RequestIDURLTokenFile; path != "" {
 			readers = append(readers, keyReader{func() (string, error) { return credential.ReadFile(path) }, 8})
 		}

@@ -38,6 +38,7 @@ func TestKeysAreNoRequestIDs(t *testing.T) {
 	a.Account, a.APIKeyFile = "a", filepath.Join(dir, "a.key")
 	a.RequestIDFiles, a.RequestIDs = []string{filepath.Join(dir, "*")}, []string{"Canary-Key-B"}
 	b.Account, b.APIKeyFile = "b", filepath.Join(dir, "b.key")
+	b.WebhookToken = "an-id" // too short to be told from other words
 	b.RequestIDURLTokenFile, b.JobsToken = filepath.Join(dir, "url.token"), "canary-jobs-token"
 	var log strings.Builder
 	api := new(nowhere)
