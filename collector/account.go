@@ -96,9 +96,12 @@ func (a *Account) logGone() {
 	case a.store == notStored:
 		then = "forgotten, since they are not stored"
 	}
-	counts := a.reading().jobs.Counts()
-	a.log.Info("Account is no longer configured; its jobs are "+then,
-		"unfinished_jobs", counts[Pending]+counts[Running])
+	var attrs []any
+	if a.others == nil { // else another replica may own the account, and know them
+		counts := a.reading().jobs.Counts()
+		attrs = append(attrs, "unfinished_jobs", counts[Pending]+counts[Running])
+	}
+	a.log.Info("Account is no longer configured; its jobs are "+then, attrs...)
 }
 
 // notStored is the store of an account that is not stored.

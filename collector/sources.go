@@ -195,7 +195,7 @@ func (s *sources) report(from submission.Source, problems []source.Problem, ok b
 	if i := slices.IndexFunc(problems, func(p source.Problem) bool { return p.New > 0 }); i >= 0 {
 		s.note(from, problems[i].Err)
 	}
-	lasted, remind, last := s.outlast(from, ok || len(problems) == 0)
+	lasted, remind := s.outlast(from, ok || len(problems) == 0)
 	log := s.log.With("source", string(from))
 	if lasted > 0 {
 		log = log.With("after", lasted.String())
@@ -204,7 +204,7 @@ func (s *sources) report(from submission.Source, problems []source.Problem, ok b
 	case len(fresh) > 0:
 		log.Warn("Request ID source has errors", "problems", len(fresh), "entries", entries(fresh), "err", fresh[0].Err)
 	case remind && lasted > 0: // else it was logged when it began
-		log.Warn("Request ID source still has errors", "problems", len(problems), "entries", entries(problems), "err", last)
+		log.Warn("Request ID source still has errors", "problems", len(problems), "entries", entries(problems), "err", problems[0].Err)
 	}
 	if gone > 0 {
 		log.Info("Request ID source has fewer errors", "gone", gone, "left", len(problems))
@@ -219,12 +219,12 @@ func entries(of []source.Problem) (n int) {
 }
 
 // outlast notes whether a source could be read as a whole. It returns for how long that it could not lasts or lasted,
-// whether it is time to log that, and the last error.
-func (s *sources) outlast(from submission.Source, ok bool) (lasted time.Duration, remind bool, last error) {
+// and whether it is time to log that.
+func (s *sources) outlast(from submission.Source, ok bool) (lasted time.Duration, remind bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.read[from] {
-		return 0, false, nil
+		return 0, false
 	}
 	o, now := s.outages[from], s.now()
 	lasted, _ = o.Lasts(now)
@@ -234,7 +234,7 @@ func (s *sources) outlast(from submission.Source, ok bool) (lasted time.Duration
 		remind = o.Report(now, "")
 	}
 	s.outages[from] = o
-	return lasted, remind, s.problem[from].Err
+	return lasted, remind
 }
 
 // compare returns which problems of a source were not logged, and how many of the logged
