@@ -291,7 +291,8 @@ func TestFilesContent(t *testing.T) {
 			content: "-----BEGIN PRIVATE KEY-----\n" + strings.Repeat("abc", 21) + "\n-----END PRIVATE KEY-----\n",
 			bad:     1, first: ": it is a key or a certificate; write a request ID per line as UTF-8 text",
 		},
-		"Latin-1 in a comment": {content: "# caf\xe9\na\n", ids: ids("a")},
+		"comment like a private key": {content: "# -----BEGIN batch 7-----\na\n", ids: ids("a")},
+		"Latin-1 in a comment":       {content: "# caf\xe9\na\n", ids: ids("a")},
 		"Latin-1 in a line": {
 			content: "caf\xe9\na\n", ids: ids("a"), bad: 1, first: ":1: the request ID is not valid UTF-8",
 		},

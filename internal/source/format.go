@@ -3,9 +3,13 @@ package source
 import (
 	"bufio"
 	"bytes"
+	"regexp"
 	"unicode"
 	"unicode/utf8"
 )
+
+// pem is how a key or a certificate begins.
+var pem = regexp.MustCompile(`(?m)^-----BEGIN [A-Z0-9 ]+-----`)
 
 // sniffed is how much of the start of a file shows its format.
 const sniffed = 512
@@ -18,7 +22,7 @@ func formatOf(r *bufio.Reader) string {
 	if isUTF16(start) {
 		return "UTF-16 text"
 	}
-	if bytes.Contains(start, []byte("-----BEGIN ")) { // PEM, many of whose lines could be IDs
+	if pem.Match(start) { // many of its lines could be IDs
 		return "a key or a certificate"
 	}
 	invalid, control := false, false
