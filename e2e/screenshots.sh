@@ -19,7 +19,10 @@ conversation() {
 	curl -fsS "$url/api/v1/jobs?state=completed&api=asr&limit=50" |
 		jq -er 'first(.jobs[] | select((.statistics.by_speaker | length) == 2 and .statistics.words > 200)).request_id'
 }
-until curl -fs --retry 10 --retry-connrefused "$url/-/ready" >/dev/null && job=$(conversation); do sleep 1; done
+until curl -fs --retry 10 --retry-connrefused "$url/-/ready" >/dev/null && job=$(conversation); do
+	kill -0 $! # the demo may not have started
+	sleep 1
+done
 
 shoot overview.png 1280 1250 /
 shoot job.png 1280 1000 "/job?request_id=$job"

@@ -60,8 +60,12 @@ func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (er
 	if err != nil {
 		return fmt.Errorf("--storage.copy-to: %w", err)
 	}
-	fmt.Fprintf(stdout, "copied %s with %s; the copy is equal to the original\n",
-		english.Plural(done.Accounts, "account", ""), english.Plural(done.Jobs, "job", ""))
+	original := "the original"
+	if done.Lost > 0 {
+		original = "what can be read of the original"
+	}
+	fmt.Fprintf(stdout, "copied %s with %s; the copy is equal to %s\n",
+		english.Plural(done.Accounts, "account", ""), english.Plural(done.Jobs, "job", ""), original)
 	if done.Lost > 0 {
 		fmt.Fprintf(stdout, "damaged in the original, and not copied: %s\n", english.Plural(done.Lost, "row", ""))
 	}

@@ -121,7 +121,7 @@ func (s *series) layout(t *table) {
 	if t.columns[0] == &s.account {
 		t.columns, t.accountLeads = t.columns[1:], true
 	}
-	if len(t.own) == 1 {
+	if len(t.labels) == 1 && len(t.jobLabels) == 0 {
 		for _, value := range t.labels[0].values {
 			c := s.column(t.labels[0].name)
 			s.set(&c, value)

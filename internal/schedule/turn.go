@@ -59,7 +59,11 @@ func (s *Scheduler) TurnFor(sequence uint64, id string, now time.Time) (t *Turn,
 	if free, at := s.quota.free(now); !free {
 		return nil, at
 	}
-	return s.turn(s.job(sequence), id, now), time.Time{}
+	j := s.job(sequence)
+	if j != nil && j.id != id { // the store was rebuilt, and numbers its jobs anew
+		j = nil
+	}
+	return s.turn(j, id, now), time.Time{}
 }
 
 // turn returns a turn for a job; nil: it is not known.
