@@ -48,7 +48,7 @@ func BenchmarkDatabaseCost(b *testing.B) {
 		replicas = append(replicas, c)
 	}
 	var owner, other *collector.Account // the first account, at two replicas
-	for sizes := []int(nil); !slices.Equal(sizes, []int{1, 2, 2}); time.Sleep(100 * time.Millisecond) {
+	for sizes := []int(nil); !slices.Equal(sizes, []int{1, 2, 2}); {
 		sizes = nil
 		for _, c := range replicas {
 			n := 0

@@ -22,19 +22,22 @@ type keyReader struct {
 	minLength int
 }
 
+// wordLength is the length from which on a key or token is no word that others use.
+const wordLength = 8
+
 func (k *keys) set(all []*settings) {
 	var readers []keyReader
 	for _, s := range all {
-		readers = append(readers, keyReader{s.key, 8})
+		readers = append(readers, keyReader{s.key, wordLength})
 		// A user chooses the tokens of the monitor. A short one may be part of a request ID, and a very short one a word:
 		// the name of an API, or the value of a label.
 		for _, token := range []string{s.config.JobsToken, s.config.WebhookToken} {
-			if len(token) >= 8 {
+			if len(token) >= wordLength {
 				readers = append(readers, keyReader{func() (string, error) { return token, nil }, longToken})
 			}
 		}
 		if path := s.config.RequestIDURLTokenFile; path != "" {
-			readers = append(readers, keyReader{func() (string, error) { return credential.ReadFile(path) }, 8})
+			readers = append(readers, keyReader{func() (string, error) { return credential.ReadFile(path) }, wordLength})
 		}
 	}
 	k.all.Store(&readers)

@@ -204,7 +204,8 @@ func (s *sources) report(from submission.Source, problems []source.Problem, ok b
 	case len(fresh) > 0:
 		log.Warn("Request ID source has errors", "problems", len(fresh), "entries", entries(fresh), "err", fresh[0].Err)
 	case remind && lasted > 0: // else it was logged when it began
-		log.Warn("Request ID source still has errors", "problems", len(problems), "entries", entries(problems), "err", problems[0].Err)
+		log.Warn("Request ID source still has errors",
+			"problems", len(problems), "entries", entries(problems), "err", problems[0].Err)
 	}
 	if gone > 0 {
 		log.Info("Request ID source has fewer errors", "gone", gone, "left", len(problems))
