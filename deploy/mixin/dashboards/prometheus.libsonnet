@@ -33,7 +33,7 @@ function(config) {
     step: '1m',
     titleFormat: title,
     textFormat: text,
-    [if atValue then 'useValueForTime']: 'on',
+    [if atValue then 'useValueForTime']: true,
   },
   annotations: [
     annotation(
