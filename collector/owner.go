@@ -144,7 +144,7 @@ func (o *owner) useKey(s *settings) (string, error) {
 			}
 		}
 		o.login = l
-		o.schedule.Restore(a.quotas.log(a.name, o.jobs, l, now), s.answeredWithin(), now)
+		o.schedule.Restore(a.quotas.log(a.name, o.jobs, s.sentWith(l), now), s.answeredWithin(), now)
 	}
 	return l.key, nil
 }

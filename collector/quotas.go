@@ -176,16 +176,18 @@ func sharedQuota(other string) error {
 		"remove one of the two, or give it its own key", other, poller.ErrKeyInUse)
 }
 
-// log returns what was sent with a login: by an account with these jobs, and by the others that this process knows of.
-// What an account sent with an unknown key counts for that account.
-func (q *quotas) log(account string, own *jobs.Jobs, l login, now time.Time) (log []schedule.Sent) {
+// log returns what was sent with a login, whose names has knows: by an account with these jobs, and by the others that
+// this process knows of. What an account sent with an unknown key counts for that account.
+func (q *quotas) log(
+	account string, own *jobs.Jobs, has func(name string) bool, now time.Time,
+) (log []schedule.Sent) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	is := make(map[string]bool) // by name
 	add := func(sent []jobs.Sent) {
 		for _, s := range sent {
 			if _, known := is[s.Key]; !known {
-				is[s.Key] = l.has(s.Key)
+				is[s.Key] = has(s.Key)
 			}
 			if is[s.Key] {
 				log = append(log, schedule.Sent{Reserved: s.Reserved, Requests: s.Requests, ClockSet: s.ClockSet})
@@ -248,6 +250,13 @@ func (s *settings) limited() bool { return s.limits.Block() > 0 }
 func (s *settings) login() (login, error) {
 	key, err := s.key()
 	return login{s.client.Service(), key}, err
+}
+
+// sentWith returns a function that reports whether what was sent under a name was sent with a login. Earlier versions
+// made the name of the URL as it is written.
+func (s *settings) sentWith(l login) func(name string) bool {
+	former := login{s.client.FormerService(), l.key}
+	return func(name string) bool { return l.has(name) || former.has(name) }
 }
 
 // answeredWithin is how long after its reservation a request is answered or given up at the latest. Of several replicas,

@@ -4,11 +4,14 @@ package collector_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres/pgtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
@@ -47,6 +50,37 @@ func TestReplicasCountReservations(t *testing.T) {
 	resets := b.Read().Minute.Resets
 	if least := configs[0].Lease + configs[0].Timeout + time.Minute; resets.Sub(begin) < least {
 		t.Errorf("it counts for %s, want at least %s", resets.Sub(begin), least)
+	}
+}
+
+// What an earlier version has sent for another account counts after the upgrade.
+func TestReplicasQuotaOutlivesAnUpgrade(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Start(t).URL(t)
+	db, err := postgres.Open(t.Context(), url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenure, err := db.TakeOver(t.Context(), postgres.Lease{Account: "x"}, postgres.Member{ID: "former"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	formerly(t, tenure, "http://api.invalid", perDay-1)
+	if err := errors.Join(tenure.Release(t.Context(), ""), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	api := new(counter)
+	config := hungry("y", "key-a")
+	config.DatabaseURL, config.Lease = url, time.Second
+	c, err := collector.New([]collector.Config{config}, collector.Options{Transport: api})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Start()
+	until(t, "the quota is spent", func() bool { return c.Accounts()[0].Read().Day.Used >= perDay })
+	c.Stop(t.Context())
+	if n := api.requests()["api.invalid key-a"]; n != 1 {
+		t.Errorf("%d requests, and one is left", n)
 	}
 }
 

@@ -2,6 +2,9 @@ package collector_test
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +20,9 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
 // A counter is an API that says of every job that it runs, and counts requests by host and key.
@@ -123,6 +129,75 @@ func TestQuotaBelongsToTheKey(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// formerly stores that an account has sent requests with key-a just now, as versions did that had a name for each way to
+// write a URL.
+func formerly(t *testing.T, stored store.Account, url string, requests int) {
+	t.Helper()
+	name := func() string {
+		salt := []byte("any salt")
+		h := hmac.New(sha256.New, salt)
+		io.WriteString(h, url+"/transaction/generic/api/v1/async/status\x00key-a")
+		return hex.EncodeToString(h.Sum(salt)[:len(salt)+2])
+	}
+	now := time.Now()
+	j, err := jobs.Open(t.Context(), stored, jobs.Options{}, now)
+	if err == nil {
+		err = errors.Join(j.UseKey(func(string) bool { return false }, name, now), j.Reserve(now, requests), j.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What an earlier version has sent counts after the upgrade, however the URL is written.
+func TestQuotaOutlivesAnUpgrade(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before, now, account string
+		want                 int
+	}{
+		"https":                 {"https://api.invalid", "https://api.invalid", "x", 0},
+		"http":                  {"http://api.invalid", "http://api.invalid:80", "x", 0},
+		"a dot behind":          {"https://api.invalid.", "https://api.invalid.", "x", 0},
+		"a zero in front":       {"https://api.invalid:0443", "https://api.invalid:0443", "x", 0},
+		"escapes":               {"https://api.invalid/%76", "https://api.invalid/%76/", "x", 0},
+		"another account":       {"http://api.invalid", "http://api.invalid", "y", 0},
+		"another API meanwhile": {"http://other.invalid", "http://api.invalid", "x", perDay},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, dir := new(counter), t.TempDir()
+				db, err := sqlite.Open(dir, slog.New(slog.DiscardHandler))
+				if err != nil {
+					t.Fatal(err)
+				}
+				formerly(t, db.Account("x"), tt.before, perDay)
+				if err := db.Close(); err != nil {
+					t.Fatal(err)
+				}
+				pass(time.Minute)
+				for range 2 { // with the name of this version, too
+					c := hungry(tt.account, "key-a")
+					c.URL = tt.now
+					monitor, err := collector.New([]collector.Config{c}, collector.Options{Transport: api, StateDirectory: dir})
+					if err != nil {
+						t.Fatal(err)
+					}
+					monitor.Start()
+					pass(20 * time.Minute)
+					monitor.Stop(t.Context())
+				}
+				got := 0
+				for _, n := range api.requests() {
+					got += n
+				}
+				if got != tt.want {
+					t.Errorf("%d requests, want %d", got, tt.want)
+				}
+			})
+		})
 	}
 }
 

@@ -28,7 +28,7 @@ func (a *Account) viewOf(j *jobs.Jobs, s *settings, now time.Time) view {
 	// What was sent before, as far as it can be shown before the first request.
 	var log []schedule.Sent
 	if l, err := s.login(); err == nil {
-		log = a.quotas.log(a.name, j, l, now)
+		log = a.quotas.log(a.name, j, s.sentWith(l), now)
 	} else {
 		for _, sent := range j.Sent(now) {
 			log = append(log, schedule.Sent{Reserved: sent.Reserved, Requests: sent.Requests, ClockSet: sent.ClockSet})

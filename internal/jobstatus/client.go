@@ -81,6 +81,17 @@ func (c *Client) Service() string {
 	return "https://" + host + path.Clean("/"+c.url.Path)
 }
 
+// FormerService returns what earlier versions had in the place of Service: the same service had another name for each
+// of most ways to write its URL.
+func (c *Client) FormerService() string {
+	u := c.url
+	u.Host = strings.ToLower(u.Host)
+	if port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]; port != "" {
+		u.Host = strings.TrimSuffix(u.Host, port)
+	}
+	return u.String()
+}
+
 // Close closes idle connections.
 func (c *Client) Close() { (&http.Client{Transport: c.config.Transport}).CloseIdleConnections() }
 

@@ -284,6 +284,25 @@ func TestService(t *testing.T) {
 	}
 }
 
+// What earlier versions stored of an API has the name that they made for its URL.
+func TestFormerService(t *testing.T) {
+	const path = "/transaction/generic/api/v1/async/status"
+	for written, want := range map[string]string{
+		"https://api.invalid":            "https://api.invalid" + path,
+		"HTTP://API.invalid:80/v/":       "http://api.invalid/v" + path,
+		"https://api.invalid./v":         "https://api.invalid./v" + path,
+		"https://api.invalid:/v":         "https://api.invalid:/v" + path,
+		"https://api.invalid:0443/v":     "https://api.invalid:0443/v" + path,
+		"https://api.invalid/%76%2Fw":    "https://api.invalid/%76%2Fw" + path,
+		"https://api.invalid//v/./?":     "https://api.invalid/v" + path + "?",
+		"https://[2001:DB8::1]:443/v/..": "https://[2001:db8::1]" + path,
+	} {
+		if got := client(t, written, nil).FormerService(); got != want {
+			t.Errorf("%s was %s, want %s", written, got, want)
+		}
+	}
+}
+
 // withoutRefusal leaves out what TestWhatARefusalSays checks.
 func withoutRefusal(a jobstatus.Answer) jobstatus.Answer {
 	a.Err = nil
