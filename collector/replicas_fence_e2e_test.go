@@ -7,9 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
@@ -81,6 +86,62 @@ func TestReplicasCutInsideCommit(t *testing.T) {
 				t.Errorf("%v ends; the one that was cut off owns %d accounts", n, cut.owned())
 			}
 		})
+	}
+}
+
+// A request whose reservation was stored does not leave when another replica owns the account, although this one has
+// not noticed that yet: it stands still in between, and then nothing but the look at the lease keeps the request.
+func TestReplicaStopsBeforeItsRequest(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	proxy := pgtest.NewProxy(t, server)
+	// Each replica has an API of its own, so that it is known whose a request is.
+	ended := make(chan string, 10) // how the connections of the first end, or that a request came
+	first := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		ended <- "a request"
+		io.WriteString(w, `{"status": "Running"}`)
+	}))
+	first.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed {
+			ended <- "nothing"
+		}
+	}
+	first.Start()
+	defer first.Close()
+	polled := make(chan struct{}, 10)
+	second := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		polled <- struct{}{}
+		io.WriteString(w, `{"status": "Running"}`)
+	}))
+	defer second.Close()
+
+	database := server.URL(t)
+	before, after := shared(proxy.URL(database), "a"), shared(database, "a")
+	reserved, goOn := make(chan struct{}), make(chan struct{})
+	before[0].URL, before[0].RequestsPerMinute, before[0].Timeout = first.URL, 60, time.Minute
+	stop := sync.OnceFunc(func() { close(reserved) })
+	before[0].Proxy = func(*http.Request) (*url.URL, error) {
+		stop()
+		<-goOn
+		return nil, nil
+	}
+	after[0].URL, after[0].RequestsPerMinute = second.URL, 60
+	stopped := join(t, nil, before)
+	until(t, "it owns the account", func() bool { return stopped.owned() == 1 })
+	a := stopped.Accounts()[0]
+	if _, _, err := a.Register(submission.HTTP, []submission.Job{{RequestID: "job"}}); err != nil {
+		t.Fatal(err)
+	}
+	<-reserved
+	notice := a.HoldOwner()
+	defer notice()
+	proxy.Cut()
+	defer proxy.Mend()
+	join(t, nil, after)
+	<-polled
+	close(goOn)
+	if came := <-ended; came != "nothing" {
+		t.Errorf("%s came from the replica that stood still", came)
 	}
 }
 
