@@ -247,8 +247,8 @@ func (m *memory) check(b *store.Batch) {
 		once(number)
 	}
 	type received uint64
-	for _, number := range b.Received {
-		once(received(number))
+	for _, m := range b.Received {
+		once(received(m.Number))
 	}
 }
 
@@ -302,10 +302,10 @@ func (m *memory) storeLocked(b *store.Batch) {
 	for _, number := range b.Delivered {
 		delete(m.changes, number)
 	}
-	for _, number := range b.Received {
-		i := slices.IndexFunc(m.inbox, func(message store.Message) bool { return message.Number == number })
+	for _, r := range b.Received {
+		i := slices.IndexFunc(m.inbox, func(message store.Message) bool { return message.Number == r.Number })
 		if i < 0 {
-			m.t.Errorf("message %d was received twice", number)
+			m.t.Errorf("message %d was received twice", r.Number)
 			continue
 		}
 		m.about[m.inbox[i].RequestID]--

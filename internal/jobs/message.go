@@ -113,8 +113,8 @@ func (t *transaction) receive(messages []store.Message, now time.Time) {
 		if err := t.receiveOne(&messages[i], now); err != nil {
 			t.counts.add(CorruptRecords, 1)
 		}
-		t.received = append(t.received, messages[i].Number)
 	}
+	t.received = append(t.received, messages...)
 }
 
 func (t *transaction) receiveOne(m *store.Message, now time.Time) error {

@@ -55,7 +55,7 @@ type transaction struct {
 	noting  time.Time // store what the clock of the log of requests shows then; zero: do not
 	events  []Event
 
-	received []uint64 // messages that are to be deleted
+	received []store.Message // messages that are to be deleted
 }
 
 func (s *state) begin(options *Options) *transaction {

@@ -185,7 +185,7 @@ type Batch struct {
 	Timings      []Timings
 	StateChanges []StateChange // new
 	Delivered    []uint64      // state changes to delete, by number
-	Received     []uint64      // messages to delete, by number
+	Received     []Message     // messages to delete, as Inbox returned them
 	Compact      bool          // give free pages back to the disk
 }
 

@@ -259,7 +259,7 @@ func TestSend(t *testing.T) {
 	if diff := cmp.Diff(wantMessages, messages, cmpopts.IgnoreFields(store.Message{}, "Number")); diff != "" {
 		t.Errorf("messages (-want +got):\n%s", diff)
 	}
-	must(t, b.Commit(&store.Batch{Received: []uint64{messages[0].Number, messages[2].Number}}))
+	must(t, b.Commit(&store.Batch{Received: []store.Message{messages[0], messages[2]}}))
 	again, moreAgain, err := b.Inbox()
 	if err != nil || len(again) != 4 || again[0].Number != messages[1].Number || more || moreAgain {
 		t.Errorf("messages: %v, %v; more: %v and %v", again, err, more, moreAgain)
@@ -292,13 +292,37 @@ func TestInboxIsReadInParts(t *testing.T) {
 		if err != nil || len(messages) != want || more != (i < 4) {
 			t.Fatalf("part %d has %d messages, want %d; more: %v, %v", i, len(messages), want, more, err)
 		}
-		b := new(store.Batch)
-		for _, m := range messages {
-			b.Received = append(b.Received, m.Number)
-		}
 		if len(messages) > 0 {
-			must(t, a.Commit(b))
+			must(t, a.Commit(&store.Batch{Received: messages}))
 		}
+	}
+}
+
+// After a failover to a server that lacks the latest messages, it gives their numbers to others. An owner that has read
+// those that are lost deletes none of the others.
+func TestNumberOfAMessageComesTwice(t *testing.T) {
+	db, url := openedAt(t)
+	send := func(messages ...store.Message) {
+		t.Helper()
+		_, err := db.Send("a", messages)
+		must(t, err)
+	}
+	send(message("register", "both"), message("register", "lost"), store.Message{Kind: "counts", Body: jsontext.Value("1")})
+	a := takeOver(t, db, "a", time.Minute)
+	read, _, err := a.Inbox()
+	must(t, err)
+	exec(t, url, fmt.Sprintf("DELETE FROM inbox WHERE number > %d; ALTER TABLE inbox ALTER COLUMN number RESTART WITH %d",
+		read[0].Number, read[1].Number))
+	send(message("register", "new"), store.Message{Kind: "counts", Body: jsontext.Value("2")})
+	must(t, a.Commit(&store.Batch{Received: read}))
+	left, _, err := a.Inbox()
+	want := []store.Message{
+		{Number: read[1].Number, Kind: "register", RequestID: "new"},
+		{Number: read[2].Number, Kind: "counts", Body: jsontext.Value("2")},
+	}
+	want[0].Body = message("register", "new").Body
+	if diff := cmp.Diff(want, left); err != nil || diff != "" {
+		t.Errorf("%v; messages (-want +got):\n%s", err, diff)
 	}
 }
 

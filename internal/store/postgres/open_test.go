@@ -188,7 +188,7 @@ func TestRights(t *testing.T) {
 	a := takeOver(t, db, "a", time.Minute)
 	messages, _, err := a.Inbox()
 	must(t, err)
-	must(t, a.Commit(&store.Batch{Received: []uint64{messages[0].Number}, Totals: one("1").Totals}))
+	must(t, a.Commit(&store.Batch{Received: messages, Totals: one("1").Totals}))
 	tx := lock(t, writer, "a")
 	a = takeOver(t, db, "a", time.Minute)
 	if tx.Commit(t.Context()) == nil {

@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -173,8 +175,15 @@ func (t *Tenure) Commit(b *store.Batch) error {
 		table.change(s, b)
 	}
 	if len(b.Received) > 0 {
-		s.add("received AS (DELETE FROM inbox USING fence, unnest(%s::bigint[]) AS r(number) "+
-			"WHERE inbox.account = fence.account AND inbox.number = r.number)", b.Received)
+		// A failover to an asynchronous standby may have lost some of these, and given their numbers to others.
+		numbers, sums := make([]uint64, len(b.Received)), make([][]byte, len(b.Received))
+		for i, m := range b.Received {
+			sum := sha256.Sum256(slices.Concat([]byte(m.Kind), []byte(m.RequestID), m.Body))
+			numbers[i], sums[i] = m.Number, sum[:]
+		}
+		s.add("received AS (DELETE FROM inbox USING fence, unnest(%s::bigint[], %s::bytea[]) AS r(number, sum) "+
+			"WHERE inbox.account = fence.account AND inbox.number = r.number "+
+			"AND sha256(convert_to(concat(kind, request_id, body), 'UTF8')) = sum)", numbers, sums)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.lease)
 	defer cancel()

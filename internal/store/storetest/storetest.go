@@ -263,15 +263,15 @@ func inbox(t *testing.T, o *opener) {
 	names(t, o.engine.Accounts, "a", "b")
 
 	b := Full()
-	b.Received = []uint64{got[0].Number, got[2].Number, 1 << 40}
+	b.Received = []store.Message{got[0], got[2], {Number: 1 << 40, Kind: "counts"}}
 	o.commit(t, "a", b)
-	o.commit(t, "b", &store.Batch{Received: []uint64{got[1].Number}}) // of another account
+	o.commit(t, "b", &store.Batch{Received: []store.Message{got[1]}}) // of another account
 	o.check(t, "a", stored(b))
 	check("a", false, second, first)
 	check("b", false, second)
 	o.again(t)
 	check("a", false, second, first)
-	bad := &store.Batch{Received: []uint64{got[1].Number}, Totals: []store.Total{{Name: "without a value", Labels: "{}"}}}
+	bad := &store.Batch{Received: []store.Message{got[1]}, Totals: []store.Total{{Name: "without a value", Labels: "{}"}}}
 	if err := o.engine.Account("a").Commit(bad); err == nil {
 		t.Error("a total without a value was stored")
 	}
@@ -292,10 +292,9 @@ func inbox(t *testing.T, o *opener) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		size, received := 0, new(store.Batch)
+		size := 0
 		for i, m := range part {
 			size += len(m.Body)
-			received.Received = append(received.Received, m.Number)
 			if m.RequestID != large[i].RequestID || !bytes.Equal(m.Body, large[i].Body) {
 				t.Fatalf("got a message about %q, want one about %q", m.RequestID, large[i].RequestID)
 			}
@@ -304,7 +303,7 @@ func inbox(t *testing.T, o *opener) {
 			t.Fatalf("%d of %d messages with %d bytes; more: %t", len(part), len(large), size, more)
 		}
 		large = large[len(part):]
-		o.commit(t, "c", received)
+		o.commit(t, "c", &store.Batch{Received: part})
 	}
 	check("c", false)
 }

@@ -110,7 +110,7 @@ func TestCopyFromReplicas(t *testing.T) {
 
 	owner, err = db.TakeOver(t.Context(), lease(t, db), self, time.Minute)
 	must(t, err)
-	must(t, owner.Commit(&store.Batch{Jobs: []store.Job{{RequestID: "x"}}, Received: []uint64{messages[0].Number}}))
+	must(t, owner.Commit(&store.Batch{Jobs: []store.Job{{RequestID: "x"}}, Received: messages}))
 	// The owner was killed: its lease is not renewed any more.
 	source := sole(t, url)
 	defer source.Close()
