@@ -70,8 +70,13 @@ func (r *Remote) SetOptions(options Options) { r.options.Store(&options) }
 func (r *Remote) Register(
 	from submission.Source, submissions []submission.Job, ageUnknown bool, now time.Time,
 ) (registered, known int, err error) {
+	sent := make(map[string]bool) // a repeat is known, and would wait in the inbox
 	err = r.sendAll(func(yield func(store.Message, error) bool) {
 		for _, s := range submissions {
+			if sent[s.RequestID] {
+				continue
+			}
+			sent[s.RequestID] = true
 			m, err := message(registerMessage, s.RequestID, registration{
 				At: now.UTC(), Source: from, API: s.API, Labels: s.Labels, AudioSeconds: s.AudioSeconds, Priority: s.Priority,
 				SubmittedAt: s.SubmittedAt.UTC(), AgeUnknown: ageUnknown,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -166,10 +167,25 @@ func TestRemoteLargeRegistration(t *testing.T) {
 				t.Errorf("%d messages are sent at once", len(messages))
 			}
 		}
-		if other == 0 || other > 2 || len(m.inbox) != many+2 {
+		if other == 0 || other > 2 || len(m.inbox) != many+1 {
 			t.Errorf("the other caller is in transaction %d; %d messages", other+1, len(m.inbox))
 		}
 	})
+}
+
+// Of a job that is named many times, only the first registration is sent.
+func TestRemoteRepeats(t *testing.T) {
+	m := newMemory(t)
+	remote := jobs.NewRemote("account", m, options())
+	given := slices.Repeat(submissions("a", "b"), 5000)
+	given[0].API, given[2].API = "first", "second"
+	registered, known, err := remote.Register(submission.HTTP, given, false, start)
+	if registered != 2 || known != 9998 || err != nil {
+		t.Errorf("%d registered, %d known, %v", registered, known, err)
+	}
+	if len(m.inbox) != 2 || !strings.Contains(string(m.inbox[0].Body), "first") {
+		t.Errorf("%d messages are sent, the first is %s", len(m.inbox), m.inbox[0].Body)
+	}
 }
 
 // What fails was not done, is counted, and can be repeated.

@@ -89,14 +89,14 @@ func (db *DB) Send(account string, messages []store.Message) ([]store.Whereabout
 	if err := db.refuseSilentStandby(ctx); err != nil {
 		return nil, fmt.Errorf("sending to the owner of account %q: %w", account, err)
 	}
-	before, err := change(ctx, db, db.pool, pgx.RowToStructByPos[before], sendStatement,
+	rows, err := change(ctx, db, db.pool, pgx.RowToStructByPos[before], sendStatement,
 		account, kinds, ids, bodies, departed.token, departed.first, departed.next)
 	db.sendTimedOut.Store(ctx.Err() != nil)
 	if err != nil {
 		return nil, fmt.Errorf("sending to the owner of account %q: %w", account, err)
 	}
 	db.notify(ctx, db.pool, account)
-	return whereabouts(departed, before, kinds, ids), nil
+	return whereabouts(departed, rows, kinds, ids), nil
 }
 
 // refuseSilentStandby returns an error if the last message was given up, and commits wait for a standby for as long: that
@@ -130,10 +130,11 @@ func (db *DB) notify(ctx context.Context, pool *pgxpool.Pool, account string) {
 // before is a row of what was stored before a message was: of its job; or, in the order of their numbers, a block of
 // the departures that this process has not read yet; or of the lease.
 type before struct {
-	Message    int64    // from 1 on; 0: none
-	Tracked    bool     // the job of the message is
-	Kinds      []string // of the messages about its job
-	Block      int64    // of departures
+	Message    int64 // the first one about its job, from 1 on; 0: none
+	Tracked    bool  // the job of the message is
+	Registered int64 // number of its last registration in the inbox; 0: there is none
+	Removed    int64 // as Registered, of its last removal
+	Block      int64 // of departures
 	Departures []int64
 	Token      *string // of the lease
 }
@@ -147,11 +148,13 @@ sent AS (INSERT INTO inbox (account, kind, request_id, body)
 	SELECT $1, kind, nullif(request_id, ''), nullif(body, '') FROM messages ORDER BY n),
 lease AS (SELECT coalesce((SELECT token FROM leases WHERE account = $1), '') AS token,
 	coalesce((SELECT min(number) FROM departed WHERE account = $1), 0) AS first)
-SELECT m.n, EXISTS (SELECT FROM jobs WHERE account = $1 AND jobs.request_id = m.request_id),
-	ARRAY(SELECT kind FROM inbox WHERE account = $1 AND inbox.request_id = m.request_id ORDER BY number),
-	0, NULL::bigint[], NULL FROM messages AS m
-UNION ALL SELECT 0, false, NULL, first, NULL, token FROM lease
-UNION ALL (SELECT 0, false, NULL, number, departures, NULL FROM departed, lease
+SELECT m.n, EXISTS (SELECT FROM jobs WHERE account = $1 AND jobs.request_id = m.request_id), registered, removed,
+	0, NULL::bigint[], NULL FROM (SELECT min(n) AS n, request_id FROM messages GROUP BY request_id) AS m, LATERAL (
+		SELECT coalesce(max(number) FILTER (WHERE kind = '` + store.RegisterMessage + `'), 0) AS registered,
+			coalesce(max(number) FILTER (WHERE kind = '` + store.RemoveMessage + `'), 0) AS removed
+		FROM inbox WHERE account = $1 AND inbox.request_id = m.request_id) AS waiting
+UNION ALL SELECT 0, false, 0, 0, first, NULL, token FROM lease
+UNION ALL (SELECT 0, false, 0, 0, number, departures, NULL FROM departed, lease
 	WHERE account = $1 AND number >= CASE WHEN (token, first) = ($5, $6::bigint) THEN $7::bigint ELSE first END
 	ORDER BY number)`
 
@@ -160,7 +163,7 @@ func whereabouts(departed *departedJobs, rows []before, kinds, ids []string) []s
 	var token string
 	var first int64
 	var blocks []store.DepartedBlock
-	stored := make([]before, len(ids))
+	stored := make([]before, len(ids)) // of the first message about each job
 	for _, r := range rows {
 		switch {
 		case r.Message > 0:
@@ -185,8 +188,12 @@ func whereabouts(departed *departedJobs, rows []before, kinds, ids []string) []s
 			if !stored[i].Tracked {
 				is = find(id)
 			}
-			for _, kind := range stored[i].Kinds {
-				is = is.After(kind)
+			// Of what waits, the last message says where the job is, and a removal does so only if the job was known.
+			if stored[i].Registered > 0 {
+				is = is.After(store.RegisterMessage)
+			}
+			if stored[i].Removed > stored[i].Registered {
+				is = is.After(store.RemoveMessage)
 			}
 		}
 		was[i] = is

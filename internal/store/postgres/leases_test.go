@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -270,6 +272,28 @@ func TestSend(t *testing.T) {
 	}
 	if c, err := b.Load(t.Context()); err != nil || c.Inbox != nil {
 		t.Errorf("the owner loads %v, %v", c, err)
+	}
+}
+
+// What Send reads does not grow with the messages about a job that wait.
+func TestSendBesideMany(t *testing.T) {
+	db := opened(t)
+	repeats := slices.Repeat([]store.Message{message("webhook", "x")}, 2000)
+	send := func() uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got, err := db.Send("a", repeats)
+		runtime.ReadMemStats(&after)
+		must(t, err)
+		if want := slices.Repeat([]store.Whereabouts{store.Nowhere}, len(repeats)); !cmp.Equal(want, got) {
+			t.Error("the job is known")
+		}
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	first := send()
+	send()
+	if last := send(); last > 2*first {
+		t.Errorf("the first call allocates %d bytes, the last one %d", first, last)
 	}
 }
 
