@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -84,19 +85,62 @@ func (db *DB) Send(account string, messages []store.Message) ([]store.Whereabout
 	departed := cached.(*departedJobs)
 	departed.mu.Lock()
 	defer departed.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
-	defer cancel()
-	if err := db.refuseSilentStandby(ctx); err != nil {
-		return nil, fmt.Errorf("sending to the owner of account %q: %w", account, err)
+	rows, err := db.send(account, departed, kinds, ids, bodies)
+	for tries := 0; err == nil && len(rows) == 0 && len(messages) > 0; tries++ {
+		if tries == 3 {
+			err = errors.New("the departed jobs change while they are read")
+		} else if err = db.catchUp(account, departed); err == nil {
+			rows, err = db.send(account, departed, kinds, ids, bodies)
+		}
 	}
-	rows, err := change(ctx, db, db.pool, pgx.RowToStructByPos[before], sendStatement,
-		account, kinds, ids, bodies, departed.token, departed.first, departed.next)
-	db.sendTimedOut.Store(ctx.Err() != nil)
 	if err != nil {
 		return nil, fmt.Errorf("sending to the owner of account %q: %w", account, err)
 	}
-	db.notify(ctx, db.pool, account)
 	return whereabouts(departed, rows, kinds, ids), nil
+}
+
+// send stores messages, and returns what was stored before them. If more departures must be read first, it stores and
+// returns nothing.
+func (db *DB) send(account string, departed *departedJobs, kinds, ids, bodies []string) ([]before, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
+	defer cancel()
+	if err := db.refuseSilentStandby(ctx); err != nil {
+		return nil, err
+	}
+	var first, next *int64 // nil: no message is about a job
+	if slices.ContainsFunc(ids, func(id string) bool { return id != "" }) {
+		first, next = &departed.first, &departed.next
+	}
+	rows, err := change(ctx, db, db.pool, pgx.RowToStructByPos[before], sendStatement,
+		account, first, next, departed.last, maxBlocks, kinds, ids, bodies)
+	db.sendTimedOut.Store(ctx.Err() != nil)
+	if err == nil && len(rows) > 0 {
+		db.notify(ctx, db.pool, account)
+	}
+	return rows, err
+}
+
+// catchUp reads the blocks of departures that were not read yet, in parts. After an error, those parts stay that were
+// read.
+func (db *DB) catchUp(account string, departed *departedJobs) error {
+	part := func() (more bool, err error) {
+		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
+		defer cancel()
+		rows, err := db.pool.Query(ctx, catchUpStatement, account, departed.first, departed.next, departed.last, maxBlocks)
+		var blocks []unread
+		if err == nil {
+			blocks, err = pgx.CollectRows(rows, pgx.RowToStructByPos[unread])
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading the departed jobs: %w", db.failed(ctx, err))
+		}
+		return departed.read(blocks), nil
+	}
+	more, err := true, error(nil)
+	for more && err == nil {
+		more, err = part()
+	}
+	return err
 }
 
 // refuseSilentStandby returns an error if the last message was given up, and commits wait for a standby for as long: that
@@ -128,7 +172,7 @@ func (db *DB) notify(ctx context.Context, pool *pgxpool.Pool, account string) {
 }
 
 // before is a row of what was stored before a message was: of its job; or, in the order of their numbers, a block of
-// the departures that this process has not read yet; or of the lease.
+// the departures that this process has not read yet.
 type before struct {
 	Message    int64 // the first one about its job, from 1 on; 0: none
 	Tracked    bool  // the job of the message is
@@ -136,49 +180,61 @@ type before struct {
 	Removed    int64 // as Registered, of its last removal
 	Block      int64 // of departures
 	Departures []int64
-	Token      *string // of the lease
 }
 
-// sendStatement stores messages and looks for their jobs, in one snapshot. If the lease changed, or blocks of
-// departures were forgotten, it returns all departures, else those from a block on.
-const sendStatement = `
-WITH messages AS (SELECT * FROM unnest($2::text[], $3::text[], $4::text[])
+// unread is a row of blocks of departures, in the order of their numbers, that this process has not read yet.
+type unread struct {
+	First      int64  // number of the oldest block
+	Next       int64  // from which on they are unread
+	Block      *int64 // nil: there is none
+	Departures []int64
+}
+
+const (
+	// maxBlocks is how many blocks of departures are read at once: 1 MB of the 32 MB that they may be.
+	maxBlocks  = 256
+	firstBlock = `coalesce((SELECT number FROM departed WHERE account = $1 ORDER BY number LIMIT 1), 0)`
+	// areRead is true if the blocks from $2 to before $3, of which the last one is $4, are those that the database has. It
+	// has others when it has forgotten the oldest, and may have after a failover to an asynchronous standby.
+	areRead = firstBlock + ` = $2 AND ($4::bigint[] IS NULL
+		OR EXISTS (SELECT FROM departed WHERE account = $1 AND number = $3 - 1 AND departures = $4::bigint[]))`
+	catchUpStatement = `
+WITH known AS (SELECT ` + areRead + ` AS are_read, ` + firstBlock + ` AS first),
+unread AS (SELECT first, CASE WHEN are_read THEN $3::bigint ELSE first END AS next FROM known)
+SELECT first, next, number, departures FROM unread LEFT JOIN LATERAL (SELECT number, departures FROM departed
+	WHERE account = $1 AND number >= next ORDER BY number LIMIT $5) AS part ON true ORDER BY number`
+	// sendStatement stores messages and looks for their jobs, in one snapshot. It does nothing if they are about jobs, and
+	// too many blocks of departures are unread. Its subqueries are such that a plan of small tables does not read all.
+	sendStatement = `
+WITH ready AS (SELECT WHERE $2::bigint IS NULL OR ` + areRead + `
+	AND coalesce((SELECT number FROM departed WHERE account = $1 ORDER BY number DESC LIMIT 1), 0) - $3::bigint < $5),
+messages AS (SELECT m.* FROM ready, unnest($6::text[], $7::text[], $8::text[])
 	WITH ORDINALITY AS m (kind, request_id, body, n)),
 sent AS (INSERT INTO inbox (account, kind, request_id, body)
-	SELECT $1, kind, nullif(request_id, ''), nullif(body, '') FROM messages ORDER BY n),
-lease AS (SELECT coalesce((SELECT token FROM leases WHERE account = $1), '') AS token,
-	coalesce((SELECT min(number) FROM departed WHERE account = $1), 0) AS first)
-SELECT m.n, EXISTS (SELECT FROM jobs WHERE account = $1 AND jobs.request_id = m.request_id), registered, removed,
-	0, NULL::bigint[], NULL FROM (SELECT min(n) AS n, request_id FROM messages GROUP BY request_id) AS m, LATERAL (
+	SELECT $1, kind, nullif(request_id, ''), nullif(body, '') FROM messages ORDER BY n)
+SELECT m.n, (SELECT count(*) > 0 FROM jobs WHERE account = $1 AND jobs.request_id = m.request_id), registered, removed,
+	0, NULL::bigint[] FROM (SELECT min(n) AS n, request_id FROM messages GROUP BY request_id) AS m, LATERAL (
 		SELECT coalesce(max(number) FILTER (WHERE kind = '` + store.RegisterMessage + `'), 0) AS registered,
 			coalesce(max(number) FILTER (WHERE kind = '` + store.RemoveMessage + `'), 0) AS removed
 		FROM inbox WHERE account = $1 AND inbox.request_id = m.request_id) AS waiting
-UNION ALL SELECT 0, false, 0, 0, first, NULL, token FROM lease
-UNION ALL (SELECT 0, false, 0, 0, number, departures, NULL FROM departed, lease
-	WHERE account = $1 AND number >= CASE WHEN (token, first) = ($5, $6::bigint) THEN $7::bigint ELSE first END
-	ORDER BY number)`
+UNION ALL (SELECT 0, false, 0, 0, number, departures FROM ready, departed
+	WHERE account = $1 AND number >= $3::bigint ORDER BY number)`
+)
 
 // whereabouts returns where the jobs of messages were before each.
 func whereabouts(departed *departedJobs, rows []before, kinds, ids []string) []store.Whereabouts {
-	var token string
-	var first int64
-	var blocks []store.DepartedBlock
 	stored := make([]before, len(ids)) // of the first message about each job
+	growing := make(map[store.Departure]bool)
 	for _, r := range rows {
 		switch {
 		case r.Message > 0:
 			stored[r.Message-1] = r
-		case r.Token != nil:
-			token, first = *r.Token, r.Block
+		case isFull(r.Departures) && len(growing) == 0:
+			departed.add(r.Block, r.Departures)
 		default:
-			block := store.DepartedBlock{Number: uint64(r.Block), Departures: make([]store.Departure, len(r.Departures))}
-			for i, d := range r.Departures {
-				block.Departures[i] = store.Departure(d)
-			}
-			blocks = append(blocks, block)
+			departuresOf(r.Departures, growing)
 		}
 	}
-	find := departed.add(token, first, blocks)
 	now := make(map[string]store.Whereabouts)
 	was := make([]store.Whereabouts, len(ids))
 	for i, id := range ids {
@@ -186,7 +242,7 @@ func whereabouts(departed *departedJobs, rows []before, kinds, ids []string) []s
 		if !again {
 			is = store.Tracked
 			if !stored[i].Tracked {
-				is = find(id)
+				is = departed.find(id, growing)
 			}
 			// Of what waits, the last message says where the job is, and a removal does so only if the job was known.
 			if stored[i].Registered > 0 {

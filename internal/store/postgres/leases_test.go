@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -331,7 +332,8 @@ func TestNumberOfAMessageComesTwice(t *testing.T) {
 		_, err := db.Send("a", messages)
 		must(t, err)
 	}
-	send(message("register", "both"), message("register", "lost"), store.Message{Kind: "counts", Body: jsontext.Value("1")})
+	send(message("register", "both"), message("register", "lost"),
+		store.Message{Kind: "counts", Body: jsontext.Value("1")})
 	a := takeOver(t, db, "a", time.Minute)
 	read, _, err := a.Inbox()
 	must(t, err)
@@ -411,6 +413,68 @@ func TestSendDeparted(t *testing.T) {
 		must(t, err)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("round %d (-want +got):\n%s", round, diff)
+		}
+	}
+}
+
+// What Send must know of departed jobs is read in parts, and once: not for messages that are about no job, nor again
+// when the account has another owner.
+func TestSendReadsDeparturesInParts(t *testing.T) {
+	url := server.URL(t)
+	proxy := pgtest.NewProxy(t, server)
+	db := open(t, proxy.URL(url))
+	defer db.Close()
+	a := takeOver(t, db, "a", time.Minute)
+	const blocks = 600
+	job := func(n int) string { return fmt.Sprint("job-", n) }
+	stored := new(store.Batch)
+	for n := range blocks*store.DeparturesPerBlock - 1 {
+		if n%store.DeparturesPerBlock == 0 {
+			stored.Departed = append(stored.Departed, store.DepartedBlock{Number: uint64(7 + len(stored.Departed))})
+		}
+		block := &stored.Departed[len(stored.Departed)-1]
+		block.Departures = append(block.Departures, store.DepartureOf(job(n%200_000), n < 200_000))
+	}
+	must(t, a.Commit(stored))
+	var all, most, statement atomic.Int64 // bytes that the server sends: of one statement at most
+	proxy.Hold(func(m pgtest.Message) int {
+		switch {
+		case !m.FromServer:
+		case m.Bytes[0] == 'Z': // it is ready for the next one
+			statement.Store(0)
+		default:
+			all.Add(int64(len(m.Bytes)))
+			most.Store(max(most.Load(), statement.Add(int64(len(m.Bytes)))))
+		}
+		return len(m.Bytes)
+	})
+	const part = 2 << 20
+	for _, step := range []struct {
+		what     string
+		messages []store.Message
+		want     []store.Whereabouts
+		bytes    int64 // at most
+	}{
+		{"no job", []store.Message{{Kind: "counts"}}, []store.Whereabouts{store.Nowhere}, 10_000},
+		{"the first about jobs", []store.Message{
+			message("register", job(0)), message("register", job(150_000)), message("register", job(199_999)),
+			message("register", job(200_000)),
+		}, []store.Whereabouts{store.Departed, store.Removed, store.Removed, store.Nowhere}, 5 * part},
+		{"the next", []store.Message{message("webhook", job(1))}, []store.Whereabouts{store.Departed}, 10_000},
+		{"after a takeover", []store.Message{message("webhook", job(2))}, []store.Whereabouts{store.Departed}, 10_000},
+	} {
+		if step.what == "after a takeover" {
+			takeOver(t, db, "a", time.Minute)
+		}
+		all.Store(0)
+		most.Store(0)
+		got, err := db.Send("a", step.messages)
+		must(t, err)
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.what, diff)
+		}
+		if all.Load() > step.bytes || most.Load() > part {
+			t.Errorf("%s: %d bytes were read, of one statement %d", step.what, all.Load(), most.Load())
 		}
 	}
 }
