@@ -94,10 +94,9 @@ func declare[T any](name string, key int, columns []column[T],
 		strings.Join(values, ", "), unnest(columns), strings.Join(keyNames, ", "), strings.Join(updates, ", "))
 	var same []string
 	for _, k := range names(columns[:key], "") {
-		same = append(same, fmt.Sprintf("%s.%s = r.%s", name, k, k))
+		same = append(same, fmt.Sprintf("%s = r.%s", k, k))
 	}
-	remove := fmt.Sprintf("%s_removed AS (DELETE FROM %s USING fence, %s WHERE %s.account = fence.account AND %s)",
-		name, name, unnest(columns[:key]), name, strings.Join(same, " AND "))
+	remove := removing(name, unnest(columns[:key]), strings.Join(same, " AND "))
 	arrays := func(rows []T, columns []column[T]) (arrays []any) {
 		for _, c := range columns {
 			arrays = append(arrays, c.array(rows))
@@ -147,6 +146,15 @@ func declare[T any](name string, key int, columns []column[T],
 			return rows.Err()
 		},
 	}
+}
+
+// removing returns a part of a statement that deletes rows of the account from a table: for each row r, those for which a
+// condition holds. They are looked up one after the other. As a join, a plan that was made while the table was small
+// would go through all rows of the account for each r.
+func removing(table, r, condition string) string {
+	return fmt.Sprintf("%s_removed AS (DELETE FROM %s USING fence, %s, LATERAL (SELECT ctid FROM %s AS t "+
+		"WHERE t.account = fence.account AND %s OFFSET 0) AS found WHERE %s.ctid = found.ctid)",
+		table, table, r, table, condition, table)
 }
 
 // distinct returns the rows without those whose key is, when it is clean, that of a later one: a statement may store a

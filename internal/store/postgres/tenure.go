@@ -181,9 +181,8 @@ func (t *Tenure) Commit(b *store.Batch) error {
 			sum := sha256.Sum256(slices.Concat([]byte(m.Kind), []byte(m.RequestID), m.Body))
 			numbers[i], sums[i] = m.Number, sum[:]
 		}
-		s.add("received AS (DELETE FROM inbox USING fence, unnest(%s::bigint[], %s::bytea[]) AS r(number, sum) "+
-			"WHERE inbox.account = fence.account AND inbox.number = r.number "+
-			"AND sha256(convert_to(concat(kind, request_id, body), 'UTF8')) = sum)", numbers, sums)
+		s.add(removing("inbox", "unnest(%s::bigint[], %s::bytea[]) AS r(number, sum)",
+			"number = r.number AND sha256(convert_to(concat(kind, request_id, body), 'UTF8')) = sum"), numbers, sums)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.lease)
 	defer cancel()
