@@ -12,6 +12,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -110,7 +111,7 @@ const notStored = "memory"
 // storeOf returns where an account is stored.
 func storeOf(c *Config, options Options) string {
 	if c.DatabaseURL != "" {
-		return outbound.WithoutSecrets(c.DatabaseURL)
+		return postgres.Shown(c.DatabaseURL)
 	}
 	return cmp.Or(options.StateDirectory, notStored)
 }

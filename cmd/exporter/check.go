@@ -18,6 +18,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
 )
 
@@ -140,7 +141,7 @@ func printConfig(accounts []collector.Config, stdout io.Writer, log *slog.Logger
 			line("ids from", outbound.WithoutSecrets(u)+" every "+c.RefreshInterval.String())
 		}
 		if c.DatabaseURL != "" {
-			line("database", outbound.WithoutSecrets(c.DatabaseURL)+", lease "+c.Lease.String())
+			line("database", postgres.Shown(c.DatabaseURL)+", lease "+c.Lease.String())
 		}
 		if c.ServiceAddress != "" {
 			line("listens", c.ServiceAddress)

@@ -153,7 +153,15 @@ database_url = "postgres://monitor:canary@db.example.com/monitor?sslmode=verify-
   url:      https://proxy.api.deepaffects.com
   key:      from the configuration
   quota:    5 requests in any 60 seconds, 100 requests in any 24 hours
-  database: postgres://…@db.example.com/monitor?…, lease 5s
+  database: postgres://db.example.com:5432/monitor, lease 5s
+configuration is valid
+`, ""},
+		{"[[inputs.deepaffects]]\napi_key = \"key\"\ndatabase_url = \"postgres://monitor:2024#canary@db/monitor\"\n",
+			`account "default"
+  url:      https://proxy.api.deepaffects.com
+  key:      from the configuration
+  quota:    5 requests in any 60 seconds, 100 requests in any 24 hours
+  database: postgres://db:5432/monitor, lease 5s
 configuration is valid
 `, ""},
 		{"[[inputs.deepaffects]]\napi_key = \"key\"\ndatabase_url = \"host=db password=canary\"\n", "",

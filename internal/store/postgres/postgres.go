@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -110,6 +110,21 @@ func IsURL(text string) bool {
 	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
 }
 
+// Shown returns where the URL of a database leads, to be shown. It is what pgx reads: net/url takes another @ for the
+// end of the password.
+func Shown(text string) string {
+	config, err := parse(text)
+	if err != nil {
+		return "not shown"
+	}
+	c := config.ConnConfig
+	hosts := []string{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))}
+	for _, f := range c.Fallbacks {
+		hosts = append(hosts, net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))))
+	}
+	return "postgres://" + strings.Join(slices.Compact(hosts), ",") + "/" + c.Database
+}
+
 // parse returns the configuration of the connections to a database.
 func parse(database string) (*pgxpool.Config, error) {
 	given, err := pgx.ParseConfig(database)
@@ -171,16 +186,21 @@ func parse(database string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// misread reports whether what was read as the database or an option has an @, which ends user and password: one of
-// these has a slash or question mark that is not encoded. An error about the rest would quote a part of the password.
+// misread reports whether a part other than user and password has an @: one of these has a special character that is
+// not encoded, and an error about the rest would quote a part of the password.
 func misread(c *pgx.ConnConfig) bool {
 	hasAt := func(s string) bool { return strings.Contains(s, "@") }
-	return hasAt(c.Database) || slices.ContainsFunc(slices.Collect(maps.Keys(c.RuntimeParams)), hasAt)
+	for name, value := range c.RuntimeParams {
+		if hasAt(name) || hasAt(value) && name != "application_name" && name != "options" {
+			return true
+		}
+	}
+	return hasAt(c.Host) || hasAt(c.Database) ||
+		slices.ContainsFunc(c.Fallbacks, func(f *pgconn.FallbackConfig) bool { return hasAt(f.Host) })
 }
 
-// invalid returns the error about an invalid URL. That of pgx, if there is one, may quote a part of it, such as a
-// password with a slash or question mark that is not encoded, behind which the @ is: only that about an option of a URL
-// that is one is told.
+// invalid returns the error about an invalid URL. That of pgx, if there is one, may quote a part of it, such as one of
+// a password with a special character that is not encoded: only that about an option of a URL that is one is told.
 func invalid(database string, err error) error {
 	reason := "it is like postgres://user:password@host:5432/database, " +
 		"with special characters of user and password percent-encoded"
@@ -189,7 +209,9 @@ func invalid(database string, err error) error {
 	if err != nil {
 		_, detail, _ = strings.Cut(err.Error(), "`: ")
 	}
-	if notURL == nil && parsed.Host != "" && detail != "" && !strings.Contains(parsed.Path+parsed.RawQuery, "@") {
+	certain := notURL == nil && parsed.Host != "" && strings.Count(database, "@") <= 1 &&
+		!strings.Contains(parsed.Path+parsed.RawQuery+parsed.Fragment, "@")
+	if certain && detail != "" {
 		password, _ := parsed.User.Password()
 		secrets := []string{password, parsed.Query().Get("password"), parsed.Query().Get("sslpassword")}
 		if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(detail, s) }) {
