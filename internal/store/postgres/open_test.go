@@ -109,6 +109,11 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
+// A server that takes writes is used, whatever the URL says.
+func TestOpenForStandby(t *testing.T) {
+	_ = open(t, server.URL(t)+"&target_session_attrs=standby").Close()
+}
+
 // Several replicas that start at once make the tables once.
 func TestOpenAtOnce(t *testing.T) {
 	database := server.URL(t)

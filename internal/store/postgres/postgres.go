@@ -148,9 +148,7 @@ func parse(database string) (*pgxpool.Config, error) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "deepaffects-monitor"
 	}
-	if c.ValidateConnect == nil { // a standby is of no use, whatever is configured
-		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
+	c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite // a standby is of no use, whatever is configured
 	if c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
 		c.DefaultQueryExecMode = pgx.QueryExecModeExec // rows are read in binary
 	}
