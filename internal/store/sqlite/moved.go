@@ -58,7 +58,7 @@ func sameFile(path string, file os.FileInfo) error {
 // everything is written to a new one in their place, if that is possible.
 func (db *DB) present() error {
 	cause := errors.Join(db.moved(), db.relock())
-	if cause == nil || db.moved() == nil {
+	if cause == nil || db.moved() == nil || db.sql == nil { // without a connection there is nothing to write
 		return cause
 	}
 	if err := db.rescue(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -195,5 +196,62 @@ func TestOtherAccountsAfterUnknownOutcome(t *testing.T) {
 	commit(t, db, "b", one("after"))
 	if jobs := load(t, db, "b").Jobs; len(jobs) != 2 {
 		t.Errorf("account b has %+v", jobs)
+	}
+}
+
+// If the file is gone that could not be opened again after a commit of unknown outcome, each access is an error, until it
+// is back.
+func TestFileRemovedWithoutConnection(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "register.db")
+	db := open(t, dir)
+	commit(t, db, "b", one("before"))
+	mend := broken(t, dir, os.DevNull, os.O_RDWR)
+	if err := db.Account("a").Commit(one("unknown")); !errors.Is(err, store.ErrUnknown) {
+		t.Fatalf("the commit: %v", err)
+	}
+	mend()
+	restore := limitFiles(t)
+	if _, err := db.Account("a").Load(t.Context()); err == nil {
+		t.Fatal("loaded without a file descriptor")
+	}
+	restore()
+	if err := os.Rename(path, path+".elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	for name, access := range map[string]func() error{
+		"Verify":   db.Account("a").Verify,
+		"Commit":   func() error { return db.Account("b").Commit(one("meanwhile")) },
+		"Load":     func() error { _, err := db.Account("a").Load(t.Context()); return err },
+		"Accounts": func() error { _, err := db.Accounts(t.Context()); return err },
+		"Senders":  func() error { _, err := db.Senders(t.Context()); return err },
+	} {
+		if err := access(); err == nil || !strings.Contains(err.Error(), "was removed while it was in use") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := os.Rename(path+".elsewhere", path); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := db.Accounts(t.Context()); err != nil || len(names) == 0 {
+		t.Errorf("the accounts are %v, %v", names, err)
+	}
+	commit(t, db, "b", one("after"))
+}
+
+// limitFiles lets this process open no file until the limit is restored.
+func limitFiles(t *testing.T) (restore func()) {
+	t.Helper()
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 3, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

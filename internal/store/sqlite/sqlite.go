@@ -385,10 +385,15 @@ func (s sender) Load(ctx context.Context) (*store.Contents, error) {
 func (db *DB) names(ctx context.Context, query string) (names []string, err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	err = scan(ctx, db.sql, query, func(row []any) error {
-		names = append(names, textOf(row[0]))
-		return nil
-	})
+	if db.sql == nil {
+		err = db.settle()
+	}
+	if err == nil {
+		err = scan(ctx, db.sql, query, func(row []any) error {
+			names = append(names, textOf(row[0]))
+			return nil
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", db.path, err)
 	}
