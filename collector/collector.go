@@ -30,6 +30,8 @@ type Options struct {
 	// ReplicaName and ReplicaURL are how others know this process, if the configuration has a database: a name such as
 	// that of the host (empty: that), and the URL of its pages (empty: unknown).
 	ReplicaName, ReplicaURL string
+	// ReadOnly lets New change nothing in the database that replicas share. The collector must not be started.
+	ReadOnly bool
 	// Transport replaces the network to the API; nil: the network. The demo and tests set a simulated API.
 	Transport http.RoundTripper
 	// MaxStateChanges is the maximum number of undelivered state changes of an account;

@@ -102,16 +102,22 @@ func (h *holding) await(ctx context.Context, lease time.Duration) {
 func openReplicas(config *Config, options Options) (*replicas, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
-	db, err := postgres.Open(ctx, config.DatabaseURL, options.Logger)
+	open := postgres.Open
+	if options.ReadOnly {
+		open = postgres.OpenToRead
+	}
+	db, err := open(ctx, config.DatabaseURL, options.Logger)
 	if err != nil {
 		return nil, err
 	}
-	// That of the others may be as long as any.
-	agreeing, done := context.WithTimeout(context.Background(), connectTimeout+2*maxLease)
-	defer done()
-	if err := db.AgreeOnLease(agreeing, config.Lease); err != nil {
-		_ = db.Close()
-		return nil, err
+	if !options.ReadOnly {
+		// That of the others may be as long as any.
+		agreeing, done := context.WithTimeout(context.Background(), connectTimeout+2*maxLease)
+		defer done()
+		if err := db.AgreeOnLease(agreeing, config.Lease); err != nil {
+			_ = db.Close()
+			return nil, err
+		}
 	}
 	name := options.ReplicaName
 	if name == "" {

@@ -48,7 +48,7 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 		}
 		defer os.RemoveAll(dir)
 	}
-	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: dir})
+	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: dir, ReadOnly: true})
 	if err != nil {
 		return err
 	}

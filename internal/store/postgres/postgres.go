@@ -48,6 +48,19 @@ type DB struct {
 // Open connects to a database, and makes or migrates its tables. The URL is one of libpq, with all of its options. The
 // error contains the remedy, and never the password.
 func Open(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
+	return connect(ctx, database, log, (*DB).migrate)
+}
+
+// OpenToRead connects to a database as Open does, and changes nothing in it: tables that are missing or of an older
+// version are an error.
+func OpenToRead(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
+	return connect(ctx, database, log, (*DB).refuseOlder)
+}
+
+// connect connects to a database, and prepares it.
+func connect(
+	ctx context.Context, database string, log *slog.Logger, prepare func(*DB, context.Context) error,
+) (*DB, error) {
 	config, err := parse(database)
 	if err != nil {
 		return nil, err
@@ -64,7 +77,7 @@ func Open(ctx context.Context, database string, log *slog.Logger) (*DB, error) {
 	}
 	err = db.refusePooler(ctx)
 	if err == nil {
-		err = db.migrate(ctx)
+		err = prepare(db, ctx)
 	}
 	if err != nil {
 		_ = db.Close()

@@ -51,11 +51,8 @@ CREATE INDEX inbox_request_id ON inbox (account, request_id);
 // migrate makes the tables, or migrates those of an older version. If they are up to date, it takes no lock: a process
 // that stands still with it must not keep others from starting.
 func (db *DB) migrate(ctx context.Context) error {
-	version, compatible, err := versions(ctx, db.control) // a session remembers that a table is not there
-	if err == nil {
-		err = tooNew(compatible)
-	}
-	if err != nil || version >= schemaVersion {
+	upToDate, err := db.upToDate(ctx)
+	if err != nil || upToDate {
 		return err
 	}
 	// The lock is held to the end of the transaction: who waits for it finds the tables made.
@@ -80,6 +77,24 @@ func (db *DB) migrate(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// refuseOlder returns an error if migrate would change anything.
+func (db *DB) refuseOlder(ctx context.Context) error {
+	upToDate, err := db.upToDate(ctx)
+	if err == nil && !upToDate {
+		err = errors.New("the tables of this version are not there; a replica of it makes or migrates them when it starts")
+	}
+	return err
+}
+
+// upToDate reports whether the tables are there, and of this version or a newer one that replicas of this one may use.
+func (db *DB) upToDate(ctx context.Context) (bool, error) {
+	version, compatible, err := versions(ctx, db.control) // a session remembers that a table is not there
+	if err == nil {
+		err = tooNew(compatible)
+	}
+	return version >= schemaVersion, err
 }
 
 // versions returns the version of the tables, 0 if there are none, and the oldest one whose replicas may use them.
