@@ -156,7 +156,9 @@ func (c *conversation) drawBetween(all []transcript.Timing, scale float64) {
 	}
 	var edges []edge
 	for _, t := range all {
-		edges = append(edges, edge{t.Start, t.Speaker, 1}, edge{t.End, t.Speaker, -1})
+		if t.End > t.Start { // else its end would come before its start
+			edges = append(edges, edge{t.Start, t.Speaker, 1}, edge{t.End, t.Speaker, -1})
+		}
 	}
 	// At the same time, ends come before starts.
 	slices.SortStableFunc(edges, func(a, b edge) int {

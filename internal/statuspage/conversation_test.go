@@ -41,6 +41,10 @@ func TestDraw(t *testing.T) {
 		"one speaker does not overlap": {
 			timings: timings{timing(0, 0, 4, 1), timing(0, 1, 2, 1)}, lanes: "Speaker 0", classes: "c5",
 		},
+		"words without a length": {
+			timings: timings{timing(0, 0, 0, 1), timing(1, 1, 3, 1), timing(0, 2, 2, 1), timing(1, 6, 7, 1)},
+			lanes:   "Speaker 0, Speaker 1", pauses: 2, longest: 3, classes: "c5 c5",
+		},
 		"an unknown speaker": {timings: timings{timing(-1, 0, 1, nan)}, lanes: "Speech", classes: "c0"},
 		"others":             {timings: timings{timing(10, 0, 1, .85)}, lanes: "Others", classes: "c4"},
 	} {

@@ -116,10 +116,10 @@ func UnpackTimings(packed []byte) ([]Timing, error) {
 		rest = rest[n+k+2:]
 		start += since
 		t := Timing{
-			Start: float64(start) * resolution, Gap: math.NaN(),
+			// As a sum of two floats, the end would not be the start of a word that follows at once.
+			Start: float64(start) * resolution, End: float64(start+length) * resolution, Gap: math.NaN(),
 			Confidence: float64(confidence) / confidenceSteps, Speaker: speaker,
 		}
-		t.End = t.Start + float64(length)*resolution
 		if confidence == unknownConfidence {
 			t.Confidence = math.NaN()
 		}

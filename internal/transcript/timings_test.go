@@ -39,6 +39,23 @@ func TestPackedTimings(t *testing.T) {
 	}
 }
 
+// A word that ends when the next one starts does not overlap it.
+func TestPackedTimingsMeet(t *testing.T) {
+	var timings []transcript.Timing
+	for i := range 1000 {
+		timings = append(timings, timing(0, float64(i)/10, float64(i+1)/10, 1))
+	}
+	got, err := transcript.UnpackTimings(transcript.PackTimings(timings))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range got[1:] {
+		if got[i].End != got[i+1].Start {
+			t.Fatalf("word %d ends at %v, the next one starts at %v", i, got[i].End, got[i+1].Start)
+		}
+	}
+}
+
 func TestCompactKeepsAShortResult(t *testing.T) {
 	timings := []transcript.Timing{
 		{Index: 1, Start: 0, End: 1, Gap: nan, Confidence: .5, Speaker: 0},
