@@ -493,3 +493,24 @@ func TestStale(t *testing.T) {
 	kill()
 	b.await(t, `!document.querySelector("#stale").hidden && document.querySelector("main").textContent.includes("demo")`)
 }
+
+// A page that cannot be shown as it was asked for is up to date, too. What another server answers, such as a proxy, is
+// not shown.
+func TestOtherAnswers(t *testing.T) {
+	base, _ := demo(t)
+	b := open(t)
+	b.do(t, "opening", chromedp.Navigate(base+"/jobs?state=bogus"))
+	b.awaitUpdate(t)
+	if !eval[bool](t, b, `document.querySelector("#stale").hidden`) {
+		t.Error("the page of an error is marked as out of date")
+	}
+	for _, status := range []int{200, 404} {
+		b.do(t, "opening", chromedp.Navigate(base))
+		eval[bool](t, b, fmt.Sprintf(
+			`!!(window.fetch = async () => new Response("<main>Log in</main>", { status: %d }))`, status))
+		b.await(t, `!document.querySelector("#stale").hidden`)
+		if !eval[bool](t, b, `!!document.querySelector("#as-of") && document.querySelector("main").textContent.includes("demo")`) {
+			t.Errorf("a page of another server is shown, of status %d", status)
+		}
+	}
+}

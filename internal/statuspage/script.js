@@ -74,15 +74,15 @@
 		if (busy()) return;
 		try {
 			const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(9000) });
-			if (!response.ok && response.status !== 404) throw new Error(response.status); // the job may have been removed
 			const next = new DOMParser().parseFromString(await response.text(), "text/html");
+			const parts = ["main", "#as-of", "link[rel=icon]"].map((part) => [document, next].map((d) => d.querySelector(part)));
+			// A page of an error is up to date, too, such as that of a removed job. That of a proxy lacks a part.
+			if (parts.some(([, part]) => !part)) throw new Error(response.status);
 			if (busy()) return;
 			const focus = key(document.activeElement);
 			const scrolled = [...document.querySelectorAll(".scroll")].map((e) => e.scrollLeft);
 			const opened = [...document.querySelectorAll("details[open]")].map((e) => e.id);
-			for (const part of ["main", "#as-of", "link[rel=icon]"]) {
-				document.querySelector(part).replaceWith(next.querySelector(part));
-			}
+			for (const [old, part] of parts) old.replaceWith(part);
 			enhance();
 			for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
 			document.querySelectorAll(".scroll").forEach((e, i) => { e.scrollLeft = scrolled[i] ?? 0; });
