@@ -4,6 +4,7 @@ package listener
 
 import (
 	"log/slog"
+	"sync"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
@@ -12,7 +13,10 @@ import (
 // Listeners serve registration and webhooks at the service addresses of accounts.
 type Listeners = httpapi.Listeners
 
+// limits are those of the process: Telegraf has a collector for each of its tables.
+var limits = sync.OnceValue(httpapi.NewLimits)
+
 // New returns listeners that serve a collector's accounts, and listens nowhere yet.
 func New(c *collector.Collector, log *slog.Logger) *Listeners {
-	return httpapi.NewListeners(c, httpapi.NewLimits(), log)
+	return httpapi.NewListeners(c, limits(), log)
 }
