@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"time"
@@ -42,7 +43,8 @@ func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (er
 		}
 	}
 	if !postgres.IsURL(source) {
-		if _, err := os.Stat(source); err != nil {
+		// Opening another directory would make an empty store in it.
+		if _, err := os.Stat(filepath.Join(source, sqlite.FileName)); err != nil {
 			return fmt.Errorf("--storage.copy-to: no store to copy: %w; set --storage.path to its directory", err)
 		}
 	}

@@ -39,6 +39,7 @@ func TestCopyTo(t *testing.T) {
 		{source: from, to: url, err: `the target is not empty: it has account "a"`},
 		{source: url, to: back, says: "copied 1 account with 2 jobs; the copy is equal to the original\n"},
 		{source: url, to: from, err: `the target is not empty: it has account "a"`},
+		{source: t.TempDir(), to: url, err: "register.db: no such file or directory; set --storage.path to its directory"},
 		{source: filepath.Join(from, "none"), to: url, err: "set --storage.path to its directory"},
 	} {
 		var out bytes.Buffer

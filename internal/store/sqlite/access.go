@@ -17,7 +17,7 @@ func Check(dir string) error {
 	if err := accessible(dir); err != nil {
 		return explain(err)
 	}
-	path := filepath.Join(dir, fileName)
+	path := filepath.Join(dir, FileName)
 	if !exists(path) {
 		return nil
 	}
@@ -62,7 +62,7 @@ func accessible(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{lockName, fileName, fileName + "-wal", fileName + "-shm"} {
+	for _, name := range []string{lockName, FileName, FileName + "-wal", FileName + "-shm"} {
 		path := filepath.Join(dir, name)
 		info, err := os.Stat(path)
 		switch {

@@ -14,11 +14,11 @@ import (
 // another directory. Another process may use it meanwhile. If there is no database,
 // nothing is written.
 func Copy(from, to string) error {
-	path := filepath.Join(from, fileName)
+	path := filepath.Join(from, FileName)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	copied := filepath.Join(to, fileName)
+	copied := filepath.Join(to, FileName)
 	db, err := sql.Open("sqlite", uri(path, url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}))
 	if err != nil {
 		return err

@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	fileName = "register.db"
-	pageSize = 4096 // of every file that this package makes
+	FileName = "register.db" // of the database in its directory
+	pageSize = 4096          // of every file that this package makes
 )
 
 // A DB is the database in one directory, an engine. It is safe for use by several
@@ -68,7 +68,7 @@ func open(dir string, log *slog.Logger) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making the directory: %w", err)
 	}
-	db := &DB{path: filepath.Join(dir, fileName), log: log}
+	db := &DB{path: filepath.Join(dir, FileName), log: log}
 	if err := db.lockDirectory(); err != nil {
 		return nil, err
 	}
