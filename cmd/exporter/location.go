@@ -62,7 +62,7 @@ func (f *flags) checkLinks() error {
 }
 
 // replicaURL returns where browsers find the pages of this process, as far as it knows: with --web.config.file there
-// may be TLS.
+// may be TLS, and systemd knows where its sockets listen.
 func (f *flags) replicaURL() string {
 	l, err := f.location()
 	switch {
@@ -72,11 +72,16 @@ func (f *flags) replicaURL() string {
 		return strings.TrimRight(l.external.String(), "/") + "/"
 	}
 	host, err := os.Hostname()
-	_, port, invalid := net.SplitHostPort((*f.web.WebListenAddresses)[0])
-	if err != nil || invalid != nil || *f.web.WebConfigFile != "" {
+	if err != nil || *f.web.WebConfigFile != "" || *f.web.WebSystemdSocket {
 		return ""
 	}
-	return "http://" + net.JoinHostPort(host, port) + l.base + "/"
+	for _, address := range *f.web.WebListenAddresses {
+		at, port, err := net.SplitHostPort(address)
+		if err == nil && at != "localhost" && !net.ParseIP(at).IsLoopback() {
+			return "http://" + net.JoinHostPort(host, port) + l.base + "/"
+		}
+	}
+	return ""
 }
 
 // mount returns a handler that serves h, whose paths have no prefix, at the location.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +22,33 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
+
+// The page of a replica is linked only if the link works, as far as is known.
+func TestReplicaURL(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "http://" + host + ":9891/"},
+		{[]string{"--web.listen-address=0.0.0.0:80", "--web.route-prefix=/jobs"}, "http://" + host + ":80/jobs/"},
+		{[]string{"--web.external-url=https://jobs.example.com/x"}, "https://jobs.example.com/x/"},
+		{[]string{"--web.external-url=https://jobs.example.com", "--web.systemd-socket"}, "https://jobs.example.com/"},
+		{[]string{"--web.config.file=web.yml"}, ""},
+		{[]string{"--web.systemd-socket"}, ""},
+		{[]string{"--web.listen-address=127.0.0.1:9891"}, ""},
+		{[]string{"--web.listen-address=[::1]:9891"}, ""},
+		{[]string{"--web.listen-address=localhost:9891"}, ""},
+		{[]string{"--web.listen-address=127.0.0.1:9891", "--web.listen-address=:9892"}, "http://" + host + ":9892/"},
+	} {
+		if got := parse(t, append([]string{"--config.file=x"}, tt.args...)...).replicaURL(); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}
 
 // With a password, probes, webhooks and registrations with a token need none, and everything else does.
 func TestAuthentication(t *testing.T) {
