@@ -3,6 +3,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -163,7 +165,9 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		}
 		return printConfig(accounts, stdout, log)
 	case f.plan:
-		return f.nameStore(accounts, plan(accounts, storage, stdout, log))
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM) // the copy is removed
+		defer stop()
+		return f.nameStore(accounts, plan(ctx, accounts, storage, stdout, log))
 	}
 	c, err := collector.New(accounts, collector.Options{
 		Logger: log, StateDirectory: storage, ReplicaURL: f.replicaURL(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,9 @@ func copyOf(storage string, log *slog.Logger) (dir string, err error) {
 // plan prints when each job would be polled, and the quota left after that. It reads a
 // copy of the store, which a running exporter may be using, or the database that replicas
 // share (storage is empty), and sends no request.
-func plan(accounts []collector.Config, storage string, stdout io.Writer, log *slog.Logger) error {
+func plan(
+	ctx context.Context, accounts []collector.Config, storage string, stdout io.Writer, log *slog.Logger,
+) error {
 	var dir string
 	if storage != "" {
 		var err error
@@ -55,7 +58,7 @@ func plan(accounts []collector.Config, storage string, stdout io.Writer, log *sl
 	defer c.Stop(context.Background())
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, a := range c.Accounts() {
-		if err := a.Refresh(context.Background()); err != nil {
+		if err := cmp.Or(ctx.Err(), a.Refresh(ctx)); err != nil {
 			return fmt.Errorf("making the plan: %w", err)
 		}
 		polls, day, backlog := a.Plan(planLength, maxPlanned)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -73,6 +75,23 @@ func checkPlan(t *testing.T, config, dir string) {
 	}
 	if old, fresh := strings.Index(out, "  old  "), strings.Index(out, "  fresh  "); old > fresh {
 		t.Errorf("the old job is not first:\n%s", out)
+	}
+}
+
+// A plan that is interrupted leaves no copy of the store behind.
+func TestPlanInterrupted(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	t.Setenv("TMP", temporary)
+	account := collector.DefaultConfig()
+	account.APIKey = "key"
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	var out bytes.Buffer
+	err := plan(ctx, []collector.Config{account}, t.TempDir(), &out, discard)
+	left, readErr := os.ReadDir(temporary)
+	if !errors.Is(err, context.Canceled) || readErr != nil || len(left) > 0 || out.Len() > 0 {
+		t.Errorf("%v; %v are left, %v; printed %q", err, left, readErr, &out)
 	}
 }
 
