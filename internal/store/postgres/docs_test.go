@@ -46,3 +46,38 @@ func TestDocumentedQueries(t *testing.T) {
 		}
 	}
 }
+
+// The statements of docs/operations.md delete an account, also its lease and its inbox, and nothing else.
+func TestRemovedAccount(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/operations.md")
+	must(t, err)
+	_, script, _ := strings.Cut(string(text), "psql --single-transaction")
+	_, script, _ = strings.Cut(script, "\n")
+	script, _, found := strings.Cut(script, "EOF\n")
+	if !found {
+		t.Fatal("docs/operations.md has no statements")
+	}
+	db, url := openedAt(t)
+	for _, account := range []string{"old", "other"} {
+		must(t, takeOver(t, db, account, time.Minute).Commit(storetest.Full()))
+		_, err := db.Send(account, []store.Message{message("register", "x")})
+		must(t, err)
+	}
+	exec(t, url, script)
+	conn, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), `SELECT table_name FROM information_schema.columns
+		WHERE table_schema = 'public' AND column_name = 'account'`)
+	must(t, err)
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	must(t, err)
+	for _, table := range tables {
+		var old, other bool
+		must(t, conn.QueryRow(t.Context(), `SELECT coalesce(bool_or(account = 'old'), false),
+			coalesce(bool_or(account = 'other'), false) FROM `+table).Scan(&old, &other))
+		if old || !other {
+			t.Errorf("%s has rows of the account: %t, and of the other one: %t", table, old, other)
+		}
+	}
+}
