@@ -77,8 +77,8 @@ func newApp(f *flags) *kingpin.Application {
 		"(default data/; with --demo: none, everything is kept in memory)").
 		PlaceHolder("DIR").StringVar(&f.storagePath)
 	app.Flag("storage.copy-to", "Copy the store to a PostgreSQL database or to a directory, compare the two, and exit. "+
-		"The copy must be empty, and nobody may use either meanwhile. The store is that of --storage.path, or of the "+
-		"database_url in --config.file.").PlaceHolder("URL|DIR").StringVar(&f.copyTo)
+		"The target must be empty, and no other process may use either meanwhile. The store is that of --storage.path, "+
+		"or of the database_url in --config.file.").PlaceHolder("URL|DIR").StringVar(&f.copyTo)
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").
 		Default("/metrics").StringVar(&f.telemetryPath)
 	app.Flag("web.external-url", "The URL under which the exporter is externally reachable, such as "+

@@ -26,7 +26,7 @@ var catalogue = []struct {
 	{"All jobs", allJobs},
 	{"Transcripts", transcripts},
 	{"API and quota", api},
-	{"Webhooks, sources and storage", intake},
+	{"Webhooks, sources and storage", inputsAndStore},
 	{"The exporter itself", process},
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// intake are the metrics about webhooks, sources and the store.
-var intake = []*family{
+// inputsAndStore are the metrics about webhooks, sources and the store.
+var inputsAndStore = []*family{
 	total(jobs.WebhookRequests),
 	gauge("webhook_last_received_timestamp_seconds",
 		"Time of the last valid webhook, in seconds since 1970; 0 before the first.",

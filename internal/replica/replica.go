@@ -249,7 +249,7 @@ func (r *Replica[T]) renew(ctx context.Context) {
 	r.mu.Unlock()
 	self := r.self()
 	self.Leaving = self.Leaving || r.guest
-	r.report(ctx, "Cannot renew the leases", r.db.Renew(ctx, self, tenures))
+	r.report(ctx, "Cannot renew the leases", "Leases are renewed again", r.db.Renew(ctx, self, tenures))
 }
 
 // looking looks at the rows every third of the lease, when something becomes due and
@@ -284,7 +284,7 @@ func (r *Replica[T]) look(ctx context.Context, group *sync.WaitGroup) (next time
 	defer cancel()
 	leases, members, err := r.db.Look(bounded)
 	now := time.Now() // the rows may have changed until the answer came
-	r.report(ctx, "Cannot look at the leases", err)
+	r.report(ctx, "Cannot read the leases", "Leases are read again", err)
 	if err != nil {
 		r.watch.forget()
 		return next
@@ -297,7 +297,8 @@ func (r *Replica[T]) look(ctx context.Context, group *sync.WaitGroup) (next time
 	r.ask(d.handOver)
 	r.takeAll(ctx, d.takeOver, self, group)
 	for _, m := range d.bury {
-		r.report(ctx, "Cannot delete a replica that is gone", r.db.Leave(bounded, m))
+		r.report(ctx, "Cannot delete a replica that is gone", "Replicas that are gone are deleted again",
+			r.db.Leave(bounded, m))
 	}
 	if d.next.Before(next) && !d.next.IsZero() {
 		next = d.next
@@ -367,7 +368,7 @@ func (r *Replica[T]) takeAll(ctx context.Context, seen []takeover, self postgres
 func (r *Replica[T]) took(ctx context.Context, s takeover, tenure T, err error, group *sync.WaitGroup) {
 	account := s.seen.Account
 	if !errors.Is(err, postgres.ErrSeenChanged) { // another replica was faster
-		r.report(ctx, "Cannot take over account "+account, err)
+		r.report(ctx, "Cannot take over account "+account, "Account "+account+" can be taken over again", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -428,20 +429,20 @@ func (r *Replica[T]) passOn(ctx context.Context) {
 	}
 }
 
-// report logs an error once, and that it has ended.
-func (r *Replica[T]) report(ctx context.Context, what string, err error) {
+// report logs that something failed once, and that it succeeds again.
+func (r *Replica[T]) report(ctx context.Context, failure, recovery string, err error) {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return // this replica stops
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch failed := r.trouble[what]; {
+	switch failed := r.trouble[failure]; {
 	case err == nil && failed:
-		delete(r.trouble, what)
-		r.options.Log.Info("No longer: " + what)
+		delete(r.trouble, failure)
+		r.options.Log.Info(recovery)
 	case err != nil && !failed:
-		r.trouble[what] = true
-		r.options.Log.Warn(what, "err", err)
+		r.trouble[failure] = true
+		r.options.Log.Warn(failure, "err", err)
 	}
 }
 

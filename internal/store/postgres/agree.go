@@ -59,7 +59,7 @@ func (db *DB) replaceLease(ctx context.Context, before, others string, withdrawn
 	if err != nil {
 		return err
 	}
-	db.log.Info("Another lease was agreed on; waiting until certainly no replica has it", "lease", others)
+	db.log.Info("Replicas agreed on another lease; waiting until certainly none has it any longer", "lease", others)
 	select {
 	case <-time.After(length):
 	case <-ctx.Done():

@@ -43,7 +43,7 @@ func (db *DB) Sole(ctx context.Context, self Member, lease time.Duration) (*Sole
 	if owned == 0 {
 		return s, nil
 	}
-	db.log.Info("Accounts have an owner that may have been killed; waiting until it certainly owns them no more",
+	db.log.Info("Accounts have an owner that may have been killed; waiting until it certainly no longer owns them",
 		"accounts", owned, "wait", lease)
 	select {
 	case <-time.After(lease):

@@ -62,7 +62,7 @@ func (db *DB) present() error {
 		return cause
 	}
 	if err := db.rescue(); err != nil {
-		return fmt.Errorf("%w; it cannot be written anew: %w", cause, err)
+		return fmt.Errorf("%w; it cannot be written again: %w", cause, err)
 	}
 	return cause
 }
