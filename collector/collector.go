@@ -136,9 +136,9 @@ func (c *Collector) reportOthers(configured []*settings) error {
 }
 
 // recallSenders recalls what accounts of the store have sent that are not configured: the key of one may be that of
-// another now.
+// another now. With replicas, others may send for them: the first request of an account recalls what they have sent.
 func (c *Collector) recallSenders(configured []*settings) error {
-	if c.engine == nil {
+	if c.engine == nil || c.replicas != nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
@@ -370,6 +370,9 @@ func (c *Collector) Reload(ctx context.Context, configs []Config) error {
 	for _, a := range gone {
 		a.close() // it must not write beside an account that a later reload opens
 		a.logGone()
+		if c.replicas != nil { // another replica may send for it from now on; what this one has sent is stored
+			continue
+		}
 		var stored store.Account
 		if c.engine != nil {
 			stored = c.engine.Sender(a.name)

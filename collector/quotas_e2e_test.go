@@ -130,8 +130,8 @@ func TestKeyMovesBetweenReplicas(t *testing.T) {
 	}
 }
 
-// So does one that moves to an account that is new, although its owner has just read what others have sent, for another
-// account.
+// So does one that moves to an account that is new. All that others have sent counts: also what they sent after the owner
+// of the new account had started, and had read what they have sent, for another account.
 func TestKeyMovesToNewAccount(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Start(t).URL(t)
@@ -153,9 +153,13 @@ func TestKeyMovesToNewAccount(t *testing.T) {
 	spent := func(key string) func() bool {
 		return func() bool { return api.requests()["api.invalid "+key] == perDay }
 	}
+	from := begin(account("x", "moves", 1))
+	until(t, "x has sent a request", func() bool { return api.requests()["api.invalid moves"] > 0 })
 	to := begin(account("z", "other", 50))
 	until(t, "the quota of z is spent", spent("other"))
-	from := begin(account("x", "moves", 50))
+	if err := from.Reload(t.Context(), []collector.Config{account("x", "moves", 50)}); err != nil {
+		t.Fatal(err)
+	}
 	until(t, "the quota of x is spent", spent("moves"))
 	for c, configs := range map[*collector.Collector][]collector.Config{
 		from: {account("x", "new", 50)}, to: {account("y", "moves", 50), account("z", "other", 50)},
