@@ -136,6 +136,8 @@ func (o *owner) useKey(s *settings) (string, error) {
 		if err := o.jobs.UseKey(l.has, l.name, now); err != nil {
 			return "", fmt.Errorf("storing which key is used: %w", err)
 		}
+	} else {
+		a.quotas.rest(a.name)
 	}
 	if l != o.login {
 		if a.others != nil && s.limited() {

@@ -144,6 +144,13 @@ func (q *quotas) close() {
 	}
 }
 
+// rest ends the spending of an account for now: it has no quota.
+func (q *quotas) rest(account string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.release(account)
+}
+
 // release needs the lock.
 func (q *quotas) release(account string) {
 	for l, spender := range q.spender {

@@ -2,6 +2,7 @@ package collector_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,8 +28,9 @@ import (
 
 // A counter is an API that says of every job that it runs, and counts requests by host and key.
 type counter struct {
-	mu  sync.Mutex
-	got map[string][]time.Time // by host and key
+	state string // of all jobs; empty: Running
+	mu    sync.Mutex
+	got   map[string][]time.Time // by host and key
 }
 
 func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -39,7 +41,8 @@ func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	login := r.URL.Host + " " + r.URL.Query().Get("apikey")
 	c.got[login] = append(c.got[login], time.Now())
-	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"status": "Running"}`))}, nil
+	body := fmt.Sprintf(`{"status": %q, "response": {}}`, cmp.Or(c.state, "Running"))
+	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 
 func (c *counter) requests() map[string]int {
@@ -129,6 +132,38 @@ func TestQuotaBelongsToTheKey(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// An account that has nothing to poll leaves its quota to another one after a reload. What it has sent counts.
+func TestQuotaOfIdleAccount(t *testing.T) {
+	for name, change := range map[string]func(*collector.Config){
+		"another key":       func(c *collector.Config) { c.APIKey = "key-b" },
+		"another API":       func(c *collector.Config) { c.URL = "http://other.invalid" },
+		"without its quota": func(c *collector.Config) { c.RequestsPerDay = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := &counter{state: "Completed"}
+				idle, other := hungry("x", "key-a"), hungry("y", "key-b")
+				idle.RequestIDs, other.RequestIDs = idle.RequestIDs[:2], nil
+				c, err := collector.New([]collector.Config{idle}, collector.Options{Transport: api})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Stop(t.Context())
+				c.Start()
+				pass(20 * time.Minute)
+				change(&idle)
+				if err := c.Reload(t.Context(), []collector.Config{idle, hungry("y", "key-a")}); err != nil {
+					t.Fatal(err)
+				}
+				pass(20 * time.Minute)
+				if got := api.requests(); len(got) != 1 || got["api.invalid key-a"] != perDay {
+					t.Errorf("%v requests, want %d with the key of both", got, perDay)
+				}
+			})
+		})
 	}
 }
 
