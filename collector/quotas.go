@@ -107,7 +107,7 @@ func (q *quotas) leave(account string, j *jobs.Jobs, stored store.Account, now t
 	if stored != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 		defer cancel()
-		if former, err = jobs.Open(ctx, stored, jobs.Options{}, now); err != nil {
+		if former, err = jobs.Open(ctx, stored, jobs.Options{RequestsKept: pastKept}, now); err != nil {
 			err = fmt.Errorf("account %q is not configured any more: reading its requests: %w", account, err)
 		}
 	}

@@ -167,6 +167,30 @@ func TestQuotaOfIdleAccount(t *testing.T) {
 	}
 }
 
+// What an account has sent that is not configured any more counts for as long as its quota does.
+func TestQuotaOfAWeek(t *testing.T) {
+	seldom := func(account string) collector.Config { // one in 83 hours
+		c := hungry(account, "key-a")
+		c.RequestsPerDay, c.RequestsPerMinute = 0, 0.0002
+		return c
+	}
+	synctest.Test(t, func(t *testing.T) {
+		api, dir := new(counter), t.TempDir()
+		for _, account := range []string{"x", "y", "y"} {
+			c, err := collector.New([]collector.Config{seldom(account)}, collector.Options{Transport: api, StateDirectory: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Start()
+			pass(27 * time.Hour)
+			c.Stop(t.Context())
+		}
+		if got := api.requests()["api.invalid key-a"]; got != 1 {
+			t.Errorf("%d requests in 81 hours, want 1", got)
+		}
+	})
+}
+
 // formerly stores that an account has sent requests with key-a just now, as versions did that had a name for each way to
 // write a URL.
 func formerly(t *testing.T, stored store.Account, url string, requests int) {
