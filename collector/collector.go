@@ -168,6 +168,7 @@ func (c *Collector) open(settings []*settings) ([]*Account, error) {
 		if c.engine != nil {
 			stored = c.engine.Account(s.config.Account)
 		}
+		c.quotas.reopen(s.config.Account)
 		var err error
 		if opened[i], err = jobs.Open(context.Background(), stored, s.forJobs(), c.options.Now()); err != nil {
 			return nil, err

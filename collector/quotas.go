@@ -68,14 +68,21 @@ func newQuotas() *quotas {
 	}
 }
 
+// reopen ends the housekeeping of a former account, before it is opened because it is configured again.
+func (q *quotas) reopen(account string) {
+	q.mu.Lock()
+	former := q.former[account]
+	delete(q.former, account)
+	q.mu.Unlock()
+	if former != nil {
+		_ = former.Close() // what it could not write, the next one does
+	}
+}
+
 // enter says where to read what a configured account has sent.
 func (q *quotas) enter(account string, j *jobs.Jobs) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if former := q.former[account]; former != nil {
-		_ = former.Close() // it has nothing to write
-		delete(q.former, account)
-	}
 	q.sent[account] = j.Sent
 	delete(q.others, account)
 }
@@ -138,9 +145,10 @@ func (q *quotas) keep(now time.Time) {
 // close ends all writing.
 func (q *quotas) close() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, j := range q.former {
-		_ = j.Close() // it has nothing to write
+	former := maps.Clone(q.former)
+	q.mu.Unlock()
+	for _, j := range former {
+		_ = j.Close() // it keeps requests only, for longer than they count
 	}
 }
 

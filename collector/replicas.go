@@ -45,7 +45,7 @@ type replicas struct {
 	// unloadable are the accounts of which that was logged.
 	unloadable map[string]bool
 
-	recalling sync.Mutex // guards recalled
+	recalling sync.Mutex // serializes recall, and guards recalled
 	recalled  time.Time
 }
 
@@ -302,11 +302,12 @@ func (r *replicas) load(h *holding) (*owner, error) {
 // reportUnloadable logs once that an account cannot be loaded. A nil error says that it can.
 func (r *replicas) reportUnloadable(a *Account, err error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err != nil && !r.unloadable[a.name] {
+	logged := r.unloadable[a.name]
+	r.unloadable[a.name] = err != nil
+	r.mu.Unlock()
+	if err != nil && !logged {
 		a.log.Error("Account cannot be loaded; nobody polls or shows it until it can", "err", err)
 	}
-	r.unloadable[a.name] = err != nil
 }
 
 // giveBack releases a tenure. If that fails, the lease runs out.
