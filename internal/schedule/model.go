@@ -254,8 +254,9 @@ func (m *model) count(lnAudio float64, o outcome) {
 	}
 }
 
-// position returns where z is in the table, in bins.
-func position(z float64) float64 { return max((z-lowestZ)/binWidth, 0) }
+// position returns where z is by the table, in bins. Behind the last one its hazard goes on, up to ages that no job
+// reaches.
+func position(z float64) float64 { return min(max((z-lowestZ)/binWidth, 0), 100*bins) }
 
 // accumulated returns the hazard accumulated from the start to a position.
 func (m *model) accumulated(position float64) float64 {

@@ -107,6 +107,14 @@ type api struct {
 	queue  *queue // of queues, that scores are computed by; nil: jobs do not wait for each other
 }
 
+// Bounds of what a job is taken at its word for: a store may have anything. An infinite logarithm or score would spoil
+// those of all jobs, and the slope of the durations must not depend on a few jobs with a length that cannot be.
+const (
+	minAudio    = 1.0 // seconds
+	maxAudio    = 1e6
+	maxPriority = 1e9
+)
+
 // maxAPIs have models of their own: names come from users.
 const (
 	maxAPIs   = 64
@@ -232,8 +240,7 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	a := s.api(given.API)
 	j := &job{
 		id: given.RequestID, sequence: given.Sequence, api: a, key: s.seconds(now),
-		priority: float32(cmp.Or(given.Priority, 1)),
-		hinted:   given.AudioSeconds > 0, inFlight: inFlight,
+		priority: 1, hinted: given.AudioSeconds > 0, inFlight: inFlight,
 		atOnce: given.AtOnce || given.AgeUnknown, unknown: given.AgeUnknown,
 	}
 	j.start = s.seconds(given.Start)
@@ -244,8 +251,11 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	if !given.Seen.IsZero() {
 		j.seen = s.seconds(given.Seen)
 	}
+	if p := given.Priority; p > 0 && p <= maxPriority {
+		j.priority = float32(p)
+	}
 	if j.hinted {
-		j.lnAudio = float32(math.Log(given.AudioSeconds / typicalAudio))
+		j.lnAudio = float32(math.Log(min(max(given.AudioSeconds, minAudio), maxAudio) / typicalAudio))
 	}
 	s.changed = true
 	s.jobs.add(j)

@@ -3,6 +3,7 @@ package schedule_test
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -1277,5 +1278,67 @@ func TestLargeQuotaIsUsed(t *testing.T) {
 		if n < tt.fewest || n > tt.most {
 			t.Errorf("%d a day: %d requests in ten minutes", tt.perDay, n)
 		}
+	}
+}
+
+// Whatever numbers a stored job has, nothing panics, and others are polled as without it.
+func TestAbsurdNumbers(t *testing.T) {
+	inf, nan := math.Inf(1), math.NaN()
+	numbers := []float64{5e-324, 1e-322, 1e-40, -1, math.Copysign(0, -1), 1e39, math.MaxFloat64, inf, -inf, nan}
+	times := []time.Time{{}, start.AddDate(-5000, 0, 0), start.AddDate(5000, 0, 0)}
+	var absurd []schedule.Job
+	for _, v := range numbers {
+		absurd = append(absurd, schedule.Job{AudioSeconds: v, Start: start}, schedule.Job{Priority: v, Start: start},
+			schedule.Job{AudioSeconds: v, Priority: v, Start: start.Add(-time.Hour), Seen: start})
+	}
+	for _, at := range times {
+		absurd = append(absurd, schedule.Job{Start: at}, schedule.Job{Start: start, Seen: at},
+			schedule.Job{Start: at, Seen: start, AudioSeconds: 60})
+	}
+	for _, job := range absurd {
+		t.Run(fmt.Sprintf("%v", job), func(t *testing.T) {
+			s := newScheduler(perMinute(5, 500), start)
+			for i := range 8 {
+				ended := job
+				ended.RequestID, ended.API = fmt.Sprint("ended", i), "asr"
+				running := ended
+				running.RequestID = fmt.Sprint("running", i)
+				s.Add(start, ended, running)
+			}
+			now, polls := start, 0
+			s.Add(start, schedule.Job{RequestID: "usual", API: "asr", Start: start, AudioSeconds: 300})
+			for now.Before(at(6 * time.Hour)) {
+				turn, _ := s.Next(now)
+				if turn == nil {
+					now = now.Add(2 * time.Minute)
+					continue
+				}
+				if turn.RequestID == "usual" {
+					polls++
+				}
+				if strings.HasPrefix(turn.RequestID, "ended") {
+					s.Ended(turn.RequestID, now, polls%2 == 0)
+				} else {
+					s.StillRunning(turn.RequestID, now)
+				}
+				turn.Answered(now, 0)
+			}
+			if polls == 0 {
+				t.Error("the usual job was never polled")
+			}
+			if r, _ := s.Explain("usual", now); math.IsNaN(r.Price) || math.IsInf(r.Price, 0) || math.IsNaN(r.Score) {
+				t.Errorf("price %v, score %v", r.Price, r.Score)
+			}
+			s.RefreshAll(now)
+			s.View(now, []string{"usual", "running0", "ended0"})
+			s.NextPolls(now, 20)
+			learnt, err := s.Learnt(now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := newScheduler(perMinute(5, 500), now).Recall(learnt); err != nil {
+				t.Errorf("what was learnt cannot be recalled: %v", err)
+			}
+		})
 	}
 }

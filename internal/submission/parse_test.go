@@ -35,6 +35,7 @@ func entries(t *testing.T) map[string]struct {
 		wrong = " has a value of the wrong type"
 		known = "; the fields are request_id, api, audio_seconds, priority, submitted_at, labels, account"
 	)
+	const audio = "audio_seconds is not between 0.01 and 10000000; leave it out if it is unknown"
 	const implausible = "submitted_at is more than a year ago, or more than a day in the future"
 	const day = 24 * time.Hour
 	now := time.Now().Truncate(time.Second)
@@ -91,14 +92,16 @@ func entries(t *testing.T) map[string]struct {
 		"priority too high": {
 			json: `{"request_id":"a","priority":1000}`, err: "priority is not between 0.01 and 100",
 		},
-		"type of priority": {json: `{"priority":"secret"}`, err: "priority" + wrong},
-		"audio below 0": {
-			json: `{"request_id":"a","audio_seconds":-1}`, err: "audio_seconds is not between 0 and 10000000",
-		},
-		"audio too long": {
-			json: `{"request_id":"a","audio_seconds":1e8}`, err: "audio_seconds is not between 0 and 10000000",
-		},
-		"most labels": {json: manyLabels(33), err: "more than 32 labels"},
+		"type of priority":  {json: `{"priority":"secret"}`, err: "priority" + wrong},
+		"audio below 0":     {json: `{"request_id":"a","audio_seconds":-1}`, err: audio},
+		"audio too long":    {json: `{"request_id":"a","audio_seconds":1e8}`, err: audio},
+		"audio too short":   {json: `{"request_id":"a","audio_seconds":0.009}`, err: audio},
+		"denormal audio":    {json: `{"request_id":"a","audio_seconds":1e-322}`, err: audio},
+		"shortest audio":    {json: `{"request_id":"a","audio_seconds":0.01}`, job: job{RequestID: "a", AudioSeconds: 0.01}},
+		"unknown audio":     {json: `{"request_id":"a","audio_seconds":0}`, job: job{RequestID: "a"}},
+		"audio that is −0":  {json: `{"request_id":"a","audio_seconds":-0}`, job: job{RequestID: "a"}},
+		"denormal priority": {json: `{"request_id":"a","priority":5e-324}`, err: "priority is not between 0.01 and 100"},
+		"most labels":       {json: manyLabels(33), err: "more than 32 labels"},
 		"long label": {
 			json: `{"request_id":"a","labels":{"secret":"` + strings.Repeat("x", 257) + `"}}`,
 			err:  "a label is longer than 256 bytes",

@@ -36,7 +36,7 @@ type Job struct {
 	// API is the name of the API that the job was submitted to, such as `asr`, as APIName
 	// returns it.
 	API string `json:"api"`
-	// AudioSeconds is the length of the recording.
+	// AudioSeconds is the length of the recording: at least 0.01.
 	AudioSeconds float64 `json:"audio_seconds"`
 	// Priority is the weight of a second of delay in detecting the end; 0 means 1.
 	Priority float64 `json:"priority"`
@@ -55,6 +55,7 @@ const (
 	MaxLabels          = 32
 	MaxLabelLength     = 256      // bytes of a name or of a value
 	MaxEntryBytes      = 64 << 10 // of a line
+	minAudioSeconds    = 0.01     // no speech is shorter; 0: unknown
 	maxAudioSeconds    = 1e7      // 115 days
 	// The duration of a job begins at submitted_at, and a mistake in it would stay in the totals. Clocks may differ.
 	maxSubmittedAge   = 366 * 24 * time.Hour
@@ -170,8 +171,9 @@ func (j *Job) Check() error {
 	switch {
 	case j.Priority != 0 && !(j.Priority >= minPriority && j.Priority <= maxPriority):
 		return fmt.Errorf("priority is not between %v and %d", minPriority, maxPriority)
-	case !(j.AudioSeconds >= 0 && j.AudioSeconds <= maxAudioSeconds):
-		return fmt.Errorf("audio_seconds is not between 0 and %.0f", float64(maxAudioSeconds))
+	case j.AudioSeconds != 0 && !(j.AudioSeconds >= minAudioSeconds && j.AudioSeconds <= maxAudioSeconds):
+		return fmt.Errorf("audio_seconds is not between %v and %.0f; leave it out if it is unknown",
+			minAudioSeconds, float64(maxAudioSeconds))
 	case len(j.Account) > maxAccountLength:
 		return fmt.Errorf("account is longer than %d bytes", maxAccountLength)
 	case len(j.Labels) > MaxLabels:
