@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -128,6 +129,9 @@ func (s *state) jobOf(r *store.Job, now time.Time) (*Job, error) {
 		Origin:       s.origins.of(r.API, submission.Source(r.Source), r.Priority, r.Labels),
 		AudioSeconds: r.AudioSeconds, FirstSeen: reckon(r.FirstSeen, now),
 		SubmittedAt: InstantOf(r.SubmittedAt), Observed: nothing,
+	}
+	if math.IsInf(r.AudioSeconds, 0) || math.IsInf(r.Priority, 0) { // no JSON has it, of a state change or for the API
+		return nil, errors.New("a number is infinite")
 	}
 	is := State(slices.Index(States[:], r.State))
 	if is < 0 {

@@ -231,6 +231,10 @@ func TestCorruptRows(t *testing.T) {
 	job, change := m.jobs["c"], m.changes[third]
 	job.State, change.State = "exploded", "exploded"
 	m.jobs["c"], m.changes[third] = job, change
+	job.RequestID, job.State, job.AudioSeconds = "d", "pending", math.Inf(1)
+	m.jobs["d"] = job
+	job.RequestID, job.AudioSeconds, job.Priority = "e", 0, math.Inf(1)
+	m.jobs["e"] = job
 	job = m.jobs["b"]
 	job.Statistics = jsontext.Value(`{"confidence":"high"}`)
 	m.jobs["b"] = job
@@ -247,7 +251,7 @@ func TestCorruptRows(t *testing.T) {
 	j = open(t, m, o)
 	flush(t, j)
 	s := j.Snapshot(start)
-	if n := s.Totals.Counter(jobs.CorruptRecords); n != 5+4+4 || s.Totals.Created != start {
+	if n := s.Totals.Counter(jobs.CorruptRecords); n != 5+6+4 || s.Totals.Created != start {
 		t.Errorf("%v corrupt records, created %s", n, s.Totals.Created)
 	}
 	if got := ids(s.Jobs); !slices.Equal(got, []string{"a"}) || s.Totals.Counter(jobs.Words) != 0 {
