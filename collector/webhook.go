@@ -120,6 +120,8 @@ func readWebhook(body io.ReadCloser, gzipped bool, config *Config) (jobstatus.We
 	hook, err := jobstatus.ReadWebhook(body, config.timings())
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, jobstatus.ErrBusy):
+		return hook, jobs.WebhookStoreError, err
 	case errors.As(err, &tooLarge):
 		return hook, jobs.WebhookTooLarge, fmt.Errorf("larger than max_response_size (%d bytes)", tooLarge.Limit)
 	case err == nil:

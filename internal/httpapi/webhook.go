@@ -13,6 +13,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
 // webhookStatus is the HTTP status for each outcome. The vendor tries again up to five
@@ -129,7 +130,11 @@ func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *coll
 	defer release()
 	outcome, err := account.Webhook(body, encoding == "gzip")
 	if err != nil {
-		if outcome == jobs.WebhookStoreError {
+		busy := errors.Is(err, jobstatus.ErrBusy)
+		if busy {
+			w.Header().Set("Retry-After", "60")
+		}
+		if outcome == jobs.WebhookStoreError && !busy {
 			// At debug level, because the collector has logged it once for all requests.
 			h.log.Debug("Webhook not accepted", "account", account.Name(), "err", err)
 		} else {

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"compress/gzip"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -10,12 +11,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
@@ -321,6 +324,20 @@ func FuzzWebhook(f *testing.F) {
 }
 
 // What comes near to a webhook is counted and logged, with a limit and without the token.
+// A large result that other large ones keep out is to be sent again. That is logged.
+func TestWebhookBesideLargeResults(t *testing.T) {
+	h := newHooks(t, nil)
+	body := io.MultiReader(strings.NewReader("{"+strings.Repeat(" ", 16<<10)), iotest.ErrReader(jobstatus.ErrBusy))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/webhook/canary-token", body))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("HTTP %d, headers %v", w.Code, w.Header())
+	}
+	if !strings.Contains(h.log.String(), `level=WARN msg="Webhook not accepted"`) {
+		t.Errorf("logged:\n%s", &h.log)
+	}
+}
+
 func TestWebhookNearMisses(t *testing.T) {
 	const path, slashes = "the path is not /webhook/TOKEN", "the path has two slashes in a row"
 	for _, tt := range []struct{ method, path, address, why string }{

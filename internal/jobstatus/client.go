@@ -105,7 +105,9 @@ type Answer struct {
 	HTTPStatus int                // of an answer in place of a status; else 0
 	RetryAfter time.Duration      // the wait that the API asks for, at most a day; 0: none
 	Unreadable bool               // with outcome Malformed or TooLarge: it is a status of this job
-	Err        error              // the reason for another outcome than OK, without key, query and content
+	// Deferred, with outcome Timeout: the result is large and had to wait for others, which says nothing about the API.
+	Deferred bool
+	Err      error // the reason for another outcome than OK, without key, query and content
 }
 
 // queuedDelay is the "few minutes" after which to poll again when the API says `queued`.
@@ -213,7 +215,11 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 	case !isStatus:
 		return refused(b.errorCode)
 	case errors.As(err, &readErr):
-		return b.unreadable(failure(readErr), requestID)
+		a := b.unreadable(failure(readErr), requestID)
+		if b.waited && (a.Outcome == Timeout || a.Outcome == Network) {
+			a = Answer{Outcome: Timeout, Deferred: true, Err: ErrBusy}
+		}
+		return a
 	case err == io.EOF && resp.StatusCode == http.StatusAccepted: // empty
 		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
 	case err != nil:

@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/http"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/laxjson"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
@@ -51,6 +52,7 @@ type body struct {
 	requestID string
 	errorCode string             // of a fault; empty: there is none
 	result    *transcript.Result // only with state Completed
+	waited    bool               // for the turn of large results
 	isStatus  bool               // the document is meant as a status, whether it could be read or not
 	size      int64              // bytes that were read
 }
@@ -84,9 +86,15 @@ type decoder struct {
 	laxjson.Scanner
 	acc     transcript.Accumulator
 	speaker [laxjson.MaxText]byte // of the current word or segment
-	ctx     context.Context       // ends the wait for the turn of large results
-	// lists are its own while it has that turn and uses others; nil: it does not have the turn.
+	body    io.Reader
+	ctx     context.Context // ends the wait for the turn of large results
+	waited  bool            // for that turn
+	yields  bool            // it loses the turn to others if the body is slow
+
+	// lists are its own while it has the turn and uses others; nil: it does not have the turn.
 	lists *transcript.Lists
+	since time.Time // it has the turn
+	begin int64     // offset in the document then
 }
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
@@ -95,7 +103,7 @@ var decoders = sync.Pool{New: func() any { return new(decoder) }}
 // up to a limit of the process.
 const (
 	ResultMemory = 1 << 20
-	// LargeResultMemory is that of the one large result that is decoded at a time. Others take their turn.
+	// LargeResultMemory is that of the one large result that is decoded at a time. Others wait for their turn.
 	LargeResultMemory = 32 << 20
 
 	// largeResult is what an accumulator holds of a large result, in bytes: some 6,500 words, which is most of an hour of
@@ -104,10 +112,19 @@ const (
 
 	// maxKept is how many bytes of lists are kept for the next large result: enough for more than an hour of speech.
 	maxKept = 1 << 20
+
+	maxTurnWait = 10 * time.Second
+	// A body that yields may take so long while others wait, and a second for each so many bytes.
+	yieldStart = time.Second
+	yieldBytes = 1 << 20
 )
+
+// ErrBusy means that other large results were decoded, or are waiting while this one comes slowly. It may be sent again.
+var ErrBusy = errors.New("other large results are being received; try again")
 
 var (
 	largeTurn = make(chan struct{}, 1)
+	waiting   atomic.Int32 // decoders, for that turn
 	// grown are the lists of the large result before; nil: there are none. Only who has the turn uses it.
 	grown *transcript.Lists
 )
@@ -158,6 +175,7 @@ func decodeStatus(ctx context.Context, r io.Reader, timings Timings) (body, erro
 // has its ID in `response`, is accepted too.
 func decodeWebhook(r io.Reader, timings Timings) (body, error) {
 	return decode(context.Background(), r, timings, func(d *decoder, b *body) error {
+		d.yields = true                                    // a client may send slowly for minutes; a poll has a timeout
 		var within body                                    // its ID and end are those in the response
 		ended, endedWithin, carries := false, false, false // carries: something that decides how the job ended
 		response := func(name []byte) error {
@@ -228,8 +246,8 @@ func decode(
 ) (body, error) {
 	d := decoders.Get().(*decoder)
 	defer d.release()
-	d.Reset(r)
-	d.ctx = ctx
+	d.Reset(d)
+	d.body, d.ctx = r, ctx
 	d.acc.KeepTimings = timings != NoTimings
 	var b body
 	switch c, err := d.Peek(); {
@@ -248,7 +266,7 @@ func decode(
 	if err == nil {
 		err = d.End()
 	}
-	b.size = d.Offset()
+	b.size, b.waited = d.Offset(), d.waited
 	if err != nil {
 		return b, d.at(err)
 	}
@@ -278,13 +296,39 @@ func (d *decoder) at(err error) error {
 
 func atByte(err error, offset int64) error { return fmt.Errorf("%w, at byte %d", err, offset) }
 
-// useGrown lets the decoder use the lists of the large result before, if there are any.
-func (d *decoder) useGrown() {
-	d.lists = new(transcript.Lists)
+// Read reads on in the body for the scanner.
+func (d *decoder) Read(p []byte) (int, error) {
+	if d.yields && d.lists != nil && waiting.Load() > 0 {
+		allowed := yieldStart + time.Duration(d.Offset()-d.begin)*time.Second/yieldBytes
+		if time.Since(d.since) > allowed {
+			return 0, ErrBusy
+		}
+	}
+	return d.body.Read(p)
+}
+
+// takeTurn waits for the turn of large results. Then the decoder may use the lists of the one before, if there are any.
+func (d *decoder) takeTurn() error {
+	select {
+	case largeTurn <- struct{}{}:
+	default:
+		d.waited = true
+		waiting.Add(1)
+		defer waiting.Add(-1)
+		ctx, cancel := context.WithTimeout(d.ctx, maxTurnWait)
+		defer cancel()
+		select {
+		case largeTurn <- struct{}{}:
+		case <-ctx.Done():
+			return &laxjson.ReadError{Err: ErrBusy}
+		}
+	}
+	d.since, d.begin, d.lists = time.Now(), d.Offset(), new(transcript.Lists)
 	if grown != nil {
 		d.lists, grown = grown, nil
 		d.acc.Exchange(d.lists)
 	}
+	return nil
 }
 
 // release gives the decoder back, without the document and without lists that have grown.
@@ -297,8 +341,8 @@ func (d *decoder) release() {
 		d.lists = nil
 		<-largeTurn
 	}
-	d.Reset(http.NoBody)
-	d.ctx = nil
+	d.Reset(nil)
+	d.body, d.ctx, d.waited, d.yields = nil, nil, false, false
 	decoders.Put(d)
 }
 
@@ -332,11 +376,8 @@ func (d *decoder) array(element func() error) error {
 			return err
 		}
 		if d.lists == nil && d.acc.Memory() > largeResult {
-			select {
-			case largeTurn <- struct{}{}:
-				d.useGrown()
-			case <-d.ctx.Done():
-				return &laxjson.ReadError{Err: d.ctx.Err()}
+			if err := d.takeTurn(); err != nil {
+				return err
 			}
 		}
 	}

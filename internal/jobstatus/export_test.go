@@ -28,3 +28,10 @@ const MaxErrorCode = maxErrorCode
 
 // QueuedDelay is the delay after a poll that was too early.
 const QueuedDelay = queuedDelay
+
+// RenewTurn makes another turn of large results, for a bubble of synctest, until the returned function is called.
+func RenewTurn() (restore func()) {
+	before := largeTurn
+	largeTurn = make(chan struct{}, 1)
+	return func() { largeTurn = before }
+}

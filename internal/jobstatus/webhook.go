@@ -18,7 +18,7 @@ type Webhook struct {
 }
 
 // ReadWebhook decodes the body of a webhook as tolerantly as a status, with the timings that
-// are wanted. It returns an error of the reader as it is; other errors do not
+// are wanted. It returns an error of the reader as it is, and ErrBusy; other errors do not
 // quote the document.
 func ReadWebhook(r io.Reader, timings Timings) (Webhook, error) {
 	b, err := decodeWebhook(r, timings)

@@ -26,6 +26,8 @@ const (
 	// maxMissingWait is the maximum time between two polls of a job that the API does
 	// not know. It may have been registered before the API knew it.
 	maxMissingWait = 30 * time.Minute
+	// deferredWait is when a job is polled again whose result had to wait for other large ones.
+	deferredWait = time.Minute
 )
 
 // A Client polls the API about one job.
@@ -212,6 +214,12 @@ func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 	now := p.now()
 	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
 		r.turn.Unanswered(now, 0, schedule.RequestFailed) // canceled by us: it says nothing about the API
+		return true, false
+	}
+	if answer.Deferred { // nor does this
+		p.log.Warn("Large result was not read in time beside others; its job is polled again",
+			"request_id", r.turn.RequestID)
+		r.turn.Unanswered(now, deferredWait, schedule.RequestFailed)
 		return true, false
 	}
 	o := jobs.Observation{

@@ -835,6 +835,28 @@ func TestHealthy(t *testing.T) {
 	})
 }
 
+// A result that had to wait for others says nothing about the API: no outcome is counted, and nothing pauses.
+func TestDeferred(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(&api{takes: time.Second, answer: func(id string) jobstatus.Answer {
+			if id == "job-0" {
+				return jobstatus.Answer{Outcome: jobstatus.Timeout, Deferred: true, Err: jobstatus.ErrBusy}
+			}
+			return jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Completed}
+		}}, schedule.PerMinute(60), 1)
+		f.add(3)
+		f.run()
+		pass(30 * time.Second)
+		f.stop()
+		if f.api.sent() != 3 || len(f.store.counted) != 2 || f.store.reserved != 3 || f.schedule.InFlight() != 0 {
+			t.Errorf("%d requests sent, %d reserved, counted %+v", f.api.sent(), f.store.reserved, f.store.counted)
+		}
+		if s := f.State(); !s.Up || f.logs.count("paused") > 0 || f.logs.count("not read in time") != 1 {
+			t.Errorf("state %+v, logged:\n%s", s, f.logs.String())
+		}
+	})
+}
+
 func TestRound(t *testing.T) {
 	for name, tt := range map[string]struct {
 		limits   schedule.Limits
