@@ -7,7 +7,7 @@ import (
 )
 
 // Windows are kept longer than the vendor's: for a server that counts in whole seconds, for a clock that runs a little
-// faster than ours, and, with a fixed reset, for clocks that disagree on the time of day.
+// faster than ours, and, with a fixed reset, for clocks that disagree on the time of day, in either direction.
 const (
 	secondMargin = time.Second
 	driftMargin  = 1000 // one part in
@@ -158,13 +158,14 @@ func (w *window) add(at time.Time, requests int, clockSet bool) {
 	w.entries = slices.Insert(w.entries, i, entry{at, at, requests, clockSet})
 }
 
-// live returns what has not left the window. At a fixed reset, requests from before the clock was set stay for the
-// longest day: nobody knows whether the reset has passed, or the clock was only set past it.
+// live returns what has not left the window. At a fixed reset, requests of the margin before it stay for the day after
+// it, which may have begun at the vendor. Those from before the clock was set stay for the longest day: nobody knows
+// whether the reset has passed, or the clock was only set past it.
 func (w *window) live(now time.Time) (entries []entry, requests int) {
 	length := w.length
 	if w.reset.zone != nil {
 		last, _ := w.reset.around(now.Add(-resetMargin))
-		length = now.Sub(last)
+		length = now.Sub(last) + resetMargin
 	}
 	entries, requests = w.entries, w.requests
 	for len(entries) > 0 {
@@ -184,7 +185,7 @@ func (w *window) longest() time.Duration {
 	if w.reset.zone == nil {
 		return w.length
 	}
-	return w.length + time.Hour // a day on which clocks are put back
+	return w.length + time.Hour + resetMargin // a day on which clocks are put back
 }
 
 func (w *window) expire(now time.Time) { w.entries, w.requests = w.live(now) }
@@ -206,9 +207,12 @@ func (w *window) leaves(e *entry, now, last, next time.Time) time.Time {
 	}
 	if e.beforeClockSet(now) {
 		longest := e.last.Add(w.longest())
-		if longest.After(next) || now.Sub(e.last) >= now.Sub(last) { // the latest reset did not free it
+		if longest.After(next) || now.Sub(e.last) >= now.Sub(last)+resetMargin { // the latest reset did not free it
 			return longest
 		}
+	}
+	if reset := next.Add(-resetMargin); e.last.After(reset.Add(-resetMargin)) {
+		_, next = w.resets(next)
 	}
 	return next
 }

@@ -257,6 +257,33 @@ func TestDayReset(t *testing.T) {
 	}
 }
 
+// A vendor whose clock differs by less than a minute never counts more than its quota on one of its days.
+func TestDayResetByAnotherClock(t *testing.T) {
+	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	for _, ahead := range []time.Duration{-59 * time.Second, 0, time.Second, 59 * time.Second} {
+		q := newQuota(resets(schedule.Limits{PerDay: 100}, "00:00"))
+		days := make(map[int]int)
+		// Half a request per second around midnight, which a day's quota does not last for, and then at noon.
+		for _, from := range []time.Time{midnight.Add(-70 * time.Second), midnight.Add(12 * time.Hour)} {
+			for now := from; now.Before(from.Add(4 * time.Minute)); now = now.Add(2 * time.Second) {
+				if ok, _ := q.send(now); ok {
+					days[now.Add(ahead).Day()]++
+				}
+			}
+		}
+		if days[23] > 100 || days[24] > 100 {
+			t.Errorf("a clock that is %s ahead counts %v requests", ahead, days)
+		}
+		// What it counts leaves when it said so.
+		_, free := q.send(midnight.Add(13 * time.Hour))
+		_, usage := q.usage(free.Add(-time.Second))
+		_, after := q.usage(free)
+		if usage.Used != 100 || after.Used != 0 || !usage.Resets.Equal(free) {
+			t.Errorf("a clock that is %s ahead: free at %s, before that %+v, then %+v", ahead, free, usage, after)
+		}
+	}
+}
+
 // A day that resets at a time of a zone does so all year, also where the clocks change
 // at that time, and at the end of months.
 func TestDayResetAllYear(t *testing.T) {
@@ -477,7 +504,7 @@ func TestRestoreFromBeforeTheClockWasSet(t *testing.T) {
 		}
 	}
 	// Two resets free none of them, and it is known when they leave.
-	leave := at(25*time.Hour + 87*time.Second + 400*time.Millisecond)
+	leave := at(25*time.Hour + 147*time.Second + 400*time.Millisecond)
 	for _, after := range []time.Duration{time.Hour, 25 * time.Hour} {
 		_, day := q.usage(at(after))
 		if _, log := q.ViewAndLog(at(after), nil); !day.Resets.Equal(leave) || len(log) != 1 || !log[0].Leaves.Equal(leave) {
@@ -569,8 +596,9 @@ func TestDayBegins(t *testing.T) {
 	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 	s := newScheduler(resets(perMinute(60, 100), "00:00"), midnight.Add(-time.Hour))
 	for i := range 90 {
-		turn, _ := s.TurnFor(fmt.Sprint(i), midnight.Add(time.Duration(i-100)*2*time.Second))
-		turn.Answered(midnight.Add(time.Duration(i-100)*2*time.Second), 0)
+		at := midnight.Add(time.Duration(i-130) * 2 * time.Second)
+		turn, _ := s.TurnFor(fmt.Sprint(i), at)
+		turn.Answered(at, 0)
 	}
 	for i := range 20 {
 		s.Add(midnight, schedule.Job{RequestID: fmt.Sprint("new", i), Start: midnight, AgeUnknown: true})
