@@ -50,11 +50,18 @@ func (f *forecast) begin(since, now time.Time) {
 // hourGone is the part of the present hour that has passed, to the second.
 func hourGone(t time.Time) float64 { return float64(t.Minute())/60 + float64(t.Second())/3600 }
 
-// startDay starts a new day where one has begun.
-func (f *forecast) startDay(now time.Time) {
-	date := now.Year()*1000 + now.YearDay()
+func dateOf(t time.Time) int { return t.Year()*1000 + t.YearDay() }
+
+// startDay starts a new day where one has begun, and returns the time of today. On the day before, that is the beginning
+// of today: the clock was set back over midnight, or an event is told late. A day that began again would count twice.
+func (f *forecast) startDay(now time.Time) time.Time {
+	date := dateOf(now)
 	if f.Date == date {
-		return
+		return now
+	}
+	tomorrow := time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, now.Location())
+	if f.Date == dateOf(tomorrow) {
+		return tomorrow
 	}
 	if f.Date != 0 && slices.Max(f.Days[:]) > 0 {
 		jobs, usual := guessJobs, guessJobs
@@ -73,12 +80,12 @@ func (f *forecast) startDay(now time.Time) {
 	}
 	f.Today, f.Missed = [24]float64{}, [24]float64{}
 	f.Date = date
+	return now
 }
 
 // arrived counts a job.
 func (f *forecast) arrived(now time.Time) {
-	f.startDay(now)
-	f.Today[now.Hour()]++
+	f.Today[f.startDay(now).Hour()]++
 }
 
 // officeHours is the prior of the share of a day's jobs in an hour: around one in the afternoon, and some at any time.
@@ -130,7 +137,7 @@ func (f *forecast) planned(now time.Time, gone float64) float64 {
 // expected of it, with a Gamma prior. On the first day the level is nearly unknown: half of a full day always counts as
 // possible.
 func (f *forecast) coming(now time.Time, perDay float64) (hours [24]float64, variance float64) {
-	f.startDay(now)
+	now = f.startDay(now)
 	level, days := f.level(perDay)
 	prior := guessJobs + (1/(1/usualJobs+f.Uneven)-guessJobs)*min(days, 1)
 	var expected [24]float64

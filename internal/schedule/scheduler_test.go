@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/cputime"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/longtest"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
@@ -1128,6 +1131,44 @@ func TestForecast(t *testing.T) {
 		if got := s.View(now, nil).Pricing.Coming; got < tt.fewest || got > tt.most {
 			t.Errorf("%s: %.1f jobs are expected in a day, want %v to %v", name, got, tt.fewest, tt.most)
 		}
+	}
+}
+
+// A day begins once: a job that was registered just before midnight may be told after the new day has begun, and the
+// clock may be set back over midnight.
+func TestDayBeginsOnce(t *testing.T) {
+	midnight := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	run := func(back ...time.Duration) string {
+		s := newScheduler(schedule.Limits{PerDay: 100}, midnight)
+		now := midnight
+		for hour := range 24*4 + 2 {
+			now = midnight.Add(time.Duration(hour) * time.Hour)
+			s.Add(now, schedule.Job{RequestID: now.String(), API: "asr", Start: now})
+			s.Ended(now.String(), now.Add(time.Minute), true)
+			for _, d := range back {
+				s.RefreshAll(now.Add(-d))
+				s.RefreshAll(now)
+			}
+		}
+		learnt, err := s.Learnt(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var state struct{ Arrivals jsontext.Value }
+		if err := json.Unmarshal(learnt, &state, json.MatchCaseInsensitiveNames(true)); err != nil {
+			t.Fatal(err)
+		}
+		return string(state.Arrivals)
+	}
+	want := run()
+	for _, back := range []time.Duration{time.Millisecond, 20 * time.Minute, 59 * time.Minute} {
+		if got := run(back); got != want {
+			t.Errorf("set back by %s:\n%s, want\n%s", back, got, want)
+		}
+	}
+	// Not so a clock that was days ahead.
+	if got := run(72 * time.Hour); !strings.Contains(got, `"date":2026331`) {
+		t.Errorf("set back by 3 days: %s", got)
 	}
 }
 
