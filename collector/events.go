@@ -9,6 +9,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
 // trialShare is the share of a day's quota that is spent on polling new jobs at once, less what was used
@@ -26,7 +27,8 @@ type follower struct {
 }
 
 // restore lets the scheduler know of the jobs that are unfinished at start. If the clock was set, a job may have begun
-// at any time: it is polled soon, and the scheduler learns nothing from it.
+// at any time: it is polled soon, and the scheduler learns nothing from it. Nor does it from the jobs of sources that
+// may have been read for the first time when they were registered, which is not stored.
 func (f *follower) restore(j *jobs.Jobs, now time.Time) {
 	if day := f.schedule.View(now, nil).Day; !math.IsInf(day.Limit, 1) {
 		f.trials = int(trialShare*day.Limit - day.Used)
@@ -36,6 +38,7 @@ func (f *follower) restore(j *jobs.Jobs, now time.Time) {
 	for job := range j.Unfinished() {
 		s := f.scheduled(job, false)
 		s.Restored = true
+		s.AgeUncertain = job.SubmittedAt.IsZero() && job.Source != submission.HTTP
 		if j.ClockSet() {
 			s.Start, s.Seen, s.AgeUnknown = now, time.Time{}, true
 		}

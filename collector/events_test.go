@@ -187,6 +187,40 @@ func TestTrialsAfterRestart(t *testing.T) {
 	}
 }
 
+// After a restart, nobody knows which jobs of a source were there when it was first read: nothing is learnt from them.
+// They are not polled at once again. Others are not from such a source, or say when they were submitted.
+func TestUnknownAgeAfterRestart(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		source    submission.Source
+		submitted time.Time
+		learns    bool
+	}{
+		{submission.Config, time.Time{}, false},
+		{submission.File, time.Time{}, false},
+		{submission.URL, time.Time{}, false},
+		{submission.File, now.Add(-time.Minute), true},
+		{submission.HTTP, time.Time{}, true},
+	} {
+		j := inMemory(t)
+		for _, id := range []string{"ends", "runs"} {
+			job := submission.Job{RequestID: id, SubmittedAt: tt.submitted}
+			if _, _, err := j.Register(tt.source, []submission.Job{job}, true, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, _ := newFollower(schedule.Limits{})
+		f.restore(j, now)
+		before, _ := f.schedule.Explain(2, now)
+		f.schedule.Ended(1, now.Add(time.Hour), false)
+		after, _ := f.schedule.Explain(2, now)
+		if after.Assumed == tt.learns || before.AtOnce {
+			t.Errorf("%s, submitted %s: nothing learnt %v, polled at once %v",
+				tt.source, tt.submitted, after.Assumed, before.AtOnce)
+		}
+	}
+}
+
 func TestEndsAreLogged(t *testing.T) {
 	failed := event(jobs.Ended, "b", jobs.Failed)
 	failed.Job.ErrorCode = "api_error"

@@ -25,6 +25,8 @@ type Job struct {
 	// AgeUnknown: it may have been submitted, and may have ended, long before Start. It is polled at once, and the
 	// models learn nothing from it.
 	AgeUnknown bool
+	// AgeUncertain: its age was perhaps unknown before a restart. The models learn nothing from it.
+	AgeUncertain bool
 	// AtOnce: it is polled at once for another reason.
 	AtOnce bool
 	// Restored: it was tracked before the start, and may have been polled then.
@@ -241,7 +243,7 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	j := &job{
 		id: given.RequestID, sequence: given.Sequence, api: a, key: s.seconds(now),
 		priority: 1, hinted: given.AudioSeconds > 0, inFlight: inFlight,
-		atOnce: given.AtOnce || given.AgeUnknown, unknown: given.AgeUnknown,
+		atOnce: given.AtOnce || given.AgeUnknown, unknown: given.AgeUnknown || given.AgeUncertain,
 	}
 	j.start = s.seconds(given.Start)
 	if given.Restored {
