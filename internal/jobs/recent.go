@@ -116,6 +116,15 @@ func (j *Jobs) Recent(now time.Time) Recent {
 	return r
 }
 
+// registeredSince returns how many jobs that have not failed were registered after a time. There may be many: it looks
+// at few.
+func (s *state) registeredSince(t time.Time) int {
+	return sort.Search(s.others.Len(), func(i int) bool {
+		job, _ := s.others.GetAt(i) // those that were registered last come first
+		return !job.FirstSeen.After(t)
+	})
+}
+
 func (j *Jobs) stalled(now time.Time) bool {
 	c, since := j.committed.Load(), now.Add(-stalledFor)
 	for _, ended := range c.ended {
@@ -123,28 +132,9 @@ func (j *Jobs) stalled(now time.Time) bool {
 			return false
 		}
 	}
-	// None has ended since, so those that were unfinished then are so now.
-	before := 0
-	for job := range c.unfinished.Scan { // those that began first come first
-		if job.FirstSeen.After(since) {
-			continue
-		}
-		if before++; before == stalledUnfinished {
-			break
-		}
-	}
-	after := 0
-	for job := range c.others.Scan { // those that were registered last come first
-		if !job.FirstSeen.After(since) {
-			break
-		}
-		if job.State.Ended() || job.FirstSeen.After(now.Add(-30*time.Minute)) {
-			continue
-		}
-		if after++; after == stalledRegistered {
-			break
-		}
-	}
+	// None has ended since, so those that were unfinished then are so now, and all that were registered since are.
+	registered := c.registeredSince(since)
+	before, after := c.unfinished.Len()-registered, registered-c.registeredSince(now.Add(-30*time.Minute))
 	if before < stalledUnfinished || after < stalledRegistered {
 		return false
 	}

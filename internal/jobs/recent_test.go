@@ -91,6 +91,19 @@ func TestRecentDamage(t *testing.T) {
 	}
 }
 
+// Whether jobs are stalled is asked for with each page. It takes no look at each of many new jobs.
+func BenchmarkStalled(b *testing.B) {
+	j := open(b, nil, options())
+	ids := make([]string, 100_000)
+	for i := range ids {
+		ids[i] = fmt.Sprint(i)
+	}
+	register(b, j, start, ids...)
+	for b.Loop() {
+		j.Recent(start.Add(time.Minute))
+	}
+}
+
 // Jobs are stalled if none has ended for 3 hours, while some were unfinished and others came, after a day of ends.
 func TestStalled(t *testing.T) {
 	for name, tt := range map[string]struct {
