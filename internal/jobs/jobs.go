@@ -54,7 +54,9 @@ type Jobs struct {
 	// first. Only the committing goroutine uses it.
 	uncertain *attempt
 
-	compacted time.Time // when a sweep last let the store shrink. Only Sweep uses it
+	// Only Sweep uses these.
+	compacted time.Time // when it last let the store shrink
+	expired   *Job      // where it last ended its look at the jobs that are too old; nil: at the end
 }
 
 // A state is what is known of an account. A committed state does not change: a transaction

@@ -6,6 +6,9 @@ const (
 	// sweepChunk bounds the jobs that one operation of a sweep gives up, and those that it evicts:
 	// after an outage there may be very many, and other operations must not wait for all of them.
 	sweepChunk = 1000
+	// sweepLooks bounds the jobs that one operation looks at to give them up: after an outage very many may be too old
+	// and yet to be polled. The next sweep goes on from there.
+	sweepLooks = 10_000
 	// compactEvery is how often old requests are deleted and the store may shrink.
 	compactEvery = time.Hour
 )
@@ -28,10 +31,15 @@ func (j *Jobs) Sweep(now time.Time) error {
 		certain = j.opened
 	}
 	for n := sweepChunk; n == sweepChunk && j.due(now); {
-		err := j.apply(func(t *transaction) { n = max(t.giveUpExpired(now, j.opened, certain), t.evict(now)) })
+		var next *Job
+		err := j.apply(func(t *transaction) {
+			n, next = t.giveUpExpired(now, j.opened, certain, j.expired)
+			n = max(n, t.evict(now))
+		})
 		if err != nil {
 			return err
 		}
+		j.expired = next
 	}
 	if err := j.KeepRequests(now); err != nil {
 		return err
@@ -54,23 +62,35 @@ func (j *Jobs) due(now time.Time) bool {
 	return unfinished && now.Sub(oldest.Start()) > o.MaxJobAge || ended && now.Sub(first.FinishedAt) > o.Retention
 }
 
-// giveUpExpired gives up at most sweepChunk jobs that the API called unfinished at an age above MaxJobAge. A
+// giveUpExpired gives up at most sweepChunk jobs that the API called unfinished at an age above MaxJobAge. It looks at
+// those from a job on, or from the oldest on, and returns the one to go on from; nil: it has looked at all. A
 // job that could not be polled at that age (the quota is used up, the API is down, it was submitted long ago, no
 // process ran) may well have ended: it gets as much time again, counted at the earliest from its registration and from
 // when the jobs were opened. Until their age is certain, polls say nothing about it.
-func (t *transaction) giveUpExpired(now, opened, certain time.Time) (n int) {
-	limit := t.options.MaxJobAge
-	for j := range t.unfinished.Copy().Scan {
-		if now.Sub(j.Start()) <= limit || n == sweepChunk {
-			break
+func (t *transaction) giveUpExpired(now, opened, certain time.Time, from *Job) (n int, next *Job) {
+	limit, looks := t.options.MaxJobAge, 0
+	look := func(j *Job) bool {
+		switch {
+		case now.Sub(j.Start()) <= limit:
+			return false
+		case n == sweepChunk, looks == sweepLooks:
+			next = j
+			return false
 		}
+		looks++
 		polledTooOld := min(j.LastObserved.Sub(j.Start()), j.LastObserved.Sub(certain)) > limit
 		if polledTooOld || now.Sub(j.Start()) > 2*limit && now.Sub(j.FirstSeen) > limit && now.Sub(opened) > limit {
 			t.giveUp(j, CodeMaxJobAge, now)
 			n++
 		}
+		return true
 	}
-	return n
+	if all := t.unfinished.Copy(); from == nil {
+		all.Scan(look)
+	} else {
+		all.Ascend(from, look)
+	}
+	return n, next
 }
 
 // evict stops tracking at most sweepChunk ended jobs that are out of retention.

@@ -290,6 +290,27 @@ func TestSweepInChunks(t *testing.T) {
 	}
 }
 
+// A sweep looks at a part of the jobs that are too old and yet to be polled. The following ones go on, and begin again.
+func TestSweepOfManyOldJobs(t *testing.T) {
+	j := open(t, nil, options())
+	var all []string
+	for i := range 25_000 {
+		all = append(all, fmt.Sprint(i))
+	}
+	register(t, j, start, all...)
+	now := at(24*time.Hour + time.Minute)
+	for i, want := range []string{"pending running", "running running", "running lost", "lost lost"} {
+		observe(t, j, polled("20000", jobs.Running, now))
+		if i > 0 {
+			observe(t, j, polled("0", jobs.Running, now))
+		}
+		sweep(t, j, now)
+		if got := state(t, j, "0") + " " + state(t, j, "20000"); got != want {
+			t.Errorf("after sweep %d: %s, want %s", i, got, want)
+		}
+	}
+}
+
 // A sweep stops at the first error, and the next one goes on.
 func TestSweepThatFails(t *testing.T) {
 	m := newMemory(t)
