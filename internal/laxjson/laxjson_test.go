@@ -219,6 +219,7 @@ func TestFloat(t *testing.T) {
 
 func TestText(t *testing.T) {
 	for value, want := range map[string]string{
+		`"\uZ1"`: "uZ1", `"\u12"`: "u12", `"\u\u0041\u123x\u"`: "uAu123xu", `"\ud800\uZ"`: "\uFFFDuZ", `"\x"`: "x",
 		`"a\u0062"`: "ab", `""`: "", ` "x"`: "x", `-1.50`: "-1.50", `7`: "7",
 		`"` + strings.Repeat("x", laxjson.MaxText+1) + `"`: "",
 		`null`: "none", `true`: "none", `NaN`: "none", `{"a":1}`: "none", `["a"]`: "none",

@@ -161,16 +161,18 @@ func unescape(text []byte) (decoded []byte, broken bool) {
 			c = '\t'
 		case 'u':
 			r := hex4(text[i+1:])
-			if r >= 0 {
-				i += 4
+			if r < 0 {
+				broken = true
+				break
 			}
+			i += 4
 			if utf16.IsSurrogate(r) && bytes.HasPrefix(text[i+1:], []byte(`\u`)) {
 				if pair := utf16.DecodeRune(r, hex4(text[i+3:])); pair != utf8.RuneError {
 					r = pair
 					i += 6
 				}
 			}
-			broken = broken || r < 0 || utf16.IsSurrogate(r)
+			broken = broken || utf16.IsSurrogate(r)
 			decoded = utf8.AppendRune(decoded, r)
 			continue
 		default:
