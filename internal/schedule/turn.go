@@ -48,8 +48,9 @@ func (s *Scheduler) Next(now time.Time) (t *Turn, at time.Time) {
 	return s.turn(j, j.id, now), time.Time{}
 }
 
-// TurnFor returns a turn for one job, which need not be known, as soon as the quota allows a request. If it does not,
-// or a request for the job is in flight, at is as with Next.
+// TurnFor returns a turn for one job, which need not be known, as soon as the windows of the quota allow a request. If
+// they do not, or a request for the job is in flight, at is as with Next. The morning's share does not bind: it keeps
+// requests for later decisions of the scheduler, and here the caller has decided.
 func (s *Scheduler) TurnFor(sequence uint64, id string, now time.Time) (t *Turn, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
