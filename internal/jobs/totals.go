@@ -155,7 +155,8 @@ var (
 	SourceErrors = counter("source_errors_total",
 		"Number of errors while reading request IDs from the source.").by("source", sourceNames())
 	StoreErrors = counter("store_errors_total",
-		"Number of commits to the store that failed, counted when the store can be written again.")
+		"Number of failures of the store (commits, slow reservations and looks whether it is still there), "+
+			"counted when it can be written again.")
 	CorruptRecords = counter("store_corrupt_records_total",
 		"Number of stored records that were damaged and left out.")
 
