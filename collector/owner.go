@@ -28,7 +28,8 @@ type owner struct {
 	workers sync.WaitGroup
 }
 
-// own returns an owner of the account, with these jobs. The jobs must not have been written to.
+// own returns an owner of the account, with these jobs. Nobody may write to the jobs meanwhile: the scheduler would not
+// be told.
 func (a *Account) own(j *jobs.Jobs) *owner {
 	now, s := a.now(), a.settings.Load()
 	o := &owner{account: a, view: a.viewOf(j, s, now), cancel: func() {}, abort: func() {}}

@@ -136,7 +136,7 @@ func (e Effect) Webhook() WebhookOutcome {
 
 // Observe applies an observation. It is idempotent: the first end of an unfinished job counts, and a repeat
 // changes nothing. A lost job that turns out to have ended takes that state and its result; its end was counted
-// before. That a job still runs is written to no store.
+// before. That a job still runs is stored only where its state changes by that.
 func (j *Jobs) Observe(o Observation) (effect Effect, err error) {
 	if o.Request != nil {
 		j.count(o.Request.addTo) // it was sent, whether the observation can be stored or not
