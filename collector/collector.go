@@ -272,11 +272,11 @@ func (c *Collector) reportHanging() {
 		}
 	}
 	if unstored == nil {
-		c.options.Logger.Warn("Stopping although the store does not answer; everything is stored")
+		c.options.Logger.Warn("Store does not answer; stopping without closing it. Nothing is lost")
 		return
 	}
-	c.options.Logger.Error("Stopping although the store does not answer; what was counted since the last commit, and "+
-		"learned job durations, are not stored, and nothing that was acknowledged is lost", "accounts", unstored)
+	c.options.Logger.Error("Store does not answer; stopping without closing it. Nothing that was acknowledged is lost, "+
+		"but counts since the last commit and learned job durations are", "accounts", unstored)
 }
 
 func (c *Collector) stop(ctx context.Context) {

@@ -70,7 +70,7 @@ type Config struct {
 	Proxy func(*http.Request) (*url.URL, error) // nil: none
 }
 
-// timings reports whether the timings of words are used.
+// timings returns which timings of words are needed.
 func (c *Config) timings() jobstatus.Timings {
 	switch {
 	case c.WordPoints:
@@ -251,7 +251,8 @@ func (c *Config) Warnings() (warnings []string) {
 	warning(c.MaxJobAge < c.NotFoundGrace, "max_job_age",
 		"shorter than not_found_grace, which has no effect then; make it longer than the longest job takes")
 	warning(c.TLS != nil && c.TLS.InsecureSkipVerify, "insecure_skip_verify",
-		"who is on the way to the API can read the key and change results; set tls_ca to the CA of its certificate instead")
+		"anyone on the network path to the API can read the key and change results; "+
+			"set tls_ca to the CA of its certificate instead")
 	return warnings
 }
 

@@ -68,7 +68,7 @@ func TestStopWithHangingDisk(t *testing.T) {
 		if took := time.Since(begin); took > 10*time.Second {
 			t.Errorf("the stop took %s", took)
 		}
-		if text := log.String(); strings.Count(text, "the store does not answer") != 1 ||
+		if text := log.String(); strings.Count(text, "Store does not answer") != 1 ||
 			!strings.Contains(text, `accounts="[registers counts]"`) {
 			t.Errorf("logged %s", text)
 		}

@@ -20,8 +20,8 @@ import (
 const (
 	// maxIdle is the maximum time between two looks at the scheduler.
 	maxIdle = 5 * time.Second
-	// stuckAfter is how long Run may stand still before the poller is unhealthy. Run
-	// never waits for the network, so this is generous.
+	// stuckAfter is how long Run may stand still before the poller is unhealthy. Run never waits for the API, but it may
+	// for a commit, of which key is used, to a database.
 	stuckAfter = 2 * time.Minute
 	// maxMissingWait is the maximum time between two polls of a job that the API does
 	// not know. It may have been registered before the API knew it.
@@ -334,7 +334,7 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 		log = log.With("error_code", a.ErrorCode)
 	}
 	if v.unknown > 0 {
-		log.Warn("API knows none of the jobs of the last requests; if it stays so, they are lost after not_found_grace; "+
+		log.Warn("API does not know any of the last jobs polled; they are given up after not_found_grace; "+
 			"check url and the request IDs", "requests", v.unknown)
 	}
 	switch {

@@ -494,7 +494,7 @@ func TestAllJobsMissing(t *testing.T) {
 				answer = jobstatus.Answer{State: jobstatus.Running}
 			}
 			f.Round(t.Context(), ids)
-			lines, s := f.logs.count("API knows none of the jobs"), f.State()
+			lines, s := f.logs.count("API does not know any of the last jobs"), f.State()
 			if lines != step.lines || s.Unknown != step.unknown || !s.Up {
 				t.Errorf("round %d: %d lines, %d unknown, up %v; want %+v", i, lines, s.Unknown, s.Up, step)
 			}

@@ -56,7 +56,7 @@ func TestReasonsAfterATurn(t *testing.T) {
 		},
 		"silent": {
 			func(_ *scheduler, turn *schedule.Turn) { turn.Answered(start, 0) },
-			"the last response did not tell its state", "",
+			"the last response did not contain its state", "",
 		},
 		"not known": {
 			func(_ *scheduler, turn *schedule.Turn) {

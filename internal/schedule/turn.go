@@ -104,7 +104,7 @@ const (
 // lasts are the reasons in words.
 var lasts = [...]string{
 	NoTurn: "not polled yet", NotSent: "a request about it could not be sent", Told: "polled just now",
-	Silent: "the last response did not tell its state", AskedToWait: "the API asked to wait",
+	Silent: "the last response did not contain its state", AskedToWait: "the API asked to wait",
 	NotKnown: "the API did not know it at the last poll", Unreadable: "the last response about it could not be read",
 	RequestFailed: "the last request about it failed", NotStored: "the last response about it could not be stored",
 	Forgotten: "not polled since the start",
