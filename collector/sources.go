@@ -23,16 +23,10 @@ const (
 	retryInterval = 5 * time.Second
 )
 
-// A registrar registers the jobs that sources name. *jobs.Jobs is one.
-type registrar interface {
-	Register(submission.Source, []submission.Job, bool, time.Time) (registered, known int, err error)
-	CountSourceErrors(from submission.Source, n int)
-}
-
 // sources read request IDs from the configuration, from files and from URLs.
 type sources struct {
 	// These do not change.
-	jobs registrar
+	jobs writer
 	keys *keys
 	log  *slog.Logger
 	now  func() time.Time
@@ -59,9 +53,9 @@ type SourceProblem struct {
 	Err error
 }
 
-func newSources(r registrar, k *keys, log *slog.Logger, now func() time.Time) *sources {
+func newSources(w writer, k *keys, log *slog.Logger, now func() time.Time) *sources {
 	return &sources{
-		jobs: r, keys: k, log: log, now: now,
+		jobs: w, keys: k, log: log, now: now,
 		success: make(map[submission.Source]time.Time), problem: make(map[submission.Source]SourceProblem),
 		looking: make(map[submission.Source]chan struct{}), logged: make(map[submission.Source]map[string]int),
 		keyListed: make(map[submission.Source]bool), outages: make(map[submission.Source]outage.Outage),

@@ -25,6 +25,8 @@ import (
 
 // A registry takes the jobs of sources.
 type registry struct {
+	writer // nil: sources only register jobs, and count errors
+
 	mu     sync.Mutex
 	calls  []string // what was registered: the source, the IDs, and "?" if their age is unknown
 	errors map[submission.Source]int

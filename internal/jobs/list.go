@@ -16,9 +16,9 @@ import (
 // them.
 
 const (
-	// MaxLooked is how many jobs List and Sorted look at, at most.
+	// MaxLooked is how many jobs Late and Sorted look at, at most.
 	MaxLooked = 50_000
-	// maxSorted is how many jobs List sorts, at most.
+	// maxSorted is how many jobs Sorted sorts, at most.
 	maxSorted = 10_000
 )
 
@@ -115,16 +115,8 @@ func (s *search) isLabelled(j *Job) bool {
 	return false
 }
 
-// List returns at most limit selected jobs, the newest first, from the one after the job with the ID after (empty: from
-// the newest). next is the ID after which the list goes on; empty: that is all. It looks at a bounded number of jobs,
-// so there may be a next page although this one is short, or empty. ok is false if the job after is not tracked.
-func (j *Jobs) List(f Filter, after string, limit int) (jobs []*Job, next string, ok bool) {
-	jobs, next, _, ok = j.Sorted(f, ByRegistration, false, after, limit, time.Time{})
-	return jobs, next, ok
-}
-
-// Late returns at most limit of the selected jobs that are unfinished and late, as List does, but those that began first
-// come first.
+// Late returns at most limit of the selected jobs that are unfinished and late, as Sorted does, but those that began
+// first come first.
 func (j *Jobs) Late(f Filter, isLate func(*Job) bool, after string, limit int) (jobs []*Job, next string, ok bool) {
 	c := j.committed.Load()
 	var pivot *Job
@@ -153,7 +145,9 @@ const (
 	ByConfidence                // the lowest first
 )
 
-// Sorted returns selected jobs as List does, in an order, which may be reversed. ok is false if the job after is not
+// Sorted returns at most limit selected jobs in an order, which may be reversed, from the one after the job with the ID
+// after (empty: from the first). next is the ID after which the list goes on; empty: that is all. It looks at a bounded
+// number of jobs, so there may be a next page although this one is short, or empty. ok is false if the job after is not
 // tracked. By registration and end, jobs are kept in order. Otherwise it sorts a bounded number of jobs: all is false
 // if there are older ones, which it did not look at.
 func (j *Jobs) Sorted(

@@ -148,9 +148,6 @@ func (r *Remote) CountSourceErrors(from submission.Source, n int) {
 	r.count(counts{SourceErrors: map[string]uint64{string(from): uint64(n)}})
 }
 
-// CountStoreErrors counts failures of the store beside those of this Remote.
-func (r *Remote) CountStoreErrors(n int) { r.count(counts{StoreErrors: uint64(n)}) }
-
 // count counts what is sent within a second, with all that is counted until then. If that fails, it is sent a second
 // later. If it is unknown whether that failed, too: then it may count twice.
 func (r *Remote) count(c counts) {
