@@ -162,10 +162,14 @@ var (
 // maxRefusalSize limits the size of responses other than a status: faults are short.
 const maxRefusalSize = 64 << 10
 
+// isStatus reports whether a response has a status, or a fault in its place.
+func isStatus(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted
+}
+
 func (c *Client) read(ctx context.Context, resp *http.Response, requestID string) Answer {
-	isStatus := resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted
 	limit := c.config.MaxResponseSize
-	if !isStatus {
+	if !isStatus(resp) {
 		limit = min(limit, maxRefusalSize)
 	}
 	content := http.MaxBytesReader(nil, resp.Body, limit)
@@ -186,58 +190,67 @@ func (c *Client) read(ctx context.Context, resp *http.Response, requestID string
 	}
 	// The rest is read, up to a limit, so that the connection can be reused.
 	_, _ = io.CopyN(io.Discard, content, maxRefusalSize)
-
-	retryAfter := retryAfter(resp.Header)
-	var readErr *laxjson.ReadError
-	refused := func(code string) Answer {
-		a := Answer{
-			Outcome: refusal(resp.StatusCode, code), ErrorCode: code, HTTPStatus: resp.StatusCode, RetryAfter: retryAfter,
-			Err: fmt.Errorf("the API answered HTTP %d", resp.StatusCode),
-		}
-		switch {
-		case isStatus:
-			a.Err = fmt.Errorf("%w with a fault in place of a status", a.Err)
-		case resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified:
-			a.Err = fmt.Errorf("%w, a redirect%s, which is not followed; check url", a.Err, c.destination(resp.Header))
-		case err == errPage, err == errDownPage:
-			a.Err = fmt.Errorf("%w; %w", a.Err, err)
-			if a.Outcome == NotFound || resp.StatusCode == http.StatusForbidden {
-				// It is the page of a web server or a proxy, which knows no jobs and no keys: none may be lost because of
-				// it, and the key is not wrong. An empty body or plain text can be the vendor's.
-				a.Outcome = Malformed
-			}
-		}
-		return a
+	a := c.answer(resp, &b, err, requestID)
+	if a.Outcome == OK || a.HTTPStatus != 0 {
+		a.RetryAfter = max(a.RetryAfter, retryAfter(resp.Header))
 	}
-	switch {
+	return a
+}
+
+// answer says what a response means whose body was decoded as far as the error allows.
+func (c *Client) answer(resp *http.Response, b *body, err error, requestID string) Answer {
+	var readErr *laxjson.ReadError
+	switch accepted := resp.StatusCode == http.StatusAccepted; {
 	case err == nil && !b.hasStatus && b.errorCode == "queued": // with any HTTP status; the API knows the job
-		return Answer{Outcome: OK, State: Running, RetryAfter: max(retryAfter, queuedDelay)}
-	case !isStatus:
-		return refused(b.errorCode)
+		return Answer{Outcome: OK, State: Running, RetryAfter: queuedDelay}
+	case !isStatus(resp):
+		return c.refused(resp, b.errorCode, err)
 	case errors.As(err, &readErr):
 		a := b.unreadable(failure(readErr), requestID)
 		if b.waited && (a.Outcome == Timeout || a.Outcome == Network) {
 			a = Answer{Outcome: Timeout, Deferred: true, Err: ErrBusy}
 		}
 		return a
-	case err == io.EOF && resp.StatusCode == http.StatusAccepted: // empty
-		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
+	case err == io.EOF && accepted: // empty
+		return Answer{Outcome: OK, State: Running}
 	case err != nil:
 		return b.unreadable(Answer{Outcome: Malformed, Err: unreadable(err)}, requestID)
 	case !b.hasStatus && b.errorCode != "":
-		return refused(b.errorCode)
-	case !b.hasStatus && resp.StatusCode == http.StatusAccepted:
-		return Answer{Outcome: OK, State: Running, RetryAfter: retryAfter}
+		return c.refused(resp, b.errorCode, nil)
+	case !b.hasStatus && accepted:
+		return Answer{Outcome: OK, State: Running}
 	case !b.hasStatus:
 		return b.unreadable(Answer{Outcome: Malformed, Err: unreadable(atByte(errNoStatus, b.size))}, requestID)
 	case !b.isOf(requestID):
 		return Answer{Outcome: Malformed, Err: errors.New("the API answered about another request ID")}
 	}
-	answer := Answer{Outcome: OK, State: b.state, Word: b.word, Result: b.result, RetryAfter: retryAfter}
+	a := Answer{Outcome: OK, State: b.state, Word: b.word, Result: b.result}
 	if b.state == Failed {
-		answer.ErrorCode = b.errorCode
+		a.ErrorCode = b.errorCode
 	}
-	return answer
+	return a
+}
+
+// refused is the answer of a response in place of a status, with the code of its fault and the error of its body.
+func (c *Client) refused(resp *http.Response, code string, err error) Answer {
+	a := Answer{
+		Outcome: refusal(resp.StatusCode, code), ErrorCode: code, HTTPStatus: resp.StatusCode,
+		Err: fmt.Errorf("the API answered HTTP %d", resp.StatusCode),
+	}
+	switch {
+	case isStatus(resp):
+		a.Err = fmt.Errorf("%w with a fault in place of a status", a.Err)
+	case resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified:
+		a.Err = fmt.Errorf("%w, a redirect%s, which is not followed; check url", a.Err, c.destination(resp.Header))
+	case err == errPage, err == errDownPage:
+		a.Err = fmt.Errorf("%w; %w", a.Err, err)
+		if a.Outcome == NotFound || resp.StatusCode == http.StatusForbidden {
+			// It is the page of a web server or a proxy, which knows no jobs and no keys: none may be lost because of
+			// it, and the key is not wrong. An empty body or plain text can be the vendor's.
+			a.Outcome = Malformed
+		}
+	}
+	return a
 }
 
 // unpacked is the content of a body in gzip.
