@@ -75,7 +75,7 @@ var contract = []struct {
 	{"words_total", "COUNTER", "", 1},
 	{"speech_seconds_total", "COUNTER", "", 1},
 	{"word_overlaps_total", "COUNTER", "", 1},
-	{"word_anomalies_total", "COUNTER", "reason", 5},
+	{"word_anomalies_total", "COUNTER", "reason", 6},
 	{"up", "GAUGE", "", 1},
 	{"api_state", "GAUGE", "state", 8},
 	{"api_retry_timestamp_seconds", "GAUGE", "", 0},
@@ -275,6 +275,7 @@ func TestFirstScrape(t *testing.T) {
 		deepaffects_word_anomalies_total{account="default",reason="missing_time"} 0
 		deepaffects_word_anomalies_total{account="default",reason="negative_duration"} 0
 		deepaffects_word_anomalies_total{account="default",reason="out_of_order"} 0
+		deepaffects_word_anomalies_total{account="default",reason="speakers_out_of_range"} 0
 	`,
 		"deepaffects_account_owned", "deepaffects_api_requests_total", "deepaffects_api_state", "deepaffects_jobs",
 		"deepaffects_jobs_evicted_total", "deepaffects_jobs_finished_total", "deepaffects_source_up",

@@ -89,7 +89,8 @@ func inUnit(unit transcript.Unit, v float64, seconds func(float64) string) strin
 var anomalies = [len(transcript.Anomalies)]string{
 	transcript.NegativeDuration: "Words that end before they start", transcript.OutOfOrder: "Words out of order",
 	transcript.MissingTime: "Words without a time", transcript.ConfidenceOutOfRange: "Confidences out of range",
-	transcript.ImplausibleTime: "Times that are not plausible",
+	transcript.ImplausibleTime:    "Times that are not plausible",
+	transcript.SpeakersOutOfRange: "Numbers of speakers out of range",
 }
 
 // job shows the job request_id of an account, which may be omitted if there is only one.

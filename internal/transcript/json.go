@@ -49,12 +49,13 @@ func (s *Statistics) UnmarshalJSONFrom(from *jsontext.Decoder) error {
 	return nil
 }
 
-// anomalyCounts is Statistics.Anomalies, as an object by the anomalies' names.
+// anomalyCounts is Statistics.Anomalies, as an object by the anomalies' names. Zero is absent where earlier versions do
+// not have the name: the format of what they can store stays the same.
 type anomalyCounts [len(Anomalies)]int
 
 func (c *anomalyCounts) members() (all []member) {
 	for i, name := range Anomalies {
-		all = append(all, member{name: name, value: &c[i]})
+		all = append(all, member{name, &c[i], Anomaly(i) == SpeakersOutOfRange && c[i] == 0})
 	}
 	return all
 }

@@ -51,6 +51,19 @@ func TestStatisticsJSON(t *testing.T) {
 	}
 }
 
+// What earlier versions did not count is there only if it was counted: what they can store stays as it is.
+func TestStatisticsJSONLaterAnomaly(t *testing.T) {
+	want := document{speakers: number(1001)}.result(new(transcript.Accumulator)).Statistics
+	text, err := json.Marshal(&want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := transcript.Unknown()
+	if err := json.Unmarshal(text, &got); err != nil || got.Anomalies[transcript.SpeakersOutOfRange] != 1 {
+		t.Errorf("%s is read as %v, %v", text, got.Anomalies, err)
+	}
+}
+
 // What is absent, null or of a newer version is unknown.
 func TestStatisticsJSONUnknown(t *testing.T) {
 	for text, want := range map[string]transcript.Statistics{

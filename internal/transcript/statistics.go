@@ -16,7 +16,7 @@ import (
 type Statistics struct {
 	// Confidence is the result's own, 0 to 1, else the mean of the words' confidences, else of the segments'.
 	Confidence float64
-	// Speakers is the result's own `num_speakers`, else the number of distinct speaker IDs.
+	// Speakers is the result's own `num_speakers`, up to maxOwnSpeakers, else the number of distinct speaker IDs.
 	Speakers float64
 	// Words is the number of words that the result lists, valid or not; unknown if it has no list of words, or an empty
 	// one beside segments.
@@ -87,11 +87,13 @@ const (
 	MissingTime                         // start or end is missing, no number, or negative
 	ConfidenceOutOfRange                // not from 0 to 1, or no number
 	ImplausibleTime                     // a word of more than a minute, or in a transcript of more than a day
+	SpeakersOutOfRange                  // a number of speakers that is no whole number from 0 to maxOwnSpeakers
 )
 
 // Anomalies are the names of the anomalies, as in the label `reason`.
 var Anomalies = [...]string{
 	"negative_duration", "out_of_order", "missing_time", "confidence_out_of_range", "implausible_time",
+	"speakers_out_of_range",
 }
 
 // A Distribution summarises the values of one kind in a transcript.
@@ -145,6 +147,13 @@ const (
 	maxSpeakers     = 4096    // further speakers count as missing
 	fewSpeakers     = 64      // whose memory is kept for another result
 	maxSpeakerBytes = 256     // a longer ID counts as missing
+)
+
+// The result's own number of speakers. The API names no bound. It is made for calls, meetings and press conferences,
+// and one absurd number would spoil the mean of all results.
+const (
+	maxOwnSpeakers  = 1000
+	unknownSpeakers = -1 // as in a request to the API: to be detected
 )
 
 // minSeconds is the duration of the shortest transcript that has a speech rate: near zero the rate would be absurd, up
@@ -243,12 +252,8 @@ func (l *Lists) Size() int {
 // Confidence takes the result's own confidence.
 func (a *Accumulator) Confidence(c float64) { a.confidence = given{c, true} }
 
-// Speakers takes the result's own number of speakers, and ignores an implausible one.
-func (a *Accumulator) Speakers(n float64) {
-	if n >= 0 && n <= 1e6 && n == math.Trunc(n) {
-		a.speakers = given{n, true}
-	}
-}
+// Speakers takes the result's own number of speakers.
+func (a *Accumulator) Speakers(n float64) { a.speakers = given{n, n != unknownSpeakers} }
 
 // WordList begins the result's list of words. It drops the words of a list before it.
 func (a *Accumulator) WordList() {
@@ -479,9 +484,14 @@ func (a *Accumulator) overall(r *Result, p *pieces) {
 		}
 		r.Confidence = total(sum) / float64(len(p.confidences)) // NaN without any
 	}
+	if n := a.speakers.value; a.speakers.is && n >= 0 && n <= maxOwnSpeakers && n == math.Trunc(n) {
+		r.Speakers = n
+		return
+	}
 	if a.speakers.is {
-		r.Speakers = a.speakers.value
-	} else if n := len(p.speakers); n > 0 {
+		r.Anomalies[SpeakersOutOfRange]++
+	}
+	if n := len(p.speakers); n > 0 {
 		r.Speakers = float64(n)
 	}
 }

@@ -108,9 +108,32 @@ func TestStatistics(t *testing.T) {
 			document{confidence: number(.5), speakers: number(3)},
 			with(func(s *transcript.Statistics) { s.Confidence, s.Speakers = .5, 3 }),
 		},
-		"impossible numbers of speakers alone": {document: document{speakers: number(2.5)}},
-		"negative number of speakers":          {document: document{speakers: number(-1)}},
-		"absurd number of speakers":            {document: document{speakers: number(1e300)}},
+		"a fraction of a speaker alone": {
+			document{speakers: number(2.5)},
+			with(func(s *transcript.Statistics) {
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.SpeakersOutOfRange: 1})
+			}),
+		},
+		"number of speakers that says unknown": {document: document{speakers: number(-1)}},
+		"as many speakers as are plausible": {
+			document{speakers: number(1000)}, with(func(s *transcript.Statistics) { s.Speakers = 1000 }),
+		},
+		"more speakers than are plausible beside their IDs": {
+			document{speakers: number(1001), segments: []transcript.Piece{piece("a", 0, 1, nan), piece("b", 1, 2, nan)}},
+			with(func(s *transcript.Statistics) {
+				s.Speakers, s.SpeechSeconds, s.DurationSeconds, s.DominantSpeakerRatio = 2, 2, 2, .5
+				s.BySpeaker = []transcript.Speaker{
+					{TalkSeconds: 1, Turns: 1, ConfidenceMean: nan}, {TalkSeconds: 1, Turns: 1, ConfidenceMean: nan},
+				}
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.SpeakersOutOfRange: 1})
+			}),
+		},
+		"absurd number of speakers": {
+			document{speakers: number(1e300)},
+			with(func(s *transcript.Statistics) {
+				s.Anomalies = anomalies(map[transcript.Anomaly]int{transcript.SpeakersOutOfRange: 1})
+			}),
+		},
 		"no words": {
 			document{wordList: true},
 			with(func(s *transcript.Statistics) { s.Words, s.Overlaps, s.SpeechSeconds = 0, 0, 0 }),
