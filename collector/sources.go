@@ -40,11 +40,35 @@ type sources struct {
 	read    map[submission.Source]bool // as configured; nothing is kept of others
 	success map[submission.Source]time.Time
 	problem map[submission.Source]SourceProblem
-	logged  map[submission.Source]map[string]int // problems of the last report, with their entries when logged
-	outages map[submission.Source]outage.Outage  // in which they cannot be read as a whole
+	calm    time.Duration // after so long without a problem, a source is stable again
+	logged  map[submission.Source]map[string]loggedProblem
+	outages map[submission.Source]sourceOutage // in which they cannot be read as a whole, or not each time
 	// keyListed are the sources that have listed an API key, which is logged once.
 	keyListed map[submission.Source]bool
 	looking   map[submission.Source]chan struct{} // sources at start until they were read once; then it is closed
+}
+
+// minCalm is longer than files and URLs that fail every other time are well, unless refresh_interval is longer.
+const minCalm = 10 * time.Minute
+
+// calmIntervals is in how many intervals a URL that fails every other time has failed again.
+const calmIntervals = 3
+
+// maxLogged bounds the problems that are remembered after they have gone.
+const maxLogged = 1000
+
+// A loggedProblem is a problem that was logged, and has not been gone for long.
+type loggedProblem struct {
+	entries int       // when it was logged
+	seen    time.Time // last
+	shown   bool      // the last line about it says that it is there
+}
+
+// A sourceOutage is a time in which a source fails, or fails again and again.
+type sourceOutage struct {
+	outage.Outage
+	failed   time.Time // last
+	unstable bool      // it could be read since it was last logged
 }
 
 // A SourceProblem is what was wrong with a source of request IDs.
@@ -57,8 +81,8 @@ func newSources(w writer, k *keys, log *slog.Logger, now func() time.Time) *sour
 	return &sources{
 		jobs: w, keys: k, log: log, now: now,
 		success: make(map[submission.Source]time.Time), problem: make(map[submission.Source]SourceProblem),
-		looking: make(map[submission.Source]chan struct{}), logged: make(map[submission.Source]map[string]int),
-		keyListed: make(map[submission.Source]bool), outages: make(map[submission.Source]outage.Outage),
+		looking: make(map[submission.Source]chan struct{}), logged: make(map[submission.Source]map[string]loggedProblem),
+		keyListed: make(map[submission.Source]bool), outages: make(map[submission.Source]sourceOutage),
 	}
 }
 
@@ -109,10 +133,11 @@ func (s *sources) configure(with *settings) {
 		submission.File:   len(with.config.RequestIDFiles) > 0,
 		submission.URL:    s.owned && len(with.config.RequestIDURLs) > 0,
 	}
+	s.calm = max(minCalm, calmIntervals*with.config.RefreshInterval)
 	maps.DeleteFunc(s.success, func(from submission.Source, _ time.Time) bool { return !s.read[from] })
 	maps.DeleteFunc(s.problem, func(from submission.Source, _ SourceProblem) bool { return !s.read[from] })
-	maps.DeleteFunc(s.logged, func(from submission.Source, _ map[string]int) bool { return !s.read[from] })
-	maps.DeleteFunc(s.outages, func(from submission.Source, _ outage.Outage) bool { return !s.read[from] })
+	maps.DeleteFunc(s.logged, func(from submission.Source, _ map[string]loggedProblem) bool { return !s.read[from] })
+	maps.DeleteFunc(s.outages, func(from submission.Source, _ sourceOutage) bool { return !s.read[from] })
 }
 
 func (s *sources) startOthers(with *settings) {
@@ -176,9 +201,9 @@ func (s *sources) handler() source.Handler {
 }
 
 // report counts, keeps and logs what is wrong with a source: in one line what has begun
-// since its last report, and in another what has gone. It reminds of a source that still cannot be read as a whole.
+// since its last report, and in another what has gone. It reminds of a source that still cannot be read as a whole,
+// and of one that fails again and again.
 func (s *sources) report(from submission.Source, problems []source.Problem, ok bool) {
-	fresh, gone := s.compare(from, problems)
 	failures := 0
 	for _, p := range problems {
 		failures += p.New
@@ -189,7 +214,9 @@ func (s *sources) report(from submission.Source, problems []source.Problem, ok b
 	if i := slices.IndexFunc(problems, func(p source.Problem) bool { return p.New > 0 }); i >= 0 {
 		s.note(from, problems[i].Err)
 	}
-	lasted, remind := s.outlast(from, ok || len(problems) == 0)
+	lasted, remind, unstable := s.outlast(from, len(problems), ok)
+	remind = remind && lasted > 0 // else it is logged as it begins
+	fresh, gone := s.compare(from, problems, remind)
 	log := s.log.With("source", string(from))
 	if lasted > 0 {
 		log = log.With("after", lasted.String())
@@ -197,9 +224,12 @@ func (s *sources) report(from submission.Source, problems []source.Problem, ok b
 	switch {
 	case len(fresh) > 0:
 		log.Warn("Request ID source has errors", "problems", len(fresh), "entries", entries(fresh), "err", fresh[0].Err)
-	case remind && lasted > 0: // else it was logged when it began
-		log.Warn("Request ID source still has errors",
-			"problems", len(problems), "entries", entries(problems), "err", problems[0].Err)
+	case remind:
+		message := "Request ID source still has errors"
+		if unstable {
+			message = "Request ID source has errors again"
+		}
+		log.Warn(message, "problems", len(problems), "entries", entries(problems), "err", problems[0].Err)
 	}
 	if gone > 0 {
 		log.Info("Request ID source has fewer errors", "gone", gone, "left", len(problems))
@@ -213,45 +243,62 @@ func entries(of []source.Problem) (n int) {
 	return n
 }
 
-// outlast notes whether a source could be read as a whole. It returns for how long that it could not lasts or lasted,
-// and whether it is time to log that.
-func (s *sources) outlast(from submission.Source, ok bool) (lasted time.Duration, remind bool) {
+// outlast notes how many problems a source has, and whether it could be read as a whole. It returns for how long that
+// it could not lasts or lasted, whether it is time to log that, and whether all problems were gone meanwhile.
+func (s *sources) outlast(from submission.Source, problems int, ok bool) (lasted time.Duration, remind, unstable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.read[from] {
-		return 0, false
+		return 0, false, false
 	}
 	o, now := s.outages[from], s.now()
+	if now.Sub(o.failed) > s.calm {
+		o = sourceOutage{}
+	}
 	lasted, _ = o.Lasts(now)
-	if ok {
-		o = outage.Outage{}
-	} else {
-		remind = o.Report(now, "")
+	switch {
+	case problems == 0:
+		o.unstable = lasted > 0
+	case !ok:
+		o.failed = now
+		remind, unstable = o.Report(now, ""), o.unstable
+		o.unstable = unstable && !remind
 	}
 	s.outages[from] = o
-	return lasted, remind
+	return lasted, remind, unstable
 }
 
 // compare returns which problems of a source were not logged, and how many of the logged
-// ones have gone. Bad entries are logged again when there are ten times as many.
-func (s *sources) compare(from submission.Source, problems []source.Problem) (fresh []source.Problem, gone int) {
+// ones have gone. Bad entries are logged again when there are ten times as many. A problem that comes back soon is not
+// logged, unless all are.
+func (s *sources) compare(from submission.Source, problems []source.Problem, all bool) (
+	fresh []source.Problem, gone int,
+) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.read[from] {
 		return nil, 0
 	}
-	logged := make(map[string]int, len(problems))
+	now, logged := s.now(), make(map[string]loggedProblem, len(problems))
 	for _, p := range problems {
-		count, known := s.logged[from][p.Key]
-		if !known || p.Count >= 10*count {
+		l, known := s.logged[from][p.Key]
+		if !known || p.Count >= 10*l.entries {
 			fresh = append(fresh, p)
-			count = p.Count
+			l.entries, l.shown = p.Count, true
 		}
-		logged[p.Key] = count
+		l.seen, l.shown = now, l.shown || all
+		logged[p.Key] = l
 	}
-	for key := range s.logged[from] {
-		if _, still := logged[key]; !still {
+	for key, l := range s.logged[from] {
+		if _, still := logged[key]; still {
+			continue
+		}
+		if l.shown {
 			gone++
+			l.shown = false
+		}
+		if now.Sub(l.seen) <= s.calm && len(logged) < maxLogged {
+			logged[key] = l
 		}
 	}
 	s.logged[from] = logged

@@ -312,6 +312,53 @@ func TestURLThatFails(t *testing.T) {
 	})
 }
 
+// A URL that fails every other time is logged when it begins to, and then now and then. Each failure is counted.
+func TestUnstableURL(t *testing.T) {
+	for _, interval := range []time.Duration{time.Minute, time.Hour} {
+		t.Run(interval.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, r, log := newTestSources()
+				n := 0
+				with := sourceSettings(func(c *Config) {
+					c.RequestIDURLs, c.RefreshInterval = []string{"http://b.invalid/"}, interval
+				})
+				with.web.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+					answer := &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`["x"]`)), Request: r}
+					if n++; n%2 == 1 {
+						answer.StatusCode = 503
+					}
+					return answer, nil
+				})
+				s.start(with)
+				pass(5 * interval)
+				const gone = "has fewer errors"
+				lines := log.take()
+				if !logs(lines, "has errors", gone) && !logs(lines, "has errors", gone, "has errors again", gone) {
+					t.Errorf("at first: logged %q", lines)
+				}
+				pass(2*24*time.Hour - 5*interval)
+				reminders := 0
+				for _, line := range log.take() {
+					if strings.Contains(line, "has errors again") && strings.Contains(line, "503") {
+						reminders++
+					} else if !strings.Contains(line, gone) {
+						t.Errorf("logged %q", line)
+					}
+				}
+				if failures := r.errorsOf(submission.URL); reminders > 12 || reminders < 5 || failures < n/2 {
+					t.Errorf("%d reminders of %d failures, of which %d are counted", reminders, n/2, failures)
+				}
+				s.stop()
+			})
+		})
+	}
+}
+
+// logs reports whether lines contain texts, one each.
+func logs(lines []string, texts ...string) bool {
+	return slices.EqualFunc(lines, texts, func(line, text string) bool { return strings.Contains(line, text+`"`) })
+}
+
 // The header and the current token go with each request. While the token cannot be read,
 // nothing is sent, and one line says so, without a secret.
 func TestURLHeaders(t *testing.T) {
