@@ -255,6 +255,17 @@ func TestFilesContent(t *testing.T) {
 			content: "{\n  \"run-1\"\n}\nb\n", ids: ids("run-1", "b"), bad: 2, first: ":1: invalid JSON at byte 1",
 		},
 
+		"lines of an old Mac": {content: "# x\ra\rb\r\rc", ids: ids("a", "b", "c")},
+		"objects of an old Mac": {
+			content: strings.ReplaceAll("a\n"+object+object+"b\n", "\n", "\r"), ids: ids("a", "o", "o", "b"),
+		},
+		"bad line of an old Mac": {content: "a\rb c\rd\r", ids: ids("a", "d"), bad: 1, first: ":2: " + notAnID},
+		"long lines of an old Mac": {
+			content: "a\r" + strings.Repeat("x", 1<<17) + "\rb\r", ids: ids("a", "b"), bad: 1,
+			first: ":2: longer than 65536 bytes",
+		},
+		"all line ends": {content: "a\rb\nc\r\nd\r\r\ne", ids: ids("a", "b", "c", "d", "e")},
+
 		"block of NULs":         {content: "a\n" + nuls[:8] + "b\nc\n", ids: ids("a", "b", "c")},
 		"large block of NULs":   {content: "a\n" + nuls + "b\nc\n", ids: ids("a", "b", "c")},
 		"NULs at the start":     {content: nuls + "a\nb\n", ids: ids("a", "b")},
@@ -378,6 +389,26 @@ func TestFilesHole(t *testing.T) {
 		d.add("f", "c\n")
 		d.pass(every)
 		d.expect(ids("c"), nil, true)
+	}, "f")
+}
+
+// A line of an old Mac may be written slowly, or turn out to be one of Windows.
+func TestFilesCarriageReturn(t *testing.T) {
+	follow(t, func(d *fixture) { d.write("f", "a\r") }, func(d *fixture) {
+		d.expect(nil, nil, true)
+		d.pass(3 * every) // it stays so
+		d.expect(ids("a"), nil, true)
+		d.add("f", "\nb\rc")
+		d.pass(every)
+		d.expect(ids("b"), nil, true)
+		d.add("f", "\r x\r")
+		d.pass(every)
+		d.expect(ids("c"), nil, true)
+		d.add("f", "y z\r")
+		d.pass(every)
+		d.expect(ids("x"), nil, true)
+		d.pass(3 * every)
+		d.expect(nil, ids(d.path("f")+":5: "+notAnID), true)
 	}, "f")
 }
 

@@ -28,7 +28,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // A position is how far a file of lines was read.
 type position struct {
 	offset  int64
-	line    int    // number of lines read including their newline
+	line    int    // number of lines read including their end
 	head    uint32 // checksum of the first headSize bytes before offset
 	tooLong bool   // offset is inside a line that is too long
 	// partial is the checksum of the unfinished line at offset that was returned already; zero: there is none.
@@ -128,11 +128,48 @@ func (r *lineReader) read() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return r.buffer.ReadSlice('\n')
+		n, err = r.line()
 	}
-	chunk, _ := r.buffer.Peek(n) // object has read it
+	chunk, _ := r.buffer.Peek(n) // it was read
 	_, _ = r.buffer.Discard(n)
 	return chunk, err
+}
+
+// line returns the length of a line with its end. The error is that of the reader, or bufio.ErrBufferFull.
+func (r *lineReader) line() (n int, err error) {
+	for {
+		text, _ := r.buffer.Peek(r.buffer.Buffered()) // cannot fail
+		if end := lineEnd(text[n:]); end > 0 {
+			return n + end, nil
+		}
+		n = len(bytes.TrimSuffix(text, []byte("\r"))) // a newline may follow
+		switch _, err = r.buffer.Peek(len(text) + 1); err {
+		case nil:
+		case bufio.ErrBufferFull:
+			return n, err
+		default:
+			return len(text), err
+		}
+	}
+}
+
+// lineEnd returns the length of the first line of a text with its end: a newline, or a carriage return alone, as old
+// Macs write it. It returns 0 if the text ends before.
+func lineEnd(text []byte) int {
+	n := bytes.IndexByte(text, '\n') + 1
+	line := text
+	if n > 0 {
+		line = text[:n-1]
+	}
+	if i := bytes.IndexByte(line, '\r'); i >= 0 && i+1 < len(line) {
+		return i + 1
+	}
+	return n
+}
+
+// countLines returns how many line ends a text has.
+func countLines(text []byte) int {
+	return bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) - bytes.Count(text, []byte("\r\n"))
 }
 
 // object returns the length of the lines that hold one JSON object from here on; 0 if there
@@ -188,11 +225,11 @@ func objectLines(text []byte) (n int, state objectState) {
 		return int(syntax.ByteOffset), none
 	}
 	n = int(dec.InputOffset())
-	end := bytes.IndexByte(text[n:], '\n')
-	if end < 0 {
+	end := lineEnd(text[n:])
+	if end == 0 {
 		return len(text), unended
 	}
-	return n + end + 1, ended
+	return n + end, ended
 }
 
 // trimStart returns a text without the space, and the byte order mark, before it.
@@ -200,7 +237,7 @@ func (r *lineReader) trimStart(text []byte) []byte {
 	if r.at.offset == 0 {
 		text = bytes.TrimPrefix(text, []byte(bom))
 	}
-	return bytes.TrimLeft(text, " \t\r")
+	return bytes.TrimLeft(text, " \t")
 }
 
 // finished passes a chunk that ends a line, and returns the line unless it was returned,
@@ -209,7 +246,7 @@ func (r *lineReader) finished(chunk []byte) (text []byte, isNew bool) {
 	text = r.trim(chunk)
 	isNew = !r.at.tooLong && !r.at.returned(text)
 	r.at.advance(chunk)
-	r.at.line += bytes.Count(chunk, []byte("\n"))
+	r.at.line += countLines(chunk)
 	r.at.tooLong, r.at.partial = false, [sha256.Size]byte{}
 	return text, isNew
 }
