@@ -392,6 +392,37 @@ func TestFilesHole(t *testing.T) {
 	}, "f")
 }
 
+// A huge file is read in parts, and the others between them.
+func TestFilesHuge(t *testing.T) {
+	for name, start := range map[string]string{
+		"a hole": "", "a line": "a", "space": " ", "empty lines": strings.Repeat("\n", 1<<16),
+	} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, func(d *fixture) {
+				d.write("f", start)
+				d.must(os.Truncate(d.path("f"), 128<<20))
+				d.add("f", "\nb\n")
+				d.write("g", "c\n")
+			}, func(d *fixture) {
+				const problem = ": a large file, of which 64 MiB are read every 5 s"
+				var bad []string
+				if name == "a line" || name == "space" {
+					bad = ids(d.path("f") + ":1: longer than 65536 bytes")
+				}
+				d.expect(ids("c"), append(ids(d.path("f")+problem), bad...), false)
+				d.pass(every)
+				d.expect(nil, nil, false)
+				d.pass(every)
+				d.expect(ids("b"), nil, true)
+				d.lasting(bad...)
+				d.add("f", "d\n")
+				d.pass(every)
+				d.expect(ids("d"), nil, true)
+			}, "f", "g")
+		})
+	}
+}
+
 // A line of an old Mac may be written slowly, or turn out to be one of Windows.
 func TestFilesCarriageReturn(t *testing.T) {
 	follow(t, func(d *fixture) { d.write("f", "a\r") }, func(d *fixture) {

@@ -23,7 +23,7 @@ const quietLooks = 2
 //	unread ─┬─► read        everything was accepted
 //	        ├─► unfinished  the same, but the last line has no newline: unread after quietLooks
 //	        ├─► invalid     it is not a list that can be read
-//	        └─► unread      it cannot be opened, or Track refused jobs: the next look tries again
+//	        └─► unread      it cannot be opened, Track refused jobs, or it is large: the next look goes on
 type state int
 
 const (
@@ -164,10 +164,10 @@ func (f *Files) read(ctx context.Context, fl *follower) error {
 		return nil
 	}
 	switch first, err := f.firstByte(fl); {
-	case err == io.EOF: // only space so far
+	case err == io.EOF && !fl.isLarge(): // only space so far
 		fl.state = read
 		return nil
-	case err != nil:
+	case err != nil && err != io.EOF:
 		return err
 	case first == '[':
 		return f.readArray(ctx, fl)
@@ -183,12 +183,15 @@ func (fl *follower) invalid(err error) {
 	fl.bad.add(1, fmt.Errorf("%s: %w", fl.path, err))
 }
 
-// from returns a reader from the offset to the end of the file as fl.info has it. What is
+// from returns a reader from the offset to the end of the file as fl.info has it, but of maxPart at most. What is
 // written meanwhile is left for the next look, so that position and info agree.
 func (f *Files) from(fl *follower, offset int64) *bufio.Reader {
-	f.buffer.Reset(io.NewSectionReader(fl.file, offset, fl.info.Size()-offset))
+	f.buffer.Reset(io.NewSectionReader(fl.file, offset, min(fl.info.Size()-offset, maxPart)))
 	return f.buffer
 }
+
+// isLarge reports whether more than one part of the file is left to read.
+func (fl *follower) isLarge() bool { return fl.info.Size()-fl.at.offset > maxPart }
 
 // content returns a reader of the whole file, without a byte order mark.
 func (f *Files) content(fl *follower) *bufio.Reader {
@@ -238,9 +241,14 @@ func (f *Files) readArray(ctx context.Context, fl *follower) error {
 	return nil
 }
 
-// readLines reads a file of lines from its position.
+// readLines reads a file of lines from its position. The next look reads the next part of a large one.
 func (f *Files) readLines(ctx context.Context, fl *follower) error {
-	reader := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks}
+	isLarge := fl.isLarge()
+	if isLarge {
+		f.problem(fmt.Errorf("%s: a large file, of which %d MiB are read every %.0f s",
+			fl.path, maxPart>>20, lookInterval.Seconds()))
+	}
+	reader := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks && !isLarge}
 	b := lines{path: fl.path}
 	for ctx.Err() == nil {
 		text, number, err := reader.next()
@@ -250,7 +258,7 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 		case errTooLong:
 			b.reject(err, number)
 		case io.EOF, errUnfinished:
-			if f.commit(ctx, fl, &b, reader.at) {
+			if f.commit(ctx, fl, &b, reader.at) && !isLarge {
 				fl.state = read
 				if err == errUnfinished {
 					fl.state = unfinished

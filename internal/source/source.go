@@ -41,6 +41,7 @@ const (
 	batchMemory = 1 << 20   // bytes that the jobs of a call take, at most, but for the last of them
 	maxEntries  = 1_000_000 // of one JSON array
 	maxDocument = 64 << 20  // bytes of one JSON array
+	maxPart     = 64 << 20  // bytes of a file that one look reads: a sparse file may have any size
 	bom         = "\ufeff"  // some editors write it at the start of UTF-8 text
 )
 
