@@ -228,6 +228,18 @@ func TestFilesContent(t *testing.T) {
 		"without last newline": {content: "a\n" + strings.TrimSpace(object), ids: ids("a", "o")},
 		"other members":        {content: "{\n\"request_id\": \"o\",\n\"message\": [\n{}\n]\n}\nb\n", ids: ids("o", "b")},
 		"a line of objects":    {content: `{"request_id":"o"}` + "\n" + `{"request_id":"p"}` + "\n", ids: ids("o", "p")},
+		"objects on one line": {
+			content: `{"request_id":"o"}{"request_id":"p"} {"request_id":"q"}` + "\nb\n" + `{"request_id":"r"}{"request_id":"s"}`,
+			ids:     ids("o", "p", "q", "b", "r", "s"),
+		},
+		"a bad object on a line of objects": {
+			content: `b` + "\n" + `{"request_id":"o"}{"request_id":""}{"request_id":"q"}` + "\n", ids: ids("b", "o", "q"), bad: 1,
+			first: ":2: the request ID is empty",
+		},
+		"objects with commas between": {
+			content: `{"request_id":"o"},{"request_id":"p"}` + "\nb\n", ids: ids("b"), bad: 1,
+			first: ":1: invalid JSON at byte 18",
+		},
 		"text behind it": {
 			content: strings.TrimSpace(object) + " x\nb\n", ids: ids("b"), bad: 1, first: ":1: invalid JSON at byte 72",
 		},

@@ -207,13 +207,13 @@ type objectState int
 
 const (
 	none    objectState = iota // no object, or an invalid one
-	ended                      // an object, and its last line
+	ended                      // an object, and its last line, up to the next object
 	unended                    // an object; the text ends within its last line
 	cutOff                     // a part of an object
 )
 
 // objectLines returns the length of the lines that hold the JSON object at the start of a
-// text. If it is invalid, it returns the length of its valid part.
+// text; up to the next object if that is on the same line. If it is invalid, it returns the length of its valid part.
 func objectLines(text []byte) (n int, state objectState) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true),
 		jsontext.AllowInvalidUTF8(true))
@@ -225,6 +225,9 @@ func objectLines(text []byte) (n int, state objectState) {
 		return int(syntax.ByteOffset), none
 	}
 	n = int(dec.InputOffset())
+	if next := bytes.TrimLeft(text[n:], " \t"); bytes.HasPrefix(next, []byte("{")) {
+		return len(text) - len(next), ended
+	}
 	end := lineEnd(text[n:])
 	if end == 0 {
 		return len(text), unended
