@@ -85,6 +85,9 @@ func unreadable(w http.ResponseWriter, err error) *refusal {
 		return refuse(http.StatusRequestTimeout, "the body came too slowly; try again")
 	case broken:
 		return refuse(http.StatusBadRequest, "the body is incomplete")
+	case errors.Is(err, submission.ErrSyntax): // an ID as it is, a form, or a file whose line ends curl -d has removed
+		return refuse(http.StatusBadRequest,
+			err.Error()+`; write a request ID as {"request_id": "…"}, and send a file with --data-binary @FILE`)
 	}
 	return refuse(http.StatusBadRequest, err.Error())
 }

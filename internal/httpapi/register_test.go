@@ -19,6 +19,7 @@ import (
 func TestRegister(t *testing.T) {
 	const several = "several accounts are configured; name one (a, b)"
 	const holdsKey = `{"error":"an entry contains a key or token; send the request ID of the job"}`
+	const remedy = `; write a request ID as {\"request_id\": \"…\"}, and send a file with --data-binary @FILE`
 	x := map[string][]string{"a": {"x"}}
 	for name, test := range map[string]struct {
 		accounts []string // default: one
@@ -90,7 +91,7 @@ func TestRegister(t *testing.T) {
 			body: `["x",{"request_id":"y","submitted_at":"1900-01-01T00:00:00Z"}]`, status: 400,
 			want: `{"error":"entry 2: submitted_at is more than a year ago, or more than a day in the future"}`,
 		},
-		"not JSON": {body: "x", status: 400, want: `{"error":"entry 1: invalid JSON at byte 0"}`},
+		"not JSON": {body: "x", status: 400, want: `{"error":"entry 1: invalid JSON at byte 0` + remedy + `"}`},
 		"empty": {
 			status: 400,
 			want:   `{"error":"no job: send an object with request_id, an array of such objects, or one per line"}`,

@@ -128,6 +128,9 @@ var errTooLong = fmt.Errorf("longer than %d bytes", MaxEntryBytes)
 // ErrEmpty is the error for a document without an entry.
 var ErrEmpty = errors.New("no job: send an object with request_id, an array of such objects, or one per line")
 
+// ErrSyntax is wrapped by the error for what is not JSON.
+var ErrSyntax = errors.New("invalid JSON")
+
 // ErrTooMany is the error for a document with more entries than allowed.
 var ErrTooMany = errors.New("too many entries")
 
@@ -379,7 +382,7 @@ func jsonError(err error, offset int64) error {
 		if errors.Is(err, jsontext.ErrDuplicateName) {
 			return fmt.Errorf("a name is given twice, at byte %d", offset+syntax.ByteOffset)
 		}
-		return fmt.Errorf("invalid JSON at byte %d", offset+syntax.ByteOffset)
+		return fmt.Errorf("%w at byte %d", ErrSyntax, offset+syntax.ByteOffset)
 	}
 	semantic, ok := errors.AsType[*json.SemanticError](err)
 	if !ok {
