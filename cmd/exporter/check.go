@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
@@ -138,10 +139,10 @@ func printConfig(accounts []collector.Config, stdout io.Writer, log *slog.Logger
 			line("files", fmt.Sprintf("%s (%d now)", pattern, source.Matching(pattern)))
 		}
 		for _, u := range c.RequestIDURLs {
-			line("ids from", outbound.WithoutSecrets(u)+" every "+c.RefreshInterval.String())
+			line("ids from", outbound.WithoutSecrets(u)+" every "+duration.Text(c.RefreshInterval))
 		}
 		if c.DatabaseURL != "" {
-			line("database", postgres.Shown(c.DatabaseURL)+", lease "+c.Lease.String())
+			line("database", postgres.Shown(c.DatabaseURL)+", lease "+duration.Text(c.Lease))
 		}
 		if c.ServiceAddress != "" {
 			line("listens", c.ServiceAddress)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 )
 
 // hangsAfter is how long the store may take before it counts as unwritable. That is longer than it waits for the lock
@@ -35,7 +37,7 @@ func (h *health) Writable() error {
 		return *err
 	}
 	if since := h.accessed.Load(); since != nil && time.Since(*since) > hangsAfter {
-		return fmt.Errorf("a commit has been waiting for the store for more than %s", hangsAfter)
+		return fmt.Errorf("a commit has been waiting for the store for more than %s", duration.Text(hangsAfter))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
@@ -107,7 +108,7 @@ func (p *Poller) State() State { return p.breaker.state() }
 // Healthy returns an error if Run has not moved for longer than it ever should.
 func (p *Poller) Healthy() error {
 	if idle := p.now().Sub(p.created) - time.Duration(p.moved.Load()); idle > stuckAfter {
-		return fmt.Errorf("the poller has not moved for %s", idle.Round(time.Second))
+		return fmt.Errorf("the poller has not moved for %s", duration.Text(idle))
 	}
 	return nil
 }

@@ -827,7 +827,7 @@ func TestHealthy(t *testing.T) {
 		stuck := make(chan struct{})
 		f.SetSettings(poller.Settings{Key: func() (string, error) { <-stuck; return "", errors.New("late") }})
 		pass(2*time.Minute + 10*time.Second)
-		if err := f.Healthy(); err == nil || !strings.Contains(err.Error(), "2m") {
+		if err := f.Healthy(); err == nil || !strings.Contains(err.Error(), "2 min") {
 			t.Errorf("after two minutes in which Run was stuck: %v", err)
 		}
 		close(stuck)

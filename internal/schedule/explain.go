@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize/english"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 )
 
 // The methods in this file read: they change no state, and so no decision.
@@ -57,7 +59,7 @@ func (r Reason) Short() string {
 	case r.Chance > .995:
 		chance = "almost certain to have finished"
 	}
-	every := "one is expected to finish every " + length(r.Every)
+	every := "one is expected to finish every " + duration.Text(r.Every)
 	switch {
 	case r.Serving:
 		return fmt.Sprintf("head of the queue, %s; %s", every, chance)
@@ -67,17 +69,9 @@ func (r Reason) Short() string {
 		return chance
 	}
 	if r.Assumed {
-		return fmt.Sprintf("%s; assumed to take %s, since no similar job has ended yet", chance, length(r.Expected))
+		return fmt.Sprintf("%s; assumed to take %s, since no similar job has ended yet", chance, duration.Text(r.Expected))
 	}
-	return fmt.Sprintf("%s; similar jobs take %s", chance, length(r.Expected))
-}
-
-// length formats a duration for people.
-func length(d time.Duration) string {
-	if rounded := d.Round(time.Second); rounded > 0 {
-		return rounded.String()
-	}
-	return "less than 1s"
+	return fmt.Sprintf("%s; similar jobs take %s", chance, duration.Text(r.Expected))
 }
 
 // String gives the reason in full.
@@ -101,7 +95,7 @@ func span(seconds float64) string {
 	if seconds < 10 {
 		return fmt.Sprintf("%.2g s", seconds)
 	}
-	return time.Duration(min(seconds, longest) * float64(time.Second)).Round(time.Second).String()
+	return duration.Text(time.Duration(min(seconds, longest) * float64(time.Second)))
 }
 
 func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {

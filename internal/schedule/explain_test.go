@@ -12,17 +12,17 @@ import (
 // Times are in units for people, however long they are.
 func TestReasonFormatsTimes(t *testing.T) {
 	got := schedule.Reason{Score: 0.5, Price: 1060, Expected: 499 * time.Millisecond}.String()
-	const want = "unlikely to have finished; similar jobs take less than 1s; " +
-		"a poll now would save 0.5 s of expected delay, the current minimum is 17m40s"
+	const want = "unlikely to have finished; similar jobs take <1 s; " +
+		"a poll now would save 0.5 s of expected delay, the current minimum is 17 min 40 s"
 	if got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	got = schedule.Reason{Score: 0.5, Price: 1060, Chance: .5, Planned: true}.String()
-	if want := "a poll then would save 0.5 s of expected delay, the minimum then is 17m40s"; !strings.HasSuffix(got, want) {
+	if want := "a poll then would save 0.5 s of expected delay, the minimum then is 17 min 40 s"; !strings.HasSuffix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	got = schedule.Reason{Chance: .5, Serving: true, Every: time.Millisecond}.Short()
-	if want := "head of the queue, one is expected to finish every less than 1s; 50 % likely to have finished"; got != want {
+	if want := "head of the queue, one is expected to finish every <1 s; 50 % likely to have finished"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

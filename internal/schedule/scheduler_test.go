@@ -923,7 +923,7 @@ func TestExplain(t *testing.T) {
 		at          time.Duration
 		short, full string
 	}{
-		"new":         {-1, "unlikely to have finished; assumed to take 3m0s, since no similar job has ended yet", "the current minimum is"},
+		"new":         {-1, "unlikely to have finished; assumed to take 3 min, since no similar job has ended yet", "the current minimum is"},
 		"old":         {0, "almost certain to have finished", "polled as soon as the quota and the API allow"},
 		"polled":      {0, "request in flight", "request in flight"},
 		"held":        {time.Hour, "the last request about it failed", "failed"},

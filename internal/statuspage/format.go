@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 )
 
 // functions format values in templates.
@@ -30,7 +32,7 @@ var functions = template.FuncMap{
 	"integer":  func(n int) string { return humanize.Comma(int64(n)) },
 	"count":    count,
 	"percent":  percent,
-	"duration": duration,
+	"duration": duration.Text,
 	"seconds":  seconds,
 	"delay":    delay,
 	"known":    func(v float64) bool { return !math.IsNaN(v) },
@@ -57,39 +59,11 @@ func stamp(t, now time.Time) string {
 func relative(t, now time.Time) string {
 	switch d := t.Sub(now).Round(time.Second); {
 	case d < 0:
-		return duration(-d) + " ago"
+		return duration.Text(-d) + " ago"
 	case d > 0:
-		return "in " + duration(d)
+		return "in " + duration.Text(d)
 	}
 	return "now"
-}
-
-// duration formats a duration with its two largest units: "2 d 3 h", "1 min 5 s".
-func duration(d time.Duration) string {
-	switch {
-	case d <= 0:
-		return "0 s"
-	case d < time.Second:
-		return "<1 s"
-	}
-	d = d.Round(time.Second)
-	if d >= time.Hour {
-		d = d.Round(time.Minute)
-	}
-	if d >= 24*time.Hour {
-		d = d.Round(time.Hour)
-	}
-	var parts []string
-	for _, unit := range []struct {
-		length time.Duration
-		name   string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
-		if n := d / unit.length; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, unit.name))
-			d -= n * unit.length
-		}
-	}
-	return strings.Join(parts, " ")
 }
 
 // seconds formats a length of speech; below 10 s in tenths.
@@ -97,7 +71,7 @@ func seconds(v float64) string {
 	if v < 9.95 {
 		return number(math.Round(v*10)/10) + " s"
 	}
-	return duration(time.Duration(v * float64(time.Second)))
+	return duration.Text(time.Duration(v * float64(time.Second)))
 }
 
 // delay formats a delay that may be close to none.

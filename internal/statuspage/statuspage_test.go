@@ -261,7 +261,7 @@ func TestShowsAccounts(t *testing.T) {
 		}
 		for _, want := range []string{
 			`Forecast: new jobs \d+ Forecast: polls per job \d\.\d Price`,
-			`in \d min( \d+ s)? \| \d+ % likely to have finished; similar jobs take \d+s \|`,
+			`in \d min( \d+ s)? \| \d+ % likely to have finished; similar jobs take \d+ s \|`,
 		} {
 			if !regexp.MustCompile(want).MatchString(text(alpha)) {
 				t.Errorf("account alpha has nothing like %s", want)
@@ -997,7 +997,7 @@ func TestJob(t *testing.T) {
 			},
 			"r": {
 				"Job r running", "Last response 2000-01-01 00:02:00 UTC now", "Next poll", "Age: 2 min. ",
-				"Unlikely to have finished; similar jobs take 42s; a poll now would save 0 s of expected delay, " +
+				"Unlikely to have finished; similar jobs take 42 s; a poll now would save 0 s of expected delay, " +
 					"the current minimum is 0.1 s.",
 			},
 		} {

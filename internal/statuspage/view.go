@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/problems"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
@@ -88,7 +89,7 @@ func perMinute(u schedule.Usage) quota {
 	if u.Limit >= 1 {
 		return quota{"minute", u}
 	}
-	window := duration(time.Duration(float64(time.Minute) / u.Limit))
+	window := duration.Text(time.Duration(float64(time.Minute) / u.Limit))
 	return quota{window, schedule.Usage{Limit: 1, Used: math.Round(u.Used / u.Limit), Resets: u.Resets}}
 }
 

@@ -334,9 +334,9 @@ func (d *delivery) reportOverdue(now time.Time) {
 	}
 	switch {
 	case overdue > 0 && !d.overdue:
-		d.plugin.Log.Warnf("%d state changes wait for the outputs (%d were rejected), some for more than %s; "+
+		d.plugin.Log.Warnf("%d state changes wait for the outputs (%d were rejected), some for more than %.0f s; "+
 			"they are kept until all outputs have accepted them; look for errors of outputs in this log",
-			overdue, rejections, overdueAfter)
+			overdue, rejections, overdueAfter.Seconds())
 	case overdue == 0 && d.overdue:
 		d.plugin.Log.Info("All outputs have accepted the state changes that waited")
 	}

@@ -396,7 +396,7 @@ func TestOneOutputDown(t *testing.T) {
 			pass(10 * time.Second)
 			up()
 		}
-		const warning = "W! 2600 state changes wait for the outputs (0 were rejected), some for more than 1m0s; "
+		const warning = "W! 2600 state changes wait for the outputs (0 were rejected), some for more than 60 s; "
 		wantLines("after a while", warning)
 		accept(down)
 		pass(time.Minute)
