@@ -101,6 +101,15 @@ func (b *breaker) forgive() {
 	b.reset()
 }
 
+// mayPass reports whether a pause until a time is worth a round's wait: the API or the network fails, and will not have
+// failed for too long by then.
+func (b *breaker) mayPass(until time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lasts, _ := b.outage.Lasts(until)
+	return conditions[b.last.Outcome] == Unavailable && lasts <= maxOutageWait
+}
+
 func (b *breaker) reset() {
 	b.steps, b.alone, b.until, b.refusedKey = 0, min(b.alone, 1), time.Time{}, ""
 	b.outage.Retried()

@@ -200,28 +200,37 @@ func (p *Poller) take(next func(time.Time) (*schedule.Turn, time.Time)) (r *requ
 	return &request{turn, s, key}, time.Time{}, nil
 }
 
-// poll uses a turn, which it ends exactly once. It reports whether it sent the request, and whether the API responded
-// as it should.
-func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
+// A result is how a request ended.
+type result int
+
+const (
+	notSent  result = iota
+	answered        // as it should be
+	unusable        // for this job, or until something is done about it
+	failed          // the API or the network did: another one may be answered
+)
+
+// poll uses a turn, which it ends exactly once.
+func (p *Poller) poll(ctx context.Context, r *request) result {
 	begin := p.now()
 	// A restart must know about the request, so it is stored before it is sent.
 	if block := r.settings.Block; block > 0 {
 		if err := p.results.Reserve(begin, block); err != nil {
 			r.turn.NotSent()
-			return false, false
+			return notSent
 		}
 	}
 	answer := r.settings.Client.Status(ctx, r.key, r.turn.RequestID)
 	now := p.now()
 	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
 		r.turn.Unanswered(now, 0, schedule.RequestFailed) // canceled by us: it says nothing about the API
-		return true, false
+		return failed
 	}
 	if answer.Deferred { // nor does this
 		p.log.Warn("Large result was not read in time beside others; its job is polled again",
 			"request_id", r.turn.RequestID)
 		r.turn.Unanswered(now, deferredWait, schedule.RequestFailed)
-		return true, false
+		return failed
 	}
 	o := jobs.Observation{
 		RequestID: r.turn.RequestID, At: now, By: jobs.ByPoll, State: jobs.Unanswered,
@@ -230,11 +239,11 @@ func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 	switch answer.Outcome {
 	case jobstatus.OK, jobstatus.NotFound:
 		p.observe(r, answer, o)
-		return true, true
+		return answered
 	case jobstatus.Malformed, jobstatus.TooLarge:
 		if answer.HTTPStatus < http.StatusMultipleChoices { // a redirect or a web server's page says nothing about the job
 			p.observeUnreadable(r, answer, o)
-			return true, false
+			return unusable
 		}
 	}
 	_, _ = p.results.Observe(o) // a failure of the store is logged by it, and nothing is lost
@@ -246,7 +255,10 @@ func (p *Poller) poll(ctx context.Context, r *request) (sent, answered bool) {
 	default:
 		p.judge(r, answer, now, r.turn.Refused(now, answer.Outcome == jobstatus.OverQuota))
 	}
-	return true, false
+	if conditions[answer.Outcome] == Unavailable {
+		return failed
+	}
+	return unusable
 }
 
 // detail returns why an answer is not as it should be.

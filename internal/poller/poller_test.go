@@ -861,11 +861,14 @@ func TestRound(t *testing.T) {
 	for name, tt := range map[string]struct {
 		limits   schedule.Limits
 		outcome  jobstatus.Outcome
+		fail     int // only so many requests, from the first on; 0: all have the outcome
+		jobs     int // 0: 20
 		noKey    bool
 		store    error
 		canceled bool
 
-		answered, sent int           // of 20 jobs
+		answered, sent int
+		left           int           // jobs; 0: those that are not sent
 		took           time.Duration // at most; 0: a second
 		warn           string
 		err            string // "": none
@@ -880,8 +883,20 @@ func TestRound(t *testing.T) {
 			err: "the quota is used up until 2000-01-02T00:01:27Z",
 		},
 		"unknown jobs": {outcome: jobstatus.NotFound, answered: 20, sent: 20},
-		"the API is down": {outcome: jobstatus.ServerError, sent: 1, warn: "paused",
-			err: "no request was answered with a state (1 sent); the last: server_error: refused"},
+		"the API is down": {outcome: jobstatus.ServerError, sent: 3, left: 20, took: 31 * time.Second, warn: "paused",
+			err: "no request was answered with a state (3 sent); the last: server_error: refused"},
+		"the first request fails": {
+			outcome: jobstatus.Network, fail: 1, answered: 20, sent: 21, took: 13 * time.Second,
+		},
+		"the only job fails": {
+			outcome: jobstatus.ServerError, fail: 2, jobs: 1, answered: 1, sent: 3, took: 31 * time.Second,
+		},
+		"the API rejects the key": {outcome: jobstatus.Unauthorized, sent: 1, warn: "paused",
+			err: "no request was answered with a state (1 sent); the last: unauthorized: refused"},
+		"the API rejects the requests": {
+			limits: schedule.Limits{PerDay: 4}, outcome: jobstatus.ClientError, sent: 4, left: 16, warn: "paused",
+			err: "no request was answered with a state (4 sent); the last: client_error: refused",
+		},
 		"the API refuses for quota": {outcome: jobstatus.OverQuota, sent: 1, warn: "quota",
 			err: "no request was answered with a state (1 sent); the last: over_quota: refused"},
 		"no key":                      {noKey: true, warn: "no key", err: "no key"},
@@ -894,6 +909,16 @@ func TestRound(t *testing.T) {
 				if tt.noKey {
 					f.key = func() (string, error) { return "", errors.New("no key") }
 				}
+				if tt.fail > 0 {
+					var n atomic.Int64
+					failing, well := f.api.answer, answers(jobstatus.OK)
+					f.api.answer = func(id string) jobstatus.Answer {
+						if n.Add(1) <= int64(tt.fail) {
+							return failing(id)
+						}
+						return well(id)
+					}
+				}
 				f.store.unwritable = tt.store
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -901,7 +926,8 @@ func TestRound(t *testing.T) {
 					cancel()
 				}
 				begin := time.Now()
-				answered, err := f.Round(ctx, f.add(20))
+				unfinished := f.add(cmp.Or(tt.jobs, 20))
+				answered, err := f.Round(ctx, unfinished)
 				took, most := time.Since(begin), cmp.Or(tt.took, time.Second)
 				if answered != tt.answered || f.api.sent() != tt.sent || took > most {
 					t.Errorf("%d answered of %d in %s, want %+v", answered, f.api.sent(), took, tt)
@@ -915,7 +941,7 @@ func TestRound(t *testing.T) {
 				if f.schedule.InFlight() != 0 {
 					t.Errorf("%d requests in flight", f.schedule.InFlight())
 				}
-				left := fmt.Sprintf("jobs_left=%d", 20-tt.sent)
+				left := fmt.Sprintf("jobs_left=%d", cmp.Or(tt.left, len(unfinished)-tt.sent))
 				if warned := f.logs.count("Not all jobs were polled"); warned != map[bool]int{true: 1}[tt.warn != ""] ||
 					warned > 0 && (f.logs.count(left) != 1 || f.logs.count(tt.warn) == 0) {
 					t.Errorf("log, which should say %q and %q:\n%s", tt.warn, left, f.logs.String())

@@ -3,60 +3,76 @@ package poller
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
-// maxQuotaWait is how long a round waits for the quota: the quota of a minute
-// recovers within that time, that of a day does not.
-const maxQuotaWait = 2 * time.Minute
+const (
+	// maxQuotaWait is how long a round waits for the quota: the quota of a minute
+	// recovers within that time, that of a day does not.
+	maxQuotaWait = 2 * time.Minute
+	// maxOutageWait is how long it waits for an API that fails: three requests find out whether an error lasts.
+	maxOutageWait = time.Minute
+)
 
 // minLoggedWait is the shortest wait for the quota that a round logs.
 const minLoggedWait = 5 * time.Second
 
 // Round polls each of some jobs once, logs its progress, and returns how many requests were answered as they should
-// be. It waits for the quota of the minute, and ends early if that of the day is used up or the API cannot be polled.
-// The error says why not all jobs were polled, or why no request was answered. It is used instead of Run.
-func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (answered int, err error) {
+// be. A job whose request failed is polled again after the pause. It waits for the quota of the minute, and ends early
+// if that of the day is used up or the API cannot be polled for longer. The error says why not all jobs were polled, or
+// why no request was answered. It is used instead of Run.
+func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (good int, err error) {
 	p.log.Info("Polling each unfinished job once", "jobs", len(unfinished))
-	var sent, good atomic.Int64
-	for i, job := range unfinished {
-		var r *request
-		if r, err = p.await(ctx, job, len(unfinished)-i); r == nil {
-			p.log.Warn("Not all jobs were polled: the quota or the API does not allow more requests now",
-				"jobs_left", len(unfinished)-i, "err", err)
-			break
+	sent := 0
+	left := unfinished
+	for len(left) > 0 && err == nil {
+		results := make([]result, len(left)) // notSent: it is still to be polled
+		for i, job := range left {
+			var r *request
+			if r, err = p.await(ctx, job, len(left)-i); r == nil {
+				break
+			}
+			p.inFlight.Go(func() {
+				results[i] = p.poll(ctx, r)
+				p.Wake()
+			})
 		}
-		p.inFlight.Go(func() {
-			wasSent, answered := p.poll(ctx, r)
-			if wasSent {
-				sent.Add(1)
+		p.inFlight.Wait()
+		var again []*jobs.Job
+		for i, of := range results {
+			if of != notSent {
+				sent++
 			}
-			if answered {
-				good.Add(1)
+			switch of {
+			case answered:
+				good++
+			case notSent, failed:
+				again = append(again, left[i])
 			}
-			p.Wake()
-		})
+		}
+		left = again
 	}
-	p.inFlight.Wait()
+	if len(left) > 0 {
+		p.log.Warn("Not all jobs were polled: the quota or the API does not allow more requests now",
+			"jobs_left", len(left), "err", err)
+	}
 	p.schedule.RefreshAll(p.now()) // for those who read afterwards
-	answered = int(good.Load())
-	p.log.Info("Polled", "requests", sent.Load(), "answered", answered)
-	if t := p.State().Trouble; answered == 0 && sent.Load() > 0 && t != nil && !t.NoKey {
+	p.log.Info("Polled", "requests", sent, "answered", good)
+	if t := p.State().Trouble; good == 0 && sent > 0 && t != nil && !t.NoKey {
 		code := ""
 		if t.ErrorCode != "" {
 			code = ", error code " + t.ErrorCode
 		}
 		err = fmt.Errorf("no request was answered with a state (%d sent); the last: %s%s: %w",
-			sent.Load(), t.Outcome, code, t.Err)
+			sent, t.Outcome, code, t.Err)
 	}
-	return answered, err
+	return good, err
 }
 
-// await takes a turn for one job, of so many that are left, and waits for the quota if necessary.
+// await takes a turn for one job, of so many that are left. It waits for the quota and the end of a pause if necessary.
 func (p *Poller) await(ctx context.Context, job *jobs.Job, left int) (*request, error) {
 	turnFor := func(now time.Time) (*schedule.Turn, time.Time) {
 		return p.schedule.TurnFor(job.Sequence, job.RequestID, now)
@@ -64,7 +80,7 @@ func (p *Poller) await(ctx context.Context, job *jobs.Job, left int) (*request, 
 	var logged time.Time // until when it waits
 	for ctx.Err() == nil {
 		r, at, err := p.take(turnFor)
-		if r != nil || err != nil {
+		if r != nil || err != nil && (err != errPaused || !p.breaker.mayPass(at)) {
 			return r, err
 		}
 		wait := maxQuotaWait
@@ -74,7 +90,7 @@ func (p *Poller) await(ctx context.Context, job *jobs.Job, left int) (*request, 
 		if wait > maxQuotaWait {
 			return nil, fmt.Errorf("%w until %s", errQuotaUsed, at.UTC().Format(time.RFC3339))
 		}
-		if !at.IsZero() && wait >= minLoggedWait && !at.Equal(logged) { // else another request ended meanwhile
+		if err == nil && !at.IsZero() && wait >= minLoggedWait && !at.Equal(logged) { // else another request ended meanwhile
 			logged = at
 			p.log.Info("Waiting for the quota of the minute",
 				"wait", wait.Round(time.Second).String(), "jobs_left", left)

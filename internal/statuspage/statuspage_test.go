@@ -319,7 +319,7 @@ func TestCondition(t *testing.T) {
 		"up":             {api: responds(200, running), once: true, level: "good", want: `Up : the API responds\. Last success: now`},
 		"paused": {
 			api: responds(503, running), once: true, level: "bad",
-			want: `Paused : the API reports an internal error\. Next attempt: in 10 s \. Last success: never`,
+			want: `Paused : the API reports an internal error\. Next attempt: in 40 s \. Last success: never`,
 		},
 		"the end of a pause": {
 			api: responds(503, running), once: true, passes: time.Minute, level: "bad", want: `Down : the API reports an internal error\. Last`,
@@ -431,11 +431,11 @@ func TestProblems(t *testing.T) {
 		},
 		"an error of the API": {
 			api: responds(503, ""), alert: "DeepAffectsAPIDown",
-			want: `The API reports an internal error : .*HTTP 503 \. Next attempt: in 10 s`,
+			want: `The API reports an internal error : .*HTTP 503 \. Next attempt: in 40 s`,
 		},
 		"no network": {
 			api: unreachable, alert: "DeepAffectsAPIDown",
-			want: `The API is unreachable : .*dial tcp: no route to host \. Next attempt: in 10 s`,
+			want: `The API is unreachable : .*dial tcp: no route to host \. Next attempt: in 40 s`,
 		},
 		"another server": {
 			api: responds(200, "<html>"), alert: "DeepAffectsAPIDown",
