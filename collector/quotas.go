@@ -187,7 +187,7 @@ func (q *quotas) spend(account string, l login) error {
 }
 
 func sharedQuota(other string) error {
-	return fmt.Errorf("account %q has the same url and API key; %w; "+
+	return fmt.Errorf("account %q polls the same API, by http or https, with the same key; %w; "+
 		"remove one of the two, or give it its own key", other, poller.ErrKeyInUse)
 }
 

@@ -57,8 +57,8 @@ func TestStartErrors(t *testing.T) {
 		"a directory": {args: []string{"--config.file=" + dir},
 			want: "--config.file: " + dir + ": is a directory; give the path of a TOML file"},
 		"one key twice": {config: table + table + "account = \"b\"\n",
-			want: `%s: account "b": account "default" has the same url and API key; the quota of an API key is spent ` +
-				`by one account only; remove one of the two, or give it its own key`},
+			want: `%s: account "b": account "default" polls the same API, by http or https, with the same key; ` +
+				`the quota of an API key is spent by one account only; remove one of the two, or give it its own key`},
 		"service_address is the port": {config: table + fmt.Sprintf("service_address = \":%d\"\n", port),
 			want: fmt.Sprintf(`%%s: account "default": service_address: :%d overlaps with --web.listen-address=%s, where jobs `+
 				`are registered and webhooks received, too; remove service_address, or choose another port`, port, taken.Addr())},

@@ -106,6 +106,9 @@ func (s *site) job(r *http.Request) (any, int) {
 	a, err := collector.Find(accounts, values.Get("account"))
 	if err != nil {
 		page.Invalid = sentence(fmt.Errorf("account: %w", err))
+		if values.Get("account") == "" {
+			page.Invalid = "Parameter account is missing: " + err.Error() + "."
+		}
 		return page, http.StatusNotFound
 	}
 	_ = a.Refresh(r.Context()) // the overview tells the error

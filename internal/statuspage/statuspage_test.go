@@ -808,7 +808,7 @@ func TestWrongLists(t *testing.T) {
 		"/jobs?sort=name":                               "Invalid parameter: sort: must be one of registered, ended, duration, confidence,",
 		"/jobs?account=beta":                            "None.",
 		"/job?request_id=x&acount=alpha":                "Invalid parameter: acount: not known here; known: request_id, account.",
-		"/job?request_id=x":                             "Invalid parameter: account: several accounts are configured; name one.",
+		"/job?request_id=x":                             "Parameter account is missing: several accounts are configured; name one.",
 		"/job?request_id=x&account=gamma":               "Invalid parameter: account: no such account.",
 		"/job?request_id=z&account=alpha":               "It is not tracked: its retention may have ended,",
 		"/jobs?after=y":                                 "Account alpha Job",
