@@ -225,8 +225,8 @@ func (f *finder) ends(o *jobs.Overview, r *jobs.Recent) {
 	f.addIf(r.Stalled, "DeepAffectsNothingFinishes", "No job ended in the last 3 hours, although jobs are unfinished")
 
 	s, late := f.s, f.s.Late
-	f.addIf(late.Longest > stuckFactor, "DeepAffectsJobStuck", "A job is unfinished after "+
-		humanize.FtoaWithDigits(late.Longest, 1)+" times the time within which nine in ten of such jobs finish")
+	f.addIf(late.Longest > stuckFactor, "DeepAffectsJobStuck", "A job has taken "+
+		humanize.FtoaWithDigits(late.Longest, 1)+" times as long as nine in ten similar jobs, and is unfinished")
 	unfinished := float64(s.Counts[jobs.Pending] + s.Counts[jobs.Running])
 	n := float64(late.Jobs)
 	f.addIf(n > lateShare*unfinished && n >= lateJobs && n > lateOfUnfinished*r.Unfinished && s.API.Up &&
