@@ -191,7 +191,7 @@ func (b *browser) views(t *testing.T, name, narrowScheme string) {
 		b.shoot(t, name+view.suffix, view.width, view.scheme)
 		b.accessible(t, name+view.suffix)
 	}
-	for _, width := range []int64{360, 800, 1152, 1280} {
+	for _, width := range []int64{360, 800, 1200, 1272, 1280} {
 		b.do(t, "sizing", chromedp.EmulateViewport(width, 800))
 		for _, problem := range eval[[]string](t, b, `[...document.querySelectorAll(".scroll")].
 				filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-labelledby") + " is too wide").
@@ -205,7 +205,7 @@ func (b *browser) views(t *testing.T, name, narrowScheme string) {
 // widen ends what views began.
 func (b *browser) widen(t *testing.T) {
 	t.Helper()
-	b.do(t, "widening", chromedp.EmulateViewport(1200, 800))
+	b.do(t, "widening", chromedp.EmulateViewport(1280, 800))
 }
 
 // awaitUpdate waits until the page updates itself.
