@@ -298,6 +298,14 @@ func (q *quota) outlook(now time.Time) outlook {
 		return o
 	}
 	last, next := w.reset.around(now)
+	if now.Sub(last) < resetMargin { // what was sent on the day before still counts, and says nothing about this one
+		entries, _ := w.live(now)
+		for i := range entries {
+			if e := &entries[i]; e.last.Before(last) && !e.beforeClockSet(now) {
+				o.left = min(o.left+float64(e.requests), o.limit)
+			}
+		}
+	}
 	o.horizon = next.Sub(begin).Hours()
 	o.morning = last.Add(morningHours * time.Hour).Sub(begin).Hours()
 	o.early = math.Floor(morningShare*o.limit) - (o.limit - o.left)
