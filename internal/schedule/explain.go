@@ -25,6 +25,7 @@ type Reason struct {
 	Overdue  bool          // it is polled at any price
 	Planned  bool          // all of this is for At, and not for now
 	AtOnce   bool          // because no poll has told its state yet
+	Unknown  bool          // its age is, so that Chance is that of a job that began when it was registered
 	InFlight bool
 	Held     bool // it is not polled before At, because of what came of the last turn
 	Last     Last
@@ -58,6 +59,9 @@ func (r Reason) Short() string {
 		chance = "unlikely to have finished"
 	case r.Chance > .995:
 		chance = "almost certain to have finished"
+	}
+	if r.Unknown {
+		chance = "age unknown"
 	}
 	every := "one is expected to finish every " + duration.Text(r.Every)
 	switch {
@@ -107,7 +111,7 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 		Expected: time.Duration(math.Exp(min(j.model().median(float64(j.lnAudio)), 20)) * float64(time.Second)),
 		Chance:   unseen / (unseen + math.Exp(-score.hazard)),
 		Score:    score.value, Price: price, Overdue: score.overdue, InFlight: j.inFlight,
-		AtOnce: j.atOnce && j.neverSeen(), Last: j.last, Assumed: j.model().Ends == 0,
+		AtOnce: j.atOnce && j.neverSeen(), Unknown: j.unknown, Last: j.last, Assumed: j.model().Ends == 0,
 		Finish: s.finish(j, t),
 	}
 	q := j.api.queue

@@ -21,6 +21,10 @@ func TestReasonFormatsTimes(t *testing.T) {
 	if want := "a poll then would save 0.5 s of expected delay, the minimum then is 17 min 40 s"; !strings.HasSuffix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
+	got = schedule.Reason{Price: 1, Chance: .5, Unknown: true, Expected: 3 * time.Minute}.Short()
+	if want := "age unknown; similar jobs take 3 min"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 	got = schedule.Reason{Chance: .5, Serving: true, Every: time.Millisecond}.Short()
 	if want := "head of the queue, one is expected to finish every <1 s; 50 % likely to have finished"; got != want {
 		t.Errorf("%q, want %q", got, want)
