@@ -170,7 +170,7 @@ func (s *Scheduler) Explain(sequence uint64, now time.Time) (r Reason, ok bool) 
 
 // Pricing is the present price of requests, as of the last decision or Refresh.
 type Pricing struct {
-	Price  float64 // what a request must be worth, seconds of expected delay
+	Price  float64 // what a request must be worth, seconds of expected delay; the time until one may be sent, if longer
 	Coming float64 // jobs expected until the day's quota resets, or in 24 hours; 0 without one
 	PerJob float64 // requests that each of them is expected to get
 	// Requests that are expected in each of the next hours, the first being what is left of the present one, until the
@@ -225,6 +225,9 @@ func (s *Scheduler) view(now time.Time, jobs []uint64) View {
 			r := s.reason(j, now, v.Pricing.Price)
 			v.NextPolls[i], v.Finishes[i] = r.At, r.Finish
 		}
+	}
+	if until := s.quota.morning(now); !until.IsZero() { // no request is sent before, whatever it is worth
+		v.Pricing.Price = max(v.Pricing.Price, until.Sub(now).Seconds())
 	}
 	return v
 }

@@ -591,6 +591,30 @@ func TestMorning(t *testing.T) {
 	}
 }
 
+// While the morning's share is spent, the price that is shown is the time until the next request, also that of a plan so
+// large that no price holds requests back.
+func TestPriceOfMorning(t *testing.T) {
+	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	s := newScheduler(resets(perMinute(60, 20000), "00:00"), midnight)
+	now := midnight.Add(2 * time.Minute)
+	for i := range 7800 {
+		if price := s.View(now, nil).Pricing.Price; price > 60 {
+			t.Fatalf("after %d requests, the price is %v", i, price)
+		}
+		now = now.Add(1100 * time.Millisecond)
+		turn, at := s.TurnFor(fmt.Sprint(i), now)
+		if turn == nil {
+			t.Fatalf("after %d requests, none before %s", i, at)
+		}
+		turn.Answered(now, 0)
+	}
+	s.Add(now, schedule.Job{RequestID: "due", Start: midnight.Add(-48 * time.Hour)})
+	turn, at := s.Next(now)
+	if price := s.View(now, nil).Pricing.Price; turn != nil || price != at.Sub(now).Seconds() || price < 7*3600 {
+		t.Errorf("the price is %v, and the next request at %s", price, at)
+	}
+}
+
 // What was spent on the day before counts for a minute after the reset, and then no longer in the share of the morning.
 func TestDayBegins(t *testing.T) {
 	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
