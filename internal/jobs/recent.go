@@ -13,6 +13,7 @@ type Recent struct {
 	CorruptRecords    float64 // in the last hour
 	UnreadableResults float64 // in the last hour
 	RateLimited       float64 // requests, in the last hour
+	Polls             float64 // requests, in the last 3 hours
 	Webhooks          float64 // about tracked or adopted jobs, in the last 6 hours
 	WebhooksBefore    float64 // such ones, in the day before these
 	Ended             int     // jobs that completed or failed, in the last 6 hours, of those that are tracked
@@ -44,7 +45,7 @@ const longestWindow = 7 * 24 * time.Hour
 type sample struct {
 	at time.Time
 
-	corrupt, unreadable, rateLimited, webhooks, unfinished float64
+	corrupt, unreadable, rateLimited, polls, webhooks, unfinished float64
 
 	confidences, confidence float64 // number and sum
 }
@@ -53,7 +54,8 @@ func (s *state) sample(at time.Time) sample {
 	confidence := s.totals.Histogram(TranscriptConfidence)
 	of := sample{
 		at: at, corrupt: s.totals.Counter(CorruptRecords), unreadable: s.totals.Counter(UnreadableResults),
-		rateLimited: s.totals.Counter(APIRequests, jobstatus.RateLimited.String()), unfinished: float64(s.unfinished.Len()),
+		rateLimited: s.totals.Counter(APIRequests, jobstatus.RateLimited.String()),
+		polls:       s.totals.Counter(APIRequests), unfinished: float64(s.unfinished.Len()),
 		confidences: float64(confidence.Count()), confidence: confidence.Sum(),
 	}
 	for _, o := range []WebhookOutcome{WebhookAccepted, WebhookDuplicate, WebhookAdopted} {
@@ -103,8 +105,8 @@ func (j *Jobs) Recent(now time.Time) Recent {
 	}
 	r := Recent{
 		CorruptRecords: last.corrupt - hour.corrupt, UnreadableResults: last.unreadable - hour.unreadable,
-		RateLimited: last.rateLimited - hour.rateLimited,
-		Webhooks:    last.webhooks - hours.webhooks, WebhooksBefore: hours.webhooks - day.webhooks,
+		RateLimited: last.rateLimited - hour.rateLimited, Polls: last.polls - ago(stalledFor).polls,
+		Webhooks: last.webhooks - hours.webhooks, WebhooksBefore: hours.webhooks - day.webhooks,
 		Ended:       endsOf(c.ended[0], now.Add(-6*time.Hour)).Jobs + endsOf(c.ended[1], now.Add(-6*time.Hour)).Jobs,
 		Unfinished:  last.unfinished,
 		Confidences: last.confidences - hours.confidences, Confidence: mean(hours), LongConfidence: mean(week),

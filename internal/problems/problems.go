@@ -63,7 +63,7 @@ const (
 // Reload returns the problem that the last reload of the configuration failed.
 func Reload(err error) Problem {
 	return Problem{
-		Text: "The configuration could not be reloaded, and a restart would fail; the previous one is used",
+		Text: "The configuration could not be reloaded; the previous one is used",
 		Err:  err, Alert: "DeepAffectsConfigReloadFailed",
 	}
 }
@@ -144,16 +144,19 @@ func (f *finder) store(r *jobs.Recent) {
 }
 
 func (f *finder) api(r *jobs.Recent) {
-	s := f.s
-	if t := s.API.Trouble; t != nil {
+	s, c := f.s, f.s.API.Condition()
+	unfinished := s.Counts[jobs.Pending] + s.Counts[jobs.Running]
+	// Without an unfinished job no request follows the last response, however old it is. The key is read nevertheless.
+	current := unfinished > 0 || c == poller.NoKey
+	if t := s.API.Trouble; t != nil && current {
 		f.add(OfTrouble(t))
 	}
-	unfinished := s.Counts[jobs.Pending] + s.Counts[jobs.Running] // else they are lost already, which is another problem
+	// Without an unfinished job they are lost already, which is another problem.
 	f.addIf(s.API.Unknown > 0 && unfinished > 0, "DeepAffectsJobLost", "The API knew none of the jobs of the last "+
 		count(float64(s.API.Unknown), "request", "requests")+": check url and the request IDs; "+
 		"if it stays so, the jobs are lost after not_found_grace")
-	c := s.API.Condition()
-	f.addIf(r.RateLimited >= 3 && c != poller.RateLimited && c != poller.OverQuota, "DeepAffectsQuotaRefused",
+	known := current && (c == poller.RateLimited || c == poller.OverQuota)
+	f.addIf(r.RateLimited >= 3 && !known, "DeepAffectsQuotaRefused",
 		"The API rejected "+count(r.RateLimited, "request", "requests")+" in the last hour: too many at once")
 	asked := s.API.LastPoll
 	if asked.Before(s.API.Started) {
@@ -222,15 +225,16 @@ func (f *finder) ends(o *jobs.Overview, r *jobs.Recent) {
 	}
 	f.addIf(r.UnreadableResults > 0, "DeepAffectsResultsUnreadable", count(r.UnreadableResults, "job", "jobs")+
 		" ended without statistics in the last hour, because the API's response stayed unreadable")
-	f.addIf(r.Stalled, "DeepAffectsNothingFinishes", "No job ended in the last 3 hours, although jobs are unfinished")
-
 	s, late := f.s, f.s.Late
+	scarce := s.Pricing.Price > scarceSeconds
+	f.addIf(r.Stalled && !(scarce && r.Polls < 3), "DeepAffectsNothingFinishes",
+		"No job ended in the last 3 hours, although jobs are unfinished")
 	f.addIf(late.Longest > stuckFactor, "DeepAffectsJobStuck", "A job has taken "+
 		humanize.FtoaWithDigits(late.Longest, 1)+" times as long as nine in ten similar jobs, and is unfinished")
 	unfinished := float64(s.Counts[jobs.Pending] + s.Counts[jobs.Running])
 	n := float64(late.Jobs)
 	f.addIf(n > lateShare*unfinished && n >= lateJobs && n > lateOfUnfinished*r.Unfinished && s.API.Up &&
-		s.Pricing.Price <= scarceSeconds, "DeepAffectsJobsSlow",
+		!scarce, "DeepAffectsJobsSlow",
 		count(n, "job is", "jobs are")+" late, of "+humanize.Comma(int64(unfinished))+" that are unfinished")
 	if drop := r.LongConfidence - r.Confidence; drop > confidenceDrop && r.Confidences >= 10 {
 		f.add(Problem{

@@ -78,7 +78,10 @@ func TestEveryAlert(t *testing.T) {
 			text: "6 of 23 jobs that ended in the last hour failed",
 		},
 		"DeepAffectsNothingFinishes": {
-			is:   func(s *state) { s.Stalled = true },
+			is: func(s *state) { s.Stalled, s.Due, s.Pricing.Price, s.Polls = true, 0, 3601, 3 },
+			almost: func(s *state) { // the quota is the reason
+				s.Stalled, s.Due, s.Pricing.Price, s.Polls = true, 0, 3601, 2
+			},
 			text: "No job ended in the last 3 hours, although jobs are unfinished",
 		},
 		"DeepAffectsJobsSlow": {
@@ -92,11 +95,19 @@ func TestEveryAlert(t *testing.T) {
 			text:   "The mean confidence of results of the last 6 hours, 0.70, is below that of the days before, 0.81",
 		},
 		"DeepAffectsAPIKeyRefused": {
-			is:   trouble(jobstatus.Unauthorized),
+			is: trouble(jobstatus.Unauthorized),
+			almost: func(s *state) { // an old response, and no job for another request
+				trouble(jobstatus.Unauthorized)(s)
+				clear(s.Counts[:])
+			},
 			text: "The API rejects the API key: no space left, until 12:01",
 		},
 		"DeepAffectsAPIDown": {
-			is:   trouble(jobstatus.Malformed),
+			is: trouble(jobstatus.Malformed),
+			almost: func(s *state) {
+				trouble(jobstatus.Malformed)(s)
+				clear(s.Counts[:])
+			},
 			text: "The response is not a valid response of the API: no space left, until 12:01",
 		},
 		"DeepAffectsUnknownState": {
@@ -168,6 +179,21 @@ func TestEveryAlert(t *testing.T) {
 	if got := problems.Of(&unreachable.Snapshot, &unreachable.Overview, &unreachable.Recent); len(got) != 1 ||
 		got[0].Alert != "DeepAffectsStoreFailing" {
 		t.Errorf("without the database: %+v", got)
+	}
+	// A key is read also while no request is to be sent, and refusals in the last hour were real.
+	idle := sound()
+	clear(idle.Counts[:])
+	for want, change := range map[string]func(){
+		"DeepAffectsAPIKeyRefused": func() { idle.API.Trouble = &collector.APITrouble{NoKey: true, Err: errFull} },
+		"DeepAffectsQuotaRefused": func() {
+			idle.API.Trouble, idle.RateLimited = &collector.APITrouble{Outcome: jobstatus.RateLimited}, 3
+		},
+	} {
+		idle.API.Up, idle.RateLimited = false, 0
+		change()
+		if got := problems.Of(&idle.Snapshot, &idle.Overview, &idle.Recent); len(got) != 1 || got[0].Alert != want {
+			t.Errorf("without unfinished jobs: %+v, want %s", got, want)
+		}
 	}
 	none := sound()
 	none.API.Unknown = 12
