@@ -2,12 +2,18 @@
 function(config)
   {
     name: 'deepaffects-api',
+    // deepaffects_api_state is the last response, however old: without an unfinished job, no request follows it. So the
+    // alerts on what the API responded need one, or one within 5 minutes, because jobs come and go.
     rules: [
       // The exporter tries a refused key again after 5 minutes: at least two requests were refused.
       {
         alert: 'DeepAffectsAPIKeyRefused',
         expr: |||
-          max without (instance, pod, state) (deepaffects_api_state{state=~"unauthorized|no_key"}) == 1
+          max without (instance, pod, state) (deepaffects_api_state{state="unauthorized"}) == 1
+            unless on (account)
+          max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
+            or
+          max without (instance, pod, state) (deepaffects_api_state{state="no_key"}) == 1
         |||,
         'for': '6m',
         keep_firing_for: '5m',
@@ -18,11 +24,13 @@ function(config)
         },
       },
 
-      // While the API fails, the exporter polls it at least every 15 minutes.
+      // While the API fails and jobs are due, the exporter polls it at least every 15 minutes.
       {
         alert: 'DeepAffectsAPIDown',
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state=~"unavailable|unusable"}) == 1
+            unless on (account)
+          max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
         |||,
         'for': '10m',
         keep_firing_for: '5m',
@@ -63,6 +71,8 @@ function(config)
         alert: 'DeepAffectsQuotaRefused',
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state=~"over_quota|rate_limited"}) == 1
+            unless on (account)
+          max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
             or
           increase(max without (instance, pod, outcome) (deepaffects_api_requests_total{outcome="rate_limited"})[1h:1m]) > 2.5
         |||,
