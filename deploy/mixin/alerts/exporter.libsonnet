@@ -3,17 +3,27 @@ function(config)
   {
     name: 'deepaffects-exporter',
     rules: [
-      // First part: an exporter that was scraped within a day is down, and one of its accounts has no owner. Second
-      // part: no exporter is scraped.
+      // First part: an exporter that was scraped within a week is down, and one of its accounts has no owner. Second
+      // part: all exporters of a job have left the service discovery within a day, and one of their accounts has no
+      // owner under another job. Only a day, because such a job may have been removed on purpose. Third part: no
+      // exporter is scraped.
       {
         alert: 'DeepAffectsExporterGone',
         expr: |||
           up == 0
             and on (job, instance)
           (
-              present_over_time(deepaffects_account_owned[1d])
+              present_over_time(deepaffects_account_owned[7d])
             unless on (job, account)
               deepaffects_account_owned == 1
+          )
+            or on (job)
+          max by (job) (
+              present_over_time(deepaffects_account_owned[1d])
+            unless on (account)
+              deepaffects_account_owned == 1
+            unless on (job)
+              deepaffects_exporter_build_info
           )
             or on ()
           absent(deepaffects_exporter_build_info)
@@ -21,8 +31,8 @@ function(config)
         'for': '5m',
         labels: { severity: 'critical' },
         annotations: {
-          summary: 'deepaffects_exporter is gone{{ with $labels.instance }}: {{ . }}{{ end }}',
-          description: '{{ if $labels.instance }}Prometheus cannot scrape deepaffects_exporter at {{ $labels.instance }} (job {{ $labels.job }}), and no other replica has its accounts.{{ else }}Prometheus scrapes no deepaffects_exporter at all.{{ end }} No other alert on it can fire.',
+          summary: 'deepaffects_exporter is gone{{ with or $labels.instance $labels.job }}: {{ . }}{{ end }}',
+          description: '{{ if $labels.instance }}Prometheus cannot scrape deepaffects_exporter at {{ $labels.instance }} (job {{ $labels.job }}), and no other replica has its accounts.{{ else if $labels.job }}Prometheus scrapes no deepaffects_exporter of job {{ $labels.job }}, and no other exporter has its accounts.{{ else }}Prometheus scrapes no deepaffects_exporter at all.{{ end }} Most other alerts on it cannot fire.',
         },
       },
 
@@ -32,10 +42,10 @@ function(config)
         expr: |||
           up == 0
             and on (job, instance)
-          present_over_time(deepaffects_account_owned[1d])
+          present_over_time(deepaffects_account_owned[7d])
             unless on (job, instance)
           (
-              present_over_time(deepaffects_account_owned[1d])
+              present_over_time(deepaffects_account_owned[7d])
             unless on (job, account)
               deepaffects_account_owned == 1
           )
@@ -59,7 +69,7 @@ function(config)
         labels: { severity: 'critical' },
         annotations: {
           summary: 'No replica of deepaffects_exporter owns account {{ $labels.account }}',
-          description: 'Replicas run, but for more than 2 minutes none of them has owned account {{ $labels.account }}. Its jobs are not polled, and no other alert on it can fire.',
+          description: 'Replicas run, but for more than 2 minutes none of them has owned account {{ $labels.account }}. Its jobs are not polled, and most other alerts on it cannot fire.',
         },
       },
 
@@ -87,7 +97,7 @@ function(config)
         labels: { severity: 'warning' },
         annotations: {
           summary: 'deepaffects_exporter at {{ $labels.instance }} could not reload its configuration',
-          description: 'The last reload of deepaffects_exporter at {{ $labels.instance }} failed. It keeps the previous configuration; a restart would fail.',
+          description: 'The last reload of deepaffects_exporter at {{ $labels.instance }} failed. The log has the reason. It keeps the previous configuration.',
         },
       },
     ],
