@@ -60,7 +60,7 @@ function(config)
         labels: { severity: 'warning' },
         annotations: {
           summary: 'DeepAffects job lost{{ with $labels.request_id }}: {{ . }}{{ end }}',
-          description: '{{ if $labels.request_id }}Job {{ $labels.request_id }} of account {{ $labels.account }} (API {{ $labels.api }}) was given up in the last 20 minutes: the API did not know it for longer than not_found_grace, or it was unfinished for longer than max_job_age.{{ else }}{{ $value | printf "%.0f" }} job(s) of account {{ $labels.account }} without series were given up in the last 15 minutes.{{ end }}',
+          description: '{{ if $labels.request_id }}Job {{ $labels.request_id }} of account {{ $labels.account }} (API {{ $labels.api }}) was given up in the last 20 minutes: the API did not know it for longer than not_found_grace, it was unfinished for longer than max_job_age, or its responses stayed unreadable.{{ else }}{{ $value | printf "%.0f" }} job(s) of account {{ $labels.account }} without series were given up in the last 15 minutes.{{ end }}',
         },
       },
 
