@@ -15,15 +15,20 @@ local jobs = {
       |||,
     },
 
-    // Jobs that ended within an hour. An account that was not scraped an hour ago has had its first failures before
-    // the first scrape, where increase() does not see them: it takes those of the store, which keeps ended jobs for
-    // the retention.
+    // Jobs that ended within an hour. After an hour or more without a scrape, increase() does not see those that ended
+    // meanwhile: it takes all since the last scrape within a day. Without one, an account has had its first failures
+    // before the first scrape: it takes those of the store, which keeps ended jobs for the retention.
     {
       record: 'account:deepaffects_jobs_finished:increase1h',
       expr: |||
         sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total)[1h:1m]))
           and on (account)
         present_over_time(deepaffects_jobs{state="failed"}[1h] offset 1h)
+          or
+        sum without (api, result) (
+            max without (instance, pod) (deepaffects_jobs_finished_total)
+          - max without (instance, pod) (last_over_time(deepaffects_jobs_finished_total[1d] offset 1h))
+        )
           or
         sum without (state) (max without (instance, pod) (deepaffects_jobs{state=~"completed|failed|lost"}))
       |||,
@@ -35,6 +40,11 @@ local jobs = {
         sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})[1h:1m]))
           and on (account)
         present_over_time(deepaffects_jobs{state="failed"}[1h] offset 1h)
+          or
+        sum without (api, result) (
+            max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})
+          - max without (instance, pod) (last_over_time(deepaffects_jobs_finished_total{result="failed"}[1d] offset 1h))
+        )
           or
         sum without (state) (max without (instance, pod) (deepaffects_jobs{state="failed"}))
       |||,
