@@ -18,7 +18,7 @@ import (
 
 var (
 	shellBlock  = regexp.MustCompile("(?s)```sh\n(.*?)```")
-	inlineShell = regexp.MustCompile("`(curl [^`]*)`")
+	inlineShell = regexp.MustCompile("`((?:curl|write) [^`]*)`")
 	noMatch     = `grep() { command grep "$@" || [ $? = 1 ]; }` // is no failure
 	elsewhere   = regexp.MustCompile(`(?m)^.*https://.*\n`)     // needs the vendor, or the reverse proxy of an installation
 )
@@ -32,7 +32,7 @@ func TestRunbooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, rest, _ := strings.Cut(string(text), "\n## DeepAffects")
-	var setup string // the last of the blocks for an installation, and not the example of an alert
+	var setup, last string // the last of the blocks for an installation, and the one for an alert
 	for _, block := range shellBlock.FindAllStringSubmatch(head, -1) {
 		if out, err := exec.Command("bash", "-n", "-c", block[1]).CombinedOutput(); err != nil {
 			t.Errorf("%v: %s\n%s", err, out, block[1])
@@ -40,6 +40,7 @@ func TestRunbooks(t *testing.T) {
 		if strings.Contains(block[1], "bin/deepaffects_exporter") {
 			setup = block[1]
 		}
+		last = block[1]
 	}
 	if setup == "" {
 		t.Fatal("no commands for a checkout")
@@ -71,7 +72,8 @@ func TestRunbooks(t *testing.T) {
 		t.Run(alert, func(t *testing.T) {
 			commands := shellBlock.FindAllStringSubmatch(section, -1)
 			commands = append(commands, inlineShell.FindAllStringSubmatch(section, -1)...)
-			script := fmt.Sprintf("set -euo pipefail\n%s\n%s\nURL=%s ID=%s ACCOUNT=demo\n", noMatch, setup, base, newestJob(t, base))
+			script := fmt.Sprintf("set -euo pipefail\n%s\n%s%sURL=%s ID=%s ACCOUNT=demo\n",
+				noMatch, setup, last, base, newestJob(t, base))
 			for _, c := range commands {
 				script += elsewhere.ReplaceAllString(c[1]+"\n", "")
 			}

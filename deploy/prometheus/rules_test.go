@@ -145,6 +145,14 @@ func TestRunbooksCommands(t *testing.T) {
 		{"deepaffects_exporter)", "../compose/compose.yaml", "- exporter:/data\n"},
 		{"--config.file=/etc/deepaffects/exporter.toml", "../compose/compose.yaml", ":/etc/deepaffects/exporter.toml:ro"},
 		{"KEY=key\n", "../compose/compose.yaml", "file: ./key"},
+		{"statefulset/deepaffects-exporter", "../kubernetes/statefulset.yaml", "kind: StatefulSet\nmetadata:\n  name: deepaffects-exporter\n"},
+		{"deployment/deepaffects-exporter", "../kubernetes-replicas/deployment.yaml", "kind: Deployment\nmetadata:\n  name: deepaffects-exporter\n"},
+		{"-l app.kubernetes.io/name=deepaffects-exporter", "../kubernetes/statefulset.yaml", "labels: {app.kubernetes.io/name: deepaffects-exporter}"},
+		{"--container exporter", "../kubernetes/statefulset.yaml", "- name: exporter\n"},
+		{"-- /bin/deepaffects_exporter", "../../Dockerfile", `ENTRYPOINT ["/bin/deepaffects_exporter"]`},
+		{"--web.local-writes $ARGS", "../systemd/deepaffects-exporter.service", "--web.local-writes $ARGS"},
+		{". /etc/default/deepaffects-exporter", "../systemd/deepaffects-exporter.service", "EnvironmentFile=-/etc/default/deepaffects-exporter"},
+		{"runuser -u deepaffects-exporter", "../systemd/deepaffects-exporter.service", "User=deepaffects-exporter\n"},
 	} {
 		if !strings.Contains(book, tt.command) || !strings.Contains(read(t, tt.file), tt.setting) {
 			t.Errorf("the runbooks have %q, %s has %q: one of the two is missing", tt.command, tt.file, tt.setting)
