@@ -19,9 +19,9 @@ function(config) {
   local now = g.row('Now', [
     g.stat(
       'API',
-      'Whether the last request of every account succeeded.',
+      'Whether the last response to every account was as it should be. Before its first request an account counts as one that works.',
       'short',
-      [p.instant('A', 'min(%s)' % p.one('up'))],
+      [p.instant('A', '1 - max(%s)' % p.series('api_state', 'state!~"ok|not_asked"'))],
       ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused'],
       thresholds=[[null, 'red'], [1, 'green']],
       texts={ '0': 'fails', '1': 'works' },
@@ -30,8 +30,9 @@ function(config) {
       'Last successful request',
       'The latest of all accounts.',
       'dateTimeFromNow',
-      [p.instant('A', 'max(%s) * 1000' % p.one('api_last_success_timestamp_seconds'))],
+      [p.instant('A', 'max(%s > 0) * 1000' % p.one('api_last_success_timestamp_seconds'))],
       ['DeepAffectsAPIDown'],
+      none='none yet',
     ),
     g.stat(
       'Requests left of the day',
@@ -85,7 +86,7 @@ function(config) {
         { field: 'Value #C', title: 'Unfinished jobs' },
         { field: 'Value #D', title: 'New jobs expected' },
         { field: 'Value #E', title: 'Polls of each new job' },
-        { field: 'Value #F', title: 'Delay that a request must save', unit: 's' },
+        { field: 'Value #F', title: 'Expected time without quota', unit: 's' },
         { field: 'Value #G', title: 'Jobs that wait for the quota' },
       ],
       ['DeepAffectsDayQuotaRunsOut'],
@@ -112,8 +113,8 @@ function(config) {
       min=0,
     ),
     g.lines(
-      'Delay that a request must save',
-      "How much earlier a poll is expected to see the end of a job, for the scheduler to send it. It is the time for which the scheduler expects to have no request of the day's quota left. Seconds or minutes are normal; hours are a problem.",
+      'Expected time without quota',
+      "The time for which the scheduler expects to have no request of the day's quota left. A poll must be expected to see the end of a job so much earlier to be sent. Seconds or minutes are normal; hours are a problem.",
       's',
       [p.range('A', price, '{{account}}')],
       ['DeepAffectsDayQuotaRunsOut'],
@@ -142,16 +143,16 @@ function(config) {
     ),
   ]),
 
-  local detection = g.row('How late the ends of jobs are seen', [
+  local detection = g.row('Delay of ends', [
     g.heatmap(
-      'Time since the poll before',
+      'How late ends are seen, at most',
       'Time between the last poll that found a job unfinished and the observation of its end: its end was seen at most that late. The darker, the more jobs.',
       's',
       [p.distribution('job_detection_window_seconds')],
       ['DeepAffectsDayQuotaRunsOut'],
     ),
     g.lines(
-      'Time since the poll before, percentiles',
+      'How late ends are seen, at most: percentiles',
       'It grows if the quota is too small. It is short where webhooks report the ends.',
       's',
       p.highQuantiles('job_detection_window_seconds'),
