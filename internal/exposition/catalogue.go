@@ -3,6 +3,7 @@ package exposition
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,8 +43,6 @@ func init() {
 	for _, f := range families {
 		if f.job != nil {
 			perJob = append(perJob, f)
-		} else {
-			f.desc = f.describe()
 		}
 	}
 	slices.SortFunc(perJob, func(a, b *family) int { return cmp.Compare(a.name, b.name) })
@@ -59,7 +58,12 @@ const (
 	kindSummary   kind = "summary"
 )
 
-// A family is one row of the catalogue: a metric and the function that sends or writes its series. Exactly one of
+// proto returns the type as protobuf has it.
+func (k kind) proto() dto.MetricType {
+	return dto.MetricType(dto.MetricType_value[strings.ToUpper(string(k))])
+}
+
+// A family is one row of the catalogue: a metric and the function that gathers or writes its series. Exactly one of
 // account, job, reload and build is set, for the series of one account, of one job, or of the process.
 type family struct {
 	name      string // without the prefix
@@ -76,17 +80,12 @@ type family struct {
 	account func(*emitter, *collector.Snapshot)
 	job     func(*series, *job)
 	reload  func(*Reload) float64
-	build   func(*emitter)
-
-	desc *prometheus.Desc // nil for those of single jobs
+	build   func() []string // the values of its labels
 }
 
-// describe returns the family's description.
+// describe returns the description of a family of the process.
 func (f *family) describe() *prometheus.Desc {
 	var names []string
-	if f.account != nil {
-		names = []string{accountLabel}
-	}
 	for _, l := range f.labels {
 		names = append(names, l.name)
 	}

@@ -54,11 +54,7 @@ var formats = []expfmt.Format{
 func (m *Metrics) Write(w io.Writer, format expfmt.Format) error {
 	for {
 		accounts := uniqueAccounts(m.snapshots())
-		registry := prometheus.NewRegistry()
-		if err := registry.Register(watched(accounts)); err != nil {
-			return fmt.Errorf("describing the metrics: %w", err)
-		}
-		gathered, err := prometheus.Gatherers{registry, m.process}.Gather()
+		gathered, err := prometheus.Gatherers{watched(accounts), m.process}.Gather()
 		if err != nil {
 			err = fmt.Errorf("gathering the metrics: %w", err)
 		}
@@ -107,22 +103,14 @@ func encode(w io.Writer, format expfmt.Format, gathered []*dto.MetricFamily, acc
 // watched are the accounts of one scrape.
 type watched []account
 
-// Describe implements prometheus.Collector.
-func (w watched) Describe(ch chan<- *prometheus.Desc) {
-	for _, f := range families {
-		if f.account != nil {
-			ch <- f.desc
-		}
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (w watched) Collect(ch chan<- prometheus.Metric) {
+// Gather implements prometheus.Gatherer. There is no registry, which would describe and check the same families again
+// for each scrape: prometheus.Gatherers checks and sorts their series.
+func (w watched) Gather() (gathered []*dto.MetricFamily, err error) {
 	for _, f := range families {
 		if f.account == nil {
 			continue
 		}
-		e := emitter{to: ch, family: f, desc: f.desc}
+		e := emitter{family: f}
 		for i := range w {
 			if w[i].Absent && !f.everywhere {
 				continue
@@ -130,7 +118,13 @@ func (w watched) Collect(ch chan<- prometheus.Metric) {
 			e.scope, e.created = w[i].scope, w[i].created
 			f.account(&e, w[i].Snapshot)
 		}
+		if len(e.metrics) > 0 {
+			gathered = append(gathered, &dto.MetricFamily{
+				Name: new(prefix + f.name), Help: &f.help, Type: f.kind.proto().Enum(), Metric: e.metrics,
+			})
+		}
 	}
+	return gathered, nil
 }
 
 // A Reload has the metrics about reloads of the configuration. It is safe for concurrent use.
@@ -162,7 +156,7 @@ func (r *Reload) Collect(ch chan<- prometheus.Metric) {
 	defer r.mu.Unlock()
 	for _, f := range families {
 		if f.reload != nil {
-			(&emitter{to: ch, family: f, desc: f.desc}).value(f.reload(r))
+			ch <- prometheus.MustNewConstMetric(f.describe(), prometheus.GaugeValue, f.reload(r))
 		}
 	}
 }
@@ -179,7 +173,7 @@ func (b build) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByColle
 func (build) Collect(ch chan<- prometheus.Metric) {
 	for _, f := range families {
 		if f.build != nil {
-			f.build(&emitter{to: ch, family: f, desc: f.desc})
+			ch <- prometheus.MustNewConstMetric(f.describe(), prometheus.GaugeValue, 1, f.build()...)
 		}
 	}
 }

@@ -21,6 +21,6 @@ var process = []*family{
 			open("goversion", "that it was built with"),
 		},
 		help:  "Always 1; the labels describe the build of the exporter.",
-		build: func(e *emitter) { e.value(1, version.Version, version.GetRevision(), version.GoVersion) },
+		build: func() []string { return []string{version.Version, version.GetRevision(), version.GoVersion} },
 	},
 }

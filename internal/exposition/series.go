@@ -9,7 +9,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
@@ -470,7 +469,7 @@ func (s *series) describeDelimited(t *table) {
 	head := appendString(nil, 1, t.name)
 	head = appendString(head, 2, t.help)
 	head = protowire.AppendTag(head, 3, protowire.VarintType)
-	head = protowire.AppendVarint(head, uint64(dto.MetricType_value[strings.ToUpper(string(t.kind))]))
+	head = protowire.AppendVarint(head, uint64(t.kind.proto()))
 	s.lines = protowire.AppendVarint(s.lines, uint64(len(head)+t.size))
 	s.lines = append(s.lines, head...)
 }
