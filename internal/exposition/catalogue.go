@@ -10,6 +10,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
 
@@ -79,6 +80,7 @@ type family struct {
 
 	account func(*emitter, *collector.Snapshot)
 	job     func(*series, *job)
+	touch   func(*jobs.Job) float64 // reads what job needs besides the request ID; see series.warm
 	reload  func(*Reload) float64
 	build   func() []string // the values of its labels
 }

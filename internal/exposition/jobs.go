@@ -34,7 +34,7 @@ var ownJobs = slices.Concat(lifecycle, figures())
 var lifecycle = []*family{
 	{
 		name: "job_state", kind: kindGauge, labels: []label{stateLabel}, basic: true,
-		help: "1 for the state of the job, 0 for the other states.",
+		help: "1 for the state of the job, 0 for the other states.", touch: touchState,
 		job: func(w *series, j *job) {
 			for i := range jobs.States {
 				w.choose(i)
@@ -44,7 +44,7 @@ var lifecycle = []*family{
 	},
 	{
 		name: "job_info", kind: kindGauge, labels: []label{apiLabel, errorCodeLabel, sourceLabel},
-		basic: true, jobLabels: true,
+		basic: true, jobLabels: true, touch: func(j *jobs.Job) float64 { return float64(len(j.Labels)) },
 		help: "Always 1; the labels describe the job.",
 		job: func(w *series, j *job) {
 			w.label(cmp.Or(j.API, "unknown"), j.ErrorCode, string(j.Source))
@@ -77,7 +77,7 @@ var lifecycle = []*family{
 // jobTime returns the row of a time of a job, which is absent if it is unknown.
 func jobTime(name, help string, of func(*job) time.Time) *family {
 	return &family{
-		name: name, kind: kindGauge, help: help, basic: true,
+		name: name, kind: kindGauge, help: help, basic: true, touch: touchState,
 		job: func(w *series, j *job) {
 			if t := of(j); !t.IsZero() {
 				w.value(seconds(t))
@@ -91,7 +91,7 @@ func figures() (families []*family) {
 	for i := range transcript.Figures {
 		if f := &transcript.Figures[i]; f.Metric != "" {
 			families = append(families, &family{
-				name: f.Metric, kind: kindGauge, help: f.Help,
+				name: f.Metric, kind: kindGauge, help: f.Help, touch: touchResult(f.Value),
 				job: ofResult(func(w *series, s *transcript.Statistics) {
 					if v := f.Value(s); !math.IsNaN(v) {
 						w.value(v)
@@ -104,13 +104,20 @@ func figures() (families []*family) {
 		d := &transcript.WordDistributions[i]
 		families = append(families, &family{
 			name: d.Metric, kind: kindSummary, help: d.Help, quantiles: d.Quantiles,
-			job: ofResult(func(w *series, s *transcript.Statistics) { w.summary(d.Value(s)) }),
+			touch: touchResult(func(s *transcript.Statistics) float64 { return d.Value(s).Sum }),
+			job:   ofResult(func(w *series, s *transcript.Statistics) { w.summary(d.Value(s)) }),
 		})
 	}
 	return append(families, &family{
 		name: "job_speaker_talk_seconds", kind: kindGauge, labels: []label{speakerLabel},
 		help: "Talk time of each speaker of the job, in seconds: speaker 0 talks most; those beyond the tenth " +
 			"are other.",
+		touch: touchResult(func(s *transcript.Statistics) float64 {
+			if len(s.BySpeaker) == 0 {
+				return 0
+			}
+			return s.BySpeaker[0].TalkSeconds
+		}),
 		job: ofResult(func(w *series, s *transcript.Statistics) {
 			for i, speaker := range s.BySpeaker {
 				w.choose(min(i, transcript.MaxSpeakers))
@@ -118,6 +125,18 @@ func figures() (families []*family) {
 			}
 		}),
 	})
+}
+
+// touchState and touchResult are for the rows' touch.
+func touchState(j *jobs.Job) float64 { return float64(j.State) }
+
+func touchResult(touch func(*transcript.Statistics) float64) func(*jobs.Job) float64 {
+	return func(j *jobs.Job) float64 {
+		if j.Statistics == nil {
+			return 0
+		}
+		return touch(j.Statistics)
+	}
 }
 
 // ofResult writes a metric of a job's result, if it has one.

@@ -163,7 +163,7 @@ func (s *series) each(tables []table) {
 		}
 		for k, j := range a.Jobs {
 			if k%ahead == 0 {
-				s.warm(a.Jobs[k:min(k+ahead, len(a.Jobs))])
+				s.warm(a.Jobs[k:min(k+ahead, len(a.Jobs))], tables)
 			}
 			s.job.Job, s.job.index = j, k
 			for t := range tables {
@@ -193,18 +193,17 @@ func (s *series) lead(t *table) {
 	}
 }
 
-// warm brings the next jobs into the processor's caches. They are spread over the heap. Here, the processor waits for
-// several of them at a time, since nothing else depends on them; while series are written, it would wait for one after
-// the other. This saves a quarter of the time of 10,000 jobs.
-func (s *series) warm(jobs []*jobs.Job) {
+// warm brings what tables need of the next jobs into the processor's caches. They are spread over the heap. Here, the
+// processor waits for several of them at a time, since nothing else depends on them; while series are written, it would
+// wait for one after the other. This saves a third of the time of 100,000 jobs.
+func (s *series) warm(jobs []*jobs.Job, tables []table) {
 	for _, j := range jobs {
-		if j.RequestID != "" {
-			s.warmed += float64(j.RequestID[0])
+		if n := len(j.RequestID); n > 0 {
+			s.warmed += float64(j.RequestID[0] + j.RequestID[n-1])
 		}
-		if r := j.Statistics; r != nil {
-			s.warmed += r.Words
-			if s.measure { // for all families at once
-				s.warmed += r.WordConfidence.Sum + r.WordDuration.Sum + r.WordGap.Sum
+		for i := range tables {
+			if touch := tables[i].touch; touch != nil {
+				s.warmed += touch(j)
 			}
 		}
 	}
@@ -364,13 +363,13 @@ func (s *series) begin(line int, quantile string) {
 		s.describeText()
 	}
 	s.identify()
-	s.lines = append(s.lines, s.leads[line]...)
+	lines := append(s.lines, s.leads[line]...)
 	for _, c := range s.columns {
-		s.lines = append(s.lines, c.text...)
+		lines = append(lines, c.text...)
 	}
-	s.lines = append(s.lines, quantile...)
-	s.lines[len(s.lines)-1] = '}' // instead of the comma behind the last label
-	s.lines = append(s.lines, ' ')
+	lines = append(lines, quantile...)
+	lines[len(lines)-1] = '}' // instead of the comma behind the last label
+	s.lines = append(lines, ' ')
 }
 
 // number ends a line with a value, as the client library formats it.
