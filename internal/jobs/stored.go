@@ -87,18 +87,24 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duratio
 
 // load inserts jobs in the order of their IDs. It adds to each tree in its order, or nearly, which is fast.
 func (s *state) load(loaded []*Job) {
-	for _, j := range loaded {
+	type place struct { // without a look at the job, sorting takes half the time
+		sequence uint64
+		job      *Job
+	}
+	places := make([]place, len(loaded))
+	for i, j := range loaded {
 		s.jobs.Load(j)
 		s.tally(j, 1)
+		places[i] = place{j.Sequence, j}
 	}
-	slices.SortFunc(loaded, func(a, b *Job) int { return cmp.Compare(a.Sequence, b.Sequence) })
-	for _, j := range loaded {
-		_, byTime := s.orders(j.State)
-		byTime.Load(j)
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.sequence, b.sequence) })
+	for _, p := range places {
+		_, byTime := s.orders(p.job.State)
+		byTime.Load(p.job)
 	}
-	for _, j := range slices.Backward(loaded) {
-		byRegistration, _ := s.orders(j.State)
-		byRegistration.Load(j)
+	for _, p := range slices.Backward(places) {
+		byRegistration, _ := s.orders(p.job.State)
+		byRegistration.Load(p.job)
 	}
 }
 
