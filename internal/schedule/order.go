@@ -168,7 +168,10 @@ func (l *line) before(is func(*job) bool) int {
 }
 
 func (l *line) add(j *job) {
-	b, i := l.find(j)
+	b, i := len(l.blocks), 0
+	if last := l.last(); last != nil && l.compare(last, j) >= 0 { // most jobs are added in order
+		b, i = l.find(j)
+	}
 	if b == len(l.blocks) { // the last job
 		if b == 0 || len(l.blocks[b-1]) == blockSize {
 			l.blocks = append(l.blocks, nil)

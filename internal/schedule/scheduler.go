@@ -287,8 +287,11 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 
 // job returns the job with that sequence; nil: it is unknown.
 func (s *Scheduler) job(sequence uint64) *job {
+	if last := s.jobs.last(); last == nil || last.sequence < sequence {
+		return nil
+	}
 	b, i := s.jobs.search(func(j *job) bool { return j.sequence >= sequence })
-	if b == len(s.jobs.blocks) || s.jobs.blocks[b][i].sequence != sequence {
+	if s.jobs.blocks[b][i].sequence != sequence {
 		return nil
 	}
 	return s.jobs.blocks[b][i]
