@@ -76,7 +76,8 @@ func (a *Account) start() {
 func (a *Account) logStart() {
 	c := &a.settings.Load().config
 	attrs := []any{
-		"url", outbound.WithoutSecrets(c.URL), "requests_per_minute", c.RequestsPerMinute, "requests_per_day", c.RequestsPerDay,
+		"url", outbound.WithoutSecrets(c.URL), "requests_per_minute", c.RequestsPerMinute,
+		"requests_per_day", c.RequestsPerDay,
 		"store", a.store,
 	}
 	if o := a.owner.Load(); o != nil {

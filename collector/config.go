@@ -221,7 +221,8 @@ func (c *Config) Validate() (mistakes []error) {
 	for name, value := range c.RequestIDURLHeaders {
 		const option = "request_id_url_headers"
 		key := http.CanonicalHeaderKey(name)
-		mistake(!httpguts.ValidHeaderFieldName(name), option, "%q is not a name of a header; use letters, digits and hyphens", name)
+		mistake(!httpguts.ValidHeaderFieldName(name), option, "%q is not a name of a header; use letters, digits and hyphens",
+			name)
 		mistake(slices.Contains(ownHeaders, key), option, "%s cannot be set; remove it", key)
 		mistake(!httpguts.ValidHeaderFieldValue(value), option, "%s: the value has a control character; remove it", key)
 		mistake(seen[key], option, "%s is there twice; remove one", key)
@@ -289,7 +290,8 @@ func includes(host, other string) bool {
 		other = "127.0.0.1"
 	}
 	ip, of := net.ParseIP(host), net.ParseIP(other)
-	return ip != nil && ip.Equal(of) || host == "" || ip != nil && ip.IsUnspecified() && (ip.To4() == nil || of.To4() != nil)
+	return ip != nil && ip.Equal(of) || host == "" ||
+		ip != nil && ip.IsUnspecified() && (ip.To4() == nil || of.To4() != nil)
 }
 
 // ValidateAll returns the mistakes of all accounts, a line for each, which begins with the

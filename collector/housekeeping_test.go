@@ -129,7 +129,8 @@ func TestStoreThatHangsIsLogged(t *testing.T) {
 			for len(logged) > 0 {
 				got += <-logged
 			}
-			if err := h.jobs.Writable(); !strings.HasPrefix(got, want) || (want == "") != (got == "") || (err == nil) != writable {
+			if err := h.jobs.Writable(); !strings.HasPrefix(got, want) || (want == "") != (got == "") ||
+				(err == nil) != writable {
 				t.Errorf("%s: %v, logged %q", when, err, got)
 			}
 		}

@@ -14,9 +14,9 @@ var ErrNothingPolled = errors.New("nothing was learnt about any job")
 
 // Once replaces Start and Stop where one round is enough: it reads every source once and polls every unfinished
 // job once. It waits for the quota of the minute, and ends early if that of the day is used up or the API
-// cannot be polled for a minute. If no request was answered, the error wraps ErrNothingPolled and says why, for each account. It is
-// no error that all jobs have ended. If there are replicas, it polls the accounts that no other one owns. Account.Read
-// returns what is known afterwards.
+// cannot be polled for a minute. If no request was answered, the error wraps ErrNothingPolled and says why, for each
+// account. It is no error that all jobs have ended. If there are replicas, it polls the accounts that no other one
+// owns. Account.Read returns what is known afterwards.
 func (c *Collector) Once(ctx context.Context) error {
 	accounts := c.Accounts()
 	if c.replicas != nil {

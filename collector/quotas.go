@@ -274,8 +274,8 @@ func (s *settings) sentWith(l login) func(name string) bool {
 	return func(name string) bool { return l.has(name) || former.has(name) }
 }
 
-// answeredWithin is how long after its reservation a request is answered or given up at the latest. Of several replicas,
-// one that stood still may send it while it still owns the account.
+// answeredWithin is how long after its reservation a request is answered or given up at the latest. Of several
+// replicas, one that stood still may send it while it still owns the account.
 func (s *settings) answeredWithin() time.Duration {
 	within := jobs.ReserveWithin
 	if s.config.DatabaseURL != "" {

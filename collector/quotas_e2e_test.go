@@ -130,8 +130,8 @@ func TestKeyMovesBetweenReplicas(t *testing.T) {
 	}
 }
 
-// So does one that moves to an account that is new. All that others have sent counts: also what they sent after the owner
-// of the new account had started, and had read what they have sent, for another account.
+// So does one that moves to an account that is new. All that others have sent counts: also what they sent after the
+// owner of the new account had started, and had read what they have sent, for another account.
 func TestKeyMovesToNewAccount(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Start(t).URL(t)

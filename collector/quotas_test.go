@@ -72,24 +72,27 @@ func hungry(account, key string) collector.Config {
 // A quota belongs to a URL and a key. What was sent counts, whoever sent it from this store.
 func TestQuotaBelongsToTheKey(t *testing.T) {
 	const a, b, other = "api.invalid key-a", "api.invalid key-b", "other.invalid key-a"
+	type configs = []collector.Config
+	xa, xb, ya, yb, zb := hungry("x", "key-a"), hungry("x", "key-b"), hungry("y", "key-a"), hungry("y", "key-b"),
+		hungry("z", "key-b")
 	elsewhere := hungry("x", "key-a")
 	elsewhere.URL = "http://other.invalid"
 	sameElsewhere := hungry("x", "key-a")
 	sameElsewhere.URL = "HTTP://API.invalid:80/"
 	for name, tt := range map[string]struct {
-		steps [][]collector.Config
+		steps []configs
 		want  map[string]int
 	}{
-		"one account":             {[][]collector.Config{{hungry("x", "key-a")}, {hungry("x", "key-a")}}, map[string]int{a: perDay}},
-		"renamed":                 {[][]collector.Config{{hungry("x", "key-a")}, {hungry("y", "key-a")}}, map[string]int{a: perDay}},
-		"renamed and back":        {[][]collector.Config{{hungry("x", "key-a")}, {hungry("y", "key-a")}, {hungry("x", "key-a")}}, map[string]int{a: perDay}},
-		"renamed beside another":  {[][]collector.Config{{hungry("x", "key-a")}, {hungry("y", "key-a"), hungry("z", "key-b")}}, map[string]int{a: perDay, b: perDay}},
-		"away for a while":        {[][]collector.Config{{hungry("x", "key-a")}, {hungry("z", "key-b")}, {hungry("y", "key-a")}}, map[string]int{a: perDay, b: perDay}},
-		"another key":             {[][]collector.Config{{hungry("x", "key-a")}, {hungry("x", "key-b")}}, map[string]int{a: perDay, b: perDay}},
-		"another key and back":    {[][]collector.Config{{hungry("x", "key-a")}, {hungry("x", "key-b")}, {hungry("x", "key-a")}}, map[string]int{a: perDay, b: perDay}},
-		"keys change places":      {[][]collector.Config{{hungry("x", "key-a"), hungry("y", "key-b")}, {hungry("x", "key-b"), hungry("y", "key-a")}}, map[string]int{a: perDay, b: perDay}},
-		"another API":             {[][]collector.Config{{hungry("x", "key-a")}, {elsewhere}}, map[string]int{a: perDay, other: perDay}},
-		"a URL written otherwise": {[][]collector.Config{{hungry("x", "key-a")}, {sameElsewhere}}, map[string]int{a: perDay}},
+		"one account":             {[]configs{{xa}, {xa}}, map[string]int{a: perDay}},
+		"renamed":                 {[]configs{{xa}, {ya}}, map[string]int{a: perDay}},
+		"renamed and back":        {[]configs{{xa}, {ya}, {xa}}, map[string]int{a: perDay}},
+		"renamed beside another":  {[]configs{{xa}, {ya, zb}}, map[string]int{a: perDay, b: perDay}},
+		"away for a while":        {[]configs{{xa}, {zb}, {ya}}, map[string]int{a: perDay, b: perDay}},
+		"another key":             {[]configs{{xa}, {xb}}, map[string]int{a: perDay, b: perDay}},
+		"another key and back":    {[]configs{{xa}, {xb}, {xa}}, map[string]int{a: perDay, b: perDay}},
+		"keys change places":      {[]configs{{xa, yb}, {xb, ya}}, map[string]int{a: perDay, b: perDay}},
+		"another API":             {[]configs{{xa}, {elsewhere}}, map[string]int{a: perDay, other: perDay}},
+		"a URL written otherwise": {[]configs{{xa}, {sameElsewhere}}, map[string]int{a: perDay}},
 	} {
 		for _, how := range []string{"restart", "reload", "reload in memory", "once"} {
 			t.Run(name+", "+how, func(t *testing.T) {
@@ -100,13 +103,13 @@ func TestQuotaBelongsToTheKey(t *testing.T) {
 						options.StateDirectory = ""
 					}
 					var c *collector.Collector
-					for i, configs := range tt.steps {
+					for i, step := range tt.steps {
 						var err error
 						switch {
 						case i == 0 || how == "restart" || how == "once":
-							c, err = collector.New(configs, options)
+							c, err = collector.New(step, options)
 						default:
-							err = c.Reload(t.Context(), configs)
+							err = c.Reload(t.Context(), step)
 						}
 						if err != nil {
 							t.Fatal(err)
@@ -191,8 +194,8 @@ func TestQuotaOfAWeek(t *testing.T) {
 	})
 }
 
-// formerly stores that an account has sent requests with key-a just now, as versions did that had a name for each way to
-// write a URL.
+// formerly stores that an account has sent requests with key-a just now, as versions did that had a name for each way
+// to write a URL.
 func formerly(t *testing.T, stored store.Account, url string, requests int) {
 	t.Helper()
 	name := func() string {
@@ -428,22 +431,24 @@ func TestQuotaWithClockJumpsAndRestarts(t *testing.T) {
 		stop   time.Duration // for how long no process runs; 0: it goes on
 		passes time.Duration
 	}
-	const h, short = time.Hour, 15 * time.Minute
+	const h, sec, short = time.Hour, time.Second, 15 * time.Minute
 	for name, tt := range map[string]struct {
 		resets string
 		steps  []step
 		want   int // requests; with resets: at most
 	}{
-		"forward":                    {"", []step{{0, 0, short}, {25 * h, time.Second, short}, {400 * h, time.Second, short}}, perDay},
-		"backward":                   {"", []step{{0, 0, short}, {-25 * h, time.Second, short}, {-400 * h, time.Second, short}}, perDay},
-		"forward, then a restart":    {"", []step{{0, 0, short}, {25 * h, 0, short}, {0, time.Second, short}}, perDay},
-		"forward and back":           {"", []step{{0, 0, short}, {25 * h, time.Second, short}, {-25 * h, time.Second, short}}, perDay},
-		"stopped for a day":          {"", []step{{0, 0, short}, {0, 25 * h, short}}, 2 * perDay},
-		"stopped, and set back":      {"", []step{{0, 0, short}, {-12 * h, 40 * h, short}}, 2 * perDay},
-		"a day in pieces":            {"", []step{{0, 0, short}, {50 * h, 5 * h, short}, {-70 * h, time.Second, 8 * h}, {3 * h, time.Second, 16 * h}}, 2 * perDay},
-		"a day that resets":          {"00:00", []step{{0, 0, short}, {25 * h, time.Second, short}, {24 * h, time.Second, short}}, perDay},
-		"just past the reset":        {"00:00", []step{{20 * h, 0, short}, {4 * h, 0, short}, {0, time.Second, short}, {0, time.Second, short}}, perDay},
-		"restarts at the same clock": {"", []step{{0, 0, short}, {0, time.Second, short}, {0, time.Second, short}}, perDay},
+		"forward":                 {"", []step{{0, 0, short}, {25 * h, sec, short}, {400 * h, sec, short}}, perDay},
+		"backward":                {"", []step{{0, 0, short}, {-25 * h, sec, short}, {-400 * h, sec, short}}, perDay},
+		"forward, then a restart": {"", []step{{0, 0, short}, {25 * h, 0, short}, {0, sec, short}}, perDay},
+		"forward and back":        {"", []step{{0, 0, short}, {25 * h, sec, short}, {-25 * h, sec, short}}, perDay},
+		"stopped for a day":       {"", []step{{0, 0, short}, {0, 25 * h, short}}, 2 * perDay},
+		"stopped, and set back":   {"", []step{{0, 0, short}, {-12 * h, 40 * h, short}}, 2 * perDay},
+		"a day in pieces": {"",
+			[]step{{0, 0, short}, {50 * h, 5 * h, short}, {-70 * h, sec, 8 * h}, {3 * h, sec, 16 * h}}, 2 * perDay},
+		"a day that resets": {"00:00", []step{{0, 0, short}, {25 * h, sec, short}, {24 * h, sec, short}}, perDay},
+		"just past the reset": {"00:00",
+			[]step{{20 * h, 0, short}, {4 * h, 0, short}, {0, sec, short}, {0, sec, short}}, perDay},
+		"restarts at the same clock": {"", []step{{0, 0, short}, {0, sec, short}, {0, sec, short}}, perDay},
 	} {
 		t.Run(name, func(t *testing.T) {
 			real := time.Now()

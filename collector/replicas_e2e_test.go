@@ -103,7 +103,8 @@ func TestReplicasShareAccounts(t *testing.T) {
 			if err != nil || registered != 1 || known != 0 {
 				t.Errorf("%s: %d, %d, %v", id, registered, known, err)
 			}
-			if registered, known, err = a.Register(submission.HTTP, []submission.Job{{RequestID: id}}); err != nil || registered != 0 || known != 1 {
+			if registered, known, err = a.Register(submission.HTTP, []submission.Job{{RequestID: id}}); err != nil ||
+				registered != 0 || known != 1 {
 				t.Errorf("%s again: %d, %d, %v", id, registered, known, err)
 			}
 			if err := a.Refresh(t.Context()); err != nil {
@@ -394,7 +395,8 @@ func TestReplicasHoldWhatWasEmitted(t *testing.T) {
 		}
 		number := emitted[a.Name()]
 		changes := a.StateChanges(10)
-		if len(changes) != 2 || changes[0].Number != number || changes[0].HeldUntil.IsZero() || !changes[1].HeldUntil.IsZero() {
+		if len(changes) != 2 || changes[0].Number != number || changes[0].HeldUntil.IsZero() ||
+			!changes[1].HeldUntil.IsZero() {
 			t.Errorf("%d state changes wait, want one of two held", len(changes))
 		}
 		if err := first.Accounts()[i].Delivered(number); err != nil {

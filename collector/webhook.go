@@ -45,8 +45,8 @@ func (c *Collector) JobsAccount(serviceAddress, token string) *Account {
 	return c.byToken(serviceAddress, token, func(c *Config) string { return c.JobsToken })
 }
 
-// CheckJobsToken reports whether writing the jobs of the account needs a token, and whether it is this one. Its duration
-// depends on no token.
+// CheckJobsToken reports whether writing the jobs of the account needs a token, and whether it is this one. Its
+// duration depends on no token.
 func (a *Account) CheckJobsToken(token string) (needed, right bool) {
 	own := a.settings.Load().config.JobsToken
 	return own != "", own != "" && sameToken(token, own)

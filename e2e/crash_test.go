@@ -79,8 +79,8 @@ func counter(metrics, series string) int {
 }
 
 // Killed with -9 at any moment under load, the exporter loses nothing that it has
-// acknowledged, counts nothing twice, and no counter is ever less than a scrape showed. CRASHES is the number of crashes.
-// docs/reliability.md has the results of a long run.
+// acknowledged, counts nothing twice, and no counter is ever less than a scrape showed. CRASHES is the number of
+// crashes. docs/reliability.md has the results of a long run.
 func TestCrashes(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) { crashMany(t, sqliteStore, number(t, "CRASHES", 10)) })
 	t.Run("PostgreSQL", func(t *testing.T) { crashMany(t, postgresStore, number(t, "CRASHES", 3)) })

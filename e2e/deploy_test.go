@@ -47,7 +47,8 @@ func TestDeployedConfigurations(t *testing.T) {
 	}{
 		{[]string{debian + "promtool", "check", "config", "../deploy/prometheus/prometheus.yml"}, "2 rule files found"},
 		{[]string{newest + "promtool", "check", "config", filepath.Join(compose, "prometheus.yml")}, "2 rule files found"},
-		{[]string{newest + "promtool", "check", "config", filepath.Join(compose, "prometheus.replicas.yml")}, "2 rule files found"},
+		{[]string{newest + "promtool", "check", "config", filepath.Join(compose, "prometheus.replicas.yml")},
+			"2 rule files found"},
 		{[]string{binary, "--config.check", "--config.file=" + here}, ""},
 	} {
 		out, err := exec.Command(tt.command[0], tt.command[1:]...).CombinedOutput()

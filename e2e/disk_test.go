@@ -151,7 +151,8 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("with free space again, %s is %d, want at least %d", series, n, atLeast)
 		}
 	}
-	done := fmt.Sprintf(`deepaffects_jobs_finished_total{account="default",api="unknown",result="completed"} %d`, registered+2)
+	done := fmt.Sprintf(`deepaffects_jobs_finished_total{account="default",api="unknown",result="completed"} %d`,
+		registered+2)
 	awaitText(t, base+"/metrics", done)
 	logged("Store can be written again")
 	if n := strings.Count(p.output(), "Store cannot be written"); n != 1 {

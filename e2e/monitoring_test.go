@@ -164,7 +164,8 @@ func testMonitoring(t *testing.T, s server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	quick := strings.NewReplacer(`interval: "5m"`, "interval: 1s", "[6h:5m]", "[5m:5s]", "[7d:1h]", "[5m:5s]", ":1m]", ":5s]")
+	quick := strings.NewReplacer(`interval: "5m"`, "interval: 1s", "[6h:5m]", "[5m:5s]", "[7d:1h]", "[5m:5s]", ":1m]",
+		":5s]")
 	base := prometheus(t, s, exporter, fmt.Sprintf(`
 rule_files: [%q, %q]
 alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}`,

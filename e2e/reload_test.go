@@ -121,7 +121,8 @@ func reload(t *testing.T, store storage, reloads int) {
 	}
 	resp.Body.Close()
 	awaitText(t, base+"/metrics",
-		fmt.Sprintf(`deepaffects_jobs_finished_total{account="default",api="unknown",result="completed"} %d`, accepted.Load()))
+		fmt.Sprintf(`deepaffects_jobs_finished_total{account="default",api="unknown",result="completed"} %d`,
+			accepted.Load()))
 	http.DefaultClient.CloseIdleConnections()
 	// Some connections are kept open and have goroutines.
 	eventually(t, "as many goroutines as before", func() (string, bool) {

@@ -181,7 +181,8 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
-// answer is the API: a job completes a second after the first request about it. Those of accounts with a quota never do.
+// answer is the API: a job completes a second after the first request about it. Those of accounts with a quota never
+// do.
 func (f *fleet) answer(w http.ResponseWriter, r *http.Request) {
 	id, key := r.URL.Query().Get("request_id"), r.URL.Query().Get("apikey")
 	f.mu.Lock()
@@ -326,7 +327,8 @@ func (f *fleet) note(change func()) {
 // request did whose answer nobody waits for would be unknown. It returns how many it has sent; 0: none is acknowledged.
 func (f *fleet) insist(method, path, body string, want ...int) int {
 	for tries := 1; f.t.Context().Err() == nil; tries++ {
-		request, err := http.NewRequestWithContext(f.t.Context(), method, "http://"+f.random().address+path, strings.NewReader(body))
+		request, err := http.NewRequestWithContext(f.t.Context(), method, "http://"+f.random().address+path,
+			strings.NewReader(body))
 		if err != nil {
 			f.t.Error(err)
 			return 0

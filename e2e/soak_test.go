@@ -27,11 +27,11 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/freeport"
 )
 
-// For SOAK, an exporter tracks jobs at an API that knows the truth, while all goes wrong that can: the process, its clock,
-// disk and configuration, the API, files, URLs, webhooks and clients. At the end everything must be exact. One exporter
-// has the race detector, and is killed and started again and again. Another one is not, and its memory, file descriptors
-// and goroutines must not grow: the race detector's own memory does. The tag soak keeps the test from the others: it
-// builds the standard library with another clock.
+// For SOAK, an exporter tracks jobs at an API that knows the truth, while all goes wrong that can: the process, its
+// clock, disk and configuration, the API, files, URLs, webhooks and clients. At the end everything must be exact. One
+// exporter has the race detector, and is killed and started again and again. Another one is not, and its memory, file
+// descriptors and goroutines must not grow: the race detector's own memory does. The tag soak keeps the test from the
+// others: it builds the standard library with another clock.
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(cmp.Or(os.Getenv("SOAK"), "20s"))
 	if err != nil {

@@ -248,9 +248,10 @@ func (v *vendor) check() error {
 					within++
 				}
 			}
-			errs = append(errs, fmt.Errorf("%s: %d requests within %s, and %d within the minute; the first of them at %s; events:\n%s",
-				key, q.minute+1, sent[i].Sub(sent[i-q.minute]), within, sent[i-q.minute].Sub(v.begun),
-				strings.Join(v.events, "\n")))
+			errs = append(errs,
+				fmt.Errorf("%s: %d requests within %s, and %d within the minute; the first of them at %s; events:\n%s",
+					key, q.minute+1, sent[i].Sub(sent[i-q.minute]), within, sent[i-q.minute].Sub(v.begun),
+					strings.Join(v.events, "\n")))
 			break
 		}
 		if q.day > 0 && len(sent) > q.day {

@@ -270,7 +270,8 @@ func testSQL(t *testing.T, f *face) {
 				a.types[column[0]] = column[1]
 			}
 			p.check(t, &a)
-			if want, found := ended[strings.TrimSuffix(strings.ToLower(p.Title), " jobs")]; found && (len(rows) != 1 || rows[0][0] != strconv.Itoa(want)) {
+			if want, found := ended[strings.TrimSuffix(strings.ToLower(p.Title), " jobs")]; found &&
+				(len(rows) != 1 || rows[0][0] != strconv.Itoa(want)) {
 				t.Errorf("%s are %v, want %d", p.Title, rows, want)
 			}
 		}

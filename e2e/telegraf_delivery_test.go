@@ -183,7 +183,8 @@ func TestTelegrafBacklog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conf = regexp.MustCompile(`(?m)^  command = .*$`).ReplaceAll(conf, fmt.Appendf(nil, "  command = [\"cat\", %q]", points))
+		conf = regexp.MustCompile(`(?m)^  command = .*$`).ReplaceAll(conf,
+			fmt.Appendf(nil, "  command = [\"cat\", %q]", points))
 		if err := os.WriteFile(f.conf, conf, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -63,7 +63,8 @@ var rows = []row{
 		ours: "jobs.Poll/stored" + cpu, peer: "jobs.Poll/discarded" + cpu, ratio: 2.5},
 
 	{what: "scrape of 1,000 jobs, text / client_golang",
-		ours: "exposition.Scrape/plain/ours/1000" + cpu, peer: "exposition.Scrape/plain/client_golang/1000" + cpu, faster: 20},
+		ours: "exposition.Scrape/plain/ours/1000" + cpu, peer: "exposition.Scrape/plain/client_golang/1000" + cpu,
+		faster: 20},
 	{what: "… of 10,000, text / client_golang",
 		ours: "exposition.Scrape/plain/ours/10000" + cpu, peer: "exposition.Scrape/plain/client_golang/10000" + cpu,
 		faster: 20},

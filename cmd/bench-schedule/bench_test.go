@@ -36,7 +36,8 @@ func generated(t *testing.T) map[string]*trace {
 // The scheduler over every kind of generated trace: nothing is refused unless others spend
 // the same quota, and then little; ends are seen; the morning leaves enough of the day.
 // Webhooks shorten the mean delay. Where the back end works in order, polling the oldest
-// job is not better. Over all kinds, half of the ends fall before the expected time, and nine in ten before a job is late.
+// job is not better. Over all kinds, half of the ends fall before the expected time, and nine in ten before a job is
+// late.
 func TestGeneratedTraces(t *testing.T) {
 	var all calibration
 	for name, tr := range generated(t) {

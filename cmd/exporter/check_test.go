@@ -102,7 +102,8 @@ func TestStartErrors(t *testing.T) {
 		"the store is of a newer version": {config: table, args: []string{"--storage.path=" + newer},
 			want: "--storage.path: opening " + newer + "/register.db: it was written by a newer version (schema 99, this one " +
 				"knows 4); use that version, or another directory"},
-		"two stores": {config: table + "database_url = \"postgres://127.0.0.1:1/x\"\n", args: []string{"--storage.path=" + dir},
+		"two stores": {config: table + "database_url = \"postgres://127.0.0.1:1/x\"\n",
+			args: []string{"--storage.path=" + dir},
 			want: "--storage.path: set together with database_url; remove one of the two"},
 		"no database": {config: table + "database_url = \"postgres://u:secret@127.0.0.1:1/x\"\n", atStart: true,
 			want: "%s: database_url: cannot reach the database: failed to connect to `user=u database=x`: 127.0.0.1:1 " +
@@ -145,7 +146,8 @@ func TestPlanErrors(t *testing.T) {
 		args   []string
 		want   string
 	}{
-		"the store is a file": {table, []string{"--storage.path=" + file}, "--storage.path: copying " + file + "/register.db: "},
+		"the store is a file": {table, []string{"--storage.path=" + file},
+			"--storage.path: copying " + file + "/register.db: "},
 		"no database": {table + "database_url = \"postgres://127.0.0.1:1/x\"\n", nil,
 			": database_url: cannot reach the database: "},
 	} {

@@ -78,8 +78,8 @@ func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (er
 // keywords and values as libpq has them.
 var otherStore = regexp.MustCompile(`^\s*\w+\s*=|://`)
 
-// checkStore returns an error if a text is neither the URL of a database nor a directory. It quotes nothing of the text,
-// which may have a password.
+// checkStore returns an error if a text is neither the URL of a database nor a directory. It quotes nothing of the
+// text, which may have a password.
 func checkStore(text string) error {
 	if !postgres.IsURL(text) && otherStore.MatchString(text) {
 		return errors.New(`is neither a directory nor a URL that begins with postgres://; ` +

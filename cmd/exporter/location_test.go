@@ -125,7 +125,8 @@ func TestAuthentication(t *testing.T) {
 				}
 				resp.Body.Close()
 				if resp.StatusCode != tt.want {
-					t.Errorf("%s %s%s with %q: HTTP %d, want %d", tt.method, prefix, tt.path, tt.authorization, resp.StatusCode, tt.want)
+					t.Errorf("%s %s%s with %q: HTTP %d, want %d", tt.method, prefix, tt.path, tt.authorization, resp.StatusCode,
+						tt.want)
 				}
 			}
 		}
@@ -294,7 +295,8 @@ func TestPortTaken(t *testing.T) {
 
 // An error of the main port names the flags that decide about it.
 func TestWrongListenAddress(t *testing.T) {
-	for _, flag := range []string{"--web.listen-address=foo", "--web.listen-address=:99999", "--web.config.file=/nonexistent"} {
+	for _, flag := range []string{"--web.listen-address=foo", "--web.listen-address=:99999",
+		"--web.config.file=/nonexistent"} {
 		err := serve(parse(t, "--demo", flag), nil, idleExporter(t).collector, nil, discard)
 		name, _, _ := strings.Cut(flag, "=")
 		if err == nil || !strings.Contains(err.Error(), name) {

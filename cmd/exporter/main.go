@@ -63,8 +63,9 @@ func newApp(f *flags) *kingpin.Application {
 		"their state, errors and duration, the quality of transcripts, and the use of the quota.")
 	app.Flag("config.file", "TOML file with an [[inputs.deepaffects]] table per account, such as a telegraf.conf.").
 		PlaceHolder("FILE").StringVar(&f.configFile)
-	app.Flag("config.check", "Check the configuration, the store and the addresses to listen at, print what was understood, "+
-		"and exit. Sends no request, and does not connect to a database.").
+	app.Flag("config.check",
+		"Check the configuration, the store and the addresses to listen at, print what was understood, "+
+			"and exit. Sends no request, and does not connect to a database.").
 		BoolVar(&f.check)
 	app.Flag("demo", "Monitor jobs of a simulated API inside this process. Needs no configuration and no API key.").
 		BoolVar(&f.demo)

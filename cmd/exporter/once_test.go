@@ -74,7 +74,8 @@ func TestOnceKeepsTheQuota(t *testing.T) {
 	// What was sent and refused is said to be so.
 	status = http.StatusUnauthorized
 	config = writeFile(t, "other.toml",
-		fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"other\"\nurl = %q\napi_key = \"other\"\nrequest_ids = [\"a\"]\n", api.URL))
+		fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"other\"\nurl = %q\napi_key = \"other\"\nrequest_ids = [\"a\"]\n",
+			api.URL))
 	_, err = once()
 	if want := "no request was answered with a state (1 sent); the last: unauthorized: the API answered HTTP 401"; err == nil ||
 		!strings.Contains(err.Error(), want) {
@@ -96,7 +97,8 @@ func TestOnceWhenAllJobsHaveEnded(t *testing.T) {
 	for range 2 {
 		var stdout bytes.Buffer
 		err := run(parse(t, "--once", "--config.file="+config, "--storage.path="+dir), &stdout, discard)
-		if want := `deepaffects_jobs{account="default",state="failed"} 1`; err != nil || !strings.Contains(stdout.String(), want) {
+		if want := `deepaffects_jobs{account="default",state="failed"} 1`; err != nil ||
+			!strings.Contains(stdout.String(), want) {
 			t.Errorf("%v, or without %s", err, want)
 		}
 	}

@@ -259,7 +259,8 @@ func TestOnceWithEveryPayload(t *testing.T) {
 		"[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nrequest_id_files = [%q]\nrequests_per_minute = 0\n",
 		api.URL, ids))
 	var stdout bytes.Buffer
-	if err := run(parse(t, "--once", "--config.file="+config, "--storage.path="+t.TempDir()), &stdout, discard); err != nil {
+	if err := run(parse(t, "--once", "--config.file="+config, "--storage.path="+t.TempDir()), &stdout,
+		discard); err != nil {
 		t.Fatal(err)
 	}
 	for name := range bodies {

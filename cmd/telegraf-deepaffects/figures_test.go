@@ -133,7 +133,8 @@ func showEverywhere(t *testing.T, body, id string) (f faces) {
 		f.scrape = scraped(t, c)
 		f.page = get(statuspage.New(c, statuspage.Options{TelemetryPath: "/metrics"}), "/job?request_id="+id)
 		var job struct{ Statistics map[string]any }
-		text := get(httpapi.New(c, httpapi.NewLimits(), httpapi.NewOrigins(nil), slog.New(slog.DiscardHandler), httpapi.Options{}), "/api/v1/jobs/"+id)
+		text := get(httpapi.New(c, httpapi.NewLimits(), httpapi.NewOrigins(nil), slog.New(slog.DiscardHandler),
+			httpapi.Options{}), "/api/v1/jobs/"+id)
 		if err := json.Unmarshal([]byte(text), &job); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}

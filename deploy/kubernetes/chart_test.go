@@ -152,13 +152,16 @@ func TestReplicasOfChart(t *testing.T) {
 	}
 	got, want := specs[0], specs[1]
 	for what, pair := range map[string][2]any{
-		"replicas":         {got.Replicas, want.Replicas},
-		"strategy":         {got.Strategy, want.Strategy},
-		"grace period":     {got.Template.Spec.TerminationGracePeriodSeconds, want.Template.Spec.TerminationGracePeriodSeconds},
-		"arguments":        {got.Template.Spec.Containers[0].Args, want.Template.Spec.Containers[0].Args},
-		"startup probe":    {got.Template.Spec.Containers[0].StartupProbe.PeriodSeconds, want.Template.Spec.Containers[0].StartupProbe.PeriodSeconds},
-		"security context": {got.Template.Spec.Containers[0].SecurityContext, want.Template.Spec.Containers[0].SecurityContext},
-		"resources":        {got.Template.Spec.Containers[0].Resources, want.Template.Spec.Containers[0].Resources},
+		"replicas": {got.Replicas, want.Replicas},
+		"strategy": {got.Strategy, want.Strategy},
+		"grace period": {got.Template.Spec.TerminationGracePeriodSeconds,
+			want.Template.Spec.TerminationGracePeriodSeconds},
+		"arguments": {got.Template.Spec.Containers[0].Args, want.Template.Spec.Containers[0].Args},
+		"startup probe": {got.Template.Spec.Containers[0].StartupProbe.PeriodSeconds,
+			want.Template.Spec.Containers[0].StartupProbe.PeriodSeconds},
+		"security context": {got.Template.Spec.Containers[0].SecurityContext,
+			want.Template.Spec.Containers[0].SecurityContext},
+		"resources": {got.Template.Spec.Containers[0].Resources, want.Template.Spec.Containers[0].Resources},
 	} {
 		if !reflect.DeepEqual(pair[0], pair[1]) {
 			t.Errorf("%s: %v, want %v", what, pair[0], pair[1])

@@ -129,7 +129,8 @@ func TestConfiguration(t *testing.T) {
 			t.Errorf("something has %q", text)
 		}
 	}
-	for _, text := range []string{"without (instance, host)", "https://example.com/runbooks#DeepAffectsJobLost", "> 0.75"} {
+	for _, text := range []string{"without (instance, host)", "https://example.com/runbooks#DeepAffectsJobLost",
+		"> 0.75"} {
 		if !strings.Contains(out, text) {
 			t.Errorf("nothing has %q", text)
 		}

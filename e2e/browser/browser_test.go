@@ -509,7 +509,8 @@ func TestOtherAnswers(t *testing.T) {
 		eval[bool](t, b, fmt.Sprintf(
 			`!!(window.fetch = async () => new Response("<main>Log in</main>", { status: %d }))`, status))
 		b.await(t, `!document.querySelector("#stale").hidden`)
-		if !eval[bool](t, b, `!!document.querySelector("#as-of") && document.querySelector("main").textContent.includes("demo")`) {
+		if !eval[bool](t, b,
+			`!!document.querySelector("#as-of") && document.querySelector("main").textContent.includes("demo")`) {
 			t.Errorf("a page of another server is shown, of status %d", status)
 		}
 	}

@@ -152,7 +152,8 @@ func TestContract(t *testing.T) {
 	track(t, r, submission.HTTP, submission.Job{RequestID: "b"})
 	s := snapshot("default", r)
 	s.NextPolls = []time.Time{after(90), after(90)}
-	s.Finishes = []collector.Finish{{Expected: after(80), LateAfter: after(100)}, {Expected: after(80), LateAfter: after(100)}}
+	s.Finishes = []collector.Finish{{Expected: after(80), LateAfter: after(100)},
+		{Expected: after(80), LateAfter: after(100)}}
 	s.API.Trouble = &collector.APITrouble{Outcome: jobstatus.Timeout, Until: after(90)}
 	families := gather(t, everything(t, s))
 	for _, want := range contract {

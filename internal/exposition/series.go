@@ -398,8 +398,8 @@ func (s *series) integer(n uint64) {
 	}
 }
 
-// appendFloat appends a number as strconv.AppendFloat(b, v, 'g', -1, 64) does. Most have at most three digits behind the
-// point. Then they are those of an integer, and need not be searched for, which saves a fifth of the time.
+// appendFloat appends a number as strconv.AppendFloat(b, v, 'g', -1, 64) does. Most have at most three digits behind
+// the point. Then they are those of an integer, and need not be searched for, which saves a fifth of the time.
 func appendFloat(b []byte, v float64) []byte {
 	n := int64(v*1000 + .5)
 	if n <= 0 || n >= 1e15 || float64(n)/1000 != v { // with 15 digits, there is no other number as short

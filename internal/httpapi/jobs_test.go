@@ -83,7 +83,8 @@ func TestShow(t *testing.T) {
 			a.SegmentList()
 			a.Pause(transcript.Piece{Start: 0, End: 2})
 		}) + `}`},
-		"failed": {`"x"`, failed, `{"request_id":"x",` + before + ended + `"state":"failed","error_code":"com.deepaffects.BadRequest"}`},
+		"failed": {`"x"`, failed,
+			`{"request_id":"x",` + before + ended + `"state":"failed","error_code":"com.deepaffects.BadRequest"}`},
 		"running": {`"x"`, running, `{"request_id":"x",` + before + `"state":"running","age_seconds":60,
 			"last_observed":"2000-01-01T00:00:20.000Z","next_poll":"?"}`},
 	} {
@@ -167,7 +168,8 @@ func TestShowLastPoll(t *testing.T) {
 		`{"status":"call 4711"}`:                `{"at":"?","outcome":"ok"}`,
 		`{"status":"Completed","response":{"a"`: malformed + `invalid JSON at byte 37"}`,
 		`[]`:                                    malformed + `not a JSON object"}`,
-		`<html>`:                                malformed + `the answer is HTML or XML, not JSON, as from a proxy or at a wrong url"}`,
+		`<html>`: malformed +
+			`the answer is HTML or XML, not JSON, as from a proxy or at a wrong url"}`,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := watch(t, vendor{"x": answer}, "a")
@@ -351,7 +353,8 @@ func TestFilters(t *testing.T) {
 		m := watch(t, vendor{"c": completed, "f": failed, "r": running}, "a")
 		m.Start()
 		defer m.Stop(t.Context())
-		m.do("POST", "/api/v1/jobs", `{"request_id":"c","api":"asr","labels":{"team":"sales"},"submitted_at":"1999-12-31T23:59:00Z"}`)
+		m.do("POST", "/api/v1/jobs",
+			`{"request_id":"c","api":"asr","labels":{"team":"sales"},"submitted_at":"1999-12-31T23:59:00Z"}`)
 		m.do("POST", "/api/v1/jobs", `[{"request_id":"f","labels":{"team":"sales"}},
 			{"request_id":"r","api":"asr","labels":{"team":"support"}},{"request_id":"x","api":"asr"}]`)
 		<-time.After(12 * time.Hour)

@@ -52,7 +52,8 @@ func watchConfigs(tb testing.TB, api vendor, configs []collector.Config) monitor
 	log := new(strings.Builder)
 	handler := slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})
 	limits := httpapi.NewLimits()
-	return monitor{httpapi.New(c, limits, httpapi.NewOrigins(nil), slog.New(handler), httpapi.Options{Version: "1.2.3"}), c, limits, log}
+	return monitor{httpapi.New(c, limits, httpapi.NewOrigins(nil), slog.New(handler), httpapi.Options{Version: "1.2.3"}),
+		c, limits, log}
 }
 
 // do sends a request. A header is a name and a value.

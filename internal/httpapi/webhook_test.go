@@ -151,9 +151,11 @@ func TestWebhooks(t *testing.T) {
 			name: "failed without a fault", body: `{"request_id":"a","status":"Failed","response":null}`,
 			want: failed("unknown", jobs.WebhookAccepted),
 		},
-		// A result says how the job ended, whatever the word beside it. Without one, a word that nobody knows changes nothing.
+		// A result says how the job ended, whatever the word beside it. Without one, a word that nobody knows changes
+		// nothing.
 		{name: "an unknown state with a result", body: `{"request_id":"a","status":"canary","response":{}}`, want: accepted},
-		{name: "an unknown state without a result", body: `{"request_id":"a","status":"canary","response":null}`, want: malformed},
+		{name: "an unknown state without a result", body: `{"request_id":"a","status":"canary","response":null}`,
+			want: malformed},
 		{
 			name: "an ID in the result, too", body: `{"response":{"request_id":"canary"},"request_id":"a"}`,
 			want: accepted,
@@ -407,7 +409,8 @@ func TestWebhookProblemsAreLoggedWithACount(t *testing.T) {
 		// Another problem is logged at once.
 		h.post("POST", "/webhook/"+webhookToken, "", strings.Repeat(" ", 2000))
 		log := h.log.String()
-		if strings.Count(log, "level=WARN") != 3 || !strings.Contains(log, "outcome=too_large") || !strings.Contains(log, "not_logged=59") ||
+		if strings.Count(log, "level=WARN") != 3 || !strings.Contains(log, "outcome=too_large") ||
+			!strings.Contains(log, "not_logged=59") ||
 			strings.Contains(log, "canary") {
 			t.Errorf("logged:\n%s", log)
 		}

@@ -53,11 +53,14 @@ func TestWriters(t *testing.T) {
 		{"an account without a token", false, other, "", "POST", "/api/v1/jobs?account=b", `"x"`, 202},
 		{"local writes, another machine", true, other, "", "POST", "/api/v1/jobs?account=b", `"x"`, 403},
 		{"local writes, a client without an address", true, "@", "", "POST", "/api/v1/jobs?account=b", `"x"`, 403},
-		{"local writes, the token of another account", true, other, "Bearer jobs-a", "POST", "/api/v1/jobs?account=b", `"x"`, 403},
-		{"the token of another account, no local writes", false, other, "Bearer jobs-a", "POST", "/api/v1/jobs?account=b", `"x"`, 403},
+		{"local writes, the token of another account", true, other, "Bearer jobs-a", "POST", "/api/v1/jobs?account=b", `"x"`,
+			403},
+		{"the token of another account, no local writes", false, other, "Bearer jobs-a", "POST", "/api/v1/jobs?account=b",
+			`"x"`, 403},
 		{"an entry for another account than the token's", false, other, "Bearer jobs-a", "POST", "/api/v1/jobs?account=a",
 			`["x", {"request_id": "y", "account": "b"}]`, 403},
-		{"removal, the token of another account", false, local, "Bearer jobs-a", "DELETE", "/api/v1/jobs/old?account=b", "", 403},
+		{"removal, the token of another account", false, local, "Bearer jobs-a", "DELETE", "/api/v1/jobs/old?account=b", "",
+			403},
 		{"local writes, this machine", true, local, "", "POST", "/api/v1/jobs?account=b", `"x"`, 202},
 		{"local writes, this machine, IPv6", true, local6, "", "POST", "/api/v1/jobs?account=b", `"x"`, 202},
 		{"local writes, this machine, IPv4 in IPv6", true, mapped, "", "POST", "/api/v1/jobs?account=b", `"x"`, 202},
@@ -122,7 +125,8 @@ func TestRefusedWriters(t *testing.T) {
 		api.ServeHTTP(w, r)
 		text := w.Body.String()
 		if w.Code < 400 || !strings.Contains(text, tt.want) || strings.Contains(text, tt.not) {
-			t.Errorf("%s %s with %q: %d %s, want %s, and not %s", tt.method, tt.path, tt.authorization, w.Code, text, tt.want, tt.not)
+			t.Errorf("%s %s with %q: %d %s, want %s, and not %s", tt.method, tt.path, tt.authorization, w.Code, text, tt.want,
+				tt.not)
 		}
 	}
 }

@@ -20,9 +20,9 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// BenchmarkDatabaseCost measures what a job costs PostgreSQL, beside 300,000 that have ended: b.N jobs come as evenly as
-// a million in a day do. Each is registered by itself, found running by two polls, a second apart, and ended by the third,
-// with the statistics of an hour of speech. docs/operations.md has the results.
+// BenchmarkDatabaseCost measures what a job costs PostgreSQL, beside 300,000 that have ended: b.N jobs come as evenly
+// as a million in a day do. Each is registered by itself, found running by two polls, a second apart, and ended by the
+// third, with the statistics of an hour of speech. docs/operations.md has the results.
 func BenchmarkDatabaseCost(b *testing.B) {
 	const (
 		kept     = 300_000

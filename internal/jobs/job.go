@@ -121,8 +121,8 @@ func (o origins) of(api string, source submission.Source, priority float64, labe
 	return origin
 }
 
-// An Instant is a time of the wall clock, in nanoseconds since 1970, from 1678 to 2262. It takes a third of a time.Time.
-// Zero: none.
+// An Instant is a time of the wall clock, in nanoseconds since 1970, from 1678 to 2262. It takes a third of a
+// time.Time. Zero: none.
 type Instant int64
 
 // InstantOf converts a time, which may be zero.

@@ -96,7 +96,8 @@ func TestListIsBounded(t *testing.T) {
 	}
 }
 
-// Late jobs are unfinished, begin with the one that began first, and have pages. A page looks at a bounded number of jobs.
+// Late jobs are unfinished, begin with the one that began first, and have pages. A page looks at a bounded number of
+// jobs.
 func TestLate(t *testing.T) {
 	const n = 60_000
 	j := open(t, nil, options())

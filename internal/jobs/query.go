@@ -54,8 +54,8 @@ func ParseFilter(v url.Values) (Filter, error) {
 // parameterName matches names that may be shown. Others are no names of ours, and may be anything, such as a key.
 var parameterName = regexp.MustCompile(`^[A-Za-z_]{1,20}$`)
 
-// CheckParameters returns an error if a parameter is not among the known ones, or is there several times. Only label may
-// be.
+// CheckParameters returns an error if a parameter is not among the known ones, or is there several times. Only label
+// may be.
 func CheckParameters(v url.Values, known ...string) error {
 	for _, name := range slices.Sorted(maps.Keys(v)) {
 		shown := "one of the parameters"

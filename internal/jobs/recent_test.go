@@ -56,7 +56,8 @@ func TestRecent(t *testing.T) {
 	})
 	observe(t, j, polled("limited", jobs.Completed, now.Add(time.Second)))
 	pass(2 * time.Hour)
-	check("after 2 hours", jobs.Recent{Polls: 4, Webhooks: 4, Ended: 5, Confidences: 4, Confidence: .9, LongConfidence: .9})
+	check("after 2 hours",
+		jobs.Recent{Polls: 4, Webhooks: 4, Ended: 5, Confidences: 4, Confidence: .9, LongConfidence: .9})
 	pass(6 * time.Hour)
 	results(4, .5)
 	check("after 8 hours", jobs.Recent{

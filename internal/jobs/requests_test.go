@@ -46,12 +46,13 @@ func ages(sent []jobs.Sent, now time.Time) string {
 	return strings.Join(all, ", ")
 }
 
-// Between two processes only so much time counts as surely passed: not more than since the boot, in which there may have
-// been another process, and not more than the wall clock says.
+// Between two processes only so much time counts as surely passed: not more than since the boot, in which there may
+// have been another process, and not more than the wall clock says.
 func TestSentAfterARestart(t *testing.T) {
 	stored := func(seconds float64) func(*store.Total) {
 		return func(row *store.Total) {
-			row.Value = jsontext.Value(uptimeSeconds.ReplaceAllString(string(row.Value), fmt.Sprintf(`"uptime_seconds":%f`, seconds)))
+			row.Value = jsontext.Value(uptimeSeconds.ReplaceAllString(string(row.Value),
+				fmt.Sprintf(`"uptime_seconds":%f`, seconds)))
 		}
 	}
 	up := uptime.Now().Round(time.Second)
@@ -69,8 +70,10 @@ func TestSentAfterARestart(t *testing.T) {
 		"an hour later, and set back":             {-9 * time.Hour, stored((up - time.Hour).Seconds()), 0, true},
 		"booted since":                            {1e5 * time.Hour, stored(1e9), up, true},
 		"booted since, a minute ago by the clock": {time.Minute, stored(1e9), min(up, time.Minute), false},
-		"it was not noted":                        {2 * time.Hour, func(row *store.Total) { row.Name = "other" }, 2 * time.Hour, false},
-		"the note is damaged":                     {2 * time.Hour, func(row *store.Total) { row.Value = jsontext.Value(`{"at":5}`) }, 2 * time.Hour, false},
+		"it was not noted": {2 * time.Hour, func(row *store.Total) { row.Name = "other" },
+			2 * time.Hour, false},
+		"the note is damaged": {2 * time.Hour,
+			func(row *store.Total) { row.Value = jsontext.Value(`{"at":5}`) }, 2 * time.Hour, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory(t)

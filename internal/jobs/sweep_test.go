@@ -238,7 +238,8 @@ func TestGiveUpAfterALongStop(t *testing.T) {
 	}
 }
 
-// If the clock was set across a restart, a job is not given up before polls have shown for long enough that it is unfinished.
+// If the clock was set across a restart, a job is not given up before polls have shown for long enough that it is
+// unfinished.
 func TestGiveUpAfterTheClockWasSet(t *testing.T) {
 	m := newMemory(t)
 	j := open(t, m, options())

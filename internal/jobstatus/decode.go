@@ -119,7 +119,8 @@ const (
 	yieldBytes = 1 << 20
 )
 
-// ErrBusy means that other large results were decoded, or are waiting while this one comes slowly. It may be sent again.
+// ErrBusy means that other large results were decoded, or are waiting while this one comes slowly. It may be sent
+// again.
 var ErrBusy = errors.New("other large results are being received; try again")
 
 var (

@@ -582,8 +582,9 @@ func TestTolerantFaults(t *testing.T) {
 
 func TestStateWordsToShow(t *testing.T) {
 	for word, want := range map[string]string{
-		"Failure": "Failure", " Cancelled ": "Cancelled", "timed_out": "timed_out", "Not found": "Not found", "ERROR": "ERROR",
-		"": "", "x": "", "Läuft": "", "<script>": "", "a\nb": "", "call 4711": "", "secret.key-1": "", "Completed": "",
+		"Failure": "Failure", " Cancelled ": "Cancelled", "timed_out": "timed_out", "Not found": "Not found",
+		"ERROR": "ERROR",
+		"":      "", "x": "", "Läuft": "", "<script>": "", "a\nb": "", "call 4711": "", "secret.key-1": "", "Completed": "",
 		"waiting for speech": "waiting for speech", "IN-REVIEW": "IN-REVIEW", "he said that he is ill": "",
 		strings.Repeat("x", 32): strings.Repeat("x", 32), strings.Repeat("x", 33): "",
 	} {
@@ -731,7 +732,8 @@ func TestLargeResultsInTurn(t *testing.T) {
 		if first[n] == nil {
 			first[n] = got.Result
 		}
-		if diff := cmp.Diff(first[n], got.Result, cmp.AllowUnexported(histogram.Histogram{}), cmpopts.EquateNaNs()); diff != "" {
+		if diff := cmp.Diff(first[n], got.Result, cmp.AllowUnexported(histogram.Histogram{}),
+			cmpopts.EquateNaNs()); diff != "" {
 			t.Errorf("%d words again (-first +now):\n%s", n, diff)
 		}
 	}

@@ -239,8 +239,8 @@ func (s *Scanner) nextName(g *guess) (name []byte, ok bool, err error) {
 	return name, true, nil
 }
 
-// note makes what was read since start the text of a guess, if there is one and if it is still in the buffer. At the end
-// of the buffer, a space may follow that belongs to it: the guess before is better.
+// note makes what was read since start the text of a guess, if there is one and if it is still in the buffer. At the
+// end of the buffer, a space may follow that belongs to it: the guess before is better.
 func (s *Scanner) note(g *guess, start int64) bool {
 	if g == nil || start < s.offset || s.Offset()-start > int64(len(g.buf)) || s.pos == s.end {
 		return false

@@ -724,7 +724,8 @@ func TestOutageIsLogged(t *testing.T) {
 		return jobstatus.Answer{Outcome: jobstatus.Network, Err: fmt.Errorf("polling the API: %w", cause)}
 	}
 	refused := func(status int) jobstatus.Answer {
-		o := map[int]jobstatus.Outcome{401: jobstatus.Unauthorized, 502: jobstatus.ServerError, 503: jobstatus.ServerError}[status]
+		o := map[int]jobstatus.Outcome{401: jobstatus.Unauthorized, 502: jobstatus.ServerError,
+			503: jobstatus.ServerError}[status]
 		return jobstatus.Answer{Outcome: o, HTTPStatus: status, Err: fmt.Errorf("HTTP %d", status)}
 	}
 	const failed, recovered = "API request failed", "API recovered"
@@ -756,13 +757,15 @@ func TestOutageIsLogged(t *testing.T) {
 			{"502", func() { answer = refused(502) }, time.Hour, []string{
 				`err="HTTP 502" pause=10s`, "pause=10m40s failed_requests=7 after=10m",
 			}},
-			{"503", func() { answer = refused(503) }, 25 * time.Minute, []string{`err="HTTP 503" pause=15m0s failed_requests=11 after=1h6m10s`}},
+			{"503", func() { answer = refused(503) }, 25 * time.Minute,
+				[]string{`err="HTTP 503" pause=15m0s failed_requests=11 after=1h6m10s`}},
 			{"a reload", func() { f.SetSettings(settings) }, time.Minute, []string{"pause=10s"}},
 			{"refused", func() { answer = network(syscall.ECONNREFUSED) }, 5 * time.Minute, []string{"connection refused"}},
 			{"another port", func() {
 				answer = network(&net.OpError{Op: "dial", Addr: &net.TCPAddr{Port: 1}, Err: syscall.ECONNREFUSED})
 			}, 10 * time.Minute, nil},
-			{"no such host", func() { answer = network(errors.New("no such host")) }, 20 * time.Minute, []string{"no such host"}},
+			{"no such host", func() { answer = network(errors.New("no such host")) }, 20 * time.Minute,
+				[]string{"no such host"}},
 			{"401", func() { answer = refused(401) }, 20 * time.Minute, []string{"HTTP 401"}},
 			{"another key", func() { key = "key-2" }, 4 * time.Minute, []string{"key_changed=true"}},
 			{"recovered", func() { key, answer = "key-3", jobstatus.Answer{State: jobstatus.Running} }, time.Minute,

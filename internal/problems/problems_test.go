@@ -149,11 +149,13 @@ func TestEveryAlert(t *testing.T) {
 		},
 		"DeepAffectsSourceFailing": {
 			is: func(s *state) {
-				s.SourceProblems = map[submission.Source]collector.SourceProblem{"file": {At: now.Add(-14 * time.Minute), Err: errFull}}
+				s.SourceProblems = map[submission.Source]collector.SourceProblem{"file": {At: now.Add(-14 * time.Minute),
+					Err: errFull}}
 				s.SourceSuccess = map[submission.Source]time.Time{"file": now}
 			},
 			almost: func(s *state) {
-				s.SourceProblems = map[submission.Source]collector.SourceProblem{"file": {At: now.Add(-15 * time.Minute), Err: errFull}}
+				s.SourceProblems = map[submission.Source]collector.SourceProblem{"file": {At: now.Add(-15 * time.Minute),
+					Err: errFull}}
 				s.SourceSuccess = map[submission.Source]time.Time{"file": now}
 			},
 			text: "Source file had errors in the last 15 minutes: no space left",

@@ -681,7 +681,8 @@ func TestReleaseFails(t *testing.T) {
 	})
 }
 
-// Who has just started does not hold up a takeover: it has yet to wait for the lease, and may be restarting all the time.
+// Who has just started does not hold up a takeover: it has yet to wait for the lease, and may be restarting all the
+// time.
 func TestRestartAfterKill(t *testing.T) {
 	for phase := range 10 {
 		run(t, func(t *testing.T, d *database) {

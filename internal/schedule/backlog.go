@@ -63,8 +63,8 @@ func roughly(d time.Duration) string {
 	return english.Plural(int(math.Ceil(d.Minutes())), "minute", "")
 }
 
-// arriving returns how many jobs of a day need a request, by the days before: at least one for each whose end no webhook
-// is expected to report. 0: unknown.
+// arriving returns how many jobs of a day need a request, by the days before: at least one for each whose end no
+// webhook is expected to report. 0: unknown.
 func (s *Scheduler) arriving(now time.Time) float64 {
 	f := s.forecast
 	f.startDay(s.local(now))

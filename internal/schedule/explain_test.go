@@ -18,7 +18,8 @@ func TestReasonFormatsTimes(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	got = schedule.Reason{Score: 0.5, Price: 1060, Chance: .5, Planned: true}.String()
-	if want := "a poll then would save 0.5 s of expected delay, the minimum then is 17 min 40 s"; !strings.HasSuffix(got, want) {
+	if want := "a poll then would save 0.5 s of expected delay, the minimum then is 17 min 40 s"; !strings.HasSuffix(got,
+		want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	got = schedule.Reason{Price: 1, Chance: .5, Unknown: true, Expected: 3 * time.Minute}.Short()

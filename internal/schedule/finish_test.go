@@ -208,8 +208,8 @@ func TestFinishInAQueue(t *testing.T) {
 	}
 }
 
-// Nobody knows when a worker took a job before a restart, or before another replica read it. The job is not late because
-// it had waited in the queue.
+// Nobody knows when a worker took a job before a restart, or before another replica read it. The job is not late
+// because it had waited in the queue.
 func TestFinishInAQueueAfterARestart(t *testing.T) {
 	before, now, _ := queued(t, 1, time.Hour)
 	learnt, err := before.Learnt(now)

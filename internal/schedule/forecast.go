@@ -52,8 +52,9 @@ func hourGone(t time.Time) float64 { return float64(t.Minute())/60 + float64(t.S
 
 func dateOf(t time.Time) int { return t.Year()*1000 + t.YearDay() }
 
-// startDay starts a new day where one has begun, and returns the time of today. On the day before, that is the beginning
-// of today: the clock was set back over midnight, or an event is told late. A day that began again would count twice.
+// startDay starts a new day where one has begun, and returns the time of today. On the day before, that is the
+// beginning of today: the clock was set back over midnight, or an event is told late. A day that began again would
+// count twice.
 func (f *forecast) startDay(now time.Time) time.Time {
 	date := dateOf(now)
 	if f.Date == date {

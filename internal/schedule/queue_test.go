@@ -267,7 +267,8 @@ func TestQueueWithRemovedJobs(t *testing.T) {
 				}
 			}
 			for id := range b {
-				if r, ok := s.Explain(id, now); ok && (r.Finish.Expected.Sub(now) > time.Hour || r.Finish.LateAfter.Sub(now) > 3*time.Hour) {
+				if r, ok := s.Explain(id, now); ok &&
+					(r.Finish.Expected.Sub(now) > time.Hour || r.Finish.LateAfter.Sub(now) > 3*time.Hour) {
 					t.Fatalf("%s, %s: %s is expected at %s, and late after %s", now, id, id, r.Finish.Expected, r.Finish.LateAfter)
 				}
 			}

@@ -67,9 +67,9 @@ func withMargin(length time.Duration) time.Duration {
 	return length + length/driftMargin + min(secondMargin, length/60)
 }
 
-// paced reports whether requests are sent one at a time and at even intervals, because others use a part of the minute's
-// quota, too: they send at any time, and refuse a burst more often. next is when the next one may be sent; zero: now, or
-// that depends on the answer to the one in flight. What was sent stays in the window of the minute.
+// paced reports whether requests are sent one at a time and at even intervals, because others use a part of the
+// minute's quota, too: they send at any time, and refuse a burst more often. next is when the next one may be sent;
+// zero: now, or that depends on the answer to the one in flight. What was sent stays in the window of the minute.
 func (q *quota) paced(now time.Time) (next time.Time, paced bool) {
 	if q.share == 1 || q.limits.Requests == 0 {
 		return time.Time{}, false

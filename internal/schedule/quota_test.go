@@ -591,8 +591,8 @@ func TestMorning(t *testing.T) {
 	}
 }
 
-// While the morning's share is spent, the price that is shown is the time until the next request, also that of a plan so
-// large that no price holds requests back.
+// While the morning's share is spent, the price that is shown is the time until the next request, also that of a plan
+// so large that no price holds requests back.
 func TestPriceOfMorning(t *testing.T) {
 	midnight := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 	s := newScheduler(resets(perMinute(60, 20000), "00:00"), midnight)
@@ -633,7 +633,8 @@ func TestDayBegins(t *testing.T) {
 	}
 }
 
-// In the minute after a reset, the requests of the day before still count. They say nothing about the price of this day.
+// In the minute after a reset, the requests of the day before still count. They say nothing about the price of this
+// day.
 func TestPriceAfterReset(t *testing.T) {
 	s := newScheduler(resets(perMinute(60, 100), "00:00"), start)
 	q := &quota{scheduler: s}

@@ -38,9 +38,9 @@ type Job struct {
 //
 // No job starves. Whatever the price, a job is overdue when it has almost certainly ended, and at the latest at four
 // times the age at which it was last seen running, or eight times the predicted duration if that is later (divided by
-// the share of ends that no webhook reports, which is at least one in a hundred). One request in sixteen goes to the job
-// that is overdue for longest, so a job is polled before the quota has allowed sixteen more requests for every overdue
-// job.
+// the share of ends that no webhook reports, which is at least one in a hundred). One request in sixteen goes to the
+// job that is overdue for longest, so a job is polled before the quota has allowed sixteen more requests for every
+// overdue job.
 //
 // It is safe for concurrent use.
 type Scheduler struct {

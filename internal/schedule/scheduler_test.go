@@ -465,8 +465,8 @@ func TestDueAmongMany(t *testing.T) {
 	}
 }
 
-// stale returns a scheduler with so many due jobs, and the time, after requests that are in flight about 50 important ones
-// have raised the price above what the others were worth when they were last looked at.
+// stale returns a scheduler with so many due jobs, and the time, after requests that are in flight about 50 important
+// ones have raised the price above what the others were worth when they were last looked at.
 func stale(t *testing.T, jobs int) (s *scheduler, now time.Time) {
 	t.Helper()
 	s, now = newScheduler(schedule.PerMinute(60), start), at(4*time.Minute)
@@ -844,7 +844,8 @@ func TestAnsweredWithAWait(t *testing.T) {
 			s.StillRunning("a", at(age))
 			turn.Answered(at(age), wait)
 			if r, _ := s.Explain("a", at(age)); !r.Held || r.At.Sub(at(age)) != want {
-				t.Errorf("at an age of %s, asked to wait for %s: held %v, for %s, want %s", age, wait, r.Held, r.At.Sub(at(age)), want)
+				t.Errorf("at an age of %s, asked to wait for %s: held %v, for %s, want %s", age, wait, r.Held, r.At.Sub(at(age)),
+					want)
 			}
 		}
 	}
@@ -923,7 +924,8 @@ func TestExplain(t *testing.T) {
 		at          time.Duration
 		short, full string
 	}{
-		"new":         {-1, "unlikely to have finished; assumed to take 3 min, since no similar job has ended yet", "the current minimum is"},
+		"new": {-1, "unlikely to have finished; assumed to take 3 min, since no similar job has ended yet",
+			"the current minimum is"},
 		"old":         {0, "almost certain to have finished", "polled as soon as the quota and the API allow"},
 		"polled":      {0, "request in flight", "request in flight"},
 		"held":        {time.Hour, "the last request about it failed", "failed"},

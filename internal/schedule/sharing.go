@@ -8,8 +8,8 @@ import (
 // sharing follows refusals: somebody else spends the same quota. Each refusal cuts the used share of the minute's quota
 // to 0.85, and each answer adds half a per cent, as TCP shares a line (AIMD; Chiu and Jain 1989). In the balance of cut
 // and growth about 1 request in 30 is refused. Requests are sent at even intervals then, since a burst meets those of
-// others. Refusals pause all requests, longer each time. When the day's quota is refused, what is missing from it is what
-// others take in a day, and is left to them on the days after.
+// others. Refusals pause all requests, longer each time. When the day's quota is refused, what is missing from it is
+// what others take in a day, and is left to them on the days after.
 type sharing struct {
 	until time.Time // nothing is sent before
 	steps int       // refusals, less answers since

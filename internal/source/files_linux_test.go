@@ -229,11 +229,13 @@ func TestFilesContent(t *testing.T) {
 		"other members":        {content: "{\n\"request_id\": \"o\",\n\"message\": [\n{}\n]\n}\nb\n", ids: ids("o", "b")},
 		"a line of objects":    {content: `{"request_id":"o"}` + "\n" + `{"request_id":"p"}` + "\n", ids: ids("o", "p")},
 		"objects on one line": {
-			content: `{"request_id":"o"}{"request_id":"p"} {"request_id":"q"}` + "\nb\n" + `{"request_id":"r"}{"request_id":"s"}`,
-			ids:     ids("o", "p", "q", "b", "r", "s"),
+			content: `{"request_id":"o"}{"request_id":"p"} {"request_id":"q"}` + "\nb\n" +
+				`{"request_id":"r"}{"request_id":"s"}`,
+			ids: ids("o", "p", "q", "b", "r", "s"),
 		},
 		"a bad object on a line of objects": {
-			content: `b` + "\n" + `{"request_id":"o"}{"request_id":""}{"request_id":"q"}` + "\n", ids: ids("b", "o", "q"), bad: 1,
+			content: `b` + "\n" + `{"request_id":"o"}{"request_id":""}{"request_id":"q"}` + "\n", ids: ids("b", "o", "q"),
+			bad:   1,
 			first: ":2: the request ID is empty",
 		},
 		"objects with commas between": {

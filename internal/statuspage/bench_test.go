@@ -50,7 +50,8 @@ func newFull(n int, now time.Time) full {
 	return full{contents}
 }
 
-// BenchmarkPages serves the overview, and lists, of some and of very many jobs. The time must not grow with their number.
+// BenchmarkPages serves the overview, and lists, of some and of very many jobs. The time must not grow with their
+// number.
 func BenchmarkPages(b *testing.B) {
 	for _, n := range []int{1000, 100_000, 1_000_000} {
 		o := config("a")

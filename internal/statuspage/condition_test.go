@@ -46,7 +46,8 @@ func TestAbsentAccount(t *testing.T) {
 					Snapshot: s, Condition: conditionOf(&s), Quota: []quota{{"minute", s.Day}, {"day", s.Day}}, History: new(history),
 				}
 			}
-			there, here := collector.Snapshot{Account: "there", Absent: true, Owner: tt.owner}, collector.Snapshot{Account: "here"}
+			there, here := collector.Snapshot{Account: "there", Absent: true, Owner: tt.owner},
+				collector.Snapshot{Account: "here"}
 			here.API.Up = true
 			var page strings.Builder
 			data := overview{Frame: frame{site: new(site), At: now}, Accounts: []account{of(there), of(here)}}
@@ -54,7 +55,8 @@ func TestAbsentAccount(t *testing.T) {
 				t.Fatal(err)
 			}
 			markup := page.String()
-			if c := data.Accounts[0].Condition; c.Level != tt.level || !strings.Contains(markup, `<symbol id="icon-`+string(c.Icon)) {
+			if c := data.Accounts[0].Condition; c.Level != tt.level ||
+				!strings.Contains(markup, `<symbol id="icon-`+string(c.Icon)) {
 				t.Errorf("level %s, icon %s", c.Level, c.Icon)
 			}
 			if !strings.Contains(markup, `<span class="state `+string(tt.level)+`"`) || strings.Count(markup, tt.link) < 2 {

@@ -90,7 +90,8 @@ func draw(all []transcript.Timing) *conversation {
 	scale := drawingWidth / max(c.Duration, 1e-3)
 	for i, speaker := range slices.Sorted(maps.Keys(bySpeaker)) {
 		bottom := float64(i+1)*laneHeight - lanePadding
-		c.Lanes = append(c.Lanes, lane{speakerTitle(speaker), barsOf(speakerTitle(speaker), bySpeaker[speaker], scale, bottom)})
+		c.Lanes = append(c.Lanes,
+			lane{speakerTitle(speaker), barsOf(speakerTitle(speaker), bySpeaker[speaker], scale, bottom)})
 	}
 	c.Bottom = float64(len(c.Lanes)) * laneHeight
 	c.Height = c.Bottom + laneHeight/2

@@ -45,7 +45,8 @@ func TestHistory(t *testing.T) {
 				page := get(c, "GET", "/").Body.String()
 				for _, want := range []string{
 					"The last 2 results: 1 completed, 1 failed.", "By hour, in the last day: 2, at most 2 in an hour.",
-					"Hour (UTC) | Completed | Failed | Lost | Reserved requests |", "01:00 | 1 | 1 | 0 | 3 |", "00:00 | 0 | 0 | 0 | 0 |",
+					"Hour (UTC) | Completed | Failed | Lost | Reserved requests |", "01:00 | 1 | 1 | 0 | 3 |",
+					"00:00 | 0 | 0 | 0 | 0 |",
 				} {
 					if !strings.Contains(text(page), want) {
 						t.Errorf("the page lacks %q: %s", want, text(page))
@@ -70,7 +71,8 @@ func TestHistory(t *testing.T) {
 					`<path class="line" d="M0 80.0L[^"]*L[\d.]+ 77.8"/><path class="forecast" d="M[\d.]+ 77.8L`,
 				} {
 					if !regexp.MustCompile(want).MatchString(page) {
-						t.Errorf("the page lacks %s: %s", want, regexp.MustCompile(`(?s)<svg class="(strip|chart)".*?</svg>`).FindAllString(page, -1))
+						t.Errorf("the page lacks %s: %s", want,
+							regexp.MustCompile(`(?s)<svg class="(strip|chart)".*?</svg>`).FindAllString(page, -1))
 					}
 				}
 			})

@@ -45,7 +45,8 @@ func watch(tb testing.TB, api http.RoundTripper, configs ...collector.Config) *c
 	return watchIn(tb, "", api, configs...)
 }
 
-// watchIn opens a collector on the state in a directory. One that has polled once is closed: open another to poll again.
+// watchIn opens a collector on the state in a directory. One that has polled once is closed: open another to poll
+// again.
 func watchIn(
 	tb testing.TB, directory string, api http.RoundTripper, configs ...collector.Config,
 ) *collector.Collector {
@@ -88,6 +89,7 @@ func numbered(prefix string, n int) []string {
 
 func get(c *collector.Collector, method, target string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	statuspage.New(c, statuspage.Options{TelemetryPath: "/metrics", Version: "1.2.3"}).ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	statuspage.New(c, statuspage.Options{TelemetryPath: "/metrics", Version: "1.2.3"}).ServeHTTP(w,
+		httptest.NewRequest(method, target, nil))
 	return w
 }

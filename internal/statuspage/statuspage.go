@@ -1,5 +1,6 @@
 // Package statuspage serves the pages for people: the state of the accounts, the jobs that need attention, the details
-// of each job, and the runbooks. They are rendered by the server, load nothing from elsewhere, and work without their script.
+// of each job, and the runbooks. They are rendered by the server, load nothing from elsewhere, and work without their
+// script.
 package statuspage
 
 import (
@@ -25,7 +26,8 @@ var script string
 
 var templates = template.Must(template.New("pages").Funcs(functions).ParseFS(pages, "*.html"))
 
-// policy allows the pages their own style and script, requests to this server and an icon in the page, and nothing else.
+// policy allows the pages their own style and script, requests to this server and an icon in the page, and nothing
+// else.
 var policy = "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) +
 	"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 

@@ -38,7 +38,8 @@ func TestServesItsPathsAlone(t *testing.T) {
 		{"GET", "/index.html", 404}, {"GET", "/x/", 404}, {"POST", "/x", 404},
 		{"GET", "/jobs", 200}, {"GET", "/jobs?account=none&after=y&q=z", 404}, {"GET", "/jobs?after=y", 404},
 		{"GET", "/jobs?x=y", 400}, {"GET", "/jobs?state=bogus", 400}, {"GET", "/jobs/", 404},
-		{"GET", "/runbooks", 200}, {"GET", "/job", 404}, {"GET", "/job?request_id=x", 404}, {"GET", "/job?request_id=x&account=none", 404},
+		{"GET", "/runbooks", 200}, {"GET", "/job", 404}, {"GET", "/job?request_id=x", 404},
+		{"GET", "/job?request_id=x&account=none", 404},
 	} {
 		w := get(c, test.method, test.target)
 		if w.Code != test.status {
@@ -316,17 +317,20 @@ func TestCondition(t *testing.T) {
 		want   string // pattern of the account's text
 	}{
 		"not polled yet": {level: "idle", want: `Not polled yet \. Last success: never`},
-		"up":             {api: responds(200, running), once: true, level: "good", want: `Up : the API responds\. Last success: now`},
+		"up": {api: responds(200, running), once: true, level: "good",
+			want: `Up : the API responds\. Last success: now`},
 		"paused": {
 			api: responds(503, running), once: true, level: "bad",
 			want: `Paused : the API reports an internal error\. Next attempt: in 40 s \. Last success: never`,
 		},
 		"the end of a pause": {
-			api: responds(503, running), once: true, passes: time.Minute, level: "bad", want: `Down : the API reports an internal error\. Last`,
+			api: responds(503, running), once: true, passes: time.Minute, level: "bad",
+			want: `Down : the API reports an internal error\. Last`,
 		},
 		"a used quota": {
-			api: responds(200, running), change: func(c *collector.Config) { c.RequestsPerDay = 1 }, once: true, passes: 2 * time.Hour,
-			level: "warn", want: `Paused : the daily quota is used up\. Next attempt: in 22 h 1 min \.`,
+			api: responds(200, running), change: func(c *collector.Config) { c.RequestsPerDay = 1 }, once: true,
+			passes: 2 * time.Hour,
+			level:  "warn", want: `Paused : the daily quota is used up\. Next attempt: in 22 h 1 min \.`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -890,8 +894,8 @@ func TestFilters(t *testing.T) {
 	})
 }
 
-// Of very many values of a label, the filter has the most frequent of all accounts, and the one that is chosen, with its
-// number of jobs. The page says that there are others.
+// Of very many values of a label, the filter has the most frequent of all accounts, and the one that is chosen, with
+// its number of jobs. The page says that there are others.
 func TestManyValues(t *testing.T) {
 	c := watch(t, vendor{}, unlimited("alpha"), unlimited("beta"))
 	const values = 1500
@@ -1040,7 +1044,8 @@ func TestWhyJobsAreLost(t *testing.T) {
 	}{
 		"not found": {
 			passes: time.Hour, runbook: "DeepAffectsJobLost",
-			want: []string{"lost : not_found", "Given up: the API does not know the request ID", ": the API answered HTTP 404 ."},
+			want: []string{"lost : not_found", "Given up: the API does not know the request ID",
+				": the API answered HTTP 404 ."},
 		},
 		"unreadable": {
 			answer: `{"response":{"request_id":"x","response":{"words":[<`, passes: time.Hour, runbook: "DeepAffectsJobLost",

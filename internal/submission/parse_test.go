@@ -86,9 +86,10 @@ func entries(t *testing.T) map[string]struct {
 		"submitted in 1900":         {json: `{"request_id":"a","submitted_at":"1900-01-01T00:00:00Z"}`, err: implausible},
 		"submitted in 1970":         {json: `{"request_id":"a","submitted_at":"1970-01-01T00:00:00Z"}`, err: implausible},
 		"submitted in year 1":       {json: `{"request_id":"a","submitted_at":"0001-01-01T00:00:00Z"}`, err: implausible},
-		"submitted in 9999":         {json: `{"request_id":"a","submitted_at":"9999-12-31T23:00:00-23:00"}`, err: implausible},
-		"priority":                  {json: `{"request_id":"a","priority":2}`, job: job{RequestID: "a", Priority: 2}},
-		"priority below 0":          {json: `{"request_id":"a","priority":-1}`, err: "priority is not between 0.01 and 100"},
+		"submitted in 9999": {json: `{"request_id":"a","submitted_at":"9999-12-31T23:00:00-23:00"}`,
+			err: implausible},
+		"priority":         {json: `{"request_id":"a","priority":2}`, job: job{RequestID: "a", Priority: 2}},
+		"priority below 0": {json: `{"request_id":"a","priority":-1}`, err: "priority is not between 0.01 and 100"},
 		"priority too high": {
 			json: `{"request_id":"a","priority":1000}`, err: "priority is not between 0.01 and 100",
 		},

@@ -9,7 +9,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/uptime"
 )
 
-// The system tells the uptime to other programs, too: with the time that it was suspended, so that ours is not above it.
+// The system tells the uptime to other programs, too: with the time that it was suspended, so that ours is not above
+// it.
 func TestNow(t *testing.T) {
 	now := uptime.Now()
 	text, err := os.ReadFile("/proc/uptime")

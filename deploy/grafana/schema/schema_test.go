@@ -11,8 +11,8 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
-// Grafana's types accept each dashboard, with the options of its panels and queries. Grafana itself replaces a field that
-// is absent by a default, and also opens a dashboard with an unknown field, so only this finds a misspelt one.
+// Grafana's types accept each dashboard, with the options of its panels and queries. Grafana itself replaces a field
+// that is absent by a default, and also opens a dashboard with an unknown field, so only this finds a misspelt one.
 func TestSchema(t *testing.T) {
 	plugins.RegisterDefaultPlugins()
 	files, err := filepath.Glob("../dashboards/*.json")

@@ -17,8 +17,8 @@ const agreed = "%s IN ('', (SELECT value FROM meta WHERE name = 'lease'))"
 var errOtherLease = errors.New("replicas that were started since have another lease; restart this one with that")
 
 // AgreeOnLease returns an error if replicas run that have another lease: those with a shorter one would take over
-// while an owner is still valid. If none has run for one of their leases, it withdraws that, so that none can go on, and
-// waits for one more, until none is valid that was renewed before. Package model explores why.
+// while an owner is still valid. If none has run for one of their leases, it withdraws that, so that none can go on,
+// and waits for one more, until none is valid that was renewed before. Package model explores why.
 func (db *DB) AgreeOnLease(ctx context.Context, lease time.Duration) error {
 	db.lease = lease.String()
 	_, err := db.pool.Exec(ctx, "INSERT INTO meta VALUES ('lease', $1) ON CONFLICT DO NOTHING", db.lease)

@@ -57,7 +57,8 @@ func ends(n, size int) *store.Batch {
 }
 
 // BenchmarkCommit compares one owner with a bare loop that inserts the same jobs, and then updates them with the same
-// statistics, in as large transactions; and with SQLite, in the same run. A batch registers jobs, the next one ends them.
+// statistics, in as large transactions; and with SQLite, in the same run. A batch registers jobs, the next one ends
+// them.
 func BenchmarkCommit(b *testing.B) {
 	server, err := pgtest.New("fsync = on", "shared_buffers = 512MB", "max_wal_size = 4GB")
 	if err != nil {

@@ -143,8 +143,9 @@ func (db *DB) catchUp(account string, departed *departedJobs) error {
 	return err
 }
 
-// refuseSilentStandby returns an error if the last message was given up, and commits wait for a standby for as long: that
-// message goes on to wait in its session, and each further one would, until the server takes no connection any more.
+// refuseSilentStandby returns an error if the last message was given up, and commits wait for a standby for as long:
+// that message goes on to wait in its session, and each further one would, until the server takes no connection any
+// more.
 func (db *DB) refuseSilentStandby(ctx context.Context) error {
 	if !db.sendTimedOut.Load() {
 		return nil

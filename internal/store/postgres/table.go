@@ -148,8 +148,8 @@ func declare[T any](name string, key int, columns []column[T],
 	}
 }
 
-// removing returns a part of a statement that deletes rows of the account from a table: for each row r, those for which a
-// condition holds. They are looked up one after the other. As a join, a plan that was made while the table was small
+// removing returns a part of a statement that deletes rows of the account from a table: for each row r, those for which
+// a condition holds. They are looked up one after the other. As a join, a plan that was made while the table was small
 // would go through all rows of the account for each r.
 func removing(table, r, condition string) string {
 	return fmt.Sprintf("%s_removed AS (DELETE FROM %s USING fence, %s, LATERAL (SELECT ctid FROM %s AS t "+

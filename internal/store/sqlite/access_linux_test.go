@@ -19,7 +19,8 @@ func TestCheckOfARelativePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	if err := sqlite.Check("data"); err == nil || !strings.Contains(err.Error(), "opening "+filepath.Join(dir, "data")+": ") {
+	if err := sqlite.Check("data"); err == nil ||
+		!strings.Contains(err.Error(), "opening "+filepath.Join(dir, "data")+": ") {
 		t.Errorf("%v", err)
 	}
 }

@@ -160,7 +160,8 @@ var damages = []damage{
 		return file
 	}),
 	ofPages("a page is zero", func(_ *victim, r *rand.Rand, file []byte) []byte { clear(onePage(r, file)); return file }),
-	ofPages("a page is garbled", func(_ *victim, r *rand.Rand, file []byte) []byte { garble(r, onePage(r, file)); return file }),
+	ofPages("a page is garbled",
+		func(_ *victim, r *rand.Rand, file []byte) []byte { garble(r, onePage(r, file)); return file }),
 	ofPages("a bit is flipped", func(_ *victim, r *rand.Rand, file []byte) []byte {
 		file[r.IntN(len(file))] ^= 1 << r.IntN(8)
 		return file
@@ -270,7 +271,8 @@ func TestDamagedLogThatWasCopied(t *testing.T) {
 				broken := bytes.Clone(log)
 				broken[at] ^= 1
 				d.write(t, content)
-				if err := errors.Join(os.WriteFile(d.path+"-wal", broken, 0o600), os.WriteFile(d.path+"-shm", index, 0o600)); err != nil {
+				if err := errors.Join(os.WriteFile(d.path+"-wal", broken, 0o600),
+					os.WriteFile(d.path+"-shm", index, 0o600)); err != nil {
 					t.Fatal(err)
 				}
 				db := open(t, d.dir)

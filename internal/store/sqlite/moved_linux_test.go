@@ -38,7 +38,8 @@ var removals = []struct {
 		return errors.Join(os.Remove(path), os.WriteFile(path, []byte("something else"), 0o600))
 	}},
 	{"the log is removed", func(dir string) error { return os.Remove(filepath.Join(dir, "register.db-wal")) }},
-	{"the index of the log is removed", func(dir string) error { return os.Remove(filepath.Join(dir, "register.db-shm")) }},
+	{"the index of the log is removed",
+		func(dir string) error { return os.Remove(filepath.Join(dir, "register.db-shm")) }},
 	{"all files are removed", func(dir string) error {
 		files, err := filepath.Glob(filepath.Join(dir, "*"))
 		for _, file := range files {
@@ -161,7 +162,8 @@ func TestFilesMovedAndNotReplaceable(t *testing.T) {
 		t.Error("the recovery is not reported")
 	}
 	commit(t, db, "a", one("after"))
-	if got := fmt.Sprint(requestIDs(load(t, open(t, killed(t, dir, writeAheadLog(t, dir))), "a"))); got != "[after before]" {
+	if got := fmt.Sprint(requestIDs(load(t, open(t, killed(t, dir, writeAheadLog(t, dir))),
+		"a"))); got != "[after before]" {
 		t.Errorf("found %s", got)
 	}
 }
@@ -193,7 +195,8 @@ func TestAnotherProcessInTheDirectory(t *testing.T) {
 	second := open(t, dir)
 	commit(t, second, "a", one("of the second"))
 	for range 2 {
-		if err := first.Account("a").Commit(one("late")); err == nil || !strings.Contains(err.Error(), "another process uses") {
+		if err := first.Account("a").Commit(one("late")); err == nil ||
+			!strings.Contains(err.Error(), "another process uses") {
 			t.Errorf("a commit of the first: %v", err)
 		}
 	}

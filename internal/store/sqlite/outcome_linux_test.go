@@ -199,8 +199,8 @@ func TestOtherAccountsAfterUnknownOutcome(t *testing.T) {
 	}
 }
 
-// If the file is gone that could not be opened again after a commit of unknown outcome, each access is an error, until it
-// is back.
+// If the file is gone that could not be opened again after a commit of unknown outcome, each access is an error, until
+// it is back.
 func TestFileRemovedWithoutConnection(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "register.db")

@@ -292,8 +292,8 @@ func scan(ctx context.Context, db *sql.DB, query string, row func([]any) error, 
 	})
 }
 
-// prepare returns the statements of a writer, by their text. Preparing them for each transaction would take a quarter of
-// the time of a small one.
+// prepare returns the statements of a writer, by their text. Preparing them for each transaction would take a quarter
+// of the time of a small one.
 func prepare(db *sql.DB) (statements map[string]*sql.Stmt, err error) {
 	statements = make(map[string]*sql.Stmt)
 	for _, t := range tables {

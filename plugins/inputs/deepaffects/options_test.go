@@ -334,7 +334,8 @@ func TestLog(t *testing.T) {
 		_, line, _ = strings.Cut(line, " ")
 		got = append(got, regexp.MustCompile(`\[.*\] *\(.*?\) ?`).ReplaceAllString(strings.TrimSpace(line), ""))
 	}
-	want := []string{"D! one account=a n=1", "I! two account=a", `W! three account=a err="x; y"`, `E! four account=a path="/a\x1bb" empty="" plain=/x`}
+	want := []string{"D! one account=a n=1", "I! two account=a", `W! three account=a err="x; y"`,
+		`E! four account=a path="/a\x1bb" empty="" plain=/x`}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
