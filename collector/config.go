@@ -198,8 +198,7 @@ func (c *Config) Validate() (mistakes []error) {
 	tooShort(c.Retention, "retention", "24h")
 	err = postgres.CheckURL(c.DatabaseURL)
 	mistake(err != nil && c.DatabaseURL != "", "database_url", "%w", err)
-	mistake(c.Lease < minLease || c.Lease > maxLease, "lease", "must be from %s to %s; write a duration such as \"5s\"",
-		minLease, maxLease)
+	mistake(c.Lease < minLease || c.Lease > maxLease, "lease", `must be from 1s to 1m; write a duration such as "5s"`)
 	mistake(c.MaxResponseSize <= 0, "max_response_size", `must be larger than 0; write a size such as "64MiB"`)
 	mistake(c.Concurrency < 1 || c.Concurrency > 1000, "concurrency", "must be from 1 to 1000")
 	mistake(!slices.Contains([]string{JobMetricsFull, JobMetricsBasic, JobMetricsOff}, c.JobMetrics),

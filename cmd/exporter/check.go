@@ -12,10 +12,10 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
@@ -139,10 +139,10 @@ func printConfig(accounts []collector.Config, stdout io.Writer, log *slog.Logger
 			line("files", fmt.Sprintf("%s (%d now)", pattern, source.Matching(pattern)))
 		}
 		for _, u := range c.RequestIDURLs {
-			line("ids from", outbound.WithoutSecrets(u)+" every "+duration.Text(c.RefreshInterval))
+			line("ids from", outbound.WithoutSecrets(u)+" every "+model.Duration(c.RefreshInterval).String())
 		}
 		if c.DatabaseURL != "" {
-			line("database", postgres.Shown(c.DatabaseURL)+", lease "+duration.Text(c.Lease))
+			line("database", postgres.Shown(c.DatabaseURL)+", lease "+model.Duration(c.Lease).String())
 		}
 		if c.ServiceAddress != "" {
 			line("listens", c.ServiceAddress)

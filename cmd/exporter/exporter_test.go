@@ -142,7 +142,7 @@ webhook_token = "canary-canary-canary"
   ids:      2 in request_ids
   files:    /etc/passwd (1 now)
   files:    /etc/passw[d] (1 now)
-  ids from: https://…@example.com/ids?… every 1 min
+  ids from: https://…@example.com/ids?… every 1m
   webhooks: at /webhook/{token}
 configuration is valid
 `, ""},
@@ -153,7 +153,7 @@ database_url = "postgres://monitor:canary@db.example.com/monitor?sslmode=verify-
   url:      https://proxy.api.deepaffects.com
   key:      from the configuration
   quota:    5 requests in any 60 seconds, 100 requests in any 24 hours
-  database: postgres://db.example.com:5432/monitor, lease 5 s
+  database: postgres://db.example.com:5432/monitor, lease 5s
 configuration is valid
 `, ""},
 		{"[[inputs.deepaffects]]\napi_key = \"key\"\ndatabase_url = \"postgres://monitor:2024#canary@db/monitor\"\n",
@@ -161,7 +161,7 @@ configuration is valid
   url:      https://proxy.api.deepaffects.com
   key:      from the configuration
   quota:    5 requests in any 60 seconds, 100 requests in any 24 hours
-  database: postgres://db:5432/monitor, lease 5 s
+  database: postgres://db:5432/monitor, lease 5s
 configuration is valid
 `, ""},
 		{"[[inputs.deepaffects]]\napi_key = \"key\"\ndatabase_url = \"host=db password=canary\"\n", "",

@@ -167,6 +167,7 @@ func run(f *flags, stdout io.Writer, log *slog.Logger) error {
 		return printConfig(accounts, stdout, log)
 	case f.plan:
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM) // the copy is removed
+		context.AfterFunc(ctx, stop)                                                             // a second signal ends the process at once
 		defer stop()
 		return f.nameStore(accounts, plan(ctx, accounts, storage, stdout, log))
 	}

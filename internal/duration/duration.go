@@ -1,4 +1,4 @@
-// Package duration formats durations for people. Attributes of log lines have those of Go, which programs read.
+// Package duration formats durations for people. Log attributes use Go's format, which programs read.
 package duration
 
 import (

@@ -325,7 +325,6 @@ func FuzzWebhook(f *testing.F) {
 	})
 }
 
-// What comes near to a webhook is counted and logged, with a limit and without the token.
 // A large result that other large ones keep out is to be sent again. That is logged.
 func TestWebhookBesideLargeResults(t *testing.T) {
 	h := newHooks(t, nil)
@@ -340,6 +339,7 @@ func TestWebhookBesideLargeResults(t *testing.T) {
 	}
 }
 
+// What comes near to a webhook is counted and logged, with a limit and without the token.
 func TestWebhookNearMisses(t *testing.T) {
 	const path, slashes = "the path is not /webhook/TOKEN", "the path has two slashes in a row"
 	for _, tt := range []struct{ method, path, address, why string }{

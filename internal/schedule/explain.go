@@ -64,6 +64,9 @@ func (r Reason) Short() string {
 		chance = "age unknown"
 	}
 	every := "one is expected to finish every " + duration.Text(r.Every)
+	if r.Every < time.Second {
+		every = "more than one is expected to finish every second"
+	}
 	switch {
 	case r.Serving:
 		return fmt.Sprintf("head of the queue, %s; %s", every, chance)

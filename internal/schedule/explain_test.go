@@ -27,7 +27,7 @@ func TestReasonFormatsTimes(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	got = schedule.Reason{Chance: .5, Serving: true, Every: time.Millisecond}.Short()
-	if want := "head of the queue, one is expected to finish every <1 s; 50 % likely to have finished"; got != want {
+	if want := "head of the queue, more than one is expected to finish every second; 50 % likely to have finished"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
