@@ -123,15 +123,16 @@ func (o *owner) forPoller(s *settings) poller.Settings {
 }
 
 // useKey returns the key for the next request, of an account with these settings. If it is another than that of the
-// request before, the scheduler counts what was sent with it.
+// request before, or another account has spent its quota meanwhile, the scheduler counts what was sent with it.
 func (o *owner) useKey(s *settings) (string, error) {
 	l, err := s.login()
 	if err != nil {
 		return "", err
 	}
 	a, now := o.account, o.account.now()
+	taken := false
 	if s.limited() {
-		if err := a.quotas.spend(a.name, l); err != nil {
+		if taken, err = a.quotas.spend(a.name, l); err != nil {
 			return "", err
 		}
 		if err := o.jobs.UseKey(l.has, l.name, now); err != nil {
@@ -140,7 +141,7 @@ func (o *owner) useKey(s *settings) (string, error) {
 	} else {
 		a.quotas.rest(a.name)
 	}
-	if l != o.login {
+	if l != o.login || taken {
 		if a.others != nil && s.limited() {
 			if err := a.others.recall(a.quotas, o.login != login{}, now); err != nil {
 				return "", fmt.Errorf("reading what other accounts have sent: %w", err)

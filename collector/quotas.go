@@ -52,6 +52,7 @@ func (l login) has(name string) bool {
 type quotas struct {
 	mu      sync.Mutex                                 // guards what follows
 	spender map[login]string                           // account
+	resting map[string]bool                            // accounts that have no quota at present
 	sent    map[string]func(now time.Time) []jobs.Sent // by account
 	former  map[string]*jobs.Jobs                      // of sent: those that are not configured any more
 	others  map[string][]jobs.Sent                     // by account that is not in sent: another replica owns it
@@ -63,7 +64,7 @@ const pastKept = 8 * 24 * time.Hour
 
 func newQuotas() *quotas {
 	return &quotas{
-		spender: make(map[login]string), sent: make(map[string]func(time.Time) []jobs.Sent),
+		spender: make(map[login]string), resting: make(map[string]bool), sent: make(map[string]func(time.Time) []jobs.Sent),
 		former: make(map[string]*jobs.Jobs), others: make(map[string][]jobs.Sent),
 	}
 }
@@ -152,11 +153,11 @@ func (q *quotas) close() {
 	}
 }
 
-// rest ends the spending of an account for now: it has no quota.
+// rest notes that an account has no quota at present: another one may spend that of its login.
 func (q *quotas) rest(account string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.release(account)
+	q.resting[account] = true
 }
 
 // release needs the lock.
@@ -166,23 +167,25 @@ func (q *quotas) release(account string) {
 			delete(q.spender, l)
 		}
 	}
+	delete(q.resting, account)
 }
 
-// spend makes an account the one that spends the quota of a login, instead of that of another. It is an error if
-// another account does.
-func (q *quotas) spend(account string, l login) error {
+// spend makes an account the one that spends the quota of a login, instead of that of another. It reports whether it was
+// not the last one. It is an error if another account spends it.
+func (q *quotas) spend(account string, l login) (taken bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch other := q.spender[l]; other {
-	case account:
-		return nil
-	case "":
+	switch other := q.spender[l]; {
+	case other == account:
+		delete(q.resting, account)
+		return false, nil
+	case other == "" || q.resting[other]:
 		q.release(account)
 		q.spender[l] = account
-		return nil
+		return true, nil
 	default:
 		q.release(account)
-		return sharedQuota(other)
+		return false, sharedQuota(other)
 	}
 }
 

@@ -165,6 +165,13 @@ func TestQuotaOfIdleAccount(t *testing.T) {
 				if got := api.requests(); len(got) != 1 || got["api.invalid key-a"] != perDay {
 					t.Errorf("%v requests, want %d with the key of both", got, perDay)
 				}
+				if err := c.Reload(t.Context(), []collector.Config{hungry("x", "key-a")}); err != nil {
+					t.Fatal(err)
+				}
+				pass(20 * time.Minute)
+				if got := api.requests(); got["api.invalid key-a"] != perDay {
+					t.Errorf("%v requests after it has its quota again, want %d", got, perDay)
+				}
 			})
 		})
 	}
