@@ -298,10 +298,10 @@ func (q *quota) outlook(now time.Time) outlook {
 		return o
 	}
 	last, next := w.reset.around(now)
-	if now.Sub(last) < resetMargin { // what was sent on the day before still counts, and says nothing about this one
+	if now.Sub(last) < resetMargin { // what was sent on the day before still counts, and will not in a minute
 		entries, _ := w.live(now)
 		for i := range entries {
-			if e := &entries[i]; e.last.Before(last) && !e.beforeClockSet(now) {
+			if e := &entries[i]; !e.last.After(last.Add(-resetMargin)) && !e.beforeClockSet(now) {
 				o.left = min(o.left+float64(e.requests), o.limit)
 			}
 		}

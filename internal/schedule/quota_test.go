@@ -634,25 +634,36 @@ func TestDayBegins(t *testing.T) {
 }
 
 // In the minute after a reset, the requests of the day before still count. They say nothing about the price of this
-// day.
+// day, but for those of the last minute, which count for all of it.
 func TestPriceAfterReset(t *testing.T) {
-	s := newScheduler(resets(perMinute(60, 100), "00:00"), start)
-	q := &quota{scheduler: s}
-	for n := range 90 {
-		if ok, _ := q.send(at(time.Duration(n) * 2 * time.Minute)); !ok {
-			t.Fatalf("request %d is not sent", n)
-		}
-	}
-	for n := range 10 {
-		s.Add(at(5*time.Hour), schedule.Job{RequestID: fmt.Sprint("job ", n), Start: at(5 * time.Hour)})
-	}
-	price := func(after time.Duration) float64 {
-		now := at(6*time.Hour + after)
-		s.RefreshAll(now)
-		return s.View(now, nil).Pricing.Price
-	}
-	during, later := price(30*time.Second), price(3*time.Minute)
-	if during > 1.2*later || during < later/1.2 {
-		t.Errorf("the price is %.4g within the first minute of a day, and %.4g after it", during, later)
+	reset := 6 * time.Hour
+	for name, tt := range map[string]struct {
+		requests int
+		sent     func(n int) time.Duration
+	}{
+		"all day":         {90, func(n int) time.Duration { return time.Duration(n) * 2 * time.Minute }},
+		"the last minute": {50, func(n int) time.Duration { return reset - time.Duration(50-n)*time.Second }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScheduler(resets(perMinute(60, 100), "00:00"), start)
+			q := &quota{scheduler: s}
+			for n := range tt.requests {
+				if ok, _ := q.send(at(tt.sent(n))); !ok {
+					t.Fatalf("request %d is not sent", n)
+				}
+			}
+			for n := range 10 {
+				s.Add(at(5*time.Hour), schedule.Job{RequestID: fmt.Sprint("job ", n), Start: at(5 * time.Hour)})
+			}
+			price := func(after time.Duration) float64 {
+				now := at(reset + after)
+				s.RefreshAll(now)
+				return s.View(now, nil).Pricing.Price
+			}
+			during, later := price(30*time.Second), price(3*time.Minute)
+			if during > 1.2*later || during < later/1.2 {
+				t.Errorf("the price is %.4g within the first minute of a day, and %.4g after it", during, later)
+			}
+		})
 	}
 }
