@@ -125,3 +125,14 @@ func TestReasonOfAJobThatIsNotKnown(t *testing.T) {
 		}
 	}
 }
+
+// The age of a job that was registered before a restart is shown as it is known. Only nothing is learnt from it.
+func TestReasonAfterRestart(t *testing.T) {
+	for _, unknown := range []bool{false, true} {
+		s := newScheduler(schedule.Limits{}, start)
+		s.Add(start, schedule.Job{RequestID: "a", Start: start, Seen: start, AgeUncertain: true, AgeUnknown: unknown})
+		if r, ok := s.Explain("a", at(time.Minute)); !ok || r.Unknown != unknown {
+			t.Errorf("age unknown: %v, want %v", r.Unknown, unknown)
+		}
+	}
+}

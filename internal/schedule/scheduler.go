@@ -84,6 +84,7 @@ type job struct {
 	last     Last  // what came of its last turn
 	atOnce   bool  // polled at once until it has been seen
 	unknown  bool  // its age is
+	unsure   bool  // its age is perhaps unknown
 	served   uint8 // bit i: a worker of hypothesis i of the API's queue has taken it
 }
 
@@ -244,7 +245,7 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	j := &job{
 		id: given.RequestID, sequence: given.Sequence, api: a, key: s.seconds(now),
 		priority: 1, hinted: given.AudioSeconds > 0, inFlight: inFlight,
-		atOnce: given.AtOnce || given.AgeUnknown, unknown: given.AgeUnknown || given.AgeUncertain,
+		atOnce: given.AtOnce || given.AgeUnknown, unknown: given.AgeUnknown, unsure: given.AgeUncertain,
 	}
 	j.start = s.seconds(given.Start)
 	if given.Restored {
@@ -370,7 +371,7 @@ func (s *Scheduler) Ended(sequence uint64, at time.Time, webhook bool) {
 
 // learn applies an outcome.
 func (s *Scheduler) learn(j *job, t float64, o outcome) {
-	if j.unknown {
+	if j.unknown || j.unsure {
 		return
 	}
 	m := j.model()
