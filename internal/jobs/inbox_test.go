@@ -326,8 +326,11 @@ var badBodies = map[string][]string{
 
 // goodBodies are messages that can be read. Names that are not known are ignored.
 var goodBodies = map[string][]string{
-	"register": {`{"at":"2026-11-23T18:00:00Z","source":"http","colour":"red"}`},
-	"remove":   {``, `{}`, `{"reason":"unknown"}`},
+	"register": {
+		`{"at":"2026-11-23T18:00:00Z","source":"http","colour":"red"}`,
+		`{"at":"2026-11-23T18:00:00Z","source":"http","audio_seconds":0.001}`, // valid in an earlier version
+	},
+	"remove": {``, `{}`, `{"reason":"unknown"}`},
 	"webhook": {
 		`{"at":"2026-11-23T18:00:00.123456789Z","state":"completed","statistics":{"words":3},"word_gap_seconds":` +
 			`{"sum":2,"bounds":[3],"counts":[2,0],"native":{"schema":3,"offset":0,"counts":[2]}},"packed_timings":"AQooYwE="}`,

@@ -168,6 +168,9 @@ func (t *transaction) receiveRegistration(m *store.Message, now time.Time) error
 	case !slices.Contains(submission.Sources, r.Source):
 		return fmt.Errorf("unknown source %q", r.Source)
 	}
+	if s.AudioSeconds > 0 && s.AudioSeconds < submission.MinAudioSeconds {
+		s.AudioSeconds = 0 // an earlier version has acknowledged it
+	}
 	if err := s.Check(); err != nil {
 		return err
 	}

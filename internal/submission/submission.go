@@ -55,7 +55,7 @@ const (
 	MaxLabels          = 32
 	MaxLabelLength     = 256      // bytes of a name or of a value
 	MaxEntryBytes      = 64 << 10 // of a line
-	minAudioSeconds    = 0.01     // no speech is shorter; 0: unknown
+	MinAudioSeconds    = 0.01     // no speech is shorter; 0: unknown
 	maxAudioSeconds    = 1e7      // 115 days
 	// The duration of a job begins at submitted_at, and a mistake in it would stay in the totals. Clocks may differ.
 	maxSubmittedAge   = 366 * 24 * time.Hour
@@ -171,9 +171,9 @@ func (j *Job) Check() error {
 	switch {
 	case j.Priority != 0 && !(j.Priority >= minPriority && j.Priority <= maxPriority):
 		return fmt.Errorf("priority is not between %v and %d", minPriority, maxPriority)
-	case j.AudioSeconds != 0 && !(j.AudioSeconds >= minAudioSeconds && j.AudioSeconds <= maxAudioSeconds):
+	case j.AudioSeconds != 0 && !(j.AudioSeconds >= MinAudioSeconds && j.AudioSeconds <= maxAudioSeconds):
 		return fmt.Errorf("audio_seconds is not between %v and %.0f; leave it out if it is unknown",
-			minAudioSeconds, float64(maxAudioSeconds))
+			MinAudioSeconds, float64(maxAudioSeconds))
 	case len(j.Account) > maxAccountLength:
 		return fmt.Errorf("account is longer than %d bytes", maxAccountLength)
 	case len(j.Labels) > MaxLabels:
