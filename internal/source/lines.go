@@ -156,15 +156,14 @@ func (r *lineReader) line() (n int, err error) {
 // lineEnd returns the length of the first line of a text with its end: a newline, or a carriage return alone, as old
 // Macs write it. It returns 0 if the text ends before.
 func lineEnd(text []byte) int {
-	n := bytes.IndexByte(text, '\n') + 1
-	line := text
-	if n > 0 {
-		line = text[:n-1]
+	i := bytes.IndexAny(text, "\r\n")
+	switch {
+	case i < 0, text[i] == '\r' && i+1 == len(text):
+		return 0
+	case bytes.HasPrefix(text[i:], []byte("\r\n")):
+		return i + 2
 	}
-	if i := bytes.IndexByte(line, '\r'); i >= 0 && i+1 < len(line) {
-		return i + 1
-	}
-	return n
+	return i + 1
 }
 
 // countLines returns how many line ends a text has.
