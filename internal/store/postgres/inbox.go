@@ -85,11 +85,13 @@ func (db *DB) Send(account string, messages []store.Message) ([]store.Whereabout
 	departed := cached.(*departedJobs)
 	departed.mu.Lock()
 	defer departed.mu.Unlock()
+	reading, cancel := context.WithTimeout(context.Background(), sendTimeout) // others wait; the next message goes on with it
+	defer cancel()
 	rows, err := db.send(account, departed, kinds, ids, bodies)
 	for tries := 0; err == nil && len(rows) == 0 && len(messages) > 0; tries++ {
 		if tries == 3 {
 			err = errors.New("the departed jobs change while they are read")
-		} else if err = db.catchUp(account, departed); err == nil {
+		} else if err = db.catchUp(reading, account, departed); err == nil {
 			rows, err = db.send(account, departed, kinds, ids, bodies)
 		}
 	}
@@ -122,10 +124,8 @@ func (db *DB) send(account string, departed *departedJobs, kinds, ids, bodies []
 
 // catchUp reads the blocks of departures that were not read yet, in parts. After an error, those parts stay that were
 // read.
-func (db *DB) catchUp(account string, departed *departedJobs) error {
+func (db *DB) catchUp(ctx context.Context, account string, departed *departedJobs) error {
 	part := func() (more bool, err error) {
-		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
-		defer cancel()
 		rows, err := db.pool.Query(ctx, catchUpStatement, account, departed.first, departed.next, departed.last, maxBlocks)
 		var blocks []unread
 		if err == nil {
