@@ -56,7 +56,7 @@ var api = []*family{
 		func(s *collector.Snapshot) float64 { return s.Pricing.Sharing }),
 	gauge("poll_price_seconds",
 		"Expected delay in observing the end of a job that a poll must save to be sent, in seconds; high if the quota "+
-			"is scarce.",
+			"is scarce. While the requests of the morning are used up, the time until the next may be sent.",
 		func(s *collector.Snapshot) float64 { return s.Pricing.Price }),
 	gauge("forecast_jobs",
 		"Number of jobs that are expected to be registered and polled until the day's quota resets, or within 24 "+
