@@ -297,7 +297,7 @@ func (r *Replica[T]) look(ctx context.Context, group *sync.WaitGroup) (next time
 	r.ask(d.handOver)
 	r.takeAll(ctx, d.takeOver, self, group)
 	for _, m := range d.bury {
-		r.report(ctx, "Cannot delete a replica that is gone", "Replicas that are gone are deleted again",
+		r.report(ctx, "Cannot delete a replica that is gone", "Replicas that are gone can be deleted again",
 			r.db.Leave(bounded, m))
 	}
 	if d.next.Before(next) && !d.next.IsZero() {
@@ -368,7 +368,7 @@ func (r *Replica[T]) takeAll(ctx context.Context, seen []takeover, self postgres
 func (r *Replica[T]) took(ctx context.Context, s takeover, tenure T, err error, group *sync.WaitGroup) {
 	account := s.seen.Account
 	if !errors.Is(err, postgres.ErrSeenChanged) { // another replica was faster
-		r.report(ctx, "Cannot take over account "+account, "Account "+account+" can be taken over again", err)
+		r.report(ctx, "Cannot take over account "+account, "Account "+account+" was taken over after earlier errors", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
