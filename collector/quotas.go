@@ -69,7 +69,8 @@ func newQuotas() *quotas {
 	}
 }
 
-// reopen ends the housekeeping of a former account, before it is opened because it is configured again.
+// reopen ends the housekeeping of a former account, before it is opened because it is configured again. What it has sent
+// goes on to count, also if it cannot be opened.
 func (q *quotas) reopen(account string) {
 	q.mu.Lock()
 	former := q.former[account]
