@@ -71,7 +71,8 @@ func (c *Collector) byToken(serviceAddress, token string, of func(*Config) strin
 }
 
 // Webhook receives the body of one webhook, and returns its outcome. What it reports about its job is stored
-// when this returns. The error, which is for the log, contains nothing of the body.
+// when this returns. It closes a body that is too slow beside others, which must end a read that waits. The error,
+// which is for the log, contains nothing of the body.
 func (a *Account) Webhook(body io.ReadCloser, gzipped bool) (WebhookOutcome, error) {
 	config := &a.settings.Load().config
 	hook, outcome, err := readWebhook(body, gzipped, config)
@@ -109,15 +110,16 @@ func (a *Account) RefuseWebhook(outcome WebhookOutcome) { a.writes.CountWebhook(
 // readWebhook reads a webhook whose body is within the size limit, compressed and
 // decompressed. With an error, the outcome is its kind.
 func readWebhook(body io.ReadCloser, gzipped bool, config *Config) (jobstatus.Webhook, WebhookOutcome, error) {
-	body = http.MaxBytesReader(nil, body, config.MaxResponseSize)
+	abort := func() { _ = body.Close() }
+	content := http.MaxBytesReader(nil, body, config.MaxResponseSize)
 	if gzipped {
-		unpacked, err := gzip.NewReader(body)
+		unpacked, err := gzip.NewReader(content)
 		if err != nil {
 			return jobstatus.Webhook{}, jobs.WebhookMalformed, errors.New("Content-Encoding is gzip, and the body is not")
 		}
-		body = http.MaxBytesReader(nil, unpacked, config.MaxResponseSize)
+		content = http.MaxBytesReader(nil, unpacked, config.MaxResponseSize)
 	}
-	hook, err := jobstatus.ReadWebhook(body, config.timings())
+	hook, err := jobstatus.ReadWebhook(content, abort, config.timings())
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, jobstatus.ErrBusy):

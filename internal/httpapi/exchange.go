@@ -100,6 +100,17 @@ func (b requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close ends a read that waits for the client, from any goroutine. The server closes the body itself, which would wait
+// for that read.
+func (b requestBody) Close() error {
+	b.of.mu.Lock()
+	defer b.of.mu.Unlock()
+	if b.of.since.IsZero() {
+		return nil
+	}
+	return b.of.control.SetReadDeadline(time.Unix(1, 0))
+}
+
 // A responseWriter writes the response of an exchange.
 type responseWriter struct {
 	http.ResponseWriter

@@ -286,6 +286,28 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
+// A handler can end a read of a body that waits for its client, who gets the response.
+func TestCloseBody(t *testing.T) {
+	for name, sent := range map[string]string{"nothing": "", "a part": strings.Repeat(" ", more)} {
+		synctest.Test(t, func(t *testing.T) {
+			n := serve(t, httpapi.NewLimits(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				time.AfterFunc(time.Second, func() { _ = r.Body.Close() })
+				if got, err := io.Copy(io.Discard, r.Body); int(got) != len(sent) || err == nil {
+					t.Errorf("%s: %d bytes, error %v", name, got, err)
+				}
+				w.WriteHeader(http.StatusServiceUnavailable)
+				_ = http.NewResponseController(w).Flush()
+			}))
+			body, w := io.Pipe()
+			go io.WriteString(w, sent)
+			if code, took := n.post(t, "/", body); code != http.StatusServiceUnavailable || took > 2*time.Second {
+				t.Errorf("%s: HTTP %d after %s", name, code, took)
+			}
+			w.Close()
+		})
+	}
+}
+
 // receivers returns the handlers that read bodies.
 func receivers(t *testing.T, l *httpapi.Limits) http.Handler {
 	t.Helper()

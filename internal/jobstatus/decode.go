@@ -89,12 +89,13 @@ type decoder struct {
 	body    io.Reader
 	ctx     context.Context // ends the wait for the turn of large results
 	waited  bool            // for that turn
-	yields  bool            // it loses the turn to others if the body is slow
+	abort   func()          // ends a read of the body: it loses the turn to others if the body is slow; nil: it does not
 
 	// lists are its own while it has the turn and uses others; nil: it does not have the turn.
-	lists *transcript.Lists
-	since time.Time // it has the turn
-	begin int64     // offset in the document then
+	lists   *transcript.Lists
+	since   time.Time    // it has the turn
+	read    atomic.Int64 // bytes since then
+	evicted atomic.Bool  // it lost the turn
 }
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
@@ -113,7 +114,8 @@ const (
 	// maxKept is how many bytes of lists are kept for the next large result: enough for more than an hour of speech.
 	maxKept = 1 << 20
 
-	maxTurnWait = 10 * time.Second
+	maxTurnWait   = 10 * time.Second
+	evictInterval = 100 * time.Millisecond
 	// A body that yields may take so long while others wait, and a second for each so many bytes.
 	yieldStart = time.Second
 	yieldBytes = 1 << 20
@@ -125,7 +127,10 @@ var ErrBusy = errors.New("other large results are being received; try again")
 
 var (
 	largeTurn = make(chan struct{}, 1)
-	waiting   atomic.Int32 // decoders, for that turn
+	yielding  struct {
+		mu sync.Mutex // guards d, and is held while d is evicted
+		d  *decoder   // it has the turn, and may lose it; nil: there is none
+	}
 	// grown are the lists of the large result before; nil: there are none. Only who has the turn uses it.
 	grown *transcript.Lists
 )
@@ -174,9 +179,9 @@ func decodeStatus(ctx context.Context, r io.Reader, timings Timings) (body, erro
 // decodeWebhook decodes the body of a webhook in the same way: a request ID and beside it a result as in a status body.
 // The webhook of is_depressed has the field `depressed` in place of `response`. The status body of an ended job, which
 // has its ID in `response`, is accepted too.
-func decodeWebhook(r io.Reader, timings Timings) (body, error) {
+func decodeWebhook(r io.Reader, abort func(), timings Timings) (body, error) {
 	return decode(context.Background(), r, timings, func(d *decoder, b *body) error {
-		d.yields = true                                    // a client may send slowly for minutes; a poll has a timeout
+		d.abort = abort                                    // a client may send slowly for minutes; a poll has a timeout
 		var within body                                    // its ID and end are those in the response
 		ended, endedWithin, carries := false, false, false // carries: something that decides how the job ended
 		response := func(name []byte) error {
@@ -299,13 +304,27 @@ func atByte(err error, offset int64) error { return fmt.Errorf("%w, at byte %d",
 
 // Read reads on in the body for the scanner.
 func (d *decoder) Read(p []byte) (int, error) {
-	if d.yields && d.lists != nil && waiting.Load() > 0 {
-		allowed := yieldStart + time.Duration(d.Offset()-d.begin)*time.Second/yieldBytes
-		if time.Since(d.since) > allowed {
-			return 0, ErrBusy
-		}
+	if d.evicted.Load() {
+		return 0, ErrBusy
 	}
-	return d.body.Read(p)
+	n, err := d.body.Read(p)
+	d.read.Add(int64(n))
+	if d.evicted.Load() {
+		return 0, ErrBusy
+	}
+	return n, err
+}
+
+// evict takes the turn of large results from who has it, if that one yields and its body is slow. It is repeated while
+// a decoder waits, since an abort between two reads has no effect.
+func evict() {
+	yielding.mu.Lock()
+	defer yielding.mu.Unlock()
+	d := yielding.d
+	if d != nil && time.Since(d.since) > yieldStart+time.Duration(d.read.Load())*time.Second/yieldBytes {
+		d.evicted.Store(true)
+		d.abort()
+	}
 }
 
 // takeTurn waits for the turn of large results. Then the decoder may use the lists of the one before, if there are any.
@@ -314,22 +333,40 @@ func (d *decoder) takeTurn() error {
 	case largeTurn <- struct{}{}:
 	default:
 		d.waited = true
-		waiting.Add(1)
-		defer waiting.Add(-1)
-		ctx, cancel := context.WithTimeout(d.ctx, maxTurnWait)
-		defer cancel()
-		select {
-		case largeTurn <- struct{}{}:
-		case <-ctx.Done():
+		if !d.awaitTurn() {
 			return &laxjson.ReadError{Err: ErrBusy}
 		}
 	}
-	d.since, d.begin, d.lists = time.Now(), d.Offset(), new(transcript.Lists)
+	d.since, d.lists = time.Now(), new(transcript.Lists)
+	d.read.Store(0)
+	if d.abort != nil {
+		yielding.mu.Lock()
+		yielding.d = d
+		yielding.mu.Unlock()
+	}
 	if grown != nil {
 		d.lists, grown = grown, nil
 		d.acc.Exchange(d.lists)
 	}
 	return nil
+}
+
+// awaitTurn reports whether it got the turn in time.
+func (d *decoder) awaitTurn() bool {
+	ctx, cancel := context.WithTimeout(d.ctx, maxTurnWait)
+	defer cancel()
+	ticker := time.NewTicker(evictInterval)
+	defer ticker.Stop()
+	for {
+		evict()
+		select {
+		case largeTurn <- struct{}{}:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-ticker.C:
+		}
+	}
 }
 
 // release gives the decoder back, without the document and without lists that have grown.
@@ -340,10 +377,14 @@ func (d *decoder) release() {
 			grown = d.lists
 		}
 		d.lists = nil
+		yielding.mu.Lock()
+		yielding.d = nil
+		yielding.mu.Unlock()
 		<-largeTurn
 	}
 	d.Reset(nil)
-	d.body, d.ctx, d.waited, d.yields = nil, nil, false, false
+	d.body, d.ctx, d.waited, d.abort = nil, nil, false, nil
+	d.evicted.Store(false)
 	decoders.Put(d)
 }
 

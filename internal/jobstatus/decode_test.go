@@ -549,7 +549,7 @@ func TestTolerance(t *testing.T) {
 			var err error
 			if name == "webhook" {
 				var w jobstatus.Webhook
-				w, err = jobstatus.ReadWebhook(iotest.OneByteReader(strings.NewReader(doc)), jobstatus.NoTimings)
+				w, err = jobstatus.ReadWebhook(iotest.OneByteReader(strings.NewReader(doc)), func() {}, jobstatus.NoTimings)
 				got, id, state = w.Result, w.RequestID, w.State
 			} else {
 				var b jobstatus.Body

@@ -110,7 +110,7 @@ func TestMemory(t *testing.T) {
 					before := heap()
 					if webhook {
 						doc.head = strings.Replace(doc.head, `"response":{"request_id":"r",`, "", 1)
-						_, _ = jobstatus.ReadWebhook(&doc, jobstatus.CompactTimings)
+						_, _ = jobstatus.ReadWebhook(&doc, func() {}, jobstatus.CompactTimings)
 					} else {
 						_, _ = jobstatus.DecodeStatus(&doc)
 					}

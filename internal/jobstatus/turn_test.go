@@ -81,28 +81,32 @@ func poll(t *testing.T, ctx context.Context, body io.ReadCloser) jobstatus.Answe
 	return c.Status(ctx, key, conversation(0).Response.RequestID)
 }
 
-// A slow webhook with a large result keeps neither a poll out, nor another webhook.
+// A webhook with a large result that is slow, or stops for good, keeps neither a poll out, nor another webhook.
 func TestSlowWebhookGivesWay(t *testing.T) {
 	bubble(t, func(t *testing.T, status, webhook []byte) {
 		for name, other := range map[string]func() error{
 			"poll": func() error { return poll(t, t.Context(), io.NopCloser(bytes.NewReader(status))).Err },
 			"webhook": func() error {
-				_, err := jobstatus.ReadWebhook(bytes.NewReader(webhook), jobstatus.NoTimings)
+				_, err := jobstatus.ReadWebhook(bytes.NewReader(webhook), func() {}, jobstatus.NoTimings)
 				return err
 			},
 		} {
-			slow := make(chan error)
-			go func() {
-				_, err := jobstatus.ReadWebhook(newTrickle(webhook, 16<<10, time.Second), jobstatus.NoTimings)
-				slow <- err
-			}()
-			time.Sleep(time.Minute)
-			begin := time.Now()
-			if err := other(); err != nil || time.Since(begin) > 5*time.Second {
-				t.Errorf("%s: after %s: %v", name, time.Since(begin), err)
-			}
-			if err := <-slow; !errors.Is(err, jobstatus.ErrBusy) {
-				t.Errorf("%s: the slow webhook ended with %v, want %v", name, err, jobstatus.ErrBusy)
+			for kind, pause := range map[string]time.Duration{"slow": time.Second, "stopped": -1} {
+				body := newTrickle(webhook, 16<<10, pause)
+				ended := make(chan error)
+				go func() {
+					_, err := jobstatus.ReadWebhook(body, body.close, jobstatus.NoTimings)
+					ended <- err
+				}()
+				time.Sleep(time.Minute)
+				begin := time.Now()
+				if err := other(); err != nil || time.Since(begin) > 5*time.Second {
+					t.Errorf("%s beside a %s one: after %s: %v", name, kind, time.Since(begin), err)
+				}
+				body.close()
+				if err := <-ended; !errors.Is(err, jobstatus.ErrBusy) {
+					t.Errorf("%s beside a %s one, which ended with %v, want %v", name, kind, err, jobstatus.ErrBusy)
+				}
 			}
 		}
 	})
@@ -111,7 +115,7 @@ func TestSlowWebhookGivesWay(t *testing.T) {
 // A slow webhook that is in nobody's way is read.
 func TestSlowWebhook(t *testing.T) {
 	bubble(t, func(t *testing.T, _, webhook []byte) {
-		got, err := jobstatus.ReadWebhook(newTrickle(webhook, 16<<10, time.Second), jobstatus.NoTimings)
+		got, err := jobstatus.ReadWebhook(newTrickle(webhook, 16<<10, time.Second), func() {}, jobstatus.NoTimings)
 		if err != nil || got.Result.Words != 30_000 {
 			t.Errorf("error %v", err)
 		}
@@ -127,7 +131,7 @@ func TestWaitForALargeResult(t *testing.T) {
 		go func() { done <- poll(t, t.Context(), held) }()
 		synctest.Wait() // it has the turn, and does not go on before its timeout
 		begin := time.Now()
-		_, err := jobstatus.ReadWebhook(bytes.NewReader(webhook), jobstatus.NoTimings)
+		_, err := jobstatus.ReadWebhook(bytes.NewReader(webhook), func() {}, jobstatus.NoTimings)
 		if took := time.Since(begin); !errors.Is(err, jobstatus.ErrBusy) || took > 15*time.Second {
 			t.Errorf("a webhook ended after %s: %v", took, err)
 		}

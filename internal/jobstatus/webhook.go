@@ -19,9 +19,10 @@ type Webhook struct {
 
 // ReadWebhook decodes the body of a webhook as tolerantly as a status, with the timings that
 // are wanted. It returns an error of the reader as it is, and ErrBusy; other errors do not
-// quote the document.
-func ReadWebhook(r io.Reader, timings Timings) (Webhook, error) {
-	b, err := decodeWebhook(r, timings)
+// quote the document. While other large results wait, and the body comes slowly or not at all, it calls abort, which
+// must end a read of the body that waits, and may come at any time before ReadWebhook returns.
+func ReadWebhook(r io.Reader, abort func(), timings Timings) (Webhook, error) {
+	b, err := decodeWebhook(r, abort, timings)
 	if e, ok := errors.AsType[*laxjson.ReadError](err); ok {
 		return Webhook{}, e.Err
 	}

@@ -49,7 +49,7 @@ func TestWebhooks(t *testing.T) {
 		`{"request_id": "a", "response": {"words": [{"start": 0, "end": 1}], "fault": {}}}`: failed("unknown"),
 		`{"request_id": "a", "fault": {"detail": {"errorcode": "x.y"}}}`:                    failed("x.y"),
 	} {
-		got, err := jobstatus.ReadWebhook(iotest.OneByteReader(strings.NewReader(doc)), jobstatus.NoTimings)
+		got, err := jobstatus.ReadWebhook(iotest.OneByteReader(strings.NewReader(doc)), func() {}, jobstatus.NoTimings)
 		if diff := cmp.Diff(want, got, equal); diff != "" || err != nil {
 			t.Errorf("%s: error %v (-want +got):\n%s", doc, err, diff)
 		}
@@ -74,13 +74,13 @@ func TestWhatIsNoWebhook(t *testing.T) {
 		`{"request_id": "a", "request_id": "b", "response": {}}`:                    "the request ID is given twice, with different values, at byte 37",
 		`{"request_id": "a", "response": {}, "status": "Running"}`:                  "the job has not ended, at byte 56",
 	} {
-		got, err := jobstatus.ReadWebhook(strings.NewReader(doc), jobstatus.NoTimings)
+		got, err := jobstatus.ReadWebhook(strings.NewReader(doc), func() {}, jobstatus.NoTimings)
 		if diff := cmp.Diff(jobstatus.Webhook{}, got, equal); diff != "" || err == nil || err.Error() != want {
 			t.Errorf("%s: error %v, want %s (-want +got):\n%s", doc, err, want, diff)
 		}
 	}
 	broken := errors.New("broken")
-	if _, err := jobstatus.ReadWebhook(iotest.ErrReader(broken), jobstatus.NoTimings); err != broken {
+	if _, err := jobstatus.ReadWebhook(iotest.ErrReader(broken), func() {}, jobstatus.NoTimings); err != broken {
 		t.Errorf("error %v, want the reader's", err)
 	}
 }
