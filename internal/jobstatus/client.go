@@ -207,7 +207,7 @@ func (c *Client) answer(resp *http.Response, b *body, err error, requestID strin
 		return c.refused(resp, b.errorCode, err)
 	case errors.As(err, &readErr):
 		a := b.unreadable(failure(readErr), requestID)
-		if b.waited && (a.Outcome == Timeout || a.Outcome == Network) {
+		if errors.Is(readErr, ErrBusy) || b.waited && errors.Is(readErr, context.DeadlineExceeded) {
 			a = Answer{Outcome: Timeout, Deferred: true, Err: ErrBusy}
 		}
 		return a

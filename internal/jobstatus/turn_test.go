@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -157,6 +159,22 @@ func TestTimeoutAfterAWait(t *testing.T) {
 			t.Errorf("it waited, and had no minute for itself: %+v", a)
 		}
 		if a := <-first; a.Outcome != jobstatus.OK {
+			t.Errorf("the first poll: %+v", a)
+		}
+	})
+}
+
+// A poll whose connection breaks after it waited for its turn has failed as any other.
+func TestResetAfterAWait(t *testing.T) {
+	bubble(t, func(t *testing.T, status, _ []byte) {
+		held := make(chan jobstatus.Answer)
+		go func() { held <- poll(t, t.Context(), newTrickle(status, 32<<10, 50*time.Millisecond)) }()
+		time.Sleep(2 * time.Second) // of 4
+		broken := io.MultiReader(bytes.NewReader(status[:len(status)-10]), iotest.ErrReader(syscall.ECONNRESET))
+		if a := poll(t, t.Context(), io.NopCloser(broken)); a.Outcome != jobstatus.Network || a.Deferred {
+			t.Errorf("%+v", a)
+		}
+		if a := <-held; a.Outcome != jobstatus.OK {
 			t.Errorf("the first poll: %+v", a)
 		}
 	})

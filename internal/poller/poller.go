@@ -226,15 +226,18 @@ func (p *Poller) poll(ctx context.Context, r *request) result {
 		r.turn.Unanswered(now, 0, schedule.RequestFailed) // canceled by us: it says nothing about the API
 		return failed
 	}
-	if answer.Deferred { // nor does this
-		p.log.Warn("Large result was not read in time beside others; its job is polled again",
-			"request_id", r.turn.RequestID)
-		r.turn.Unanswered(now, deferredWait, schedule.RequestFailed)
-		return failed
-	}
 	o := jobs.Observation{
 		RequestID: r.turn.RequestID, At: now, By: jobs.ByPoll, State: jobs.Unanswered,
 		Request: &jobs.Request{Outcome: answer.Outcome, Duration: max(now.Sub(begin), 0), Detail: detail(answer)},
+	}
+	if answer.Deferred { // nor does this
+		if p.logged.news(o.RequestID, answer.Outcome) {
+			p.log.Warn("Large result was not read in time beside others; its job is polled again",
+				"request_id", o.RequestID)
+		}
+		_, _ = p.results.Observe(o)
+		r.turn.Unanswered(now, deferredWait, schedule.Unreadable)
+		return failed
 	}
 	switch answer.Outcome {
 	case jobstatus.OK, jobstatus.NotFound:
@@ -405,7 +408,7 @@ type problems struct {
 }
 
 type problem struct {
-	since  time.Time
+	since  time.Time         // zero: no answer about the job was unusable
 	logged jobstatus.Outcome // OK: none
 }
 
@@ -415,17 +418,14 @@ const successHolds = time.Hour
 // maxProblems bounds problems. Beyond it some count as new: they are logged again, and may pause the account again.
 const maxProblems = 1000
 
-// since returns since when a job has a problem, which is now if it had none.
+// since returns since when the answers about a job are unusable, which is now if none was.
 func (l *problems) since(requestID string, now time.Time) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p, known := l.jobs[requestID]
-	if !known {
-		if l.jobs == nil || len(l.jobs) >= maxProblems {
-			l.jobs = make(map[string]problem)
-		}
+	p := l.jobs[requestID]
+	if p.since.IsZero() {
 		p.since = now
-		l.jobs[requestID] = p
+		l.set(requestID, p)
 	}
 	return p.since
 }
@@ -434,13 +434,20 @@ func (l *problems) since(requestID string, now time.Time) time.Time {
 func (l *problems) news(requestID string, o jobstatus.Outcome) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p, known := l.jobs[requestID]
-	if !known || p.logged == o {
+	p := l.jobs[requestID]
+	if p.logged == o {
 		return false
 	}
 	p.logged = o
-	l.jobs[requestID] = p
+	l.set(requestID, p)
 	return true
+}
+
+func (l *problems) set(requestID string, p problem) {
+	if _, known := l.jobs[requestID]; l.jobs == nil || !known && len(l.jobs) >= maxProblems {
+		l.jobs = make(map[string]problem)
+	}
+	l.jobs[requestID] = p
 }
 
 func (l *problems) solved(requestID string) {

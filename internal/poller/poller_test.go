@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -838,7 +839,8 @@ func TestHealthy(t *testing.T) {
 	})
 }
 
-// A result that had to wait for others says nothing about the API: no outcome is counted, and nothing pauses.
+// A result that had to wait for others says nothing about the API: its request is counted, and nothing pauses. It is
+// logged once.
 func TestDeferred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(&api{takes: time.Second, answer: func(id string) jobstatus.Answer {
@@ -849,13 +851,22 @@ func TestDeferred(t *testing.T) {
 		}}, schedule.PerMinute(60), 1)
 		f.add(3)
 		f.run()
-		pass(30 * time.Second)
+		pass(150 * time.Second)
+		why, _ := f.schedule.Explain(0, time.Now())
 		f.stop()
-		if f.api.sent() != 3 || len(f.store.counted) != 2 || f.store.reserved != 3 || f.schedule.InFlight() != 0 {
-			t.Errorf("%d requests sent, %d reserved, counted %+v", f.api.sent(), f.store.reserved, f.store.counted)
+		outcomes := make(map[jobstatus.Outcome]int)
+		for _, r := range f.store.counted {
+			outcomes[r.Outcome]++
+		}
+		want := map[jobstatus.Outcome]int{jobstatus.OK: 2, jobstatus.Timeout: 3} // at once, and after each minute
+		if !maps.Equal(outcomes, want) || f.api.sent() != 5 || f.store.reserved != 5 || f.schedule.InFlight() != 0 {
+			t.Errorf("%d requests sent, %d reserved, counted %v, want %v", f.api.sent(), f.store.reserved, outcomes, want)
 		}
 		if s := f.State(); !s.Up || f.logs.count("paused") > 0 || f.logs.count("not read in time") != 1 {
 			t.Errorf("state %+v, logged:\n%s", s, f.logs.String())
+		}
+		if held := why.Short(); held != "the last response about it could not be read" {
+			t.Errorf("the job is held: %s", held)
 		}
 	})
 }
