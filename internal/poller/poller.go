@@ -206,7 +206,8 @@ type result int
 const (
 	notSent  result = iota
 	answered        // as it should be
-	unusable        // for this job, or until something is done about it
+	unusable        // for this job
+	refused         // for the account, until the pause ends or something is done about it
 	failed          // the API or the network did: another one may be answered
 )
 
@@ -258,8 +259,11 @@ func (p *Poller) poll(ctx context.Context, r *request) result {
 	default:
 		p.judge(r, answer, now, r.turn.Refused(now, answer.Outcome == jobstatus.OverQuota))
 	}
-	if conditions[answer.Outcome] == Unavailable {
+	switch conditions[answer.Outcome] {
+	case Unavailable:
 		return failed
+	case Unauthorized, OverQuota, RateLimited:
+		return refused
 	}
 	return unusable
 }

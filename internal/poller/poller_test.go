@@ -905,14 +905,26 @@ func TestRound(t *testing.T) {
 		"the only job fails": {
 			outcome: jobstatus.ServerError, fail: 2, jobs: 1, answered: 1, sent: 3, took: 31 * time.Second,
 		},
-		"the API rejects the key": {outcome: jobstatus.Unauthorized, sent: 1, warn: "paused",
+		"the API rejects the key": {outcome: jobstatus.Unauthorized, sent: 1, left: 20, warn: "paused",
 			err: "no request was answered with a state (1 sent); the last: unauthorized: refused"},
 		"the API rejects the requests": {
 			limits: schedule.Limits{PerDay: 4}, outcome: jobstatus.ClientError, sent: 4, left: 16, warn: "paused",
 			err: "no request was answered with a state (4 sent); the last: client_error: refused",
 		},
-		"the API refuses for quota": {outcome: jobstatus.OverQuota, sent: 1, warn: "quota",
+		"the API refuses for quota": {outcome: jobstatus.OverQuota, sent: 1, left: 20, warn: "quota",
 			err: "no request was answered with a state (1 sent); the last: over_quota: refused"},
+		"the API rejects the key for the only job": {
+			outcome: jobstatus.Unauthorized, jobs: 1, sent: 1, left: 1, warn: "paused",
+			err: "no request was answered with a state (1 sent); the last: unauthorized: refused",
+		},
+		"the API refuses the only job for quota": {
+			outcome: jobstatus.OverQuota, jobs: 1, sent: 1, left: 1, warn: "quota",
+			err: "no request was answered with a state (1 sent); the last: over_quota: refused",
+		},
+		"the API limits the rate": {
+			limits: schedule.PerMinute(60), outcome: jobstatus.RateLimited, jobs: 1, sent: 1, left: 1, warn: "paused",
+			err: "no request was answered with a state (1 sent); the last: rate_limited: refused",
+		},
 		"no key":                      {noKey: true, warn: "no key", err: "no key"},
 		"the store cannot be written": {store: errors.New("disk full"), warn: "disk full", err: "disk full"},
 		"it is canceled":              {canceled: true, warn: "context canceled", err: "context canceled"},
