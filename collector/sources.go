@@ -46,6 +46,7 @@ type sources struct {
 	// keyListed are the sources that have listed an API key, which is logged once.
 	keyListed map[submission.Source]bool
 	looking   map[submission.Source]chan struct{} // sources at start until they were read once; then it is closed
+	large     map[submission.Source]bool          // sources that are read in parts, which was logged
 }
 
 // minCalm is longer than files and URLs that fail every other time are well, unless refresh_interval is longer.
@@ -83,6 +84,7 @@ func newSources(w writer, k *keys, log *slog.Logger, now func() time.Time) *sour
 		success: make(map[submission.Source]time.Time), problem: make(map[submission.Source]SourceProblem),
 		looking: make(map[submission.Source]chan struct{}), logged: make(map[submission.Source]map[string]loggedProblem),
 		keyListed: make(map[submission.Source]bool), outages: make(map[submission.Source]sourceOutage),
+		large: make(map[submission.Source]bool),
 	}
 }
 
@@ -179,7 +181,7 @@ func (s *sources) repeat(ctx context.Context, jobs []submission.Job) {
 		if err != nil {
 			wait = retryInterval
 		}
-		s.markLooked(submission.Config, err == nil)
+		s.markLooked(submission.Config, err == nil, 0)
 		select {
 		case <-ctx.Done():
 			return
@@ -193,9 +195,9 @@ func (s *sources) handler() source.Handler {
 		Track: func(_ context.Context, from submission.Source, jobs []submission.Job, firstLook bool) error {
 			return s.register(from, jobs, firstLook)
 		},
-		Looked: func(from submission.Source, problems []source.Problem, ok bool) {
+		Looked: func(from submission.Source, problems []source.Problem, ok bool, left int64) {
 			s.report(from, problems, ok)
-			s.markLooked(from, ok)
+			s.markLooked(from, ok, left)
 		},
 	}
 }
@@ -344,14 +346,18 @@ func (s *sources) note(from submission.Source, err error) {
 	}
 }
 
-// markLooked notes that a source was read as a whole.
-func (s *sources) markLooked(from submission.Source, valid bool) {
+// markLooked notes that a source was read, but for the bytes that are left of large files. It logs once that some are.
+func (s *sources) markLooked(from submission.Source, valid bool, left int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if left > 0 && !s.large[from] {
+		s.log.Info("Reading large request ID files in parts", "source", string(from), "bytes_left", left)
+	}
+	s.large[from] = left > 0
 	if valid && s.read[from] {
 		s.success[from] = s.now()
 	}
-	if looked := s.looking[from]; looked != nil {
+	if looked := s.looking[from]; looked != nil && left == 0 {
 		close(looked)
 		delete(s.looking, from)
 	}

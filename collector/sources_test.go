@@ -521,3 +521,40 @@ func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
 }
+
+// A large file is no error. It counts as read at its end.
+func TestLargeFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ids")
+	if err := os.WriteFile(path, []byte("first\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 150<<20); err != nil { // the hole is skipped
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = file.WriteString("\nlast\n"); err != nil || file.Close() != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s, r, log := newTestSources()
+		s.start(sourceSettings(func(c *Config) { c.RequestIDFiles = []string{path} }))
+		if err := s.wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.take(); !slices.Contains(got, "file last ?") {
+			t.Errorf("waited until %q was registered", got)
+		}
+		pass(time.Minute)
+		if _, problems := s.state(); len(problems) != 0 || r.errorsOf(submission.File) != 0 {
+			t.Errorf("%d errors, problems %v", r.errorsOf(submission.File), problems)
+		}
+		lines := log.take()
+		if len(lines) != 1 || !strings.HasPrefix(lines[0], `level=INFO msg="Reading large request ID files in parts"`) {
+			t.Errorf("logged %q", lines)
+		}
+		s.stop()
+	})
+}

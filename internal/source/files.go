@@ -35,6 +35,7 @@ type Files struct {
 	reported  []Problem       // and of the last
 	buffer    *bufio.Reader   // shared by all files, as long as the longest line
 	ok        bool            // no problem so far in the current look
+	left      int64           // bytes that it leaves for the next one
 }
 
 // NewFiles returns a source for the files that match the patterns, which are those of
@@ -88,7 +89,7 @@ func (f *Files) Run(ctx context.Context) {
 
 // look reads what is new in all files; reloaded means that the patterns have changed.
 func (f *Files) look(ctx context.Context, patterns []string, reloaded bool) {
-	f.ok = true
+	f.ok, f.left = true, 0
 	f.problems, f.reported = nil, f.problems
 	f.assign(f.find(patterns), reloaded)
 	for _, gone := range []bool{true, false} { // those first: opening others may close them
@@ -98,9 +99,14 @@ func (f *Files) look(ctx context.Context, patterns []string, reloaded bool) {
 			}
 		}
 	}
+	for _, fl := range f.followers {
+		if fl.state == partial {
+			f.left += fl.left()
+		}
+	}
 	f.drop((*follower).ended)
 	if len(patterns) > 0 && ctx.Err() == nil {
-		f.handler.Looked(submission.File, f.problems, f.ok)
+		f.handler.Looked(submission.File, f.problems, f.ok, f.left)
 	}
 }
 

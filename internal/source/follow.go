@@ -23,7 +23,8 @@ const quietLooks = 2
 //	unread ─┬─► read        everything was accepted
 //	        ├─► unfinished  the same, but the last line has no newline: unread after quietLooks
 //	        ├─► invalid     it is not a list that can be read
-//	        └─► unread      it cannot be opened, Track refused jobs, or it is large: the next look goes on
+//	        ├─► partial     it is large, and a part of it was accepted: the next look goes on
+//	        └─► unread      it cannot be opened, or Track refused jobs: the next look goes on
 type state int
 
 const (
@@ -31,6 +32,7 @@ const (
 	read
 	unfinished
 	invalid
+	partial
 )
 
 // A follower follows one file through all its names.
@@ -83,7 +85,7 @@ func (b *badEntries) report() Problem {
 
 // ended reports whether the file is gone and nothing more is expected from it.
 func (fl *follower) ended() bool {
-	return fl.found == nil && fl.state != unread && fl.quiet >= quietLooks
+	return fl.found == nil && fl.state != unread && fl.state != partial && fl.quiet >= quietLooks
 }
 
 // observe notes what the file is like now, and reports whether that is new.
@@ -130,7 +132,8 @@ func (f *Files) update(ctx context.Context, fl *follower) error {
 	if fl.state == unfinished && fl.quiet >= quietLooks {
 		fl.state = unread
 	}
-	if fl.state == unread {
+	if fl.state == unread || fl.state == partial {
+		fl.state = unread
 		return f.read(ctx, fl)
 	}
 	return nil
@@ -191,7 +194,10 @@ func (f *Files) from(fl *follower, offset int64) *bufio.Reader {
 }
 
 // isLarge reports whether more than one part of the file is left to read.
-func (fl *follower) isLarge() bool { return fl.info.Size()-fl.at.offset > maxPart }
+func (fl *follower) isLarge() bool { return fl.left() > maxPart }
+
+// left is how many bytes are left to read.
+func (fl *follower) left() int64 { return fl.info.Size() - fl.at.offset }
 
 // content returns a reader of the whole file, without a byte order mark.
 func (f *Files) content(fl *follower) *bufio.Reader {
@@ -244,10 +250,6 @@ func (f *Files) readArray(ctx context.Context, fl *follower) error {
 // readLines reads a file of lines from its position. The next look reads the next part of a large one.
 func (f *Files) readLines(ctx context.Context, fl *follower) error {
 	isLarge := fl.isLarge()
-	if isLarge {
-		f.problem(fmt.Errorf("%s: a large file, of which %d MiB are read every %.0f s",
-			fl.path, maxPart>>20, lookInterval.Seconds()))
-	}
 	reader := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks && !isLarge}
 	b := lines{path: fl.path}
 	for ctx.Err() == nil {
@@ -258,11 +260,14 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 		case errTooLong:
 			b.reject(err, number)
 		case io.EOF, errUnfinished:
-			if f.commit(ctx, fl, &b, reader.at) && !isLarge {
+			switch accepted := f.commit(ctx, fl, &b, reader.at); {
+			case !accepted:
+			case isLarge:
+				fl.state = partial
+			case err == errUnfinished:
+				fl.state = unfinished
+			default:
 				fl.state = read
-				if err == errUnfinished {
-					fl.state = unfinished
-				}
 			}
 			return nil
 		default:

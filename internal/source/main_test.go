@@ -35,6 +35,7 @@ type recorder struct {
 	problems  []string // that are new,
 	count     int      // and their number
 	present   []string // all problems of the last look
+	left      int64    // bytes, after the last look
 	successes int
 }
 
@@ -66,11 +67,11 @@ func (j *recorder) handler() source.Handler {
 			}
 			return nil
 		},
-		Looked: func(from submission.Source, problems []source.Problem, ok bool) {
+		Looked: func(from submission.Source, problems []source.Problem, ok bool, left int64) {
 			check(from)
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			j.present = nil
+			j.present, j.left = nil, left
 			for _, p := range problems {
 				j.present = append(j.present, p.Err.Error())
 				if p.New > 0 {
@@ -115,6 +116,16 @@ func (j *recorder) lasting(problems ...string) {
 	defer j.mu.Unlock()
 	if !slices.Equal(j.present, problems) {
 		j.t.Errorf("lasting problems %q, want %q", j.present, problems)
+	}
+}
+
+// unread checks whether something was left to read in the last look.
+func (j *recorder) unread(want bool) {
+	j.t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.left > 0 != want {
+		j.t.Errorf("%d bytes are left to read, want some: %v", j.left, want)
 	}
 }
 

@@ -57,7 +57,7 @@ func (m *meter) handler() source.Handler {
 			}
 			return nil
 		},
-		Looked: func(submission.Source, []source.Problem, bool) { m.max = max(m.max, live()) },
+		Looked: func(submission.Source, []source.Problem, bool, int64) { m.max = max(m.max, live()) },
 	}
 }
 
@@ -89,8 +89,8 @@ func TestFilesMemory(t *testing.T) {
 				h := m.handler()
 				ctx, cancel := context.WithCancel(t.Context())
 				looked := h.Looked
-				h.Looked = func(from submission.Source, problems []source.Problem, ok bool) {
-					looked(from, problems, ok)
+				h.Looked = func(from submission.Source, problems []source.Problem, ok bool, left int64) {
+					looked(from, problems, ok, left)
 					cancel()
 				}
 				files, err := source.NewFiles([]string{path}, h)

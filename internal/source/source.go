@@ -21,10 +21,11 @@ type Handler struct {
 	// firstLook says that their file or URL is read for the first time since the start, or since a change
 	// of the configuration added it: they may be in it for long.
 	Track func(ctx context.Context, from submission.Source, jobs []submission.Job, firstLook bool) error
-	// Looked reports that everything was read once: what is wrong at present, and whether
-	// all that was read this time was valid and every job was accepted. It is not called
-	// when there is nothing to read.
-	Looked func(from submission.Source, problems []Problem, ok bool)
+	// Looked reports that everything was looked at once: what is wrong at present, whether
+	// all that was read this time was valid and every job was accepted, and how many bytes
+	// of large files are left for the next looks. It is not called when there is nothing to
+	// read.
+	Looked func(from submission.Source, problems []Problem, ok bool, left int64)
 }
 
 // A Problem is what is wrong at present with one file, pattern or URL. It stays in the

@@ -352,7 +352,7 @@ func (u *URLs) reschedule(ctx context.Context, e *endpoint) {
 	unfetched := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return e.due.IsZero() })
 	unhealthy := slices.ContainsFunc(u.endpoints, func(e *endpoint) bool { return !e.healthy })
 	if !unfetched && ctx.Err() == nil {
-		u.handler.Looked(submission.URL, u.problems(), !unhealthy)
+		u.handler.Looked(submission.URL, u.problems(), !unhealthy, 0)
 	}
 }
 

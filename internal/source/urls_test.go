@@ -390,7 +390,7 @@ func TestURLsKeepSecrets(t *testing.T) {
 					t.Error("jobs were offered")
 					return nil
 				},
-				Looked: func(_ submission.Source, reported []source.Problem, ok bool) {
+				Looked: func(_ submission.Source, reported []source.Problem, ok bool, _ int64) {
 					if ok {
 						t.Error("success")
 					}
