@@ -1,33 +1,47 @@
 // Alerts on the exporter itself.
+
+// The accounts that an exporter had when it was last scraped, if that was within a window. No one needs to own those
+// that left its configuration before.
+local last(metric, window) = 'max_over_time(timestamp(%s)[%s:5m])' % [metric, window];
+local shownWithin(window) = '%s >= on (job, instance) group_left () max by (job, instance) (%s)' % [
+  last('deepaffects_account_owned', window),
+  last('deepaffects_exporter_build_info', window),
+];
+local shown = { day: shownWithin('1d'), week: shownWithin('7d') };
+
 function(config)
   {
     name: 'deepaffects-exporter',
     rules: [
       // First part: an exporter that was scraped within a week is down, and one of its accounts has no owner. Second
-      // part: all exporters of a job have left the service discovery within a day, and one of their accounts has no
-      // owner under another job. Only a day, because such a job may have been removed on purpose. Third part: no
-      // exporter is scraped.
+      // part: all exporters of a job have left the service discovery within a day, and no other job has taken one of
+      // their accounts over. Only a day, because such a job may have been removed on purpose; a job that owned an
+      // account of that name before is another installation. Third part: no exporter is scraped.
       {
         alert: 'DeepAffectsExporterGone',
         expr: |||
           up == 0
             and on (job, instance)
           (
-              present_over_time(deepaffects_account_owned[7d])
+              %(week)s
             unless on (job, account)
               deepaffects_account_owned == 1
           )
             or on (job)
           max by (job) (
-              present_over_time(deepaffects_account_owned[1d])
+              %(day)s
             unless on (account)
-              deepaffects_account_owned == 1
+              (
+                  deepaffects_account_owned == 1
+                unless on (job, account)
+                  present_over_time(deepaffects_account_owned[1h] offset 25h)
+              )
             unless on (job)
               deepaffects_exporter_build_info
           )
             or on ()
           absent(deepaffects_exporter_build_info)
-        |||,
+        ||| % shown,
         'for': '5m',
         labels: { severity: 'critical' },
         annotations: {
@@ -45,11 +59,11 @@ function(config)
           present_over_time(deepaffects_account_owned[7d])
             unless on (job, instance)
           (
-              present_over_time(deepaffects_account_owned[7d])
+              %(week)s
             unless on (job, account)
               deepaffects_account_owned == 1
           )
-        |||,
+        ||| % shown,
         'for': '5m',
         labels: { severity: 'warning' },
         annotations: {
@@ -59,7 +73,7 @@ function(config)
       },
 
       // During a handover, two replicas may show that they own an account until both have been scraped again, and none
-      // may own it for two leases.
+      // may own it for a lease and a third of it.
       {
         alert: 'DeepAffectsAccountUnowned',
         expr: |||
