@@ -10,7 +10,7 @@ function(config)
         alert: 'DeepAffectsAPIKeyRefused',
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state="unauthorized"}) == 1
-            unless on (account)
+            unless
           max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
             or
           max without (instance, pod, state) (deepaffects_api_state{state="no_key"}) == 1
@@ -29,7 +29,7 @@ function(config)
         alert: 'DeepAffectsAPIDown',
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state=~"unavailable|unusable"}) == 1
-            unless on (account)
+            unless
           max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
         |||,
         'for': '10m',
@@ -71,7 +71,7 @@ function(config)
         alert: 'DeepAffectsQuotaRefused',
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state=~"over_quota|rate_limited"}) == 1
-            unless on (account)
+            unless
           max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
             or
           increase(max without (instance, pod, outcome) (deepaffects_api_requests_total{outcome="rate_limited"})[1h:1m]) > 2.5
