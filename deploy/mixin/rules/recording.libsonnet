@@ -5,6 +5,31 @@
 //   on the replica that shows it. The step of a subquery may be long: a counter loses nothing between two steps.
 // - Native histograms have no highest value: their rates add up. A failover costs what was counted between two scrapes.
 // - "or histogram_…": the classic histogram if it is scraped, otherwise the native one.
+
+// Jobs that ended within an hour; after an hour or more without a scrape, since the last one within a day: increase()
+// would not see those that ended meanwhile. A counter without a value then was 0, and one with a higher value was that
+// of another store. Without such a scrape, an account has had its first failures before the first one: then those of
+// the store count, which keeps ended jobs for the retention. 5m covers a restart.
+local ended(counter, states) = |||
+  sum without (api, result) (
+      %(now)s
+    - (
+          %(before)s
+            <= %(now)s
+        or
+          0 * %(now)s
+      )
+  )
+    and
+  max without (instance, pod, state) (present_over_time(deepaffects_jobs{state="failed"}[1d] offset 1h))
+    or
+  sum without (state) (max without (instance, pod) (deepaffects_jobs{state=~"%(states)s"}))
+||| % {
+  now: 'max without (instance, pod) (last_over_time(%s[5m]))' % counter,
+  before: 'max without (instance, pod) (last_over_time(%s[1d] offset 1h))' % counter,
+  states: states,
+};
+
 local jobs = {
   name: 'deepaffects-recording',
   rules: [
@@ -15,39 +40,13 @@ local jobs = {
       |||,
     },
 
-    // Jobs that ended within an hour. After an hour or more without a scrape, increase() does not see those that ended
-    // meanwhile: it takes all since the last scrape within a day. Without one, an account has had its first failures
-    // before the first scrape: it takes those of the store, which keeps ended jobs for the retention.
     {
       record: 'account:deepaffects_jobs_finished:increase1h',
-      expr: |||
-        sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total)[1h:1m]))
-          and on (account)
-        present_over_time(deepaffects_jobs{state="failed"}[1h] offset 1h)
-          or
-        sum without (api, result) (
-            max without (instance, pod) (deepaffects_jobs_finished_total)
-          - max without (instance, pod) (last_over_time(deepaffects_jobs_finished_total[1d] offset 1h))
-        )
-          or
-        sum without (state) (max without (instance, pod) (deepaffects_jobs{state=~"completed|failed|lost"}))
-      |||,
+      expr: ended('deepaffects_jobs_finished_total', 'completed|failed|lost'),
     },
-
     {
       record: 'account:deepaffects_jobs_failed:increase1h',
-      expr: |||
-        sum without (api, result) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})[1h:1m]))
-          and on (account)
-        present_over_time(deepaffects_jobs{state="failed"}[1h] offset 1h)
-          or
-        sum without (api, result) (
-            max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})
-          - max without (instance, pod) (last_over_time(deepaffects_jobs_finished_total{result="failed"}[1d] offset 1h))
-        )
-          or
-        sum without (state) (max without (instance, pod) (deepaffects_jobs{state="failed"}))
-      |||,
+      expr: ended('deepaffects_jobs_finished_total{result="failed"}', 'failed'),
     },
   ],
 };
