@@ -51,15 +51,21 @@ function(config)
         },
       },
 
-      // Damage is found at a start. The part after "or" is for a start after more than an hour without a sample, where
-      // increase() does not see it.
+      // Most damage is found at a start. The part after "or" is for a start after more than an hour without a sample,
+      // where increase() does not see it. A lower count than before is that of a new store.
       {
         alert: 'DeepAffectsStoreDamaged',
         expr: |||
           increase(max without (instance, pod) (deepaffects_store_corrupt_records_total)[1h:1m]) > 0
             or
           max without (instance, pod) (deepaffects_store_corrupt_records_total)
-            - max without (instance, pod) (last_over_time(deepaffects_store_corrupt_records_total[7d] offset 1h)) > 0
+            - (
+                  max without (instance, pod) (last_over_time(deepaffects_store_corrupt_records_total[7d] offset 1h))
+                    <= max without (instance, pod) (deepaffects_store_corrupt_records_total)
+                or
+                  0 * max without (instance, pod) (last_over_time(deepaffects_store_corrupt_records_total[7d] offset 1h))
+              )
+            > 0
         |||,
         labels: { severity: 'warning' },
         annotations: {
