@@ -19,7 +19,7 @@ function(config) {
   local now = g.row('Now', [
     g.stat(
       'API',
-      'Whether the last response to every account was as it should be. Before its first request an account counts as one that works.',
+      'Whether the last response to every account was as it should be. Before its first request an account counts as one that works. Without unfinished jobs no request follows, so that the response may be old.',
       'short',
       [p.instant('A', '1 - max(%s)' % p.series('api_state', 'state!~"ok|not_asked"'))],
       ['DeepAffectsAPIDown', 'DeepAffectsAPIKeyRefused'],
@@ -68,7 +68,7 @@ function(config) {
   local quota = g.row('Quota', [
     g.table(
       'Forecast',
-      "The scheduler's forecast until the day's quota resets, or for 24 hours if it has no fixed reset. The scheduler plans to spend the whole quota, on the jobs with the highest scores. Ends are seen late if a request must save hours, or if jobs wait all the time.",
+      "The scheduler's forecast until the day's quota resets, or for 24 hours if it has no fixed reset. The scheduler plans to spend the whole quota, on the jobs with the highest scores. Ends are seen late if the expected time without quota is hours, or if jobs wait all the time.",
       'short',
       [
         p.rows('A', left('day') + ' < Inf'),
