@@ -18,5 +18,5 @@ for deb in *.deb; do dpkg-deb -x "$deb" .; done
 rm ./*.deb
 cp -a {usr/,}lib/x86_64-linux-gnu/*.so* lib/
 perl usr/bin/mmdebstrap --mode=root --variant=essential --format=directory --dpkgopt=force-unsafe-io \
-  --include=systemd,systemd-sysv,passwd,procps,ca-certificates,curl,iproute2,lintian,make,rpm bookworm "$root" /etc/apt/sources.list.d/debian.sources
+  --include=systemd,systemd-sysv,dbus,passwd,procps,ca-certificates,curl,iproute2,lintian,make,rpm bookworm "$root" /etc/apt/sources.list.d/debian.sources
 touch "$root.done"

@@ -82,6 +82,18 @@ done
 owned /var/lib/$name "$name:$name 750"
 owned /var/lib/$name/register.db "$name:$name 600"
 
+step 'the check of the runbooks, also with a database'
+systemctl start dbus
+cp /etc/deepaffects/exporter.toml /tmp/good
+(
+  eval "$(sed -n '\|^URL=.*KEY=/etc/deepaffects/key$|,/^```$/{/^```$/!p}' docs/runbooks.md)"
+  check
+  sed -i 's|^  api_key_file|  database_url = "postgres://x@127.0.0.1:1/x"\n&|' /etc/deepaffects/exporter.toml
+  ! check || fail 'accepted a store and a database'
+  STORE= check
+)
+cp /tmp/good /etc/deepaffects/exporter.toml
+
 step 'keeps its state across a restart and kill -9'
 curl -fsS -d '{"request_id":"kept","api":"asr"}' $base/api/v1/jobs
 systemctl restart $name

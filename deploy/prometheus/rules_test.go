@@ -147,12 +147,12 @@ func TestRunbooksCommands(t *testing.T) {
 		{"KEY=key\n", "../compose/compose.yaml", "file: ./key"},
 		{"statefulset/deepaffects-exporter", "../kubernetes/statefulset.yaml", "kind: StatefulSet\nmetadata:\n  name: deepaffects-exporter\n"},
 		{"deployment/deepaffects-exporter", "../kubernetes-replicas/deployment.yaml", "kind: Deployment\nmetadata:\n  name: deepaffects-exporter\n"},
-		{"-l app.kubernetes.io/name=deepaffects-exporter", "../kubernetes/statefulset.yaml", "labels: {app.kubernetes.io/name: deepaffects-exporter}"},
+		{"PODS=app.kubernetes.io/name=deepaffects-exporter", "../kubernetes/statefulset.yaml", "labels: {app.kubernetes.io/name: deepaffects-exporter}"},
 		{"--container exporter", "../kubernetes/statefulset.yaml", "- name: exporter\n"},
 		{"-- /bin/deepaffects_exporter", "../../Dockerfile", `ENTRYPOINT ["/bin/deepaffects_exporter"]`},
-		{"--web.local-writes $ARGS", "../systemd/deepaffects-exporter.service", "--web.local-writes $ARGS"},
-		{". /etc/default/deepaffects-exporter", "../systemd/deepaffects-exporter.service", "EnvironmentFile=-/etc/default/deepaffects-exporter"},
-		{"runuser -u deepaffects-exporter", "../systemd/deepaffects-exporter.service", "User=deepaffects-exporter\n"},
+		{"--web.local-writes '$ARGS'", "../systemd/deepaffects-exporter.service", "--web.local-writes $ARGS"},
+		{"EnvironmentFile=-/etc/default/deepaffects-exporter", "../systemd/deepaffects-exporter.service", "EnvironmentFile=-/etc/default/deepaffects-exporter"},
+		{"User=deepaffects-exporter", "../systemd/deepaffects-exporter.service", "User=deepaffects-exporter\n"},
 	} {
 		if !strings.Contains(book, tt.command) || !strings.Contains(read(t, tt.file), tt.setting) {
 			t.Errorf("the runbooks have %q, %s has %q: one of the two is missing", tt.command, tt.file, tt.setting)
