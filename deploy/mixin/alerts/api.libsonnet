@@ -11,7 +11,7 @@ function(config)
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state="unauthorized"}) == 1
             unless
-          max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
+          max_over_time(account:deepaffects_jobs_unfinished:sum[5m:1m]) == 0
             or
           max without (instance, pod, state) (deepaffects_api_state{state="no_key"}) == 1
         |||,
@@ -30,7 +30,7 @@ function(config)
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state=~"unavailable|unusable"}) == 1
             unless
-          max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
+          max_over_time(account:deepaffects_jobs_unfinished:sum[5m:1m]) == 0
         |||,
         'for': '10m',
         keep_firing_for: '5m',
@@ -72,7 +72,7 @@ function(config)
         expr: |||
           max without (instance, pod, state) (deepaffects_api_state{state=~"over_quota|rate_limited"}) == 1
             unless
-          max_over_time(account:deepaffects_jobs_unfinished:sum[5m]) == 0
+          max_over_time(account:deepaffects_jobs_unfinished:sum[5m:1m]) == 0
             or
           increase(max without (instance, pod, outcome) (deepaffects_api_requests_total{outcome="rate_limited"})[1h:1m]) > 2.5
         |||,
