@@ -180,13 +180,13 @@ docs: ## Generate docs/metrics.md from the metric catalogue, and the plugin's sa
 .PHONY: deploy-test
 deploy-test: build ## Check the Dockerfile, the compose files, the dashboards' schema, the Kubernetes manifests and the systemd unit
 	@set -o pipefail; systemd-analyze security --offline=true --threshold=20 --no-pager deploy/systemd/deepaffects-exporter.service | tail -n 1
-	@for module in deploy/compose deploy/grafana/schema deploy/kubernetes; do \
+	@for module in deploy/compose deploy/mixin/schema deploy/kubernetes; do \
 	  (cd $$module && go vet ./... && go test -count=1 ./...) || exit 1; \
 	done
 
 .PHONY: compile-deploy-test
 compile-deploy-test:
-	@for module in deploy/grafana/schema deploy/kubernetes; do (cd $$module && go test -p 1 -run '^$$' ./...) || exit 1; done
+	@for module in deploy/mixin/schema deploy/kubernetes; do (cd $$module && go test -p 1 -run '^$$' ./...) || exit 1; done
 
 ARCH ?= $(shell go env GOARCH)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)

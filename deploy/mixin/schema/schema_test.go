@@ -15,7 +15,7 @@ import (
 // that is absent by a default, and also opens a dashboard with an unknown field, so only this finds a misspelt one.
 func TestSchema(t *testing.T) {
 	plugins.RegisterDefaultPlugins()
-	files, err := filepath.Glob("../dashboards/*.json")
+	files, err := filepath.Glob("../../grafana/dashboards/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d dashboards: %v", len(files), err)
 	}
