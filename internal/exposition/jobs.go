@@ -127,8 +127,16 @@ func figures() (families []*family) {
 	})
 }
 
-// touchState and touchResult are for the rows' touch.
+// touchState and touchResult are for the rows' touch, and touchAll is for all rows at once.
 func touchState(j *jobs.Job) float64 { return float64(j.State) }
+
+func touchAll(j *jobs.Job) float64 {
+	v := touchState(j)
+	if s := j.Statistics; s != nil {
+		v += s.Words + s.WordConfidence.Sum + s.WordDuration.Sum + s.WordGap.Sum
+	}
+	return v
+}
 
 func touchResult(touch func(*transcript.Statistics) float64) func(*jobs.Job) float64 {
 	return func(j *jobs.Job) float64 {
