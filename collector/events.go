@@ -16,8 +16,8 @@ import (
 // before: a user who tries the monitor sees that it works, and that the key is right.
 const trialShare = 1. / 20
 
-// A follower applies what happens to jobs to the scheduler, and logs it.
-type follower struct {
+// A subscriber applies what happens to jobs to the scheduler, and logs it.
+type subscriber struct {
 	schedule *schedule.Scheduler
 	poller   *poller.Poller
 	log      *slog.Logger
@@ -29,24 +29,24 @@ type follower struct {
 // restore lets the scheduler know of the jobs that are unfinished at start. If the clock was set, a job may have begun
 // at any time: it is polled soon, and the scheduler learns nothing from it. Nor does it from the jobs of sources that
 // may have been read for the first time when they were registered, which is not stored.
-func (f *follower) restore(j *jobs.Jobs, now time.Time) {
-	if day := f.schedule.View(now, nil).Day; !math.IsInf(day.Limit, 1) {
-		f.trials = int(trialShare*day.Limit - day.Used)
+func (sub *subscriber) restore(j *jobs.Jobs, now time.Time) {
+	if day := sub.schedule.View(now, nil).Day; !math.IsInf(day.Limit, 1) {
+		sub.trials = int(trialShare*day.Limit - day.Used)
 	}
 	added := make([]schedule.Job, 0, restoredAtOnce)
 	for job := range j.Unfinished() {
-		s := f.scheduled(job, false)
+		s := sub.scheduled(job, false)
 		s.Restored = true
 		s.AgeUncertain = job.SubmittedAt.IsZero() && job.Source != submission.HTTP
 		if j.ClockSet() {
 			s.Start, s.Seen, s.AgeUnknown = now, time.Time{}, true
 		}
 		if added = append(added, s); len(added) == cap(added) {
-			f.schedule.Add(now, added...)
+			sub.schedule.Add(now, added...)
 			added = added[:0]
 		}
 	}
-	f.schedule.Add(now, added...)
+	sub.schedule.Add(now, added...)
 }
 
 // restoredAtOnce is how many jobs are added at once at start. So they stay in the processor's caches; a million at once
@@ -54,58 +54,58 @@ func (f *follower) restore(j *jobs.Jobs, now time.Time) {
 const restoredAtOnce = 4096
 
 // apply applies the events of one commit.
-func (f *follower) apply(events []jobs.Event) {
+func (sub *subscriber) apply(events []jobs.Event) {
 	var added []schedule.Job
 	var at time.Time
 	add := func() {
 		if len(added) > 0 {
-			f.schedule.Add(at, added...)
-			f.poller.Wake()
+			sub.schedule.Add(at, added...)
+			sub.poller.Wake()
 		}
 		added = nil
 	}
 	givenUp := make(map[string][]*jobs.Job) // by error code
 	for _, e := range events {
 		if e.Kind == jobs.Registered {
-			added, at = append(added, f.scheduled(e.Job, e.AgeUnknown)), e.At
+			added, at = append(added, sub.scheduled(e.Job, e.AgeUnknown)), e.At
 			continue
 		}
 		add() // the events of a job are applied in their order
 		switch e.Kind {
 		case jobs.StillRunning:
-			f.schedule.StillRunning(e.Job.Sequence, e.At)
+			sub.schedule.StillRunning(e.Job.Sequence, e.At)
 		case jobs.Ended:
-			f.schedule.Ended(e.Job.Sequence, e.At, e.By == jobs.ByWebhook)
+			sub.schedule.Ended(e.Job.Sequence, e.At, e.By == jobs.ByWebhook)
 		case jobs.Removed:
-			f.schedule.Remove(e.Job.Sequence)
+			sub.schedule.Remove(e.Job.Sequence)
 		}
 		if e.Job.State == jobs.Lost {
 			givenUp[e.Job.ErrorCode] = append(givenUp[e.Job.ErrorCode], e.Job)
 		} else {
-			f.report(e.Job)
+			sub.report(e.Job)
 		}
 	}
 	add()
 	for code, of := range givenUp {
-		f.reportGivenUp(code, of)
+		sub.reportGivenUp(code, of)
 	}
 }
 
 // scheduled is a job as the scheduler sees it.
-func (f *follower) scheduled(j *jobs.Job, ageUnknown bool) schedule.Job {
+func (sub *subscriber) scheduled(j *jobs.Job, ageUnknown bool) schedule.Job {
 	s := schedule.Job{
 		Sequence: j.Sequence, RequestID: j.RequestID, API: j.API, AudioSeconds: j.AudioSeconds, Priority: j.Priority,
 		Start: j.Start(), Seen: j.LastObserved, AgeUnknown: ageUnknown && j.SubmittedAt.IsZero(),
 	}
-	if !s.AgeUnknown && s.Seen.IsZero() && f.trials > 0 {
+	if !s.AgeUnknown && s.Seen.IsZero() && sub.trials > 0 {
 		s.AtOnce = true
-		f.trials--
+		sub.trials--
 	}
 	return s
 }
 
 // report logs the end of a job.
-func (f *follower) report(j *jobs.Job) {
+func (sub *subscriber) report(j *jobs.Job) {
 	if !j.State.Ended() {
 		return
 	}
@@ -116,7 +116,7 @@ func (f *follower) report(j *jobs.Job) {
 	if j.State == jobs.Lost {
 		level, what = slog.LevelWarn, "Job given up"
 	}
-	f.log.Log(context.Background(), level, what, attrs...)
+	sub.log.Log(context.Background(), level, what, attrs...)
 }
 
 // maxReported is how many jobs that were given up together are logged one by one, and named in the line about more.
@@ -124,10 +124,10 @@ const maxReported = 5
 
 // reportGivenUp logs the jobs that one commit gave up for one reason. After an outage these may be thousands, and the
 // next commit waits until they are logged.
-func (f *follower) reportGivenUp(code string, givenUp []*jobs.Job) {
+func (sub *subscriber) reportGivenUp(code string, givenUp []*jobs.Job) {
 	if len(givenUp) <= maxReported {
 		for _, j := range givenUp {
-			f.report(j)
+			sub.report(j)
 		}
 		return
 	}
@@ -135,5 +135,5 @@ func (f *follower) reportGivenUp(code string, givenUp []*jobs.Job) {
 	for i, j := range givenUp[:maxReported] {
 		ids[i] = j.RequestID
 	}
-	f.log.Warn("Many jobs were given up", "jobs", len(givenUp), "error_code", code, "first_request_ids", ids)
+	sub.log.Warn("Many jobs were given up", "jobs", len(givenUp), "error_code", code, "first_request_ids", ids)
 }

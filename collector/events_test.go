@@ -15,11 +15,11 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-func newFollower(limits schedule.Limits) (*follower, *bytes.Buffer) {
+func newSubscriber(limits schedule.Limits) (*subscriber, *bytes.Buffer) {
 	log := new(bytes.Buffer)
-	f := &follower{schedule: schedule.New(limits, time.Now()), log: slog.New(slog.NewTextHandler(log, nil))}
-	f.poller = poller.New(f.schedule, nil, poller.Settings{}, f.log, time.Now)
-	return f, log
+	sub := &subscriber{schedule: schedule.New(limits, time.Now()), log: slog.New(slog.NewTextHandler(log, nil))}
+	sub.poller = poller.New(sub.schedule, nil, poller.Settings{}, sub.log, time.Now)
+	return sub, log
 }
 
 // sequence makes a number of the ID of a job.
@@ -53,12 +53,12 @@ func TestEventsInOrder(t *testing.T) {
 		{[]jobs.Event{registered, removed, registered}, true},
 		{[]jobs.Event{registered, other, ended, event(jobs.Removed, "y", jobs.Lost)}, false},
 	} {
-		f, _ := newFollower(schedule.Limits{})
-		f.apply(tt.events)
-		if _, known := f.schedule.Explain(sequence("x"), time.Now()); known != tt.known {
+		sub, _ := newSubscriber(schedule.Limits{})
+		sub.apply(tt.events)
+		if _, known := sub.schedule.Explain(sequence("x"), time.Now()); known != tt.known {
 			t.Errorf("%v: known %v", tt.events, known)
 		}
-		if _, known := f.schedule.Explain(sequence("y"), time.Now()); known {
+		if _, known := sub.schedule.Explain(sequence("y"), time.Now()); known {
 			t.Errorf("%v: y is known", tt.events)
 		}
 	}
@@ -67,11 +67,11 @@ func TestEventsInOrder(t *testing.T) {
 // The scheduler learns what share of the ends webhooks report.
 func TestEndsByWebhook(t *testing.T) {
 	for by, want := range map[jobs.Observer]float64{jobs.ByPoll: 0, jobs.ByWebhook: 1} {
-		f, _ := newFollower(schedule.Limits{})
+		sub, _ := newSubscriber(schedule.Limits{})
 		end := event(jobs.Ended, "x", jobs.Completed)
 		end.By = by
-		f.apply([]jobs.Event{event(jobs.Registered, "x", jobs.Pending), end})
-		learnt, err := f.schedule.Learnt(time.Now())
+		sub.apply([]jobs.Event{event(jobs.Registered, "x", jobs.Pending), end})
+		learnt, err := sub.schedule.Learnt(time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,16 +92,16 @@ func TestEndsByWebhook(t *testing.T) {
 
 // A job that was seen running is not polled for the same reason again.
 func TestStillRunning(t *testing.T) {
-	f, _ := newFollower(schedule.Limits{})
+	sub, _ := newSubscriber(schedule.Limits{})
 	begin := time.Now().Add(-time.Hour)
 	old := jobs.Event{Kind: jobs.Registered, At: begin, Job: &jobs.Job{
 		RequestID: "x", Sequence: sequence("x"), Origin: new(jobs.Origin), FirstSeen: begin,
 		Observed: new(jobs.Observed),
 	}}
-	f.apply([]jobs.Event{old})
-	before, _ := f.schedule.Explain(sequence("x"), time.Now())
-	f.apply([]jobs.Event{event(jobs.StillRunning, "x", jobs.Running)})
-	after, _ := f.schedule.Explain(sequence("x"), time.Now())
+	sub.apply([]jobs.Event{old})
+	before, _ := sub.schedule.Explain(sequence("x"), time.Now())
+	sub.apply([]jobs.Event{event(jobs.StillRunning, "x", jobs.Running)})
+	after, _ := sub.schedule.Explain(sequence("x"), time.Now())
 	if before.At.After(time.Now()) || !after.At.After(time.Now()) {
 		t.Errorf("due %s before it was seen running, %s after", before.At, after.At)
 	}
@@ -126,25 +126,25 @@ func TestTrials(t *testing.T) {
 		"it is known":        {limits: schedule.Limits{PerDay: 100}, ageUnknown: true, submitted: now, atOnce: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, _ := newFollower(tt.limits)
-			f.schedule.Restore([]schedule.Sent{{Reserved: now, Requests: tt.used}}, time.Second, now)
-			f.restore(inMemory(t), now)
+			sub, _ := newSubscriber(tt.limits)
+			sub.schedule.Restore([]schedule.Sent{{Reserved: now, Requests: tt.used}}, time.Second, now)
+			sub.restore(inMemory(t), now)
 			var events []jobs.Event
 			for i := range 10 {
 				e := event(jobs.Registered, fmt.Sprint(i), jobs.Pending)
 				e.AgeUnknown, e.Job.SubmittedAt = tt.ageUnknown, jobs.InstantOf(tt.submitted)
 				events = append(events, e)
 			}
-			f.apply(events)
+			sub.apply(events)
 			atOnce := 0
-			for _, p := range f.schedule.NextPolls(now, 10) {
+			for _, p := range sub.schedule.NextPolls(now, 10) {
 				if p.AtOnce {
 					atOnce++
 				}
 			}
-			if atOnce != tt.atOnce || f.trials != tt.left {
+			if atOnce != tt.atOnce || sub.trials != tt.left {
 				t.Errorf("%d jobs are polled at once, %d trials left; want %d, %d",
-					atOnce, f.trials, tt.atOnce, tt.left)
+					atOnce, sub.trials, tt.atOnce, tt.left)
 			}
 		})
 	}
@@ -174,16 +174,16 @@ func TestTrialsAfterRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f, _ := newFollower(schedule.Limits{PerDay: 100})
-	f.restore(j, now)
+	sub, _ := newSubscriber(schedule.Limits{PerDay: 100})
+	sub.restore(j, now)
 	for i := range 6 {
-		why, known := f.schedule.Explain(uint64(i+1), now)
+		why, known := sub.schedule.Explain(uint64(i+1), now)
 		if !known || why.AtOnce != (i%2 == 0) {
 			t.Errorf("job %d: known %v, polled at once %v", i, known, why.AtOnce)
 		}
 	}
-	if f.trials != 2 {
-		t.Errorf("%d trials left", f.trials)
+	if sub.trials != 2 {
+		t.Errorf("%d trials left", sub.trials)
 	}
 }
 
@@ -209,11 +209,11 @@ func TestUnknownAgeAfterRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		f, _ := newFollower(schedule.Limits{})
-		f.restore(j, now)
-		before, _ := f.schedule.Explain(2, now)
-		f.schedule.Ended(1, now.Add(time.Hour), false)
-		after, _ := f.schedule.Explain(2, now)
+		sub, _ := newSubscriber(schedule.Limits{})
+		sub.restore(j, now)
+		before, _ := sub.schedule.Explain(2, now)
+		sub.schedule.Ended(1, now.Add(time.Hour), false)
+		after, _ := sub.schedule.Explain(2, now)
 		if after.Assumed == tt.learns || before.AtOnce {
 			t.Errorf("%s, submitted %s: nothing learnt %v, polled at once %v",
 				tt.source, tt.submitted, after.Assumed, before.AtOnce)
@@ -224,8 +224,8 @@ func TestUnknownAgeAfterRestart(t *testing.T) {
 func TestEndsAreLogged(t *testing.T) {
 	failed := event(jobs.Ended, "b", jobs.Failed)
 	failed.Job.ErrorCode = "api_error"
-	f, log := newFollower(schedule.Limits{})
-	f.apply([]jobs.Event{
+	sub, log := newSubscriber(schedule.Limits{})
+	sub.apply([]jobs.Event{
 		event(jobs.Registered, "a", jobs.Pending), event(jobs.StillRunning, "a", jobs.Running),
 		event(jobs.Ended, "a", jobs.Completed), failed,
 		event(jobs.Removed, "c", jobs.Lost), event(jobs.Removed, "d", jobs.Running),
@@ -247,7 +247,7 @@ func TestEndsAreLogged(t *testing.T) {
 
 // Jobs that are given up together are one line if they are many: the commits wait for it.
 func TestMassLossIsOneLine(t *testing.T) {
-	f, log := newFollower(schedule.Limits{})
+	sub, log := newSubscriber(schedule.Limits{})
 	var events []jobs.Event
 	for i := range 1000 {
 		e := event(jobs.Removed, fmt.Sprint("old-", i), jobs.Lost)
@@ -256,7 +256,7 @@ func TestMassLossIsOneLine(t *testing.T) {
 	}
 	unknown := event(jobs.Removed, "unknown", jobs.Lost)
 	unknown.Job.ErrorCode = jobs.CodeNotFound
-	f.apply(append(events, unknown))
+	sub.apply(append(events, unknown))
 	for _, line := range []string{
 		`level=WARN msg="Many jobs were given up" jobs=1000 error_code=max_job_age ` +
 			`first_request_ids="[old-0 old-1 old-2 old-3 old-4]"`,

@@ -35,9 +35,9 @@ func (a *Account) own(j *jobs.Jobs) *owner {
 	o := &owner{account: a, view: a.viewOf(j, s, now), cancel: func() {}, abort: func() {}}
 	o.poller = poller.New(o.schedule, j, o.forPoller(s), a.log, a.now)
 	o.keeper = housekeeper{jobs: j, schedule: o.schedule, quotas: a.quotas, log: a.log, now: a.now}
-	f := &follower{schedule: o.schedule, poller: o.poller, log: a.log}
-	f.restore(j, now)
-	j.Subscribe(f.apply)
+	sub := &subscriber{schedule: o.schedule, poller: o.poller, log: a.log}
+	sub.restore(j, now)
+	j.Subscribe(sub.apply)
 	return o
 }
 

@@ -110,7 +110,7 @@ func (v *viewer) refresh(ctx context.Context) error {
 		return err
 	}
 	read := a.viewOf(j, s, now)
-	(&follower{schedule: read.schedule, log: a.log}).restore(j, now)
+	(&subscriber{schedule: read.schedule, log: a.log}).restore(j, now)
 	read.schedule.RefreshAll(now) // no poller does
 	v.last.Store(&read)
 	v.at, v.took = now, a.now().Sub(now)

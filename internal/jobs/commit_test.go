@@ -423,7 +423,7 @@ func TestCommitOfUnknownOutcome(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMemory(t)
 				j := open(t, m, options(keepStateChanges(10), maxJobSeries(2)))
-				f := follow(j)
+				f := subscribe(j)
 				register(t, j, start, "running", "removed", "ended", "again")
 				observe(t, j, polled("running", jobs.Running, start))
 				flush(t, j)

@@ -17,8 +17,8 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// A follower keeps a model of the unfinished jobs from nothing but events.
-type follower struct {
+// A subscriber keeps a model of the unfinished jobs from nothing but events.
+type subscriber struct {
 	jobs       *jobs.Jobs
 	publishing atomic.Bool
 
@@ -28,37 +28,37 @@ type follower struct {
 	problems   []string
 }
 
-// follow subscribes to jobs that are just opened.
-func follow(j *jobs.Jobs) *follower {
-	f := &follower{jobs: j, unfinished: make(map[string]*jobs.Job)}
+// subscribe adds a subscriber to jobs that are just opened.
+func subscribe(j *jobs.Jobs) *subscriber {
+	sub := &subscriber{jobs: j, unfinished: make(map[string]*jobs.Job)}
 	for job := range j.Unfinished() {
-		f.unfinished[job.RequestID] = job
+		sub.unfinished[job.RequestID] = job
 	}
-	j.Subscribe(f.apply)
-	return f
+	j.Subscribe(sub.apply)
+	return sub
 }
 
 var kinds = map[jobs.EventKind]string{
 	jobs.Registered: "registered", jobs.StillRunning: "still running", jobs.Ended: "ended", jobs.Removed: "removed",
 }
 
-func (f *follower) apply(events []jobs.Event) {
-	alone := f.publishing.CompareAndSwap(false, true)
-	defer f.publishing.Store(false)
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (sub *subscriber) apply(events []jobs.Event) {
+	alone := sub.publishing.CompareAndSwap(false, true)
+	defer sub.publishing.Store(false)
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
 	if !alone {
-		f.problems = append(f.problems, "two goroutines publish at the same time")
+		sub.problems = append(sub.problems, "two goroutines publish at the same time")
 	}
 	problem := func(e jobs.Event, text string) {
-		f.problems = append(f.problems, fmt.Sprintf("%s %s: %s", e.Job.RequestID, kinds[e.Kind], text))
+		sub.problems = append(sub.problems, fmt.Sprintf("%s %s: %s", e.Job.RequestID, kinds[e.Kind], text))
 	}
 	if len(events) == 0 {
-		f.problems = append(f.problems, "no events were published")
+		sub.problems = append(sub.problems, "no events were published")
 	}
 	for _, e := range events {
-		f.log = append(f.log, e.Job.RequestID+" "+kinds[e.Kind])
-		known := f.unfinished[e.Job.RequestID] != nil
+		sub.log = append(sub.log, e.Job.RequestID+" "+kinds[e.Kind])
+		known := sub.unfinished[e.Job.RequestID] != nil
 		switch e.Kind {
 		case jobs.Registered:
 			if known {
@@ -67,66 +67,67 @@ func (f *follower) apply(events []jobs.Event) {
 			if e.Job.State.Ended() {
 				problem(e, "it has ended")
 			}
-			f.unfinished[e.Job.RequestID] = e.Job
+			sub.unfinished[e.Job.RequestID] = e.Job
 		case jobs.StillRunning:
 			if !known || e.Job.State.Ended() {
 				problem(e, "it is not unfinished")
 			}
-			f.unfinished[e.Job.RequestID] = e.Job
+			sub.unfinished[e.Job.RequestID] = e.Job
 		case jobs.Ended:
 			if e.Job.State != jobs.Completed && e.Job.State != jobs.Failed {
 				problem(e, e.Job.State.String())
 			}
-			delete(f.unfinished, e.Job.RequestID)
+			delete(sub.unfinished, e.Job.RequestID)
 		case jobs.Removed:
 			if !known {
 				problem(e, "it is not tracked")
 			}
-			delete(f.unfinished, e.Job.RequestID)
+			delete(sub.unfinished, e.Job.RequestID)
 		}
 	}
 	// What is published is committed, and nothing else is.
 	committed := make(map[string]jobs.State)
-	for job := range f.jobs.Unfinished() {
+	for job := range sub.jobs.Unfinished() {
 		committed[job.RequestID] = job.State
 	}
-	if len(committed) != len(f.unfinished) {
-		f.problems = append(f.problems, fmt.Sprintf("%d are unfinished, events say %d", len(committed), len(f.unfinished)))
+	if len(committed) != len(sub.unfinished) {
+		sub.problems = append(sub.problems,
+			fmt.Sprintf("%d are unfinished, events say %d", len(committed), len(sub.unfinished)))
 	}
-	for id, job := range f.unfinished {
-		if state, known := committed[id]; !known || state != job.State && len(f.problems) < 10 {
-			f.problems = append(f.problems, fmt.Sprintf("%s is %v, %s; events say %s", id, known, state, job.State))
+	for id, job := range sub.unfinished {
+		if state, known := committed[id]; !known || state != job.State && len(sub.problems) < 10 {
+			sub.problems = append(sub.problems, fmt.Sprintf("%s is %v, %s; events say %s", id, known, state, job.State))
 		}
 	}
 }
 
 // check compares the model with the unfinished jobs.
-func (f *follower) check(t *testing.T, when string) {
+func (sub *subscriber) check(t *testing.T, when string) {
 	t.Helper()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, p := range f.problems {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	for _, p := range sub.problems {
 		t.Errorf("%s: %s", when, p)
 	}
-	f.problems = nil
-	for job := range f.jobs.Unfinished() {
-		if followed := f.unfinished[job.RequestID]; followed == nil || followed.Source != job.Source {
+	sub.problems = nil
+	for job := range sub.jobs.Unfinished() {
+		if followed := sub.unfinished[job.RequestID]; followed == nil || followed.Source != job.Source {
 			t.Errorf("%s: no event said that %s from %s is unfinished", when, job.RequestID, job.Source)
 		}
 	}
-	for id := range f.unfinished {
-		if job, known := f.jobs.Job(id); !known || job.State.Ended() {
+	for id := range sub.unfinished {
+		if job, known := sub.jobs.Job(id); !known || job.State.Ended() {
 			t.Errorf("%s: no event said that %s is not unfinished", when, id)
 		}
 	}
 }
 
 // took returns the log since the last call.
-func (f *follower) took() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer func() { f.log = nil }()
-	return f.log
+func (sub *subscriber) took() []string {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	defer func() { sub.log = nil }()
+	return sub.log
 }
 
 func TestEvents(t *testing.T) {
@@ -231,16 +232,16 @@ func TestEvents(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMemory(t)
 				j := open(t, m, options())
-				f := follow(j)
+				sub := subscribe(j)
 				register(t, j, start, "pending", "running", "completed")
 				observe(t, j, polled("running", jobs.Running, start))
 				observe(t, j, polled("completed", jobs.Completed, start))
-				f.took()
+				sub.took()
 				tt.do(t, j, m)
-				if diff := cmp.Diff(tt.want, f.took()); diff != "" {
+				if diff := cmp.Diff(tt.want, sub.took()); diff != "" {
 					t.Errorf("events (-want +got):\n%s", diff)
 				}
-				f.check(t, "at the end")
+				sub.check(t, "at the end")
 			})
 		})
 	}
@@ -284,7 +285,7 @@ func TestEventFields(t *testing.T) {
 // A caller finds its change visible, and applied by the subscriber, when it returns.
 func TestEventsComeBeforeTheCallerReturns(t *testing.T) {
 	j := open(t, newMemory(t), options())
-	f := follow(j)
+	sub := subscribe(j)
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
@@ -293,9 +294,9 @@ func TestEventsComeBeforeTheCallerReturns(t *testing.T) {
 				if _, _, err := j.Register(submission.HTTP, submissions(id), false, start); err != nil {
 					t.Error(err)
 				}
-				f.mu.Lock()
-				followed := f.unfinished[id] != nil
-				f.mu.Unlock()
+				sub.mu.Lock()
+				followed := sub.unfinished[id] != nil
+				sub.mu.Unlock()
 				if _, known := j.Job(id); !known || !followed {
 					t.Errorf("%s was registered: known %v, followed %v", id, known, followed)
 				}
@@ -313,7 +314,7 @@ func TestConcurrentWriters(t *testing.T) {
 		o.Retention, o.MaxJobAge, o.NotFoundGrace, o.KeepTimings = 10*time.Minute, time.Hour, time.Minute, true
 	})
 	j := open(t, m, o)
-	f := follow(j)
+	sub := subscribe(j)
 	random := rand.New(rand.NewPCG(1, 2))
 	m.onCommit = func(*store.Batch) (bool, error) {
 		switch random.IntN(20) {
@@ -392,7 +393,7 @@ func TestConcurrentWriters(t *testing.T) {
 	m.onCommit = nil
 	j.CountSourceErrors(submission.File, 1)
 	flush(t, j)
-	f.check(t, "at the end")
+	sub.check(t, "at the end")
 	reopened := openAt(t, m, o, at(1000*time.Hour))
 	same(t, "opened again", j.Snapshot(start), reopened.Snapshot(start))
 	var before, after []string
@@ -408,7 +409,7 @@ func TestConcurrentWriters(t *testing.T) {
 		t.Errorf("unfinished (-before +after):\n%s", diff)
 	}
 	totals := j.Snapshot(start).Totals
-	if totals.Counter(jobs.StoreErrors) < 10 || totals.Counter(jobs.JobsFinished) < 50 || len(f.log) < 200 {
-		t.Errorf("this test is about more: %v, %d events", counters(totals), len(f.log))
+	if totals.Counter(jobs.StoreErrors) < 10 || totals.Counter(jobs.JobsFinished) < 50 || len(sub.log) < 200 {
+		t.Errorf("this test is about more: %v, %d events", counters(totals), len(sub.log))
 	}
 }

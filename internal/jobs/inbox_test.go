@@ -119,7 +119,7 @@ func TestInboxIsAsGoodAsTheOwner(t *testing.T) {
 				told, sent := newMemory(t), newMemory(t)
 				begin := time.Now()
 				a, b := openAt(t, told, o, begin), openAt(t, sent, o, begin)
-				followed := [2]*follower{follow(a), follow(b)}
+				followed := [2]*subscriber{subscribe(a), subscribe(b)}
 				register(t, a, begin, "first") // from then on the totals count
 				register(t, b, begin, "first")
 				observe(t, a, hooked("first", jobs.Completed, begin)) // from then on a view knows the numbers
