@@ -33,23 +33,23 @@ type Account struct {
 	closed      atomic.Bool              // by close
 	webhookSeen atomic.Int64             // when the last readable webhook came, Unix nanoseconds; 0: never
 
-	owner atomic.Pointer[owner] // nil while this process does not own the account
+	owned atomic.Pointer[ownedAccount] // nil while this process does not own the account
 
 	// Several replicas only.
 	others    *replicas  // nil: this process owns all accounts
 	viewer    *viewer    // of the account while another replica owns it
-	changing  sync.Mutex // serializes reload, stop, and the begin and end of an owner
+	changing  sync.Mutex // serializes reload, stop, and the begin and end of an ownership
 	emissions emissions  // has a lock of its own
 }
 
-// newAccount returns an account without an owner. others is nil if this process owns all accounts.
+// newAccount returns an account that this process does not own yet. others is nil if this process owns all accounts.
 func newAccount(s *settings, options Options, k *keys, q *quotas, others *replicas) *Account {
 	a := &Account{
 		name: s.config.Account, log: options.Logger.With("account", s.config.Account), now: options.Now, keys: k,
 		quotas: q, store: storeOf(&s.config, options),
 	}
 	a.settings.Store(s)
-	a.writes = router{owner: &a.owner}
+	a.writes = router{owned: &a.owned}
 	if a.others = others; others != nil {
 		a.viewer = newViewer(a, others.db.Account(a.name))
 		a.writes.remote = noticing{jobs.NewRemote(a.name, others.db, s.forJobs()), a.viewer}
@@ -68,7 +68,7 @@ func (a *Account) start() {
 		a.sources.startFiles(a.settings.Load())
 		return
 	}
-	a.owner.Load().start()
+	a.owned.Load().start()
 	a.sources.start(a.settings.Load())
 }
 
@@ -80,7 +80,7 @@ func (a *Account) logStart() {
 		"requests_per_day", c.RequestsPerDay,
 		"store", a.store,
 	}
-	if o := a.owner.Load(); o != nil {
+	if o := a.owned.Load(); o != nil {
 		all, unfinished := o.count(a.now())
 		attrs = append(attrs, "jobs", all, "unfinished_jobs", unfinished)
 	}
@@ -121,7 +121,7 @@ func storeOf(c *Config, options Options) string {
 func (a *Account) stop(ctx context.Context) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	o := a.owner.Load()
+	o := a.owned.Load()
 	if o != nil {
 		o.stopping()
 	}
@@ -134,7 +134,7 @@ func (a *Account) stop(ctx context.Context) {
 
 // close stores what was counted and learnt, and ends all writing.
 func (a *Account) close() {
-	if o := a.owner.Load(); o != nil {
+	if o := a.owned.Load(); o != nil {
 		o.close()
 	}
 	if a.writes.remote != nil {
@@ -151,7 +151,7 @@ func (a *Account) reload(s *settings) {
 	if a.others != nil {
 		a.writes.remote.SetOptions(s.forJobs())
 	}
-	if o := a.owner.Load(); o != nil {
+	if o := a.owned.Load(); o != nil {
 		s.gate.set(o.owns)
 		o.reload(s)
 	}

@@ -153,7 +153,7 @@ func (c *Collector) recallSenders(configured []*settings) error {
 	return err
 }
 
-// open returns accounts with what is stored of them; if there are replicas, without an owner.
+// open returns accounts with what is stored of them; if there are replicas, not owned yet.
 func (c *Collector) open(settings []*settings) ([]*Account, error) {
 	accounts := make([]*Account, len(settings))
 	if c.replicas != nil {
@@ -179,7 +179,7 @@ func (c *Collector) open(settings []*settings) ([]*Account, error) {
 	}
 	for i, s := range settings {
 		accounts[i] = newAccount(s, c.options, &c.keys, c.quotas, nil)
-		accounts[i].owner.Store(accounts[i].own(opened[i]))
+		accounts[i].owned.Store(accounts[i].own(opened[i]))
 	}
 	return accounts, nil
 }
@@ -430,7 +430,7 @@ func Find(accounts []*Account, name string) (*Account, error) {
 // Healthy returns an error if the poller of an account has not moved for longer than it ever should.
 func (c *Collector) Healthy() error {
 	for _, a := range c.Accounts() {
-		o := a.owner.Load()
+		o := a.owned.Load()
 		if o == nil {
 			continue
 		}

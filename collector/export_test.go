@@ -1,7 +1,7 @@
 package collector
 
-// HoldOwner keeps the owner of the account from being ended, as if this process had not noticed yet that it is to be.
-func (a *Account) HoldOwner() (release func()) {
+// HoldOwnership keeps the ownership of the account from ending, as if this process had not noticed yet that it is to.
+func (a *Account) HoldOwnership() (release func()) {
 	a.changing.Lock()
 	return a.changing.Unlock
 }

@@ -48,7 +48,7 @@ func (c *Collector) Once(ctx context.Context) error {
 // why not all jobs were polled.
 func (a *Account) once(ctx context.Context) (done bool, err error) {
 	a.logStart()
-	o := a.owner.Load()
+	o := a.owned.Load()
 	if o == nil {
 		switch by := a.ownerNow(); {
 		case by.ID == "" || by.Self:

@@ -32,7 +32,7 @@ type replicas struct {
 	replica *replica.Replica[*postgres.Tenure]
 	log     *slog.Logger
 	poll    bool          // owners poll; only start sets it
-	begun   chan struct{} // without poll: an owner has begun
+	begun   chan struct{} // without poll: this process owns one more account
 
 	end     context.CancelFunc // of what start begins; nil before
 	workers sync.WaitGroup
@@ -169,7 +169,7 @@ func (r *replicas) start(accounts []*Account, poll bool) {
 	r.workers.Go(func() { r.db.Listen(ctx, r.heard) })
 }
 
-// settle waits until the owners of n accounts have begun, or another replica certainly owns them.
+// settle waits until this process owns n accounts, or another replica certainly owns them.
 func (r *replicas) settle(ctx context.Context, n int) error {
 	timeout := time.NewTimer(3 * r.lease)
 	defer timeout.Stop()
@@ -280,9 +280,9 @@ func (r *replicas) hold(h *holding) {
 	a.log.Info("This replica has released the account", "successor", successor)
 }
 
-// load begins the work of an owner. For a lease it tries again, more and more seldom: who takes the account over then,
-// most likely this process, may fail in the same way.
-func (r *replicas) load(h *holding) (*owner, error) {
+// load begins the ownership of an account. For a lease it tries again, more and more seldom: who takes the account over
+// then, most likely this process, may fail in the same way.
+func (r *replicas) load(h *holding) (*ownedAccount, error) {
 	until := time.Now().Add(r.lease)
 	for pause := r.lease / 64; ; pause *= 2 {
 		o, err := h.account.begin(h, r.poll)
@@ -324,7 +324,7 @@ func (r *replicas) heard(account string) {
 	r.replica.Heard(account)
 	r.each(func(h *holding) {
 		if account == "" || account == h.account.name {
-			if o := h.account.owner.Load(); o != nil {
+			if o := h.account.owned.Load(); o != nil {
 				o.noticed()
 			}
 		}
@@ -413,7 +413,7 @@ func (r *replicas) each(do func(*holding)) {
 }
 
 // begin makes this process the owner of the account.
-func (a *Account) begin(h *holding, poll bool) (*owner, error) {
+func (a *Account) begin(h *holding, poll bool) (*ownedAccount, error) {
 	working, end := h.working()
 	defer end()
 	ctx, cancel := context.WithTimeout(working, loadTimeout)
@@ -438,7 +438,7 @@ func (a *Account) begin(h *holding, poll bool) (*owner, error) {
 	o := a.own(j)
 	o.valid, o.lost, o.notice = t.Valid, t.Done(), make(chan struct{}, 1)
 	s.gate.set(t.Valid)
-	a.owner.Store(o)
+	a.owned.Store(o)
 	if poll {
 		o.start()
 		a.sources.startOwned(s)
@@ -446,11 +446,11 @@ func (a *Account) begin(h *holding, poll bool) (*owner, error) {
 	return o, nil
 }
 
-// abandon ends an owner that has lost its account. Nothing is shown from the first moment on, and nothing is stored.
-func (a *Account) abandon(o *owner) {
+// abandon ends a lost ownership. Nothing is shown from the first moment on, and nothing is stored.
+func (a *Account) abandon(o *ownedAccount) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	a.owner.Store(nil)
+	a.owned.Store(nil)
 	a.quotas.handOver(a.name, o.jobs, a.now())
 	a.sources.stopOwned()
 	now, cancel := context.WithCancel(context.Background())
@@ -459,8 +459,8 @@ func (a *Account) abandon(o *owner) {
 	_ = o.jobs.Close() // it cannot store anything
 }
 
-// handOver ends an owner in order. What comes meanwhile goes into the inbox.
-func (a *Account) handOver(h *holding, o *owner) {
+// handOver ends an ownership in order. What comes meanwhile goes into the inbox.
+func (a *Account) handOver(h *holding, o *ownedAccount) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	working, end := h.working()
@@ -473,6 +473,6 @@ func (a *Account) handOver(h *holding, o *owner) {
 	o.close()
 	a.quotas.handOver(a.name, o.jobs, a.now())
 	if a.others.poll { // else Once has ended, and what it has learnt is read
-		a.owner.Store(nil)
+		a.owned.Store(nil)
 	}
 }

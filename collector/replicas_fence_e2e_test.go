@@ -133,7 +133,7 @@ func TestReplicaStopsBeforeItsRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-reserved
-	notice := a.HoldOwner()
+	notice := a.HoldOwnership()
 	defer notice()
 	proxy.Cut()
 	defer proxy.Mend()

@@ -30,14 +30,14 @@ type remoteWriter interface {
 
 // A router is the writer of an account, whoever owns it.
 type router struct {
-	owner  *atomic.Pointer[owner]
+	owned  *atomic.Pointer[ownedAccount]
 	remote remoteWriter // nil: this process owns the account for as long as it runs
 }
 
 // write writes as the owner. What certainly was not stored, since another replica may own the account by now, is sent
 // to it.
 func (r router) write(do func(writer) error) error {
-	if o := r.owner.Load(); o != nil {
+	if o := r.owned.Load(); o != nil {
 		err := do(o.jobs)
 		if r.remote == nil || !errors.Is(err, store.ErrNotOwner) && !errors.Is(err, jobs.ErrClosed) {
 			return err
@@ -48,7 +48,7 @@ func (r router) write(do func(writer) error) error {
 
 // now returns the writer of this moment, for what is not stored at once.
 func (r router) now() writer {
-	if o := r.owner.Load(); o != nil {
+	if o := r.owned.Load(); o != nil {
 		return o.jobs
 	}
 	return r.remote

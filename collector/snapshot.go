@@ -54,7 +54,7 @@ type Snapshot struct {
 // Snapshot returns the account as it is now, if this process owns it: nobody else may show it. It takes each lock of
 // the account once, whatever the number of jobs.
 func (a *Account) Snapshot() Snapshot {
-	if o := a.owner.Load(); o != nil && o.owns() {
+	if o := a.owned.Load(); o != nil && o.owns() {
 		s := a.snapshot(o, o.view, false)
 		s.owns, s.lost = o.owns, o.lost
 		return s
@@ -70,7 +70,7 @@ func (a *Account) Read() Snapshot { return a.read(false) }
 func (a *Account) ReadWithLog() Snapshot { return a.read(true) }
 
 func (a *Account) read(log bool) Snapshot {
-	if o := a.owner.Load(); o != nil {
+	if o := a.owned.Load(); o != nil {
 		return a.snapshot(o, o.view, log)
 	}
 	s := a.snapshot(nil, *a.viewer.last.Load(), log)
@@ -91,8 +91,8 @@ func (a *Account) absent() Snapshot {
 	return s
 }
 
-// snapshot returns the account with what is read of it. o is its owner in this process; nil: there is none.
-func (a *Account) snapshot(o *owner, v view, log bool) Snapshot {
+// snapshot returns the account with what is read of it. o is nil if this process does not own it.
+func (a *Account) snapshot(o *ownedAccount, v view, log bool) Snapshot {
 	now := a.now()
 	s := a.absent()
 	s.Snapshot, s.At = v.jobs.Snapshot(now), now
@@ -124,7 +124,7 @@ func (s *Snapshot) Lost() <-chan struct{} { return s.lost }
 
 // Owned reports whether this process owns the account at this moment.
 func (a *Account) Owned() bool {
-	o := a.owner.Load()
+	o := a.owned.Load()
 	return o != nil && o.owns()
 }
 

@@ -40,7 +40,7 @@ func (a *Account) viewOf(j *jobs.Jobs, s *settings, now time.Time) view {
 
 // reading returns what is read of the account at present: what this process owns, or what Refresh has read last.
 func (a *Account) reading() view {
-	if o := a.owner.Load(); o != nil {
+	if o := a.owned.Load(); o != nil {
 		return o.view
 	}
 	return *a.viewer.last.Load()
@@ -50,7 +50,7 @@ func (a *Account) reading() view {
 // the last write of this process. Reading a large account takes longer: it is not read for more than a tenth of the
 // time. After an error, what was read last stays.
 func (a *Account) Refresh(ctx context.Context) error {
-	if a.others == nil || a.owner.Load() != nil {
+	if a.others == nil || a.owned.Load() != nil {
 		return nil
 	}
 	err := a.viewer.refresh(ctx)
@@ -127,7 +127,7 @@ func (v *viewer) failure() error {
 
 // API returns how the API and the key are at present, as far as this process knows.
 func (a *Account) API() APIState {
-	if o := a.owner.Load(); o != nil {
+	if o := a.owned.Load(); o != nil {
 		return o.poller.State()
 	}
 	return APIState{}
@@ -224,7 +224,7 @@ func (a *Account) Plan(length time.Duration, limit int) ([]Planned, Usage, Backl
 // StateChanges returns the state changes that were not delivered yet, the oldest first, at most limit. There are none
 // without Options.MaxStateChanges, and none of an account that this process does not own: its owner emits them.
 func (a *Account) StateChanges(limit int) []*StateChange {
-	if o := a.owner.Load(); o != nil && o.owns() {
+	if o := a.owned.Load(); o != nil && o.owns() {
 		return o.jobs.StateChanges(limit)
 	}
 	return nil

@@ -10,9 +10,9 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
 )
 
-// An owner does the work of an account that this process owns: it decides which job is polled when, and polls. It is
-// started and stopped once. One goroutine at a time calls start, stopping, stop, close and reload.
-type owner struct {
+// An ownedAccount does the work of an account that this process owns: it decides which job is polled when, and polls.
+// It is started and stopped once. One goroutine at a time calls start, stopping, stop, close and reload.
+type ownedAccount struct {
 	view    // read by everybody
 	account *Account
 	poller  *poller.Poller
@@ -28,11 +28,11 @@ type owner struct {
 	workers sync.WaitGroup
 }
 
-// own returns an owner of the account, with these jobs. Nobody may write to the jobs meanwhile: the scheduler would not
+// own returns the account as owned, with these jobs. Nobody may write to the jobs meanwhile: the scheduler would not
 // be told.
-func (a *Account) own(j *jobs.Jobs) *owner {
+func (a *Account) own(j *jobs.Jobs) *ownedAccount {
 	now, s := a.now(), a.settings.Load()
-	o := &owner{account: a, view: a.viewOf(j, s, now), cancel: func() {}, abort: func() {}}
+	o := &ownedAccount{account: a, view: a.viewOf(j, s, now), cancel: func() {}, abort: func() {}}
 	o.poller = poller.New(o.schedule, j, o.forPoller(s), a.log, a.now)
 	o.keeper = housekeeper{jobs: j, schedule: o.schedule, quotas: a.quotas, log: a.log, now: a.now}
 	sub := &subscriber{schedule: o.schedule, poller: o.poller, log: a.log}
@@ -41,7 +41,7 @@ func (a *Account) own(j *jobs.Jobs) *owner {
 	return o
 }
 
-func (o *owner) start() {
+func (o *ownedAccount) start() {
 	// These contexts end with stop, not with the caller of start.
 	running, cancel := context.WithCancel(context.Background())
 	sending, abort := context.WithCancel(context.Background())
@@ -57,7 +57,7 @@ func (o *owner) start() {
 const receiveInterval = time.Second
 
 // receive applies the messages of other replicas.
-func (o *owner) receive(ctx context.Context) {
+func (o *ownedAccount) receive(ctx context.Context) {
 	ticker := time.NewTicker(receiveInterval)
 	defer ticker.Stop()
 	for {
@@ -71,8 +71,8 @@ func (o *owner) receive(ctx context.Context) {
 	}
 }
 
-// noticed lets the owner look for messages now.
-func (o *owner) noticed() {
+// noticed lets it look for messages now.
+func (o *ownedAccount) noticed() {
 	select {
 	case o.notice <- struct{}{}:
 	default:
@@ -80,13 +80,13 @@ func (o *owner) noticed() {
 }
 
 // owns reports whether no other process can own the account yet.
-func (o *owner) owns() bool { return o.valid == nil || o.valid() }
+func (o *ownedAccount) owns() bool { return o.valid == nil || o.valid() }
 
 // stopping ends polling. Requests in flight go on.
-func (o *owner) stopping() { o.cancel() }
+func (o *ownedAccount) stopping() { o.cancel() }
 
 // stop ends all work. Requests in flight may end until ctx is done.
-func (o *owner) stop(ctx context.Context) {
+func (o *ownedAccount) stop(ctx context.Context) {
 	o.stopping()
 	defer context.AfterFunc(ctx, o.abort)()
 	o.workers.Wait()
@@ -95,7 +95,7 @@ func (o *owner) stop(ctx context.Context) {
 }
 
 // count returns the number of jobs, and of those that have not ended.
-func (o *owner) count(now time.Time) (all, unfinished int) {
+func (o *ownedAccount) count(now time.Time) (all, unfinished int) {
 	counts := o.jobs.Snapshot(now).Counts
 	for _, n := range counts {
 		all += n
@@ -104,27 +104,27 @@ func (o *owner) count(now time.Time) (all, unfinished int) {
 }
 
 // close stores what was counted and learnt, and ends all writing.
-func (o *owner) close() {
+func (o *ownedAccount) close() {
 	if err := o.jobs.Close(); err != nil {
 		o.account.log.Error("Counts and learned job durations could not be stored", "err", err)
 	}
 }
 
 // reload takes other settings of its account.
-func (o *owner) reload(s *settings) {
+func (o *ownedAccount) reload(s *settings) {
 	o.jobs.SetOptions(s.forJobs())
 	o.schedule.SetLimits(s.limits)
 	o.poller.SetSettings(o.forPoller(s))
 }
 
-func (o *owner) forPoller(s *settings) poller.Settings {
+func (o *ownedAccount) forPoller(s *settings) poller.Settings {
 	key := func() (string, error) { return o.useKey(s) }
 	return poller.Settings{Client: s.client, Key: key, Block: s.limits.Block()}
 }
 
 // useKey returns the key for the next request, of an account with these settings. If it is another than that of the
 // request before, or another account has spent its quota meanwhile, the scheduler counts what was sent with it.
-func (o *owner) useKey(s *settings) (string, error) {
+func (o *ownedAccount) useKey(s *settings) (string, error) {
 	l, err := s.login()
 	if err != nil {
 		return "", err
