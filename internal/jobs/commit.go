@@ -145,7 +145,7 @@ func (j *Jobs) try(group []*operation, a *attempt) (more bool, err error) {
 	if err := j.write(b, t.answers, &t.totals, a.all); err != nil {
 		return false, err
 	}
-	j.committed.Store(t.state)
+	j.committed.Store(t.accountState)
 	if len(t.events) > 0 {
 		j.publish(t.events)
 	}

@@ -62,7 +62,7 @@ func (j *Job) qualities(yield func(quality) bool) {
 func (j *Job) apiOrUnknown() string { return cmp.Or(j.API, UnknownAPI) }
 
 // group adds n to the numbers of the groups that a job is in.
-func (s *state) group(j *Job, n int) {
+func (s *accountState) group(j *Job, n int) {
 	for q := range j.qualities {
 		g := group{quality: q, state: j.State}
 		if was, found := s.groups.Get(g); found {
@@ -77,7 +77,7 @@ func (s *state) group(j *Job, n int) {
 }
 
 // size returns how many jobs of a state (nil: any) have a quality.
-func (s *state) size(q quality, of *State) (jobs int) {
+func (s *accountState) size(q quality, of *State) (jobs int) {
 	for state := range States {
 		if of == nil || *of == State(state) {
 			if g, found := s.groups.Get(group{quality: q, state: State(state)}); found {
@@ -171,7 +171,7 @@ func iterate(g groups) (i btree.IterG[group], more bool) {
 }
 
 // named returns the APIs and error codes that contain a text. ok is false if there are too many to tell.
-func (s *state) named(text string) (named map[quality]bool, ok bool) {
+func (s *accountState) named(text string) (named map[quality]bool, ok bool) {
 	named = make(map[quality]bool)
 	looked := 0
 	s.groups.Ascend(group{}, func(g group) bool {
@@ -188,7 +188,7 @@ func (s *state) named(text string) (named map[quality]bool, ok bool) {
 }
 
 // labelled returns the values of each label that contain a text, by name. ok is false if there are too many to tell.
-func (s *state) labelled(text string) (values map[string]map[string]bool, ok bool) {
+func (s *accountState) labelled(text string) (values map[string]map[string]bool, ok bool) {
 	values = make(map[string]map[string]bool)
 	looked := 0
 	s.groups.Ascend(group{quality: quality{kind: hasLabel}}, func(g group) bool {

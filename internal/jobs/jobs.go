@@ -49,7 +49,7 @@ type Jobs struct {
 	queue    queue
 	samples  samples // has a lock of its own
 
-	committed atomic.Pointer[state] // only the committing goroutine replaces it
+	committed atomic.Pointer[accountState] // only the committing goroutine replaces it
 	// uncertain is the last commit if its outcome is unknown, else nil. The next one loads
 	// first. Only the committing goroutine uses it.
 	uncertain *attempt
@@ -59,9 +59,9 @@ type Jobs struct {
 	expired   *Job      // where it last ended its look at the jobs that are too old; nil: at the end
 }
 
-// A state is what is known of an account. A committed state does not change: a transaction
+// An accountState is what is known of an account. A committed one does not change: a transaction
 // changes a copy. Copies share the nodes of their trees, so that a copy is cheap.
-type state struct {
+type accountState struct {
 	jobs     index
 	origins  origins
 	counts   [len(States)]int // jobs by state
@@ -89,8 +89,8 @@ type state struct {
 
 type tree = *btree.BTreeG[*Job]
 
-func newState(now time.Time) *state {
-	return &state{
+func newAccountState(now time.Time) *accountState {
+	return &accountState{
 		jobs: index{tree: newTree(byID)}, origins: make(origins), departed: newDepartures(),
 		requests: newTable[int64, int](),
 		timings:  newTable[string, []byte](), changes: stateChanges{waiting: newTable[uint64, *StateChange]()},
@@ -118,7 +118,7 @@ func newTree(less func(a, b *Job) bool) tree {
 }
 
 // hasSeries reports whether a job has series of its own: failed jobs come first, then the newest.
-func (s *state) hasSeries(j *Job, maxSeries int) bool {
+func (s *accountState) hasSeries(j *Job, maxSeries int) bool {
 	among := s.others
 	if j.State == Failed {
 		among = s.failed
@@ -130,7 +130,7 @@ func (s *state) hasSeries(j *Job, maxSeries int) bool {
 }
 
 // orders returns the trees that have the jobs of a state: by registration, and by time.
-func (s *state) orders(of State) (byRegistration, byTime tree) {
+func (s *accountState) orders(of State) (byRegistration, byTime tree) {
 	byRegistration, byTime = s.others, s.unfinished
 	if of == Failed {
 		byRegistration = s.failed
@@ -141,13 +141,13 @@ func (s *state) orders(of State) (byRegistration, byTime tree) {
 	return byRegistration, byTime
 }
 
-func (s *state) insert(j *Job) {
+func (s *accountState) insert(j *Job) {
 	s.set(j)
 	s.tally(j, 1)
 }
 
 // set makes a version of a job the current one, in the trees of its state.
-func (s *state) set(j *Job) {
+func (s *accountState) set(j *Job) {
 	s.jobs.Set(j)
 	byRegistration, byTime := s.orders(j.State)
 	byRegistration.Set(j)
@@ -155,7 +155,7 @@ func (s *state) set(j *Job) {
 }
 
 // replace makes a version of a job the current one, in place of an old one.
-func (s *state) replace(old, j *Job) {
+func (s *accountState) replace(old, j *Job) {
 	if old.State != j.State || j.State.Ended() {
 		s.remove(old)
 		s.insert(j)
@@ -167,7 +167,7 @@ func (s *state) replace(old, j *Job) {
 	s.tallyWord(j, 1)
 }
 
-func (s *state) remove(j *Job) {
+func (s *accountState) remove(j *Job) {
 	s.jobs.Delete(j)
 	byRegistration, byTime := s.orders(j.State)
 	byRegistration.Delete(j)
@@ -176,14 +176,14 @@ func (s *state) remove(j *Job) {
 }
 
 // tally adds n to the numbers of jobs that are as this one.
-func (s *state) tally(j *Job, n int) {
+func (s *accountState) tally(j *Job, n int) {
 	s.counts[j.State] += n
 	s.group(j, n)
 	s.tallyWord(j, n)
 }
 
 // tallyWord adds n to the number of unfinished jobs that have the same word for a state that is not known.
-func (s *state) tallyWord(j *Job, n int) {
+func (s *accountState) tallyWord(j *Job, n int) {
 	if j.State.Ended() || j.LastPoll == nil || !j.LastPoll.UnknownState {
 		return
 	}
@@ -220,7 +220,7 @@ func OpenView(ctx context.Context, s store.Account, options Options, now time.Ti
 	t.bound()
 	t.counts.addAll(j.queue.counts) // those of damage
 	t.totals = t.totals.with(t.counts)
-	j.committed.Store(t.state)
+	j.committed.Store(t.accountState)
 	j.queue.closed = true
 	return j, nil
 }

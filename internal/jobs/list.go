@@ -56,7 +56,7 @@ type search struct {
 	isLate            func(*Job) bool // nil: any
 }
 
-func (s *state) search(f Filter) *search {
+func (s *accountState) search(f Filter) *search {
 	hits := &search{Filter: f, most: s.jobs.Len()}
 	if f.State != nil {
 		hits.most = s.counts[*f.State]
@@ -268,7 +268,7 @@ func (s *search) sort(
 
 // byRegistration yields the jobs among which those of a state are, the newest first or, backwards, the oldest, from the
 // one after a pivot. There are few others among them, or many of the state.
-func (s *state) byRegistration(of *State, d direction, pivot *Job) iter.Seq[*Job] {
+func (s *accountState) byRegistration(of *State, d direction, pivot *Job) iter.Seq[*Job] {
 	if of == nil {
 		return merged(newestFirst, d, pivot, s.failed, s.others)
 	}
@@ -285,7 +285,7 @@ func (s *state) byRegistration(of *State, d direction, pivot *Job) iter.Seq[*Job
 
 // byEnd yields the jobs among which those of a state are: those that ended, by their end, and then the unfinished ones,
 // the newest first; from the one after a pivot.
-func (s *state) byEnd(of *State, d direction, pivot *Job) iter.Seq[*Job] {
+func (s *accountState) byEnd(of *State, d direction, pivot *Job) iter.Seq[*Job] {
 	ended, unfinished := s.ended[:], []tree{s.unfinished}
 	if of != nil {
 		_, byTime := s.orders(*of)

@@ -50,7 +50,7 @@ type sample struct {
 	confidences, confidence float64 // number and sum
 }
 
-func (s *state) sample(at time.Time) sample {
+func (s *accountState) sample(at time.Time) sample {
 	confidence := s.totals.Histogram(TranscriptConfidence)
 	of := sample{
 		at: at, corrupt: s.totals.Counter(CorruptRecords), unreadable: s.totals.Counter(UnreadableResults),
@@ -120,7 +120,7 @@ func (j *Jobs) Recent(now time.Time) Recent {
 
 // registeredSince returns how many jobs that have not failed were registered after a time. There may be many: it looks
 // at few.
-func (s *state) registeredSince(t time.Time) int {
+func (s *accountState) registeredSince(t time.Time) int {
 	return sort.Search(s.others.Len(), func(i int) bool {
 		job, _ := s.others.GetAt(i) // those that were registered last come first
 		return !job.FirstSeen.After(t)

@@ -88,7 +88,7 @@ const requestsTotal = "requests"
 
 // loadRequests takes in what is stored about the log. Between the last note and now, as much time has passed as the
 // wall clock says, but no more than has certainly passed.
-func (s *state) loadRequests(row *store.Total, now time.Time) error {
+func (s *accountState) loadRequests(row *store.Total, now time.Time) error {
 	var stored storedRequests
 	if err := json.Unmarshal(row.Value, &stored); err != nil {
 		return fmt.Errorf("decoding the log of requests: %w", err)
@@ -240,7 +240,7 @@ func (j *Jobs) Sent(now time.Time) []Sent {
 }
 
 // keysOf returns the names of the keys that requests of a second may have been for.
-func (s *state) keysOf(second int64) (names []string) {
+func (s *accountState) keysOf(second int64) (names []string) {
 	if len(s.keys) == 0 || second < s.keys[0].since-keySlack {
 		return []string{""}
 	}

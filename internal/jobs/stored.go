@@ -35,8 +35,8 @@ func correct(jobs []store.Job, now time.Time) {
 
 // decode returns what the store has, and counts the rows that were lost or are unreadable. It was loaded from now on,
 // which took some time.
-func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duration) *state {
-	s, corrupt := newState(now), contents.Lost
+func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duration) *accountState {
+	s, corrupt := newAccountState(now), contents.Lost
 	s.clock.store, s.clock.loaded, s.clock.took = contents.Now, now, took
 	for i := range contents.Totals {
 		load := s.totals.load
@@ -86,7 +86,7 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duratio
 }
 
 // load inserts jobs in the order of their IDs. It adds to each tree in its order, or nearly, which is fast.
-func (s *state) load(loaded []*Job) {
+func (s *accountState) load(loaded []*Job) {
 	type place struct { // without a look at the job, sorting takes half the time
 		sequence uint64
 		job      *Job
@@ -129,7 +129,7 @@ func (j *Job) row() (store.Job, error) {
 }
 
 // jobOf decodes a job.
-func (s *state) jobOf(r *store.Job, now time.Time) (*Job, error) {
+func (s *accountState) jobOf(r *store.Job, now time.Time) (*Job, error) {
 	j := &Job{
 		RequestID: r.RequestID, Sequence: r.Sequence,
 		Origin:       s.origins.of(r.API, submission.Source(r.Source), r.Priority, r.Labels),

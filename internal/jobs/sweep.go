@@ -107,7 +107,7 @@ func (t *transaction) evict(now time.Time) (n int) {
 }
 
 // firstEnded returns the job that ended first.
-func (s *state) firstEnded() (first *Job, ended bool) {
+func (s *accountState) firstEnded() (first *Job, ended bool) {
 	for _, t := range s.ended {
 		if j, found := t.Min(); found && (first == nil || j.FinishedAt.Before(first.FinishedAt)) {
 			first = j

@@ -43,22 +43,22 @@ func (i index) copy() index { return index{i.tree.Copy(), make(map[string]bool)}
 // Get returns the job with an ID.
 func (i index) Get(requestID string) (*Job, bool) { return i.tree.Get(&Job{RequestID: requestID}) }
 
-// A transaction is what a group of operations makes of a state. It is written to the store
+// A transaction is what a group of operations makes of the state of an account. It is written to the store
 // first, and then its state becomes the committed one.
 type transaction struct {
-	*state  // a copy
-	options *Options
-	counts  increments
-	flush   bool // store what was counted, even if nothing else changes
-	answers bool // somebody is told what was found: the store must still have it
-	compact bool
-	noting  time.Time // store what the clock of the log of requests shows then; zero: do not
-	events  []Event
+	*accountState // a copy
+	options       *Options
+	counts        increments
+	flush         bool // store what was counted, even if nothing else changes
+	answers       bool // somebody is told what was found: the store must still have it
+	compact       bool
+	noting        time.Time // store what the clock of the log of requests shows then; zero: do not
+	events        []Event
 
 	received []store.Message // messages that are to be deleted
 }
 
-func (s *state) begin(options *Options) *transaction {
+func (s *accountState) begin(options *Options) *transaction {
 	c := *s
 	c.jobs, c.departed, c.requests = s.jobs.copy(), s.departed.copy(), s.requests.copy()
 	c.timings, c.changes.waiting = s.timings.copy(), s.changes.waiting.copy()
@@ -66,7 +66,7 @@ func (s *state) begin(options *Options) *transaction {
 	for _, t := range []*tree{&c.failed, &c.others, &c.unfinished, &c.ended[0], &c.ended[1], &c.ended[2], &c.timed} {
 		*t = (*t).Copy()
 	}
-	return &transaction{state: &c, options: options, counts: make(increments)}
+	return &transaction{accountState: &c, options: options, counts: make(increments)}
 }
 
 // put makes a version of a job the current one. It counts the series that this takes from a
