@@ -27,8 +27,8 @@ type Reason struct {
 	AtOnce   bool          // because no poll has told its state yet
 	Unknown  bool          // its age is, so that Chance is that of a job that began when it was registered
 	InFlight bool
-	Held     bool // it is not polled before At, because of what came of the last turn
-	Last     Last
+	Held     bool // it is not polled before At, because of what came of the last poll
+	LastPoll PollResult
 	Finish   Finish
 
 	// Of a back end that works in order:
@@ -53,8 +53,8 @@ func (r Reason) Short() string {
 	switch {
 	case r.InFlight:
 		return "request in flight"
-	case r.Held, r.AtOnce, r.Last == NotKnown: // what is not known has no duration
-		return lasts[r.Last]
+	case r.Held, r.AtOnce, r.LastPoll == NotKnown: // what is not known has no duration
+		return pollResults[r.LastPoll]
 	case r.Chance < .005:
 		chance = "unlikely to have finished"
 	case r.Chance > .995:
@@ -114,7 +114,7 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 		Expected: time.Duration(math.Exp(min(j.model().median(float64(j.lnAudio)), 20)) * float64(time.Second)),
 		Chance:   unseen / (unseen + math.Exp(-score.hazard)),
 		Score:    score.value, Price: price, Overdue: score.overdue, InFlight: j.inFlight,
-		AtOnce: j.atOnce && j.neverSeen(), Unknown: j.unknown, Last: j.last, Assumed: j.model().Ends == 0,
+		AtOnce: j.atOnce && j.neverSeen(), Unknown: j.unknown, LastPoll: j.lastPoll, Assumed: j.model().Ends == 0,
 		Finish: s.finish(j, t),
 	}
 	q := j.api.queue
@@ -332,7 +332,7 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 		ended[j.id] = 1 - (1-ended[j.id])*(1-r.Chance)
 		j.seen = plan.seconds(t) // nothing is learnt from it
 		turn.Answered(t, 0)
-		j.last = r.Last
+		j.lastPoll = r.LastPoll
 		if r.Serving && ended[j.id] > 0.5 { // then the queue moves on
 			plan.remove(j, plan.seconds(t))
 		}

@@ -41,8 +41,8 @@ func TestReasonAfterARestart(t *testing.T) {
 	}
 }
 
-// A reason says what came of the last turn, while the job waits for it and after that.
-func TestReasonsAfterATurn(t *testing.T) {
+// A reason says what came of the last poll, while the job waits for it and after that.
+func TestReasonsAfterAPoll(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end   func(s *scheduler, turn *schedule.Turn)
 		held  string
@@ -59,7 +59,7 @@ func TestReasonsAfterATurn(t *testing.T) {
 			},
 			"the API asked to wait", "54 % likely to have finished",
 		},
-		"silent": {
+		"no state": {
 			func(_ *scheduler, turn *schedule.Turn) { turn.Answered(start, 0) },
 			"the last response did not contain its state", "",
 		},
@@ -91,7 +91,7 @@ func TestReasonsAfterATurn(t *testing.T) {
 		s := newScheduler(schedule.Limits{}, start)
 		s.Add(start, schedule.Job{RequestID: "a", Start: start, AtOnce: true})
 		if r, _ := s.Explain("a", start); r.Short() != "not polled yet" {
-			t.Errorf("before the first turn: %s", r.Short())
+			t.Errorf("before the first poll: %s", r.Short())
 		}
 		turn, _ := s.TurnFor("a", start)
 		tt.end(s, turn)

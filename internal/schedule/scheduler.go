@@ -80,8 +80,8 @@ type job struct {
 	priority float32
 	hinted   bool // the length of the audio is known
 	inFlight bool
-	held     bool  // it is not polled before key, whatever its score
-	last     Last  // what came of its last turn
+	held     bool // it is not polled before key, whatever its score
+	lastPoll PollResult
 	atOnce   bool  // polled at once until it has been seen
 	unknown  bool  // its age is
 	unsure   bool  // its age is perhaps unknown
@@ -249,7 +249,7 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 	}
 	j.start = s.seconds(given.Start)
 	if given.Restored {
-		j.last = Forgotten
+		j.lastPoll = NotPolledSinceStart
 	}
 	j.seen = j.start - 1
 	if !given.Seen.IsZero() {

@@ -84,34 +84,34 @@ func (s *Scheduler) InFlight() int {
 	return len(s.quota.inFlight)
 }
 
-// Last is what came of the last turn of a job: why it may not be polled again at once.
-type Last uint8
+// A PollResult is what came of the last poll of a job: why it may not be polled again at once.
+type PollResult uint8
 
-// What came of a turn.
+// What came of a poll.
 const (
-	NoTurn        Last = iota // there was none
-	NotSent                   // no request was sent
-	Told                      // the API told the job's state
-	Silent                    // it answered without the state
-	AskedToWait               // it asked not to be polled for a time
-	NotKnown                  // it did not know the job
-	Unreadable                // its answer about the job could not be read
-	RequestFailed             // any other answer, or none
-	NotStored                 // what it answered could not be stored
-	Forgotten                 // there was none since the start
+	NotPolled           PollResult = iota // there was none
+	NotSent                               // no request was sent
+	StateReported                         // the API reported the state of the job
+	NoState                               // it answered without the state
+	AskedToWait                           // it asked not to be polled for a time
+	NotKnown                              // it did not know the job
+	Unreadable                            // its answer about the job could not be read
+	RequestFailed                         // any other answer, or none
+	NotStored                             // what it answered could not be stored
+	NotPolledSinceStart                   // there was none since the start
 )
 
-// lasts are the reasons in words.
-var lasts = [...]string{
-	NoTurn: "not polled yet", NotSent: "a request about it could not be sent", Told: "polled just now",
-	Silent: "the last response did not contain its state", AskedToWait: "the API asked to wait",
+// pollResults are the reasons in words.
+var pollResults = [...]string{
+	NotPolled: "not polled yet", NotSent: "a request about it could not be sent", StateReported: "polled just now",
+	NoState: "the last response did not contain its state", AskedToWait: "the API asked to wait",
 	NotKnown: "the API did not know it at the last poll", Unreadable: "the last response about it could not be read",
 	RequestFailed: "the last request about it failed", NotStored: "the last response about it could not be stored",
-	Forgotten: "not polled since the start",
+	NotPolledSinceStart: "not polled since the start",
 }
 
 // end frees what the turn holds. The job is not polled again before at plus wait.
-func (t *Turn) end(how string, at time.Time, wait time.Duration, last Last) {
+func (t *Turn) end(how string, at time.Time, wait time.Duration, result PollResult) {
 	if t.ended != "" {
 		panic(fmt.Sprintf("schedule: the turn for job %q was ended by %s, and again by %s", t.RequestID, t.ended, how))
 	}
@@ -121,7 +121,7 @@ func (t *Turn) end(how string, at time.Time, wait time.Duration, last Last) {
 	delete(s.quota.inFlight, t.RequestID)
 	if j != nil {
 		j.inFlight, j.held = false, true
-		j.last = last
+		j.lastPoll = result
 		s.wait(j, s.seconds(at)+wait.Seconds())
 	}
 }
@@ -141,30 +141,30 @@ func (t *Turn) Answered(at time.Time, wait time.Duration) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := Told
+	result := StateReported
 	if j := s.quota.inFlight[t.RequestID]; j != nil {
 		age := time.Duration(min(s.seconds(at)-j.start, 1e9) * float64(time.Second))
 		wait = min(wait, max(age, maxEarlyWait))
 		if wait > 0 {
-			last = AskedToWait
+			result = AskedToWait
 		}
 		if j.seen < s.seconds(t.begun) {
 			wait = max(wait, minRetry)
-			last = Silent
+			result = NoState
 		}
 	}
-	t.end("Answered", at, wait, last)
+	t.end("Answered", at, wait, result)
 	s.quota.answered(at)
 	s.sharing.steps = max(s.sharing.steps-1, 0)
 	s.quota.share = min(s.quota.share+shareGrowth, 1)
 }
 
-// Unanswered tells that there was no usable answer to the request, which may have been sent and counted, and why. The
-// job is not polled again for the given time.
-func (t *Turn) Unanswered(at time.Time, wait time.Duration, why Last) {
+// Unanswered tells that there was no usable answer to the request, which may have been sent and counted, and what came
+// of it. The job is not polled again for the given time.
+func (t *Turn) Unanswered(at time.Time, wait time.Duration, result PollResult) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end("Unanswered", at, max(wait, minRetry), why)
+	t.end("Unanswered", at, max(wait, minRetry), result)
 	s.quota.answered(at)
 }
