@@ -130,7 +130,7 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 	case j.held && j.key > t:
 		r.At, r.Held = s.time(j.key), true
 	case !score.isDue(price):
-		r.At = s.time(min(j.due(t, price), j.turn(t)))
+		r.At = s.time(min(j.due(t, price), j.serviceStart(t)))
 	}
 	return r
 }
@@ -149,8 +149,8 @@ func (j *job) ahead() int {
 	return j.api.jobs.before(func(k *job) bool { return k.place().compare(j.place()) >= 0 })
 }
 
-// turn is when a worker is expected to take a job that waits for one; +Inf: it does not wait.
-func (j *job) turn(t float64) float64 {
+// serviceStart is when a worker is expected to take a job that waits for one; +Inf: it does not wait.
+func (j *job) serviceStart(t float64) float64 {
 	if q := j.api.queue; q.since(j) > t {
 		return t + float64(j.ahead())*q.every().Seconds()
 	}
@@ -250,7 +250,7 @@ func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 			last := &first[n-1]
 			end := s.seconds(last.At)
 			held, score := j.held && j.key > t, j.score(end)
-			worse := !score.isDue(price) && j.turn(t) > end || end <= t && score.value < last.Score
+			worse := !score.isDue(price) && j.serviceStart(t) > end || end <= t && score.value < last.Score
 			if held && j.key > end || !held && worse {
 				return
 			}

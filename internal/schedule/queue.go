@@ -23,7 +23,7 @@ type queue struct {
 	last   float64 // end of a job in service; -Inf: unknown
 	waited bool    // jobs waited then
 
-	// Waiting jobs that ended before their turn, and how many the duration models of the API expected.
+	// Waiting jobs that ended out of order, and how many the duration models of the API expected.
 	jumped, expected float64
 }
 
@@ -43,7 +43,7 @@ const (
 	queueTrust  = 3.0  // gain at which a queue is believed
 	queueSwitch = 2.0  // gain over the present hypothesis at which another one is believed
 	queueRange  = 12.0 // gains stay within so much of the best, so that a change of the back end is noticed
-	outOfOrder  = 0.01 // likelihood that a job ends before its turn
+	outOfOrder  = 0.01 // likelihood that a job ends out of order
 
 	minLost = 0.02 // probability that a job never ends at which its worker is taken to serve others
 

@@ -64,7 +64,7 @@ type Scheduler struct {
 	pass    pass
 	changed bool // a job was added, polled, observed or removed since the pass began
 	moved   bool // a job was observed running since looked: others of its API may be due now
-	turns   int
+	choices int
 	late    Late // as of the last whole pass
 }
 
@@ -388,7 +388,7 @@ const (
 	looksAtOnce  = 1024                  // jobs that a part of a pass looks at, at most
 	looksForBest = 16                    // jobs that a decision looks at again, at most, to find the best one
 	lookInterval = 50 * time.Microsecond // between two looks of passes; a look takes less than 1 µs
-	fairTurns    = 16                    // one of so many requests goes to the job that is overdue for longest
+	fairEvery    = 16                    // one of so many requests goes to the job that is overdue for longest
 )
 
 // pass looks at each job, at most looksAtOnce at a time. Price and models move, and with them the place of each job: as
@@ -541,8 +541,8 @@ func (s *Scheduler) best(t, price float64) *job {
 // choose returns the job to poll now and its score, or when to look again.
 func (s *Scheduler) choose(now time.Time) (j *job, score float64, at time.Time) {
 	price, falls := s.refresh(now)
-	s.turns++
-	if j := s.overdue.first(); j != nil && s.turns%fairTurns == 0 {
+	s.choices++
+	if j := s.overdue.first(); j != nil && s.choices%fairEvery == 0 {
 		return j, price, time.Time{}
 	}
 	switch j := s.best(s.seconds(now), price); {

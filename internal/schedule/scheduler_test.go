@@ -441,7 +441,7 @@ func TestFairTurns(t *testing.T) {
 	}
 	for i, id := range fair {
 		if want := fmt.Sprint(jobs - 1 - i); id != want {
-			t.Errorf("fair turn %d goes to job %s, want %s", i, id, want)
+			t.Errorf("fair choice %d goes to job %s, want %s", i, id, want)
 		}
 	}
 }
@@ -543,9 +543,9 @@ func TestOverdueNoLonger(t *testing.T) {
 		happens func(s *scheduler)
 		polls   int
 	}{
-		"nothing: it gets the fair turn": {func(*scheduler) {}, 1},
-		"polled":                         {poll, 0},
-		"observed":                       {func(s *scheduler) { s.StillRunning("low", start) }, 0},
+		"nothing: it gets the fair choice": {func(*scheduler) {}, 1},
+		"polled":                           {poll, 0},
+		"observed":                         {func(s *scheduler) { s.StillRunning("low", start) }, 0},
 		"asked to wait": {func(s *scheduler) {
 			turn, _ := s.TurnFor("low", start)
 			turn.Unanswered(start, time.Minute, schedule.RequestFailed)
