@@ -199,8 +199,8 @@ func TestRefusalIsStored(t *testing.T) {
 			m.mu.Lock()
 			before = len(m.batches)
 			m.mu.Unlock()
-			turn, _ := h.schedule.TurnFor(0, "a", time.Now())
-			turn.Refused(time.Now(), true)
+			permit, _ := h.schedule.PermitFor(0, "a", time.Now())
+			permit.Refused(time.Now(), true)
 		})
 		keep(t, h, 101*time.Second)
 		if n := len(m.batches) - before; n != 1 || !strings.Contains(string(m.batches[before].Learnt), `"others":`) {
@@ -218,8 +218,8 @@ func TestRefusalOfTheFuture(t *testing.T) {
 		limits.PerDay = 100
 		ahead := schedule.New(limits, future)
 		ahead.Add(future, schedule.Job{RequestID: "a", Start: future, AtOnce: true})
-		turn, _ := ahead.TurnFor(0, "a", future)
-		turn.Refused(future, true)
+		permit, _ := ahead.PermitFor(0, "a", future)
+		permit.Refused(future, true)
 		learnt, err := ahead.Learnt(future)
 		if err != nil {
 			t.Fatal(err)

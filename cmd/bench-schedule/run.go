@@ -98,8 +98,8 @@ func run(tr *trace) result {
 			}
 		}
 		for {
-			turn, next := s.Next(at(now))
-			if turn == nil {
+			permit, next := s.Next(at(now))
+			if permit == nil {
 				wake = math.Inf(1) // until something else happens
 				if !next.IsZero() {
 					wake = max(next.Sub(midnight).Seconds(), now+1e-4)
@@ -109,16 +109,16 @@ func run(tr *trace) result {
 			r.Requests++
 			if v := server.request(now); v != accepted {
 				r.Refusals++
-				turn.Refused(at(now), v == overCap)
+				permit.Refused(at(now), v == overCap)
 				continue
 			}
-			if j := jobs[turn.RequestID]; j.end() <= now {
+			if j := jobs[permit.RequestID]; j.end() <= now {
 				seen[j.ID] = now
 				s.Ended(j.sequence, at(now), false)
 			} else {
 				s.StillRunning(j.sequence, at(now))
 			}
-			turn.Answered(at(now), 0)
+			permit.Answered(at(now), 0)
 			if d := math.Floor(now / dayS); d != day {
 				day, today = d, 0
 			}

@@ -1,4 +1,4 @@
-// Package poller spends the requests of an account: it takes turns from the scheduler, polls the API, and hands
+// Package poller spends the requests of an account: it takes permits from the scheduler, polls the API, and hands
 // on the observations. It does not know the account. A breaker pauses polling after failures.
 package poller
 
@@ -148,9 +148,9 @@ func (p *Poller) Run(ctx, sending context.Context) {
 	}
 }
 
-// A request is a turn, and what it is used with.
+// A request is a permit, and what it is used with.
 type request struct {
-	turn     *schedule.Turn
+	permit   *schedule.Permit
 	settings *Settings
 	key      string
 }
@@ -160,9 +160,9 @@ var (
 	errQuotaUsed = errors.New("the quota is used up")
 )
 
-// take takes a turn from next. Without one, at is when to try again, which is zero if something has to happen
+// take takes a permit from next. Without one, at is when to try again, which is zero if something has to happen
 // first. The error says that it is not the quota which prevents a request.
-func (p *Poller) take(next func(time.Time) (*schedule.Turn, time.Time)) (r *request, at time.Time, err error) {
+func (p *Poller) take(next func(time.Time) (*schedule.Permit, time.Time)) (r *request, at time.Time, err error) {
 	// Without a store, the result of a request would be lost.
 	if err := p.results.Writable(); err != nil {
 		return nil, time.Time{}, err
@@ -193,11 +193,11 @@ func (p *Poller) take(next func(time.Time) (*schedule.Turn, time.Time)) (r *requ
 	case alone && p.schedule.InFlight() > 0:
 		return nil, time.Time{}, nil
 	}
-	turn, at := next(now)
-	if turn == nil {
+	permit, at := next(now)
+	if permit == nil {
 		return nil, at, nil
 	}
-	return &request{turn, s, key}, time.Time{}, nil
+	return &request{permit, s, key}, time.Time{}, nil
 }
 
 // A result is how a request ended.
@@ -211,24 +211,24 @@ const (
 	failed          // the API or the network did: another one may be answered
 )
 
-// poll uses a turn, which it ends exactly once.
+// poll uses a permit, which it ends exactly once.
 func (p *Poller) poll(ctx context.Context, r *request) result {
 	begin := p.now()
 	// A restart must know about the request, so it is stored before it is sent.
 	if block := r.settings.Block; block > 0 {
 		if err := p.results.Reserve(begin, block); err != nil {
-			r.turn.NotSent()
+			r.permit.NotSent()
 			return notSent
 		}
 	}
-	answer := r.settings.Client.Status(ctx, r.key, r.turn.RequestID)
+	answer := r.settings.Client.Status(ctx, r.key, r.permit.RequestID)
 	now := p.now()
 	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
-		r.turn.Unanswered(now, 0, schedule.RequestFailed) // canceled by us: it says nothing about the API
+		r.permit.Unanswered(now, 0, schedule.RequestFailed) // canceled by us: it says nothing about the API
 		return failed
 	}
 	o := jobs.Observation{
-		RequestID: r.turn.RequestID, At: now, By: jobs.ByPoll, State: jobs.Unanswered,
+		RequestID: r.permit.RequestID, At: now, By: jobs.ByPoll, State: jobs.Unanswered,
 		Request: &jobs.Request{Outcome: answer.Outcome, Duration: max(now.Sub(begin), 0), Detail: detail(answer)},
 	}
 	if answer.Deferred { // nor does this
@@ -237,7 +237,7 @@ func (p *Poller) poll(ctx context.Context, r *request) result {
 				"request_id", o.RequestID)
 		}
 		_, _ = p.results.Observe(o)
-		r.turn.Unanswered(now, deferredWait, schedule.Unreadable)
+		r.permit.Unanswered(now, deferredWait, schedule.Unreadable)
 		return failed
 	}
 	switch answer.Outcome {
@@ -253,11 +253,11 @@ func (p *Poller) poll(ctx context.Context, r *request) result {
 	_, _ = p.results.Observe(o) // a failure of the store is logged by it, and nothing is lost
 	switch {
 	case !consequences[answer.Outcome].quota:
-		r.turn.Unanswered(now, p.judge(r, answer, now, time.Time{}), schedule.RequestFailed)
+		r.permit.Unanswered(now, p.judge(r, answer, now, time.Time{}), schedule.RequestFailed)
 	case answer.Outcome == jobstatus.OverQuota && answer.HTTPStatus != http.StatusPaymentRequired:
-		p.judge(r, answer, now, r.turn.RefusedByEither(now))
+		p.judge(r, answer, now, r.permit.RefusedByEither(now))
 	default:
-		p.judge(r, answer, now, r.turn.Refused(now, answer.Outcome == jobstatus.OverQuota))
+		p.judge(r, answer, now, r.permit.Refused(now, answer.Outcome == jobstatus.OverQuota))
 	}
 	switch conditions[answer.Outcome] {
 	case Unavailable:
@@ -276,7 +276,7 @@ func detail(a jobstatus.Answer) string {
 	return a.Err.Error()
 }
 
-// observe hands on what a response says about its job, and ends the turn.
+// observe hands on what a response says about its job, and ends the permit.
 func (p *Poller) observe(r *request, answer jobstatus.Answer, o jobs.Observation) {
 	now, wait := o.At, p.judge(r, answer, o.At, time.Time{})
 	p.logged.solved(o.RequestID)
@@ -294,15 +294,15 @@ func (p *Poller) observe(r *request, answer jobstatus.Answer, o jobs.Observation
 	effect, err := p.results.Observe(o)
 	switch {
 	case err != nil:
-		r.turn.Unanswered(now, wait, schedule.NotStored)
+		r.permit.Unanswered(now, wait, schedule.NotStored)
 	case answer.Outcome == jobstatus.NotFound:
-		r.turn.Unanswered(now, max(wait, min(effect.MissingFor/2, maxMissingWait)), schedule.NotKnown)
+		r.permit.Unanswered(now, max(wait, min(effect.MissingFor/2, maxMissingWait)), schedule.NotKnown)
 	default:
-		r.turn.Answered(now, wait)
+		r.permit.Answered(now, wait)
 	}
 }
 
-// observeUnreadable hands on that a response cannot be read, and ends the turn. If it stays so, that ends the job.
+// observeUnreadable hands on that a response cannot be read, and ends the permit. If it stays so, that ends the job.
 func (p *Poller) observeUnreadable(r *request, answer jobstatus.Answer, o jobs.Observation) {
 	sound := p.breaker.state().LastSuccess
 	wait := p.judge(r, answer, o.At, time.Time{})
@@ -321,7 +321,7 @@ func (p *Poller) observeUnreadable(r *request, answer jobstatus.Answer, o jobs.O
 		p.log.Warn("API response for job stayed unreadable; the job ended without a result", "request_id", o.RequestID,
 			"state", effect.Job.State.String(), "err", answer.Err)
 	}
-	r.turn.Unanswered(o.At, wait, schedule.Unreadable)
+	r.permit.Unanswered(o.At, wait, schedule.Unreadable)
 }
 
 // states are what the states of the API mean for a job.
@@ -345,7 +345,7 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 	if consequences[a.Outcome].patience > 0 && !a.Unreadable {
 		// The API has answered well since this job's answers are so, and not long ago.
 		success := p.breaker.state().LastSuccess
-		about = p.logged.since(r.turn.RequestID, now).Before(success) && now.Sub(success) < successHolds
+		about = p.logged.since(r.permit.RequestID, now).Before(success) && now.Sub(success) < successHolds
 		a.Unreadable = about
 	}
 	v := p.breaker.judge(a, r.key, now, quotaUntil)
@@ -361,9 +361,9 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 	case v.recovered:
 		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String(),
 			"failed_requests", v.failures, "after", v.lasted.String())
-	case (v.unusable || about) && p.logged.news(r.turn.RequestID, a.Outcome):
+	case (v.unusable || about) && p.logged.news(r.permit.RequestID, a.Outcome):
 		log.Warn("Unusable API response for job",
-			"request_id", r.turn.RequestID, "outcome", a.Outcome.String(), "err", a.Err)
+			"request_id", r.permit.RequestID, "outcome", a.Outcome.String(), "err", a.Err)
 	case v.pause > 0:
 		attrs := []any{"outcome", a.Outcome.String(), "err", a.Err, "pause", v.pause.String()}
 		if v.lasted > 0 {

@@ -236,7 +236,7 @@ func TestOnePoll(t *testing.T) {
 	})
 }
 
-// Whatever the outcome, the request is counted once and its turn ends.
+// Whatever the outcome, the request is counted once and its permit ends.
 func TestOutcomes(t *testing.T) {
 	for outcome := range jobstatus.Outcome(len(jobstatus.Outcomes)) {
 		t.Run(outcome.String(), func(t *testing.T) {

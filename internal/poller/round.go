@@ -73,14 +73,14 @@ func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (good int, e
 	return good, err
 }
 
-// await takes a turn for one job, of so many that are left. It waits for the quota and the end of a pause if necessary.
+// await takes a permit for one job, of so many that are left. It waits for the quota and the end of a pause if needed.
 func (p *Poller) await(ctx context.Context, job *jobs.Job, left int) (*request, error) {
-	turnFor := func(now time.Time) (*schedule.Turn, time.Time) {
-		return p.schedule.TurnFor(job.Sequence, job.RequestID, now)
+	permitFor := func(now time.Time) (*schedule.Permit, time.Time) {
+		return p.schedule.PermitFor(job.Sequence, job.RequestID, now)
 	}
 	var logged time.Time // until when it waits
 	for ctx.Err() == nil {
-		r, at, err := p.take(turnFor)
+		r, at, err := p.take(permitFor)
 		if r != nil || err != nil && (err != errPaused || !p.breaker.mayPass(at)) {
 			return r, err
 		}

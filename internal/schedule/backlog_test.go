@@ -33,26 +33,26 @@ const (
 // drain polls so many ended jobs, and returns how long that took. It gives up after ten times what it should take.
 func drain(s *scheduler, polls int) time.Duration {
 	type flight struct {
-		turn *schedule.Turn
-		ends time.Time
+		permit *schedule.Permit
+		ends   time.Time
 	}
 	var inFlight []flight
 	begin := at(time.Minute)
 	now, until := begin, begin.Add(10*(shortest(polls)+time.Second))
 	for polls > 0 || len(inFlight) > 0 {
-		turn, next := (*schedule.Turn)(nil), time.Time{}
+		permit, next := (*schedule.Permit)(nil), time.Time{}
 		if polls > 0 {
-			turn, next = s.Next(now)
+			permit, next = s.Next(now)
 		}
 		switch {
-		case turn != nil:
+		case permit != nil:
 			polls--
-			inFlight = append(inFlight, flight{turn, now.Add(answerWithin)})
+			inFlight = append(inFlight, flight{permit, now.Add(answerWithin)})
 		case len(inFlight) > 0 && (next.IsZero() || inFlight[0].ends.Before(next)):
 			f := inFlight[0]
 			inFlight, now = inFlight[1:], f.ends
-			s.Ended(f.turn.RequestID, now, false)
-			f.turn.Answered(now, 0)
+			s.Ended(f.permit.RequestID, now, false)
+			f.permit.Answered(now, 0)
 		case next.IsZero() || next.After(until):
 			return until.Sub(begin)
 		default:

@@ -315,8 +315,8 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 	backlog = plan.backlog(now)
 	ended := make(map[string]float64) // probability
 	for t := now; len(polls) < most; {
-		turn, at := plan.Next(t)
-		if turn == nil {
+		permit, at := plan.Next(t)
+		if permit == nil {
 			if at.IsZero() || at.Sub(now) > length {
 				break
 			}
@@ -325,13 +325,13 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 			}
 			continue
 		}
-		j := plan.quota.inFlight[turn.RequestID]
+		j := plan.quota.inFlight[permit.RequestID]
 		r := plan.reason(j, t, plan.priceNow(t))
 		r.InFlight, r.Planned = false, t.After(now)
 		polls = append(polls, Planned{Poll{j.id, r}, 1 - ended[j.id]})
 		ended[j.id] = 1 - (1-ended[j.id])*(1-r.Chance)
 		j.seen = plan.seconds(t) // nothing is learnt from it
-		turn.Answered(t, 0)
+		permit.Answered(t, 0)
 		j.lastPoll = r.LastPoll
 		if r.Serving && ended[j.id] > 0.5 { // then the queue moves on
 			plan.remove(j, plan.seconds(t))

@@ -44,46 +44,46 @@ func TestReasonAfterARestart(t *testing.T) {
 // A reason says what came of the last poll, while the job waits for it and after that.
 func TestReasonsAfterAPoll(t *testing.T) {
 	for name, tt := range map[string]struct {
-		end   func(s *scheduler, turn *schedule.Turn)
+		end   func(s *scheduler, permit *schedule.Permit)
 		held  string
 		after string // when it may be polled again; empty: the same
 	}{
 		"not sent": {
-			func(_ *scheduler, turn *schedule.Turn) { turn.NotSent() },
+			func(_ *scheduler, permit *schedule.Permit) { permit.NotSent() },
 			"a request about it could not be sent", "",
 		},
 		"asked to wait": {
-			func(s *scheduler, turn *schedule.Turn) {
+			func(s *scheduler, permit *schedule.Permit) {
 				s.StillRunning("a", start)
-				turn.Answered(start, 2*time.Minute)
+				permit.Answered(start, 2*time.Minute)
 			},
 			"the API asked to wait", "54 % likely to have finished",
 		},
 		"no state": {
-			func(_ *scheduler, turn *schedule.Turn) { turn.Answered(start, 0) },
+			func(_ *scheduler, permit *schedule.Permit) { permit.Answered(start, 0) },
 			"the last response did not contain its state", "",
 		},
 		"not known": {
-			func(_ *scheduler, turn *schedule.Turn) {
-				turn.Unanswered(start, time.Minute, schedule.NotKnown)
+			func(_ *scheduler, permit *schedule.Permit) {
+				permit.Unanswered(start, time.Minute, schedule.NotKnown)
 			},
 			"the API did not know it at the last poll", "",
 		},
 		"unreadable": {
-			func(_ *scheduler, turn *schedule.Turn) {
-				turn.Unanswered(start, time.Minute, schedule.Unreadable)
+			func(_ *scheduler, permit *schedule.Permit) {
+				permit.Unanswered(start, time.Minute, schedule.Unreadable)
 			},
 			"the last response about it could not be read", "",
 		},
 		"failed": {
-			func(_ *scheduler, turn *schedule.Turn) {
-				turn.Unanswered(start, time.Minute, schedule.RequestFailed)
+			func(_ *scheduler, permit *schedule.Permit) {
+				permit.Unanswered(start, time.Minute, schedule.RequestFailed)
 			},
 			"the last request about it failed", "",
 		},
 		"not stored": {
-			func(_ *scheduler, turn *schedule.Turn) {
-				turn.Unanswered(start, time.Minute, schedule.NotStored)
+			func(_ *scheduler, permit *schedule.Permit) {
+				permit.Unanswered(start, time.Minute, schedule.NotStored)
 			},
 			"the last response about it could not be stored", "",
 		},
@@ -93,8 +93,8 @@ func TestReasonsAfterAPoll(t *testing.T) {
 		if r, _ := s.Explain("a", start); r.Short() != "not polled yet" {
 			t.Errorf("before the first poll: %s", r.Short())
 		}
-		turn, _ := s.TurnFor("a", start)
-		tt.end(s, turn)
+		permit, _ := s.PermitFor("a", start)
+		tt.end(s, permit)
 		if r, _ := s.Explain("a", start); !r.Held || r.Short() != tt.held {
 			t.Errorf("%s: held %v, %s", name, r.Held, r.Short())
 		}
@@ -108,8 +108,8 @@ func TestReasonsAfterAPoll(t *testing.T) {
 func TestReasonOfAJobThatIsNotKnown(t *testing.T) {
 	s := newScheduler(schedule.Limits{}, start)
 	s.Add(start, schedule.Job{RequestID: "a", Start: start})
-	turn, _ := s.TurnFor("a", start)
-	turn.Unanswered(start, time.Minute, schedule.NotKnown)
+	permit, _ := s.PermitFor("a", start)
+	permit.Unanswered(start, time.Minute, schedule.NotKnown)
 	const want = "the API did not know it at the last poll"
 	now := at(150 * time.Second)
 	if r, _ := s.Explain("a", now); r.Held || r.Short() != want {

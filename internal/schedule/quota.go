@@ -19,7 +19,7 @@ const (
 // latency is. The scheduler's lock guards it.
 type quota struct {
 	limits      Limits
-	inFlight    map[string]*job // of the turns that have not ended, by request ID; nil: it is not known
+	inFlight    map[string]*job // of the permits that have not ended, by request ID; nil: it is not known
 	share       float64         // of the minute's quota that is used; others use the rest. Below 1, requests are paced
 	minute, day window
 }

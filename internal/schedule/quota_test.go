@@ -35,26 +35,26 @@ func resets(limits schedule.Limits, at string) schedule.Limits {
 	return limits
 }
 
-// A quota takes turns for jobs that the scheduler does not know: only the quota decides.
+// A quota takes permits for jobs that the scheduler does not know: only the quota decides.
 type quota struct {
 	*scheduler
-	turns int
+	permits int
 }
 
 func newQuota(limits schedule.Limits) *quota { return &quota{scheduler: newScheduler(limits, start)} }
 
-func (q *quota) turn(now time.Time) (*schedule.Turn, time.Time) {
-	q.turns++
-	return q.TurnFor(fmt.Sprint(q.turns), now)
+func (q *quota) permit(now time.Time) (*schedule.Permit, time.Time) {
+	q.permits++
+	return q.PermitFor(fmt.Sprint(q.permits), now)
 }
 
 // send sends a request that is answered at once.
 func (q *quota) send(now time.Time) (ok bool, free time.Time) {
-	turn, free := q.turn(now)
-	if turn != nil {
-		turn.Answered(now, 0)
+	permit, free := q.permit(now)
+	if permit != nil {
+		permit.Answered(now, 0)
 	}
-	return turn != nil, free
+	return permit != nil, free
 }
 
 func (q *quota) usage(now time.Time) (minute, day schedule.Usage) {
@@ -79,27 +79,27 @@ func mostWithin(times []time.Time, length time.Duration) int {
 // share has grown again when the next one comes.
 func TestQuotaAfterRefusals(t *testing.T) {
 	for _, limit := range []float64{0.5, 5, 60, 600} {
-		for name, refuse := range map[string]func(turn *schedule.Turn, now time.Time) time.Time{
-			"minute": func(turn *schedule.Turn, now time.Time) time.Time { return turn.Refused(now, false) },
-			"either": (*schedule.Turn).RefusedByEither,
+		for name, refuse := range map[string]func(permit *schedule.Permit, now time.Time) time.Time{
+			"minute": func(permit *schedule.Permit, now time.Time) time.Time { return permit.Refused(now, false) },
+			"either": (*schedule.Permit).RefusedByEither,
 		} {
 			t.Run(fmt.Sprint(limit, " a minute, ", name), func(t *testing.T) {
 				q := newQuota(perMinute(limit, 0))
 				var sent []time.Time
 				now := start
 				for refused := 0; refused < 5; {
-					turn, free := q.turn(now)
-					if turn == nil {
+					permit, free := q.permit(now)
+					if permit == nil {
 						now = free
 						continue
 					}
 					sent = append(sent, now)
 					if len(sent)%(int(limit)/2+50) > 0 {
-						turn.Answered(now, 0)
+						permit.Answered(now, 0)
 						continue
 					}
 					refused++
-					if until := refuse(turn, now); until.After(now) {
+					if until := refuse(permit, now); until.After(now) {
 						now = until
 					}
 				}
@@ -133,7 +133,7 @@ func TestQuotaKeepsTheServersWindows(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, uint64(len(tt.name))))
 			q := newQuota(tt.limits)
 			type request struct {
-				turn     *schedule.Turn
+				permit   *schedule.Permit
 				answered time.Time
 			}
 			var arrivals []time.Time
@@ -144,14 +144,14 @@ func TestQuotaKeepsTheServersWindows(t *testing.T) {
 					if r.answered.After(now) {
 						return false
 					}
-					r.turn.Unanswered(r.answered, 0, schedule.RequestFailed)
+					r.permit.Unanswered(r.answered, 0, schedule.RequestFailed)
 					return true
 				})
-				turn, free := q.turn(now)
-				if turn != nil {
+				permit, free := q.permit(now)
+				if permit != nil {
 					latency := time.Duration(r.Int64N(int64(tt.latency)))
 					arrivals = append(arrivals, now.Add(time.Duration(r.Int64N(int64(latency)+1))))
-					inFlight = append(inFlight, request{turn, now.Add(latency)})
+					inFlight = append(inFlight, request{permit, now.Add(latency)})
 					continue
 				}
 				// Ever more often, the closer it is to the time at which the quota is free.
@@ -213,7 +213,7 @@ func TestDayLog(t *testing.T) {
 		q.send(start)
 		q.send(start)
 		q.send(at(time.Hour))
-		if turn, _ := q.turn(at(time.Hour)); turn == nil { // in flight
+		if permit, _ := q.permit(at(time.Hour)); permit == nil { // in flight
 			t.Fatal("refused within the quota")
 		}
 		want := []schedule.Counted{
@@ -346,9 +346,9 @@ func TestQuotaUnderManyGoroutines(t *testing.T) {
 		for worker := range 64 {
 			wg.Go(func() {
 				for range 100 {
-					if turn, _ := s.TurnFor(fmt.Sprint(worker), now); turn != nil {
+					if permit, _ := s.PermitFor(fmt.Sprint(worker), now); permit != nil {
 						sent.Add(1)
-						turn.Answered(now, 0)
+						permit.Answered(now, 0)
 					}
 				}
 			})
@@ -360,24 +360,24 @@ func TestQuotaUnderManyGoroutines(t *testing.T) {
 	}
 }
 
-// A turn ends in one way: what was sent stays counted, and a second end panics.
+// A permit ends in one way: what was sent stays counted, and a second end panics.
 func TestTurn(t *testing.T) {
-	ends := map[string]func(*schedule.Turn){
-		"NotSent":    func(turn *schedule.Turn) { turn.NotSent() },
-		"Answered":   func(turn *schedule.Turn) { turn.Answered(start, 0) },
-		"Unanswered": func(turn *schedule.Turn) { turn.Unanswered(start, 0, schedule.RequestFailed) },
-		"Refused":    func(turn *schedule.Turn) { turn.Refused(start, false) },
+	ends := map[string]func(*schedule.Permit){
+		"NotSent":    func(permit *schedule.Permit) { permit.NotSent() },
+		"Answered":   func(permit *schedule.Permit) { permit.Answered(start, 0) },
+		"Unanswered": func(permit *schedule.Permit) { permit.Unanswered(start, 0, schedule.RequestFailed) },
+		"Refused":    func(permit *schedule.Permit) { permit.Refused(start, false) },
 
-		"RefusedByEither": func(turn *schedule.Turn) { turn.RefusedByEither(start) },
+		"RefusedByEither": func(permit *schedule.Permit) { permit.RefusedByEither(start) },
 	}
 	for first, end := range ends {
 		for second, again := range ends {
 			q := newQuota(concurrent(perMinute(5, 100), 1))
-			turn, _ := q.turn(start)
-			if more, at := q.turn(start); turn == nil || more != nil || !at.IsZero() || q.InFlight() != 1 {
-				t.Fatalf("a turn of one: %v, beside it %v, at %s, %d in flight", turn, more, at, q.InFlight())
+			permit, _ := q.permit(start)
+			if more, at := q.permit(start); permit == nil || more != nil || !at.IsZero() || q.InFlight() != 1 {
+				t.Fatalf("a permit of one: %v, beside it %v, at %s, %d in flight", permit, more, at, q.InFlight())
 			}
-			end(turn)
+			end(permit)
 			want := 1.0
 			if first == "NotSent" {
 				want = 0
@@ -392,31 +392,31 @@ func TestTurn(t *testing.T) {
 						t.Errorf("%s after %s panics with %s", second, first, r)
 					}
 				}()
-				again(turn)
+				again(permit)
 			}()
-			if next, _ := q.turn(start.Add(time.Hour)); next == nil { // the panic left no lock and no count behind
-				t.Errorf("after %s and %s: no turn", first, second)
+			if next, _ := q.permit(start.Add(time.Hour)); next == nil { // the panic left no lock and no count behind
+				t.Errorf("after %s and %s: no permit", first, second)
 			}
 		}
 	}
 }
 
-// No second turn is given out for a job while one is held, also where the job was removed
+// No second permit is given out for a job while one is held, also where the job was removed
 // and added again in between.
 func TestOneTurnPerJob(t *testing.T) {
 	s := newScheduler(schedule.Limits{}, start)
 	job := schedule.Job{RequestID: "a", Start: start, AtOnce: true}
 	s.Add(start, job)
-	turn, _ := s.Next(start)
+	permit, _ := s.Next(start)
 	s.Remove("a")
 	s.Add(start, job)
 	if second, _ := s.Next(start); second != nil {
-		t.Error("a second turn for a job in flight")
+		t.Error("a second permit for a job in flight")
 	}
-	if second, at := s.TurnFor("a", start); second != nil || !at.IsZero() {
-		t.Error("a second turn out of order for a job in flight")
+	if second, at := s.PermitFor("a", start); second != nil || !at.IsZero() {
+		t.Error("a second permit out of order for a job in flight")
 	}
-	turn.NotSent()
+	permit.NotSent()
 	if again, at := s.Next(start); again != nil || at.Sub(start) != 10*time.Second {
 		t.Errorf("after a request that could not be sent: %v, or at %s", again, at)
 	}
@@ -427,8 +427,8 @@ func TestOneTurnPerJob(t *testing.T) {
 
 func TestUnlimited(t *testing.T) {
 	q := newQuota(schedule.Limits{})
-	q.turn(start)
-	q.turn(start)
+	q.permit(start)
+	q.permit(start)
 	if minute, day := q.usage(start); !math.IsInf(minute.Limit, 1) || !math.IsInf(day.Limit, 1) || minute.Used != 2 {
 		t.Errorf("usage %+v, %+v; want 2 used of no limit", minute, day)
 	}
@@ -444,12 +444,12 @@ func TestSetLimits(t *testing.T) {
 		want      bool
 	}{{5, false}, {6, true}, {2, false}, {0, true}} {
 		q.SetLimits(perMinute(tt.perMinute, 0))
-		turn, _ := q.turn(start)
-		if (turn != nil) != tt.want {
-			t.Errorf("5 used, limit %v: %v, want %v", tt.perMinute, turn != nil, tt.want)
+		permit, _ := q.permit(start)
+		if (permit != nil) != tt.want {
+			t.Errorf("5 used, limit %v: %v, want %v", tt.perMinute, permit != nil, tt.want)
 		}
-		if turn != nil {
-			turn.NotSent()
+		if permit != nil {
+			permit.NotSent()
 		}
 	}
 }
@@ -602,15 +602,15 @@ func TestPriceOfMorning(t *testing.T) {
 			t.Fatalf("after %d requests, the price is %v", i, price)
 		}
 		now = now.Add(1100 * time.Millisecond)
-		turn, at := s.TurnFor(fmt.Sprint(i), now)
-		if turn == nil {
+		permit, at := s.PermitFor(fmt.Sprint(i), now)
+		if permit == nil {
 			t.Fatalf("after %d requests, none before %s", i, at)
 		}
-		turn.Answered(now, 0)
+		permit.Answered(now, 0)
 	}
 	s.Add(now, schedule.Job{RequestID: "due", Start: midnight.Add(-48 * time.Hour)})
-	turn, at := s.Next(now)
-	if price := s.View(now, nil).Pricing.Price; turn != nil || price != at.Sub(now).Seconds() || price < 7*3600 {
+	permit, at := s.Next(now)
+	if price := s.View(now, nil).Pricing.Price; permit != nil || price != at.Sub(now).Seconds() || price < 7*3600 {
 		t.Errorf("the price is %v, and the next request at %s", price, at)
 	}
 }
@@ -621,8 +621,8 @@ func TestDayBegins(t *testing.T) {
 	s := newScheduler(resets(perMinute(60, 100), "00:00"), midnight.Add(-time.Hour))
 	for i := range 90 {
 		at := midnight.Add(time.Duration(i-130) * 2 * time.Second)
-		turn, _ := s.TurnFor(fmt.Sprint(i), at)
-		turn.Answered(at, 0)
+		permit, _ := s.PermitFor(fmt.Sprint(i), at)
+		permit.Answered(at, 0)
 	}
 	for i := range 20 {
 		s.Add(midnight, schedule.Job{RequestID: fmt.Sprint("new", i), Start: midnight, AgeUnknown: true})

@@ -1,5 +1,5 @@
 // Package schedule decides which job is polled when. Scheduler learns how long jobs take, gives each job a score, and
-// hands out turns: the right to send one request, within a quota. docs/scheduling.md describes the model.
+// hands out permits: the right to send one request, within a quota. docs/scheduling.md describes the model.
 //
 // Times are compared by the monotonic clock where they have one, so that a wall clock that jumps neither overspends the
 // quota nor stops the polling.
@@ -55,7 +55,7 @@ type Scheduler struct {
 	forecast forecast
 	sharing  sharing
 
-	// Each job without a turn is in due or in waiting, as it was when it was last looked at.
+	// Each job without a permit is in due or in waiting, as it was when it was last looked at.
 	due     order // jobs that are due, the highest score first
 	waiting order // the others, by when to look again: they are not due before
 	overdue order // those in due that are overdue, the one that was last seen running the longest ago first

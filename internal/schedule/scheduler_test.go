@@ -72,8 +72,8 @@ func (s *scheduler) Ended(id string, at time.Time, webhook bool) {
 	s.Scheduler.Ended(s.depart(id), at, webhook)
 }
 
-func (s *scheduler) TurnFor(id string, now time.Time) (*schedule.Turn, time.Time) {
-	return s.Scheduler.TurnFor(s.sequence(id), id, now)
+func (s *scheduler) PermitFor(id string, now time.Time) (*schedule.Permit, time.Time) {
+	return s.Scheduler.PermitFor(s.sequence(id), id, now)
 }
 
 func (s *scheduler) Explain(id string, now time.Time) (schedule.Reason, bool) {
@@ -100,8 +100,8 @@ type backEnd map[string]time.Time
 func (b backEnd) work(s *scheduler, from, until time.Time) (polled map[string][]time.Time) {
 	polled = make(map[string][]time.Time)
 	for now := from; now.Before(until); {
-		turn, next := s.Next(now)
-		if turn == nil {
+		permit, next := s.Next(now)
+		if permit == nil {
 			if next.IsZero() {
 				return polled
 			}
@@ -111,14 +111,14 @@ func (b backEnd) work(s *scheduler, from, until time.Time) (polled map[string][]
 			now = next
 			continue
 		}
-		id := turn.RequestID
+		id := permit.RequestID
 		polled[id] = append(polled[id], now)
 		if end := b[id]; !end.IsZero() && !end.After(now) {
 			s.Ended(id, now, false)
 		} else {
 			s.StillRunning(id, now)
 		}
-		turn.Answered(now, 0)
+		permit.Answered(now, 0)
 	}
 	return polled
 }
@@ -140,7 +140,7 @@ func TestAnySequenceOfEvents(t *testing.T) {
 		s := newScheduler(limits, start)
 		now := start
 		var sent []time.Time
-		var inFlight []*schedule.Turn
+		var inFlight []*schedule.Permit
 		var ended []string
 		known := 0
 		for range 3_000 {
@@ -167,40 +167,42 @@ func TestAnySequenceOfEvents(t *testing.T) {
 				if len(inFlight) == 0 {
 					continue
 				}
-				turn := inFlight[0]
+				permit := inFlight[0]
 				inFlight = inFlight[1:]
 				switch r.IntN(8) {
 				case 0:
-					s.Ended(turn.RequestID, now, false)
-					ended = append(ended, turn.RequestID)
-					turn.Answered(now, 0)
+					s.Ended(permit.RequestID, now, false)
+					ended = append(ended, permit.RequestID)
+					permit.Answered(now, 0)
 				case 1:
-					turn.Unanswered(now, 0, schedule.RequestFailed)
+					permit.Unanswered(now, 0, schedule.RequestFailed)
 				case 2:
 					if r.IntN(10) == 0 {
-						turn.Refused(now, r.IntN(2) == 0)
+						permit.Refused(now, r.IntN(2) == 0)
 					} else {
-						turn.Unanswered(now, time.Minute, schedule.RequestFailed)
+						permit.Unanswered(now, time.Minute, schedule.RequestFailed)
 					}
 				default:
-					s.StillRunning(turn.RequestID, now)
-					turn.Answered(now, 0)
+					s.StillRunning(permit.RequestID, now)
+					permit.Answered(now, 0)
 				}
 			default:
-				turn, _ := s.Next(now)
-				if turn == nil {
+				permit, _ := s.Next(now)
+				if permit == nil {
 					continue
 				}
-				if slices.Contains(ended, turn.RequestID) {
-					t.Fatalf("%s was polled after its end", turn.RequestID)
+				if slices.Contains(ended, permit.RequestID) {
+					t.Fatalf("%s was polled after its end", permit.RequestID)
 				}
-				if slices.ContainsFunc(inFlight, func(other *schedule.Turn) bool { return other.RequestID == turn.RequestID }) {
-					t.Fatalf("%s is polled twice at once", turn.RequestID)
+				if slices.ContainsFunc(inFlight, func(p *schedule.Permit) bool {
+					return p.RequestID == permit.RequestID
+				}) {
+					t.Fatalf("%s is polled twice at once", permit.RequestID)
 				}
-				inFlight = append(inFlight, turn)
+				inFlight = append(inFlight, permit)
 				sent = append(sent, now)
 				if n := s.InFlight(); n != len(inFlight) {
-					t.Fatalf("%d turns are held, and %d in flight", len(inFlight), n)
+					t.Fatalf("%d permits are held, and %d in flight", len(inFlight), n)
 				}
 			}
 		}
@@ -232,7 +234,7 @@ func TestReadingChangesNothing(t *testing.T) {
 		limits := resets(concurrent(perMinute(6, 150), 3), []string{"", "00:00"}[seed%2])
 		s := newScheduler(limits, start)
 		now := start
-		var inFlight []*schedule.Turn
+		var inFlight []*schedule.Permit
 		known := 0
 		decided := func(what any) { decisions = append(decisions, fmt.Sprint(now, what)) }
 		for range longtest.Size(40, 200) {
@@ -260,27 +262,27 @@ func TestReadingChangesNothing(t *testing.T) {
 			case n == 7 && r.IntN(10) == 0:
 				s.SetLimits(perMinute(float64(1+r.IntN(9)), 100))
 			case n < 13 && len(inFlight) > 0:
-				turn := inFlight[0]
+				permit := inFlight[0]
 				inFlight = inFlight[1:]
 				switch r.IntN(6) {
 				case 0:
-					s.Ended(turn.RequestID, now, false)
-					turn.Answered(now, 0)
+					s.Ended(permit.RequestID, now, false)
+					permit.Answered(now, 0)
 				case 1:
-					turn.Unanswered(now, time.Minute, schedule.RequestFailed)
+					permit.Unanswered(now, time.Minute, schedule.RequestFailed)
 				case 2:
-					decided(turn.Refused(now, r.IntN(2) == 0))
+					decided(permit.Refused(now, r.IntN(2) == 0))
 				case 3:
-					turn.NotSent()
+					permit.NotSent()
 				default:
-					s.StillRunning(turn.RequestID, now)
-					turn.Answered(now, 5*time.Second)
+					s.StillRunning(permit.RequestID, now)
+					permit.Answered(now, 5*time.Second)
 				}
 			default:
-				turn, at := s.Next(now)
-				if turn != nil {
-					inFlight = append(inFlight, turn)
-					decided(turn.RequestID)
+				permit, at := s.Next(now)
+				if permit != nil {
+					inFlight = append(inFlight, permit)
+					decided(permit.RequestID)
 				} else {
 					decided(at)
 				}
@@ -329,7 +331,7 @@ func difference(before, after string) string {
 	return "the number of lines"
 }
 
-// Readers, events and turns may come from any goroutine.
+// Readers, events and permits may come from any goroutine.
 func TestConcurrentUse(t *testing.T) {
 	s := newScheduler(perMinute(6000, 100_000), start)
 	var wg sync.WaitGroup
@@ -338,9 +340,9 @@ func TestConcurrentUse(t *testing.T) {
 			for i := range 50 {
 				now, id := at(time.Duration(i)*time.Second), fmt.Sprint(worker, "/", i)
 				s.Add(now, schedule.Job{RequestID: id, API: "asr", Start: now, AtOnce: true})
-				if turn, _ := s.Next(now); turn != nil {
-					s.StillRunning(turn.RequestID, now)
-					turn.Answered(now, 0)
+				if permit, _ := s.Next(now); permit != nil {
+					s.StillRunning(permit.RequestID, now)
+					permit.Answered(now, 0)
 				}
 				s.View(now, []string{id})
 				s.Plan(now, time.Hour, 5)
@@ -405,11 +407,11 @@ func TestFairTurn(t *testing.T) {
 	}
 	var polled []string
 	for range 32 {
-		turn, _ := s.Next(start)
-		if turn == nil {
-			t.Fatal("no turn while jobs are overdue")
+		permit, _ := s.Next(start)
+		if permit == nil {
+			t.Fatal("no permit while jobs are overdue")
 		}
-		polled = append(polled, turn.RequestID)
+		polled = append(polled, permit.RequestID)
 	}
 	if i := slices.Index(polled, "unimportant"); i != 15 {
 		t.Errorf("the job that is overdue for longest is number %d of %q, want the 16th", i+1, polled)
@@ -431,12 +433,12 @@ func TestFairTurns(t *testing.T) {
 	s.RefreshAll(start)
 	var fair []string
 	for i := range 10 * 16 {
-		turn, _ := s.Next(start)
-		if turn == nil {
-			t.Fatal("no turn while jobs are overdue")
+		permit, _ := s.Next(start)
+		if permit == nil {
+			t.Fatal("no permit while jobs are overdue")
 		}
 		if i%16 == 15 {
-			fair = append(fair, turn.RequestID)
+			fair = append(fair, permit.RequestID)
 		}
 	}
 	for i, id := range fair {
@@ -479,8 +481,8 @@ func stale(t *testing.T, jobs int) (s *scheduler, now time.Time) {
 	}
 	s.Add(now, all...)
 	for range 50 {
-		if turn, _ := s.Next(now); turn == nil || !strings.HasPrefix(turn.RequestID, "important") {
-			t.Fatalf("the next turn is %+v, want one for an important job", turn)
+		if permit, _ := s.Next(now); permit == nil || !strings.HasPrefix(permit.RequestID, "important") {
+			t.Fatalf("the next permit is %+v, want one for an important job", permit)
 		}
 	}
 	if due := s.View(now, nil).Due; due != jobs {
@@ -493,10 +495,10 @@ func stale(t *testing.T, jobs int) (s *scheduler, now time.Time) {
 func TestPriceRises(t *testing.T) {
 	s, now := stale(t, 1500)
 	for looks, wake := 0, now; s.View(now, nil).Due > 0; looks++ {
-		var turn *schedule.Turn
+		var permit *schedule.Permit
 		now = wake
-		if turn, wake = s.Next(now); turn != nil {
-			t.Fatalf("job %s is polled %s after the price has risen", turn.RequestID, now.Sub(start))
+		if permit, wake = s.Next(now); permit != nil {
+			t.Fatalf("job %s is polled %s after the price has risen", permit.RequestID, now.Sub(start))
 		}
 		if wait := wake.Sub(now); s.View(now, nil).Due > 0 && wait > time.Second || looks > 10 {
 			t.Fatalf("after %d looks, %d jobs are due, and the next look is in %s", looks, s.View(now, nil).Due, wait)
@@ -515,9 +517,9 @@ func TestScoreRisesWithThePrice(t *testing.T) {
 	for i := range 40 { // jobs are shorter than expected
 		s.Ended(fmt.Sprint(i), at(time.Minute), true)
 	}
-	if turn, wake := s.Next(now); turn == nil {
+	if permit, wake := s.Next(now); permit == nil {
 		r, _ := s.Explain("1000", now)
-		t.Errorf("no turn until %s, and a job is worth %.3g", wake.Sub(now), r.Score)
+		t.Errorf("no permit until %s, and a job is worth %.3g", wake.Sub(now), r.Score)
 	}
 }
 
@@ -526,8 +528,8 @@ func TestOverdueAtAnyPrice(t *testing.T) {
 	for _, jobs := range []int{500, 1500} {
 		s, now := stale(t, jobs)
 		s.Add(now, schedule.Job{RequestID: "overdue", Priority: 1e-9, Start: at(-48 * time.Hour)})
-		if turn, wake := s.Next(now); turn == nil || turn.RequestID != "overdue" {
-			t.Errorf("%d jobs: the next turn is %+v, or look again after %s", jobs, turn, wake.Sub(now))
+		if permit, wake := s.Next(now); permit == nil || permit.RequestID != "overdue" {
+			t.Errorf("%d jobs: the next permit is %+v, or look again after %s", jobs, permit, wake.Sub(now))
 		}
 	}
 }
@@ -535,9 +537,9 @@ func TestOverdueAtAnyPrice(t *testing.T) {
 // A job that was polled, observed or removed loses its place among the overdue jobs.
 func TestOverdueNoLonger(t *testing.T) {
 	poll := func(s *scheduler) {
-		turn, _ := s.TurnFor("low", start)
+		permit, _ := s.PermitFor("low", start)
 		s.StillRunning("low", start)
-		turn.Answered(start, 0)
+		permit.Answered(start, 0)
 	}
 	for name, tt := range map[string]struct {
 		happens func(s *scheduler)
@@ -547,8 +549,8 @@ func TestOverdueNoLonger(t *testing.T) {
 		"polled":                           {poll, 0},
 		"observed":                         {func(s *scheduler) { s.StillRunning("low", start) }, 0},
 		"asked to wait": {func(s *scheduler) {
-			turn, _ := s.TurnFor("low", start)
-			turn.Unanswered(start, time.Minute, schedule.RequestFailed)
+			permit, _ := s.PermitFor("low", start)
+			permit.Unanswered(start, time.Minute, schedule.RequestFailed)
 		}, 0},
 		"removed and added": {func(s *scheduler) {
 			s.Remove("low")
@@ -562,13 +564,13 @@ func TestOverdueNoLonger(t *testing.T) {
 		}
 		polled := make(map[string]int)
 		for i := 0; ; i++ {
-			turn, _ := s.Next(start)
-			if turn == nil {
+			permit, _ := s.Next(start)
+			if permit == nil {
 				break
 			}
-			polled[turn.RequestID]++
-			s.StillRunning(turn.RequestID, start)
-			turn.Answered(start, 0)
+			polled[permit.RequestID]++
+			s.StillRunning(permit.RequestID, start)
+			permit.Answered(start, 0)
 			if i == 0 {
 				tt.happens(s)
 			}
@@ -622,16 +624,16 @@ func TestOverdueHoldNobodyBack(t *testing.T) {
 		}
 		polls := 0
 		for now, until := start, at(10*time.Minute); now.Before(until); {
-			turn, next := s.Next(now)
+			permit, next := s.Next(now)
 			switch {
-			case turn == nil:
+			case permit == nil:
 				now = next
-			case turn.RequestID == "young":
+			case permit.RequestID == "young":
 				polls++
 				s.StillRunning("young", now)
-				turn.Answered(now, 0)
+				permit.Answered(now, 0)
 			default:
-				turn.Answered(now, time.Minute) // the API does not know it
+				permit.Answered(now, time.Minute) // the API does not know it
 			}
 		}
 		return polls
@@ -645,32 +647,32 @@ func TestOverdueHoldNobodyBack(t *testing.T) {
 // An answer that says nothing about its job does not lead to the same poll at once.
 func TestAnsweredWithoutObservation(t *testing.T) {
 	for name, tt := range map[string]struct {
-		end  func(s *scheduler, turn *schedule.Turn)
+		end  func(s *scheduler, permit *schedule.Permit)
 		next time.Duration
 	}{
-		"nothing": {func(_ *scheduler, turn *schedule.Turn) {
-			turn.Answered(start, 0)
+		"nothing": {func(_ *scheduler, permit *schedule.Permit) {
+			permit.Answered(start, 0)
 		}, 10 * time.Second},
-		"nothing, and a wait": {func(_ *scheduler, turn *schedule.Turn) {
-			turn.Answered(start, time.Hour)
+		"nothing, and a wait": {func(_ *scheduler, permit *schedule.Permit) {
+			permit.Answered(start, time.Hour)
 		}, time.Hour},
-		"no answer": {func(_ *scheduler, turn *schedule.Turn) {
-			turn.Unanswered(start, 0, schedule.RequestFailed)
+		"no answer": {func(_ *scheduler, permit *schedule.Permit) {
+			permit.Unanswered(start, 0, schedule.RequestFailed)
 		}, 10 * time.Second},
-		"running, and a wait": {func(s *scheduler, turn *schedule.Turn) {
+		"running, and a wait": {func(s *scheduler, permit *schedule.Permit) {
 			s.StillRunning("a", start)
-			turn.Answered(start, 24*time.Hour)
+			permit.Answered(start, 24*time.Hour)
 		}, time.Hour},
 	} {
 		s := newScheduler(schedule.Limits{}, start)
 		s.Add(start, schedule.Job{RequestID: "a", Start: at(-time.Hour)})
-		turn, _ := s.Next(start)
-		tt.end(s, turn)
+		permit, _ := s.Next(start)
+		tt.end(s, permit)
 		r, _ := s.Explain("a", start)
 		if got := r.At.Sub(start); !r.Held || got != tt.next {
 			t.Errorf("%s: held %v, for %s, want %s", name, r.Held, got, tt.next)
 		}
-		if turn, at := s.Next(start); turn != nil || at.Sub(start) != tt.next {
+		if permit, at := s.Next(start); permit != nil || at.Sub(start) != tt.next {
 			t.Errorf("%s: polled again at once, or look again after %s", name, at.Sub(start))
 		}
 	}
@@ -685,8 +687,8 @@ func TestWebhookWhileInFlight(t *testing.T) {
 			id := fmt.Sprint(i)
 			s.Add(start, schedule.Job{RequestID: id, API: "asr", Start: start})
 			if inFlight {
-				turn, _ := s.TurnFor(id, at(time.Minute))
-				defer turn.Answered(at(time.Hour), 0)
+				permit, _ := s.PermitFor(id, at(time.Minute))
+				defer permit.Answered(at(time.Hour), 0)
 			}
 			s.Ended(id, at(time.Hour), webhook)
 		}
@@ -709,8 +711,8 @@ func TestPriority(t *testing.T) {
 		schedule.Job{RequestID: "low", Start: start},
 		schedule.Job{RequestID: "high", Priority: 3, Start: start})
 	now := at(5 * time.Minute)
-	if turn, _ := s.Next(now); turn == nil || turn.RequestID != "high" {
-		t.Errorf("the first is %+v", turn)
+	if permit, _ := s.Next(now); permit == nil || permit.RequestID != "high" {
+		t.Errorf("the first is %+v", permit)
 	}
 	low, _ := s.Explain("low", now)
 	high, _ := s.Explain("high", now)
@@ -730,13 +732,13 @@ func TestRefused(t *testing.T) {
 	}
 	now, pauses := start, []time.Duration{}
 	for range 3 {
-		turn, _ := s.Next(now)
-		if turn == nil {
+		permit, _ := s.Next(now)
+		if permit == nil {
 			t.Fatal("nothing to poll")
 		}
-		until := turn.Refused(now, false)
-		if turn, at := s.Next(until.Add(-time.Millisecond)); turn != nil || !at.Equal(until) {
-			t.Errorf("a turn in a pause (%v), or look again at %s, not %s", turn, at, until)
+		until := permit.Refused(now, false)
+		if permit, at := s.Next(until.Add(-time.Millisecond)); permit != nil || !at.Equal(until) {
+			t.Errorf("a permit in a pause (%v), or look again at %s, not %s", permit, at, until)
 		}
 		pauses = append(pauses, until.Sub(now))
 		now = until.Add(10 * time.Second)
@@ -755,8 +757,8 @@ func TestRefused(t *testing.T) {
 	// The day's quota is used up: nothing is sent before the reset.
 	s = newScheduler(resets(schedule.Limits{PerDay: 50}, "18:30"), start)
 	s.Add(start, schedule.Job{RequestID: "a", Start: at(-24 * time.Hour)})
-	turn, _ := s.Next(at(10 * time.Minute))
-	until := turn.Refused(at(10*time.Minute), true)
+	permit, _ := s.Next(at(10 * time.Minute))
+	until := permit.Refused(at(10*time.Minute), true)
 	if until.Before(at(30*time.Minute)) || until.After(at(32*time.Minute)) {
 		t.Errorf("with a reset at %s, nothing is sent until %s", at(30*time.Minute), until)
 	}
@@ -769,15 +771,15 @@ func TestRefusedTogether(t *testing.T) {
 		for i := range 3 {
 			s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
 		}
-		var turns []*schedule.Turn
+		var permits []*schedule.Permit
 		for range 3 {
-			turn, _ := s.Next(start)
-			turns = append(turns, turn)
+			permit, _ := s.Next(start)
+			permits = append(permits, permit)
 		}
-		first := turns[0].Refused(start, day)
+		first := permits[0].Refused(start, day)
 		once, pause := sharing(s, start), first.Sub(start)
-		for i, turn := range turns[1:] {
-			if until := turn.Refused(at(time.Duration(i)*time.Second), day); !until.Equal(first) {
+		for i, permit := range permits[1:] {
+			if until := permit.Refused(at(time.Duration(i)*time.Second), day); !until.Equal(first) {
 				t.Errorf("refusal %d lets nothing be sent until %s, the first until %s", i+2, until, first)
 			}
 		}
@@ -785,8 +787,8 @@ func TestRefusedTogether(t *testing.T) {
 			t.Errorf("after three refusals together, %v of the quota is used, after one %v", got, once)
 		}
 		later := first.Add(10 * time.Second)
-		turn, _ := s.Next(later)
-		if again := turn.Refused(later, day).Sub(later); again != 2*pause {
+		permit, _ := s.Next(later)
+		if again := permit.Refused(later, day).Sub(later); again != 2*pause {
 			t.Errorf("the next pause is %s after the first of %s", again, pause)
 		}
 	}
@@ -812,11 +814,11 @@ func TestRefusedByEither(t *testing.T) {
 				q.send(start)
 			}
 			now := at(tt.before)
-			turn, _ := q.turn(now)
+			permit, _ := q.permit(now)
 			if tt.beside {
-				q.turn(now)
+				q.permit(now)
 			}
-			until := turn.RefusedByEither(now)
+			until := permit.RefusedByEither(now)
 			if got := until.Sub(now); got != tt.want {
 				t.Errorf("paused for %s, want %s", got, tt.want)
 			}
@@ -824,8 +826,8 @@ func TestRefusedByEither(t *testing.T) {
 			if tt.beside {
 				return
 			}
-			turn, _ = q.turn(until)
-			if got := turn.RefusedByEither(until).Sub(until); got < time.Hour || got > 2*time.Hour {
+			permit, _ = q.permit(until)
+			if got := permit.RefusedByEither(until).Sub(until); got < time.Hour || got > 2*time.Hour {
 				t.Errorf("refused again after the pause, paused for %s", got)
 			}
 		})
@@ -840,9 +842,9 @@ func TestAnsweredWithAWait(t *testing.T) {
 		for wait, want := range map[time.Duration]time.Duration{24 * time.Hour: want, 2 * time.Minute: 2 * time.Minute} {
 			s := newScheduler(schedule.Limits{}, start)
 			s.Add(start, schedule.Job{RequestID: "a", Start: start, AtOnce: true})
-			turn, _ := s.TurnFor("a", at(age))
+			permit, _ := s.PermitFor("a", at(age))
 			s.StillRunning("a", at(age))
-			turn.Answered(at(age), wait)
+			permit.Answered(at(age), wait)
 			if r, _ := s.Explain("a", at(age)); !r.Held || r.At.Sub(at(age)) != want {
 				t.Errorf("at an age of %s, asked to wait for %s: held %v, for %s, want %s", age, wait, r.Held, r.At.Sub(at(age)),
 					want)
@@ -859,11 +861,11 @@ func TestOthersAreRemembered(t *testing.T) {
 	s.Add(start, schedule.Job{RequestID: "a", Start: at(-time.Hour)})
 	now := start
 	for _, day := range []bool{false, false, true} {
-		turn, _ := s.Next(now)
-		if turn == nil {
+		permit, _ := s.Next(now)
+		if permit == nil {
 			t.Fatal("nothing to poll")
 		}
-		now = turn.Refused(now, day).Add(10 * time.Second)
+		now = permit.Refused(now, day).Add(10 * time.Second)
 	}
 	now = now.Add(-time.Minute) // in the last pause
 	pricing := func(s *scheduler) schedule.Pricing {
@@ -890,12 +892,12 @@ func TestOthersAreRemembered(t *testing.T) {
 	if got := pricing(after); got.Sharing >= fresh.Sharing || got.Price <= fresh.Price {
 		t.Errorf("after a restart %+v, without others %+v", got, fresh)
 	}
-	if turn, at := after.Next(now); turn == nil {
+	if permit, at := after.Next(now); permit == nil {
 		t.Errorf("after a restart in a pause, it waits until %s", at)
 	}
 	s.SetLimits(limits)
-	if turn, at := s.Next(now); turn == nil || sharing(s, now) >= fresh.Sharing {
-		t.Errorf("after a reload: %v, at %s, with %v of the quota", turn, at, sharing(s, now))
+	if permit, at := s.Next(now); permit == nil || sharing(s, now) >= fresh.Sharing {
+		t.Errorf("after a reload: %v, at %s, with %v of the quota", permit, at, sharing(s, now))
 	}
 	larger := perMinute(120, 1000)
 	after.SetLimits(larger)
@@ -915,11 +917,11 @@ func TestExplain(t *testing.T) {
 		schedule.Job{RequestID: "held", Start: at(-48 * time.Hour)},
 		schedule.Job{RequestID: "unknown age", Start: start, AgeUnknown: true},
 	)
-	if _, at := s.TurnFor("polled", start); !at.IsZero() {
-		t.Fatalf("no turn before %s", at)
+	if _, at := s.PermitFor("polled", start); !at.IsZero() {
+		t.Fatalf("no permit before %s", at)
 	}
-	turn, _ := s.TurnFor("held", start)
-	turn.Unanswered(start, time.Hour, schedule.RequestFailed)
+	permit, _ := s.PermitFor("held", start)
+	permit.Unanswered(start, time.Hour, schedule.RequestFailed)
 	for id, want := range map[string]struct {
 		at          time.Duration
 		short, full string
@@ -962,13 +964,13 @@ func TestView(t *testing.T) {
 	for i := range 3 {
 		s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
 	}
-	turn, _ := s.Next(start)
-	s.StillRunning(turn.RequestID, start)
-	turn.Answered(start, 0)
+	permit, _ := s.Next(start)
+	s.StillRunning(permit.RequestID, start)
+	permit.Answered(start, 0)
 	now := at(10 * time.Second)
 	s.Add(now, schedule.Job{RequestID: "3", Start: at(-48 * time.Hour)}, schedule.Job{RequestID: "later", Start: now})
-	if turn, at := s.Next(now); turn != nil || !at.After(now) {
-		t.Fatalf("a turn beyond the quota, or look again at %s", at)
+	if permit, at := s.Next(now); permit != nil || !at.After(now) {
+		t.Fatalf("a permit beyond the quota, or look again at %s", at)
 	}
 	if v := s.View(now, nil); v.Due != 3 {
 		t.Errorf("before Refresh %d jobs are due, want 2 as at the last decision, and a new one", v.Due)
@@ -991,8 +993,8 @@ func TestView(t *testing.T) {
 func TestRefreshFindsDueJobs(t *testing.T) {
 	for _, others := range []int{0, 5000} {
 		s := newScheduler(perMinute(0, 1), start)
-		turn, _ := s.TurnFor("the only request", start)
-		turn.Answered(start, 0)
+		permit, _ := s.PermitFor("the only request", start)
+		permit.Answered(start, 0)
 		jobs := []schedule.Job{{RequestID: "short", API: "short", AudioSeconds: 60, Start: start}}
 		for i := range others {
 			id := fmt.Sprint(i)
@@ -1006,8 +1008,8 @@ func TestRefreshFindsDueJobs(t *testing.T) {
 			t.Fatalf("the short job is due in %s", wait)
 		}
 		for due, age := range []time.Duration{wait * 9 / 10, wait * 11 / 10} {
-			if turn, _ := s.Next(at(age)); turn != nil {
-				t.Fatal("a turn beyond the quota")
+			if permit, _ := s.Next(at(age)); permit != nil {
+				t.Fatal("a permit beyond the quota")
 			}
 			s.Refresh(at(age))
 			if got := s.View(at(age), nil).Due; got != due {
@@ -1046,13 +1048,13 @@ func TestNextPolls(t *testing.T) {
 			}
 			s.Add(start, all...)
 			for i := 1; i < jobs; i += 40 {
-				turn, _ := s.TurnFor(fmt.Sprint(i), start)
+				permit, _ := s.PermitFor(fmt.Sprint(i), start)
 				switch i % 3 {
 				case 0:
-					turn.Unanswered(start, time.Duration(i)*time.Millisecond, schedule.RequestFailed)
+					permit.Unanswered(start, time.Duration(i)*time.Millisecond, schedule.RequestFailed)
 				case 1:
-					s.Ended(turn.RequestID, start, false)
-					turn.Answered(start, 0)
+					s.Ended(permit.RequestID, start, false)
+					permit.Answered(start, 0)
 				}
 			}
 			testNextPolls(t, fmt.Sprint(jobs, " jobs, ", name), s, jobs)
@@ -1240,17 +1242,17 @@ func BenchmarkDecision(b *testing.B) {
 			cputime.Report(b)
 			for decided < b.N {
 				begin := cputime.Used(b)
-				turn, next := s.Next(now)
+				permit, next := s.Next(now)
 				worst = max(worst, cputime.Used(b)-begin)
-				if turn == nil {
+				if permit == nil {
 					if now = now.Add(time.Millisecond); next.After(now) {
 						now = next
 					}
 					continue
 				}
 				decided++
-				s.StillRunning(turn.RequestID, now)
-				turn.Answered(now, 0)
+				s.StillRunning(permit.RequestID, now)
+				permit.Answered(now, 0)
 			}
 			b.ReportMetric(float64(worst), "worst-cpu-ns")
 		})
@@ -1351,20 +1353,20 @@ func TestAbsurdNumbers(t *testing.T) {
 			now, polls := start, 0
 			s.Add(start, schedule.Job{RequestID: "usual", API: "asr", Start: start, AudioSeconds: 300})
 			for now.Before(at(6 * time.Hour)) {
-				turn, _ := s.Next(now)
-				if turn == nil {
+				permit, _ := s.Next(now)
+				if permit == nil {
 					now = now.Add(2 * time.Minute)
 					continue
 				}
-				if turn.RequestID == "usual" {
+				if permit.RequestID == "usual" {
 					polls++
 				}
-				if strings.HasPrefix(turn.RequestID, "ended") {
-					s.Ended(turn.RequestID, now, polls%2 == 0)
+				if strings.HasPrefix(permit.RequestID, "ended") {
+					s.Ended(permit.RequestID, now, polls%2 == 0)
 				} else {
-					s.StillRunning(turn.RequestID, now)
+					s.StillRunning(permit.RequestID, now)
 				}
-				turn.Answered(now, 0)
+				permit.Answered(now, 0)
 			}
 			if polls == 0 {
 				t.Error("the usual job was never polled")

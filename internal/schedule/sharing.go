@@ -39,29 +39,29 @@ func (s *sharing) taken(now time.Time) float64 {
 
 // Refused tells that the API refused the request because of the day's quota, or the minute's. Nothing is sent until the
 // returned time. The job keeps its place.
-func (t *Turn) Refused(at time.Time, day bool) (until time.Time) {
-	s := t.s
+func (p *Permit) Refused(at time.Time, day bool) (until time.Time) {
+	s := p.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end("Refused", at, 0, RequestFailed)
+	p.end("Refused", at, 0, RequestFailed)
 	s.quota.answered(at)
-	return s.refused(t.begun, at, day)
+	return s.refused(p.begun, at, day)
 }
 
 // RefusedByEither tells that the API refused the request because of a quota that it does not name. If there were other
 // requests within a minute, it may be the minute's: nothing is sent until they have left the window. If a single
 // request is refused, it is the day's.
-func (t *Turn) RefusedByEither(at time.Time) (until time.Time) {
-	s := t.s
+func (p *Permit) RefusedByEither(at time.Time) (until time.Time) {
+	s := p.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end("RefusedByEither", at, 0, RequestFailed)
+	p.end("RefusedByEither", at, 0, RequestFailed)
 	alone := !s.quota.busy(at.Add(-minutePause))
 	s.quota.answered(at)
 	switch {
-	case s.sharing.known(t.begun):
+	case s.sharing.known(p.begun):
 	case alone:
-		return s.refused(t.begun, at, true)
+		return s.refused(p.begun, at, true)
 	default:
 		s.quota.share = max(s.quota.share*shareCut, minShare)
 		s.sharing.until = at.Add(minutePause)

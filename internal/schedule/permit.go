@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Turn is the right to send one request about a job. It holds a reservation of the quota, and no other turn is given
-// out for its job, until one of its methods ends it. Every turn must end exactly once; a second end panics.
-type Turn struct {
+// A Permit is the right to send one request about a job. It holds a reservation of the quota, and no other permit is
+// given out for its job, until one of its methods ends it. Every permit must end exactly once; a second end panics.
+type Permit struct {
 	RequestID string
 
 	s     *Scheduler
@@ -23,9 +23,9 @@ const (
 	maxEarlyWait = 3 * time.Minute
 )
 
-// Next returns a turn for the job to poll now. If there is none, at is when to look again: zero when something else has
-// to happen first.
-func (s *Scheduler) Next(now time.Time) (t *Turn, at time.Time) {
+// Next returns a permit for the job to poll now. If there is none, at is when to look again: zero when something else
+// has to happen first.
+func (s *Scheduler) Next(now time.Time) (p *Permit, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -45,13 +45,13 @@ func (s *Scheduler) Next(now time.Time) (t *Turn, at time.Time) {
 		return nil, at
 	}
 	s.price.spent(score)
-	return s.turn(j, j.id, now), time.Time{}
+	return s.permit(j, j.id, now), time.Time{}
 }
 
-// TurnFor returns a turn for one job, which need not be known, as soon as the windows of the quota allow a request. If
-// they do not, or a request for the job is in flight, at is as with Next. The morning's share does not bind: it keeps
-// requests for later decisions of the scheduler, and here the caller has decided.
-func (s *Scheduler) TurnFor(sequence uint64, id string, now time.Time) (t *Turn, at time.Time) {
+// PermitFor returns a permit for one job, which need not be known, as soon as the windows of the quota allow a request.
+// If they do not, or a request for the job is in flight, at is as with Next. The morning's share does not bind: it
+// keeps requests for later decisions of the scheduler, and here the caller has decided.
+func (s *Scheduler) PermitFor(sequence uint64, id string, now time.Time) (p *Permit, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, inFlight := s.quota.inFlight[id]; inFlight {
@@ -64,20 +64,20 @@ func (s *Scheduler) TurnFor(sequence uint64, id string, now time.Time) (t *Turn,
 	if j != nil && j.id != id { // the store was rebuilt, and numbers its jobs anew
 		j = nil
 	}
-	return s.turn(j, id, now), time.Time{}
+	return s.permit(j, id, now), time.Time{}
 }
 
-// turn returns a turn for a job; nil: it is not known.
-func (s *Scheduler) turn(j *job, id string, now time.Time) *Turn {
+// permit returns a permit for a job; nil: it is not known.
+func (s *Scheduler) permit(j *job, id string, now time.Time) *Permit {
 	s.quota.inFlight[id] = j
 	if j != nil {
 		j.inFlight = true
 		s.leave(j)
 	}
-	return &Turn{RequestID: id, s: s, begun: now}
+	return &Permit{RequestID: id, s: s, begun: now}
 }
 
-// InFlight is the number of turns that have not ended.
+// InFlight is the number of permits that have not ended.
 func (s *Scheduler) InFlight() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,15 +110,16 @@ var pollResults = [...]string{
 	NotPolledSinceStart: "not polled since the start",
 }
 
-// end frees what the turn holds. The job is not polled again before at plus wait.
-func (t *Turn) end(how string, at time.Time, wait time.Duration, result PollResult) {
-	if t.ended != "" {
-		panic(fmt.Sprintf("schedule: the turn for job %q was ended by %s, and again by %s", t.RequestID, t.ended, how))
+// end frees what the permit holds. The job is not polled again before at plus wait.
+func (p *Permit) end(how string, at time.Time, wait time.Duration, result PollResult) {
+	if p.ended != "" {
+		panic(fmt.Sprintf("schedule: the permit for job %q was ended by %s, and again by %s",
+			p.RequestID, p.ended, how))
 	}
-	t.ended = how
-	s := t.s
-	j := s.quota.inFlight[t.RequestID]
-	delete(s.quota.inFlight, t.RequestID)
+	p.ended = how
+	s := p.s
+	j := s.quota.inFlight[p.RequestID]
+	delete(s.quota.inFlight, p.RequestID)
 	if j != nil {
 		j.inFlight, j.held = false, true
 		j.lastPoll = result
@@ -128,32 +129,32 @@ func (t *Turn) end(how string, at time.Time, wait time.Duration, result PollResu
 
 // NotSent gives the reservation back. The job is not polled again for 10 seconds, so that a caller that cannot send
 // does not spin.
-func (t *Turn) NotSent() {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	t.end("NotSent", t.begun, minRetry, NotSent)
+func (p *Permit) NotSent() {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	p.end("NotSent", p.begun, minRetry, NotSent)
 }
 
 // Answered tells that the API answered. What it said about the job comes before it, by StillRunning, Ended or Remove.
 // The job is not polled again for the given time, which the API asks for, but at most for as long as it has been
 // running, or three minutes.
-func (t *Turn) Answered(at time.Time, wait time.Duration) {
-	s := t.s
+func (p *Permit) Answered(at time.Time, wait time.Duration) {
+	s := p.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	result := StateReported
-	if j := s.quota.inFlight[t.RequestID]; j != nil {
+	if j := s.quota.inFlight[p.RequestID]; j != nil {
 		age := time.Duration(min(s.seconds(at)-j.start, 1e9) * float64(time.Second))
 		wait = min(wait, max(age, maxEarlyWait))
 		if wait > 0 {
 			result = AskedToWait
 		}
-		if j.seen < s.seconds(t.begun) {
+		if j.seen < s.seconds(p.begun) {
 			wait = max(wait, minRetry)
 			result = NoState
 		}
 	}
-	t.end("Answered", at, wait, result)
+	p.end("Answered", at, wait, result)
 	s.quota.answered(at)
 	s.sharing.steps = max(s.sharing.steps-1, 0)
 	s.quota.share = min(s.quota.share+shareGrowth, 1)
@@ -161,10 +162,10 @@ func (t *Turn) Answered(at time.Time, wait time.Duration) {
 
 // Unanswered tells that there was no usable answer to the request, which may have been sent and counted, and what came
 // of it. The job is not polled again for the given time.
-func (t *Turn) Unanswered(at time.Time, wait time.Duration, result PollResult) {
-	s := t.s
+func (p *Permit) Unanswered(at time.Time, wait time.Duration, result PollResult) {
+	s := p.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end("Unanswered", at, max(wait, minRetry), result)
+	p.end("Unanswered", at, max(wait, minRetry), result)
 	s.quota.answered(at)
 }
