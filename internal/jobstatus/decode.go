@@ -444,7 +444,7 @@ func (d *decoder) status(b *body) error {
 	state := stateOf(text)
 	word := ""
 	switch {
-	case state != Unknown && !v.Sound():
+	case state != Unknown && !v.HasValidText():
 		return errNoStatus
 	case state == Unknown && len(text) <= maxStateWord && wordPattern.MatchString(text):
 		word = text
@@ -474,7 +474,7 @@ func (d *decoder) requestID(b *body) error {
 	}
 	v.Text = bytes.TrimSpace(v.Text) // no request ID begins or ends with a space
 	switch {
-	case !v.Sound():
+	case !v.HasValidText():
 		return errors.New("the request ID is not text")
 	case b.requestID != "" && b.requestID != string(v.Text):
 		return errors.New("the request ID is given twice, with different values")

@@ -242,15 +242,15 @@ func TestText(t *testing.T) {
 	}
 }
 
-func TestSound(t *testing.T) {
+func TestHasValidText(t *testing.T) {
 	for text, want := range map[string]bool{
 		`"a"`: true, `"ä\u00e4\ud83d\ude00"`: true, `""`: true,
 		"\"\xff\"": false, "\"\x01\"": false, `"\n"`: false, `"\ud800"`: false, `"\udc00\ud800"`: false,
 		`"\x"`: false, `"\u12"`: false,
 		`"` + strings.Repeat("x", laxjson.MaxText) + `"`: true, `"` + strings.Repeat("x", laxjson.MaxText+1) + `"`: false,
 	} {
-		if got := value(t, text).Sound(); got != want {
-			t.Errorf("%.40q: sound is %v", text, got)
+		if got := value(t, text).HasValidText(); got != want {
+			t.Errorf("%.40q: valid is %v", text, got)
 		}
 	}
 }

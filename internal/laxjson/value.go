@@ -31,8 +31,8 @@ type Value struct {
 // IsNull reports whether the value is null.
 func (v Value) IsNull() bool { return v.Kind == Word && string(v.Text) == "null" }
 
-// Sound reports whether the text is complete, and UTF-8 without control characters.
-func (v Value) Sound() bool {
+// HasValidText reports whether the text is complete, and UTF-8 without control characters.
+func (v Value) HasValidText() bool {
 	return !v.broken && utf8.Valid(v.Text) && !bytes.ContainsFunc(v.Text, func(r rune) bool { return r < ' ' })
 }
 
