@@ -79,9 +79,9 @@ type Observation struct {
 	Request   *Request           // of a poll: is counted in the same commit
 	// Readable, of Unreadable, is the end that could be read: Completed or Failed; else Lost.
 	Readable State
-	// Sound, of Unreadable, is when the API last answered as it should, or At if the answer was certainly about the
-	// job. A look counts against the job if that is later than the look before: else the API may be at fault.
-	Sound time.Time
+	// HealthyAt, of Unreadable, is when the API last answered as it should, or At if the answer was certainly about the
+	// job. A poll counts against the job if that is later than the poll before: else the API may be at fault.
+	HealthyAt time.Time
 
 	packed []byte // the timings of the result, if it has only packed ones
 }
@@ -230,7 +230,7 @@ func (l *looks) add(o Observation) *looks {
 	switch {
 	case l == nil:
 		return &looks{1, o.At, o.At}
-	case !o.Sound.After(l.last):
+	case !o.HealthyAt.After(l.last):
 		return l
 	}
 	return &looks{l.n + 1, l.first, o.At}

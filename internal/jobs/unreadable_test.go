@@ -13,7 +13,7 @@ type look struct {
 	after    time.Duration
 	state    jobs.State
 	readable jobs.State // of Unreadable
-	sound    time.Duration
+	healthy  time.Duration
 }
 
 // An answer that stays unreadable ends its job at the third look, after at least 10 minutes, by what could be read.
@@ -83,7 +83,7 @@ func TestUnreadable(t *testing.T) {
 			var effect jobs.Effect
 			for _, l := range test.looks {
 				o := polled("a", l.state, start.Add(l.after))
-				o.Readable, o.Sound = l.readable, start.Add(l.sound)
+				o.Readable, o.HealthyAt = l.readable, start.Add(l.healthy)
 				if l.readable == jobs.Failed {
 					o.ErrorCode = "code"
 				}

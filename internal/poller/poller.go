@@ -304,11 +304,11 @@ func (p *Poller) observe(r *request, answer jobstatus.Answer, o jobs.Observation
 
 // observeUnreadable hands on that a response cannot be read, and ends the permit. If it stays so, that ends the job.
 func (p *Poller) observeUnreadable(r *request, answer jobstatus.Answer, o jobs.Observation) {
-	sound := p.breaker.state().LastSuccess
+	healthy := p.breaker.state().LastSuccess
 	wait := p.judge(r, answer, o.At, time.Time{})
-	o.State, o.Readable, o.Sound = jobs.Unreadable, jobs.Lost, sound
+	o.State, o.Readable, o.HealthyAt = jobs.Unreadable, jobs.Lost, healthy
 	if answer.Unreadable {
-		o.Sound = o.At
+		o.HealthyAt = o.At
 		switch answer.State {
 		case jobstatus.Running:
 			o.State = jobs.Running

@@ -315,7 +315,7 @@ func TestUnreadableResultsPauseNothing(t *testing.T) {
 			if o.RequestID == "job-0" {
 				continue
 			}
-			if o.State != jobs.Unreadable || o.Readable != jobs.Completed || o.Sound != o.At || *o.Request != want {
+			if o.State != jobs.Unreadable || o.Readable != jobs.Completed || o.HealthyAt != o.At || *o.Request != want {
 				t.Errorf("observed %+v", o)
 			}
 		}
@@ -403,7 +403,8 @@ func TestUnreadableAnswers(t *testing.T) {
 			f := newFixture(&api{answer: func(string) jobstatus.Answer { return tt.answer }}, schedule.Limits{}, 0)
 			f.Round(t.Context(), f.add(1))
 			o := f.store.observations[0]
-			if o.State != tt.state || o.Readable != tt.readable || o.ErrorCode != tt.code || o.Sound.Equal(o.At) != tt.about {
+			if o.State != tt.state || o.Readable != tt.readable || o.ErrorCode != tt.code ||
+				o.HealthyAt.Equal(o.At) != tt.about {
 				t.Errorf("%+v is observed as %+v", tt.answer, o)
 			}
 		})
