@@ -85,8 +85,8 @@ type Observed struct {
 	// LastPoll is the last request about it; nil without one. Not stored.
 	LastPoll *Poll
 
-	missingSince time.Time // since when the API has not known it; zero: it does. Not stored
-	unreadable   *looks    // at an answer that stays unreadable. Not stored
+	missingSince time.Time        // since when the API has not known it; zero: it does. Not stored
+	unreadable   *unreadablePolls // nil: there are none. Not stored
 }
 
 // nothing is shared by the jobs of which nothing was observed.
@@ -160,9 +160,9 @@ type Poll struct {
 	Detail       string // why the outcome is not ok; contains neither the key nor the response
 }
 
-// looks are polls that found an answer unreadable, without a readable one in between. They do not change once
+// unreadablePolls are polls that found an answer unreadable, without a readable one in between. They do not change once
 // published.
-type looks struct {
+type unreadablePolls struct {
 	n           int
 	first, last time.Time
 }

@@ -219,24 +219,26 @@ func (t *transaction) advance(before *Job, o Observation) *Job {
 	return next
 }
 
-// An answer that stays unreadable at so many looks over so long a time ends its job.
+// An answer that stays unreadable at so many polls over so long a time ends its job.
 const (
-	unreadableLooks = 3
-	unreadableFor   = 10 * time.Minute
+	minUnreadable = 3
+	unreadableFor = 10 * time.Minute
 )
 
-// add returns the looks with one more, if it counts. It changes nothing.
-func (l *looks) add(o Observation) *looks {
+// add returns the polls with one more, if it counts. It changes nothing.
+func (u *unreadablePolls) add(o Observation) *unreadablePolls {
 	switch {
-	case l == nil:
-		return &looks{1, o.At, o.At}
-	case !o.HealthyAt.After(l.last):
-		return l
+	case u == nil:
+		return &unreadablePolls{1, o.At, o.At}
+	case !o.HealthyAt.After(u.last):
+		return u
 	}
-	return &looks{l.n + 1, l.first, o.At}
+	return &unreadablePolls{u.n + 1, u.first, o.At}
 }
 
-func (l *looks) suffice() bool { return l.n >= unreadableLooks && l.last.Sub(l.first) >= unreadableFor }
+func (u *unreadablePolls) suffice() bool {
+	return u.n >= minUnreadable && u.last.Sub(u.first) >= unreadableFor
+}
 
 // endUnreadable ends a job by what could be read.
 func (t *transaction) endUnreadable(before, next *Job, o Observation) *Job {

@@ -8,69 +8,70 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
-// A look is a poll of the job, after a time since the start.
-type look struct {
+// A step is a poll of the job, after a time since the start.
+type step struct {
 	after    time.Duration
 	state    jobs.State
 	readable jobs.State // of Unreadable
 	healthy  time.Duration
 }
 
-// An answer that stays unreadable ends its job at the third look, after at least 10 minutes, by what could be read.
+// An answer that stays unreadable ends its job at the third poll, after at least 10 minutes, by what could be read.
 func TestUnreadable(t *testing.T) {
 	const m = time.Minute
-	about := func(after time.Duration, readable jobs.State) look {
-		return look{after, jobs.Unreadable, readable, after}
+	about := func(after time.Duration, readable jobs.State) step {
+		return step{after, jobs.Unreadable, readable, after}
 	}
 	type end struct {
 		state jobs.State
 		code  string
 	}
 	for name, test := range map[string]struct {
-		looks []look
+		polls []step
 		want  end // Pending or Running: it has not ended
 	}{
 		"completed could be read": {
-			[]look{about(0, jobs.Completed), about(5*m, jobs.Completed), about(10*m, jobs.Completed)}, end{jobs.Completed, ""},
+			[]step{about(0, jobs.Completed), about(5*m, jobs.Completed), about(10*m, jobs.Completed)},
+			end{jobs.Completed, ""},
 		},
 		"failed could be read": {
-			[]look{about(0, jobs.Failed), about(5*m, jobs.Failed), about(10*m, jobs.Failed)}, end{jobs.Failed, "code"},
+			[]step{about(0, jobs.Failed), about(5*m, jobs.Failed), about(10*m, jobs.Failed)}, end{jobs.Failed, "code"},
 		},
 		"no state could be read": {
-			[]look{about(0, jobs.Lost), about(5*m, jobs.Lost), about(10*m, jobs.Lost)}, end{jobs.Lost, "unreadable"},
+			[]step{about(0, jobs.Lost), about(5*m, jobs.Lost), about(10*m, jobs.Lost)}, end{jobs.Lost, "unreadable"},
 		},
-		"what the last look could read counts": {
-			[]look{about(0, jobs.Lost), about(5*m, jobs.Failed), about(10*m, jobs.Completed)}, end{jobs.Completed, ""},
+		"what the last poll could read counts": {
+			[]step{about(0, jobs.Lost), about(5*m, jobs.Failed), about(10*m, jobs.Completed)}, end{jobs.Completed, ""},
 		},
-		"two looks": {[]look{about(0, jobs.Completed), about(time.Hour, jobs.Completed)}, end{jobs.Pending, ""}},
-		"three looks in less than 10 minutes": {
-			[]look{about(0, jobs.Lost), about(4*m, jobs.Lost), about(9*m, jobs.Lost)}, end{jobs.Pending, ""},
+		"two polls": {[]step{about(0, jobs.Completed), about(time.Hour, jobs.Completed)}, end{jobs.Pending, ""}},
+		"three polls in less than 10 minutes": {
+			[]step{about(0, jobs.Lost), about(4*m, jobs.Lost), about(9*m, jobs.Lost)}, end{jobs.Pending, ""},
 		},
-		"many looks": {
-			[]look{about(0, jobs.Lost), about(3*m, jobs.Lost), about(6*m, jobs.Lost), about(11*m, jobs.Lost)},
+		"many polls": {
+			[]step{about(0, jobs.Lost), about(3*m, jobs.Lost), about(6*m, jobs.Lost), about(11*m, jobs.Lost)},
 			end{jobs.Lost, "unreadable"},
 		},
 		"a readable answer in between": {
-			[]look{about(0, jobs.Lost), about(5*m, jobs.Lost), {9 * m, jobs.Running, 0, 0}, about(10*m, jobs.Lost)},
+			[]step{about(0, jobs.Lost), about(5*m, jobs.Lost), {9 * m, jobs.Running, 0, 0}, about(10*m, jobs.Lost)},
 			end{jobs.Running, ""},
 		},
 		"an unknown state in between": {
-			[]look{about(0, jobs.Lost), about(5*m, jobs.Lost), {9 * m, jobs.Unchanged, 0, 0}, about(10*m, jobs.Lost)},
+			[]step{about(0, jobs.Lost), about(5*m, jobs.Lost), {9 * m, jobs.Unchanged, 0, 0}, about(10*m, jobs.Lost)},
 			end{jobs.Pending, ""},
 		},
 		"a request without an answer in between": {
-			[]look{about(0, jobs.Lost), about(5*m, jobs.Lost), {9 * m, jobs.Unanswered, 0, 0}, about(10*m, jobs.Lost)},
+			[]step{about(0, jobs.Lost), about(5*m, jobs.Lost), {9 * m, jobs.Unanswered, 0, 0}, about(10*m, jobs.Lost)},
 			end{jobs.Lost, "unreadable"},
 		},
 		"the API answers others well": {
-			[]look{
+			[]step{
 				{0, jobs.Unreadable, jobs.Lost, -time.Hour}, {5 * m, jobs.Unreadable, jobs.Lost, 4 * m},
 				{10 * m, jobs.Unreadable, jobs.Lost, 9 * m},
 			},
 			end{jobs.Lost, "unreadable"},
 		},
 		"the API answers nothing well": {
-			[]look{
+			[]step{
 				{0, jobs.Unreadable, jobs.Lost, -time.Hour}, {5 * m, jobs.Unreadable, jobs.Lost, -time.Hour},
 				{10 * m, jobs.Unreadable, jobs.Lost, -time.Hour}, {time.Hour, jobs.Unreadable, jobs.Lost, -time.Hour},
 			},
@@ -81,7 +82,7 @@ func TestUnreadable(t *testing.T) {
 			j := open(t, newMemory(t), options())
 			register(t, j, start, "a", "b")
 			var effect jobs.Effect
-			for _, l := range test.looks {
+			for _, l := range test.polls {
 				o := polled("a", l.state, start.Add(l.after))
 				o.Readable, o.HealthyAt = l.readable, start.Add(l.healthy)
 				if l.readable == jobs.Failed {
