@@ -26,10 +26,10 @@ import (
 )
 
 const (
-	binary   = "../bin/deepaffects_exporter"
-	debian   = "../.cache/prometheus/usr/bin/"
-	newest   = "../.cache/prometheus3/current/"
-	patience = 3 * time.Minute // timeout of eventually; a test machine may be slow, and only a failure takes so long
+	binary       = "../bin/deepaffects_exporter"
+	debian       = "../.cache/prometheus/usr/bin/"
+	newest       = "../.cache/prometheus3/current/"
+	usualTimeout = 3 * time.Minute // of eventually; a test machine may be slow, and only a failure takes so long
 )
 
 // wait lets time pass between what users, vendors and faults do. It waits for nothing to happen: eventually does.
@@ -40,17 +40,17 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// eventually tries until ok. After patience it fails the test with the last text that try
+// eventually tries until ok. After usualTimeout it fails the test with the last text that try
 // returned.
 func eventually(t *testing.T, what string, try func() (text string, ok bool)) {
 	t.Helper()
-	eventuallyWithin(t, patience, what, try)
+	eventuallyWithin(t, usualTimeout, what, try)
 }
 
-// eventuallyWithin is eventually with another patience.
-func eventuallyWithin(t *testing.T, patience time.Duration, what string, try func() (text string, ok bool)) {
+// eventuallyWithin is eventually with another timeout.
+func eventuallyWithin(t *testing.T, timeout time.Duration, what string, try func() (text string, ok bool)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
@@ -61,7 +61,7 @@ func eventuallyWithin(t *testing.T, patience time.Duration, what string, try fun
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s; last: %s", what, patience, last)
+			t.Fatalf("%s: not within %s; last: %s", what, timeout, last)
 		case <-ticker.C:
 		}
 	}

@@ -192,7 +192,7 @@ func (s *soak) run(length time.Duration) {
 	s.terminate() // a start asks about all jobs at once
 	s.start()
 	// A longer run leaves more jobs to poll, at so many a minute, and among them are those that never end.
-	eventuallyWithin(s.T, patience+length, "all ends", func() (string, bool) {
+	eventuallyWithin(s.T, usualTimeout+length, "all ends", func() (string, bool) {
 		wait(s.Context(), time.Second) // reading all jobs takes time, too
 		return outcome(s.exact(s.metrics()))
 	})

@@ -138,7 +138,7 @@ func TestTelegrafBacklog(t *testing.T) {
 		path := filepath.Join(f.dir, "out.influx")
 		var first time.Time
 		var before int
-		for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
+		for deadline := time.Now().Add(usualTimeout); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
 			text, err := os.ReadFile(path)
 			if err != nil && !os.IsNotExist(err) {
 				t.Fatal(err)
@@ -151,7 +151,7 @@ func TestTelegrafBacklog(t *testing.T) {
 				return float64(changes-before) / time.Since(first).Seconds()
 			}
 		}
-		t.Fatalf("%s: not written within %s", f.name(), patience)
+		t.Fatalf("%s: not written within %s", f.name(), usualTimeout)
 		return 0
 	}
 	var text string // the points

@@ -27,10 +27,10 @@ import (
 )
 
 const (
-	binary      = "../../bin/deepaffects_exporter"
-	axe         = "../../.cache/npm/node_modules/axe-core/axe.min.js"
-	screenshots = "../../.cache/screenshots"
-	patience    = 90 * time.Second // timeout of await
+	binary       = "../../bin/deepaffects_exporter"
+	axe          = "../../.cache/npm/node_modules/axe-core/axe.min.js"
+	screenshots  = "../../.cache/screenshots"
+	usualTimeout = 90 * time.Second // of await
 )
 
 // demo starts the exporter on its simulator, and returns its URL and a function that kills it.
@@ -118,7 +118,7 @@ func open(t *testing.T) *browser {
 
 func (b *browser) do(t *testing.T, what string, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b, patience)
+	ctx, cancel := context.WithTimeout(b, usualTimeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		t.Fatalf("%s: %v", what, err)
@@ -128,7 +128,7 @@ func (b *browser) do(t *testing.T, what string, steps ...chromedp.Action[chromed
 // run returns the value of an action.
 func run[T any](t *testing.T, b *browser, what string, action chromedp.Action[T]) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b, patience)
+	ctx, cancel := context.WithTimeout(b, usualTimeout)
 	defer cancel()
 	value, err := chromedp.Run(ctx, action)
 	if err != nil {
@@ -283,14 +283,14 @@ func (b *browser) accessible(t *testing.T, name string) {
 // await waits until a condition holds.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), usualTimeout)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for !holds() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s", what, patience)
+			t.Fatalf("%s: not within %s", what, usualTimeout)
 		case <-ticker.C:
 		}
 	}

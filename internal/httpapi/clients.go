@@ -110,7 +110,7 @@ func (c *clients) begin(x *exchange) bool {
 // end ends a request. What the server still does, such as waiting for the rest of the body
 // or for a client to take the response, must end soon.
 func (c *clients) end(x *exchange) {
-	soon := time.Now().Add(patience.start)
+	soon := time.Now().Add(clientAllowance.start)
 	_ = x.control.SetReadDeadline(soon)
 	_ = x.control.SetWriteDeadline(soon)
 	c.mu.Lock()

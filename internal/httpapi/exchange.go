@@ -20,8 +20,8 @@ func (a allowance) after(moved int64) time.Duration {
 	return a.start + time.Duration(float64(moved)/a.rate*float64(time.Second))
 }
 
-// patience is what every client gets.
-var patience = allowance{10 * time.Second, 16 << 10}
+// clientAllowance is what every client gets.
+var clientAllowance = allowance{10 * time.Second, 16 << 10}
 
 // An exchange is a request in a handler. It knows how long it has waited for its client:
 // in reads of the body and in writes of the response.
@@ -72,7 +72,7 @@ func (x *exchange) abort() {
 func (x *exchange) transfer(setDeadline func(time.Time) error, move func() (int, error)) (int, error) {
 	x.mu.Lock()
 	x.since = time.Now()
-	_ = setDeadline(x.since.Add(max(patience.after(x.moved)-x.waited, 0))) // fails only if the client is gone
+	_ = setDeadline(x.since.Add(max(clientAllowance.after(x.moved)-x.waited, 0))) // fails only if the client is gone
 	x.mu.Unlock()
 	x.clients.waits(x.conn, true)
 	n, err := move()

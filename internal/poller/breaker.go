@@ -18,8 +18,8 @@ type consequence struct {
 	// pause is how long the account is not polled the first time. Each further
 	// failure doubles it, up to maxPause.
 	pause, maxPause time.Duration
-	// patience is the number of such outcomes in a row that affect only their jobs.
-	patience int
+	// threshold is the number of such outcomes in a row that affect only their jobs. Further ones pause the account.
+	threshold int
 	// quota means that the scheduler sets the pause, also above maxPause.
 	quota bool
 }
@@ -29,7 +29,7 @@ var consequences = [len(jobstatus.Outcomes)]consequence{
 	// The store gives the job up after not_found_grace.
 	jobstatus.NotFound: {},
 	// The API rejects the request itself: repeating it soon gives the same response.
-	jobstatus.ClientError: {job: 5 * time.Minute, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
+	jobstatus.ClientError: {job: 5 * time.Minute, pause: time.Minute, maxPause: 15 * time.Minute, threshold: 3},
 	// A new key ends the pause.
 	jobstatus.Unauthorized: {pause: 5 * time.Minute, maxPause: time.Hour},
 	// Another client may be using the same key.
@@ -40,8 +40,8 @@ var consequences = [len(jobstatus.Outcomes)]consequence{
 	jobstatus.Timeout:     {pause: 10 * time.Second, maxPause: 15 * time.Minute},
 	jobstatus.Network:     {pause: 10 * time.Second, maxPause: 15 * time.Minute},
 	// A single bad result affects its job. Several in a row come from a gateway.
-	jobstatus.Malformed: {job: unreadableWait, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
-	jobstatus.TooLarge:  {job: unreadableWait, pause: time.Minute, maxPause: 15 * time.Minute, patience: 3},
+	jobstatus.Malformed: {job: unreadableWait, pause: time.Minute, maxPause: 15 * time.Minute, threshold: 3},
+	jobstatus.TooLarge:  {job: unreadableWait, pause: time.Minute, maxPause: 15 * time.Minute, threshold: 3},
 }
 
 // unreadableWait is the minimum time before a job is polled again whose answer cannot be read: some unreadable answers,
@@ -183,7 +183,7 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 	v := verdict{wait: max(c.job, asked), before: before}
 	b.outage.Failures++
 	switch {
-	case b.inARow <= c.patience:
+	case b.inARow <= c.threshold:
 		v.unusable = true
 		b.alone = max(b.alone-1, 0)
 	case now.Before(b.until): // requests that were in flight together are one failure

@@ -342,7 +342,7 @@ func stateOf(a jobstatus.Answer) jobs.State {
 // time before the job is polled again.
 func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) time.Duration {
 	about := false // only about the job, although nothing of the answer says so
-	if consequences[a.Outcome].patience > 0 && !a.Unreadable {
+	if consequences[a.Outcome].threshold > 0 && !a.Unreadable {
 		// The API has answered well since this job's answers are so, and not long ago.
 		success := p.breaker.state().LastSuccess
 		about = p.logged.since(r.permit.RequestID, now).Before(success) && now.Sub(success) < successHolds

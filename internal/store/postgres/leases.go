@@ -171,14 +171,14 @@ func (db *DB) renew(ctx context.Context, self Member, tenures []*Tenure) (locked
 }
 
 const (
-	// patience is how long a statement may take between its parts. All of one travels at once.
-	patience = "500 ms"
+	// stallTimeout is how long a statement may take between its parts. All of one travels at once.
+	stallTimeout = "500 ms"
 	// stalled is true of a session whose transaction waits for its client. Those that write are of one statement, the
 	// end of which is missing then.
-	stalled = "wait_event = 'ClientRead' AND xact_start < clock_timestamp() - interval '" + patience + "'"
+	stalled = "wait_event = 'ClientRead' AND xact_start < clock_timestamp() - interval '" + stallTimeout + "'"
 	// boundWait ends, in the FROM of a statement, its wait for a row that another one has inserted and not committed. Such
 	// a row cannot be seen, and not be skipped. The error is one of isLocked.
-	boundWait = "set_config('lock_timeout', '" + patience + "', true)"
+	boundWait = "set_config('lock_timeout', '" + stallTimeout + "', true)"
 	// writers are, for unlock, the sessions that write to the table $1. Who has inserted a row cannot be seen.
 	writers = `SELECT pid FROM pg_locks WHERE relation = $1::text::regclass AND mode = 'RowExclusiveLock' AND granted`
 )
