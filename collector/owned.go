@@ -8,6 +8,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/poller"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/wake"
 )
 
 // An ownedAccount does the work of an account that this process owns: it decides which job is polled when, and polls.
@@ -21,7 +22,7 @@ type ownedAccount struct {
 	// Several replicas only. These do not change.
 	valid  func() bool     // this process certainly owns the account; nil: it always does
 	lost   <-chan struct{} // closed soon after it does not any more
-	notice chan struct{}   // messages may have come; nil: there is no inbox
+	notice wake.Signal     // messages may have come; nil: there is no inbox
 
 	cancel  context.CancelFunc // ends the poller and the housekeeping
 	abort   context.CancelFunc // ends the requests in flight
@@ -68,14 +69,6 @@ func (o *ownedAccount) receive(ctx context.Context) {
 		case <-o.notice:
 		}
 		_ = o.jobs.Receive() // the housekeeping logs that the store cannot be written, and the next time tries again
-	}
-}
-
-// noticed lets it look for messages now.
-func (o *ownedAccount) noticed() {
-	select {
-	case o.notice <- struct{}{}:
-	default:
 	}
 }
 

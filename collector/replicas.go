@@ -14,6 +14,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/replica"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/wake"
 )
 
 const (
@@ -325,7 +326,7 @@ func (r *replicas) heard(account string) {
 	r.each(func(h *holding) {
 		if account == "" || account == h.account.name {
 			if o := h.account.owned.Load(); o != nil {
-				o.noticed()
+				o.notice.Send()
 			}
 		}
 	})
@@ -436,7 +437,7 @@ func (a *Account) begin(h *holding, poll bool) (*ownedAccount, error) {
 	j.SetOptions(s.forJobs())
 	a.quotas.enter(a.name, j)
 	o := a.own(j)
-	o.valid, o.lost, o.notice = t.Valid, t.Done(), make(chan struct{}, 1)
+	o.valid, o.lost, o.notice = t.Valid, t.Done(), wake.NewSignal()
 	s.gate.set(t.Valid)
 	a.owned.Store(o)
 	if poll {

@@ -16,6 +16,7 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/wake"
 )
 
 const (
@@ -66,7 +67,7 @@ type Poller struct {
 
 	settings atomic.Pointer[Settings]
 	moved    atomic.Int64 // when Run last moved, nanoseconds after created
-	wake     chan struct{}
+	wake     wake.Signal
 	breaker  breaker  // has a lock of its own
 	logged   problems // has a lock of its own
 	unknown  words    // has a lock of its own
@@ -77,7 +78,7 @@ type Poller struct {
 
 // New returns a poller. It polls when Run or Round is called.
 func New(s *schedule.Scheduler, r Results, settings Settings, log *slog.Logger, now func() time.Time) *Poller {
-	p := &Poller{schedule: s, results: r, log: log, now: now, created: now(), wake: make(chan struct{}, 1)}
+	p := &Poller{schedule: s, results: r, log: log, now: now, created: now(), wake: wake.NewSignal()}
 	p.breaker.started = p.created
 	// A pause is not stored: a restart may have removed its cause. If not, the API gets one request, and not many at once.
 	// An answer that concerns its job alone lets the others follow, too.
@@ -95,12 +96,7 @@ func (p *Poller) SetSettings(s Settings) {
 }
 
 // Wake makes the poller look at the scheduler now.
-func (p *Poller) Wake() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
+func (p *Poller) Wake() { p.wake.Send() }
 
 // State returns how the API and the key are at present.
 func (p *Poller) State() State { return p.breaker.state() }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/wake"
 )
 
 // A Tenure is the time in which this replica owns an account.
@@ -64,9 +65,9 @@ type Replica[T Tenure] struct {
 	id      string
 	options Options
 	changes chan Change[T]
-	wake    chan struct{} // asks for a look
-	beat    chan struct{} // asks for a renewal
-	queued  chan struct{} // there are changes to pass on
+	wake    wake.Signal // asks for a look
+	beat    wake.Signal // asks for a renewal
+	queued  wake.Signal // there are changes to pass on
 	goodbye chan goodbye
 	wall    func() time.Time
 
@@ -103,9 +104,9 @@ func New[T Tenure](db Database[T], o Options) *Replica[T] {
 		id:      o.Name + "-" + rand.Text()[:8],
 		options: o,
 		changes: make(chan Change[T]),
-		wake:    make(chan struct{}, 1),
-		beat:    make(chan struct{}, 1),
-		queued:  make(chan struct{}, 1),
+		wake:    wake.NewSignal(),
+		beat:    wake.NewSignal(),
+		queued:  wake.NewSignal(),
 		goodbye: make(chan goodbye),
 		wall:    time.Now,
 		held:    map[string]*holding[T]{},
@@ -127,8 +128,8 @@ func (r *Replica[T]) SetAccounts(names []string) {
 	r.mu.Lock()
 	r.accounts = slices.Sorted(slices.Values(names))
 	r.mu.Unlock()
-	poke(r.beat)
-	poke(r.wake)
+	r.beat.Send()
+	r.wake.Send()
 }
 
 // Heard looks at the leases before it is due, since something has changed about an account; empty: any.
@@ -136,7 +137,7 @@ func (r *Replica[T]) Heard(account string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.held[account] == nil {
-		poke(r.wake)
+		r.wake.Send()
 	}
 }
 
@@ -178,8 +179,8 @@ func (r *Replica[T]) Leave(ctx context.Context) error {
 	r.leaving, r.idle = true, idle
 	r.checkIdle()
 	r.mu.Unlock()
-	poke(r.beat)
-	poke(r.wake)
+	r.beat.Send()
+	r.wake.Send()
 	select {
 	case <-idle:
 	case <-ctx.Done():
@@ -397,14 +398,14 @@ func (r *Replica[T]) took(ctx context.Context, s takeover, tenure T, err error, 
 			r.options.Log.Warn("Lost the account", "account", account)
 		}
 		r.checkIdle()
-		poke(r.wake)
+		r.wake.Send()
 	})
 }
 
 // enqueue hands a change to passOn, so that nothing waits for the reader.
 func (r *Replica[T]) enqueue(c Change[T]) {
 	r.queue = append(r.queue, c)
-	poke(r.queued)
+	r.queued.Send()
 }
 
 // passOn passes changes on to the reader.
@@ -443,13 +444,5 @@ func (r *Replica[T]) report(ctx context.Context, failure, recovery string, err e
 	case err != nil && !failed:
 		r.trouble[failure] = true
 		r.options.Log.Warn(failure, "err", err)
-	}
-}
-
-// poke puts a value into a channel that holds one.
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

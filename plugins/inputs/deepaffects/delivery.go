@@ -49,8 +49,8 @@ type delivery struct {
 	acc     telegraf.Accumulator
 	late    string         // path of lateFile; empty without state_directory
 	shared  bool           // by several replicas: what is accepted after Stop goes to the next owner
-	room    chan struct{}  // others can be emitted now
-	wake    chan struct{}  // acknowledged has entries
+	room    signal         // others can be emitted now
+	wake    signal         // acknowledged has entries
 	done    chan struct{}  // closed by stop
 	workers sync.WaitGroup // emitMore and removeDelivered
 
@@ -71,6 +71,18 @@ type delivery struct {
 	overdue      bool              // was logged
 	stopped      bool
 	unstored     bool // an acknowledgement after Stop could not be stored, which was logged
+}
+
+// A signal is the Signal of internal/wake. The plugin uses nothing internal, so that it can live in a fork of
+// Telegraf.
+type signal chan struct{}
+
+// Send wakes the receiver, now or when it receives next. It never waits.
+func (s signal) Send() {
+	select {
+	case s <- struct{}{}:
+	default: // it was sent before
+	}
 }
 
 // An offer is a state change that was emitted and not yet removed from the store.
@@ -96,7 +108,7 @@ const (
 func newDelivery(plugin *DeepAffects, account *collector.Account, acc telegraf.Accumulator) *delivery {
 	d := &delivery{
 		plugin: plugin, account: account, acc: acc, words: make(map[uint64]int),
-		room: make(chan struct{}, 1), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		room: make(signal, 1), wake: make(signal, 1), done: make(chan struct{}),
 		offers: make(map[uint64]*offer), shared: !plugin.DatabaseURL.Empty(),
 	}
 	if plugin.StateDirectory != "" {
@@ -170,7 +182,7 @@ func (d *delivery) emit() {
 		stopped, full := d.stopped || !d.account.Owned(), portion == 0 || d.untouched >= limit
 		if full {
 			d.backlog = true
-			d.nudge()
+			d.signalRoom()
 		}
 		d.mu.Unlock()
 		if stopped || full {
@@ -272,7 +284,7 @@ func (d *delivery) accepted(o *offer) {
 	if o.state == untouched {
 		o.state = partlyAccepted
 		d.untouched--
-		d.nudge()
+		d.signalRoom()
 	}
 }
 
@@ -301,22 +313,15 @@ func (d *delivery) answered(c *collector.StateChange, o *offer, accepted bool) {
 	default:
 		o.state = acknowledged
 		d.acknowledged = append(d.acknowledged, c.Number)
-		signal(d.wake)
+		d.wake.Send()
 	}
-	d.nudge()
+	d.signalRoom()
 }
 
-// nudge makes emitMore emit others once a quarter of the limit is free. mu must be held.
-func (d *delivery) nudge() {
+// signalRoom makes emitMore emit others once a quarter of the limit is free. mu must be held.
+func (d *delivery) signalRoom() {
 	if limit := int(d.plugin.MaxUndeliveredChanges); d.backlog && (limit-d.untouched)*4 >= limit {
-		signal(d.room)
-	}
-}
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
+		d.room.Send()
 	}
 }
 
@@ -356,7 +361,7 @@ func (d *delivery) settle(now time.Time) {
 		}
 	}
 	if len(d.acknowledged) > 0 {
-		signal(d.wake)
+		d.wake.Send()
 	}
 }
 
@@ -388,7 +393,7 @@ func (d *delivery) stop() {
 	d.mu.Lock()
 	d.stopped = true
 	close(d.done)
-	signal(d.wake)
+	d.wake.Send()
 	close(d.wake)
 	d.mu.Unlock()
 	d.workers.Wait()
