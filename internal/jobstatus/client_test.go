@@ -549,7 +549,7 @@ func TestTimeoutOverNetwork(t *testing.T) {
 	}
 }
 
-// One large result is decoded at a time. A request that waits for its turn ends with its timeout.
+// One large result is decoded at a time. A request that waits for its slot ends with its timeout.
 func TestTimeoutWhileAnotherIsLarge(t *testing.T) {
 	large := `{"status":"Completed","response":{"response":{"words":[{}` + strings.Repeat(`,{"start":0,"end":1}`, 20_000)
 	slow, w := io.Pipe()

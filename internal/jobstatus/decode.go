@@ -52,7 +52,7 @@ type body struct {
 	requestID string
 	errorCode string             // of a fault; empty: there is none
 	result    *transcript.Result // only with state Completed
-	waited    bool               // for the turn of large results
+	waited    bool               // for the slot of large results
 	isStatus  bool               // the document is meant as a status, whether it could be read or not
 	size      int64              // bytes that were read
 }
@@ -87,15 +87,15 @@ type decoder struct {
 	acc     transcript.Accumulator
 	speaker [laxjson.MaxText]byte // of the current word or segment
 	body    io.Reader
-	ctx     context.Context // ends the wait for the turn of large results
-	waited  bool            // for that turn
-	abort   func()          // ends a read of the body: it loses the turn to others if the body is slow; nil: it does not
+	ctx     context.Context // ends the wait for the slot of large results
+	waited  bool            // for that slot
+	abort   func()          // ends a read of the body: it loses the slot if the body is slow; nil: it does not
 
-	// lists are its own while it has the turn and uses others; nil: it does not have the turn.
-	lists   *transcript.Lists
-	since   time.Time    // it has the turn
-	read    atomic.Int64 // bytes since then
-	evicted atomic.Bool  // it lost the turn
+	// lists are its own while it has the slot and uses others; nil: it does not have the slot.
+	lists     *transcript.Lists
+	since     time.Time    // it has the slot
+	read      atomic.Int64 // bytes since then
+	preempted atomic.Bool  // it lost the slot
 }
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
@@ -104,7 +104,7 @@ var decoders = sync.Pool{New: func() any { return new(decoder) }}
 // up to a limit of the process.
 const (
 	ResultMemory = 1 << 20
-	// LargeResultMemory is that of the one large result that is decoded at a time. Others wait for their turn.
+	// LargeResultMemory is that of the one large result that is decoded at a time. Others wait for its slot.
 	LargeResultMemory = 32 << 20
 
 	// largeResult is what an accumulator holds of a large result, in bytes: some 6,500 words, which is most of an hour of
@@ -114,8 +114,8 @@ const (
 	// maxKept is how many bytes of lists are kept for the next large result: enough for more than an hour of speech.
 	maxKept = 1 << 20
 
-	maxTurnWait   = 10 * time.Second
-	evictInterval = 100 * time.Millisecond
+	maxSlotWait     = 10 * time.Second
+	preemptInterval = 100 * time.Millisecond
 	// A body that yields may take so long while others wait, and a second for each so many bytes.
 	yieldStart = time.Second
 	yieldBytes = 1 << 20
@@ -126,12 +126,12 @@ const (
 var ErrBusy = errors.New("other large results are being received; try again")
 
 var (
-	largeTurn = make(chan struct{}, 1)
+	largeSlot = make(chan struct{}, 1)
 	yielding  struct {
-		mu sync.Mutex // guards d, and is held while d is evicted
-		d  *decoder   // it has the turn, and may lose it; nil: there is none
+		mu sync.Mutex // guards d, and is held while d is preempted
+		d  *decoder   // it has the slot, and may lose it; nil: there is none
 	}
-	// grown are the lists of the large result before; nil: there are none. Only who has the turn uses it.
+	// grown are the lists of the large result before; nil: there are none. Only who has the slot uses it.
 	grown *transcript.Lists
 )
 
@@ -304,36 +304,36 @@ func atByte(err error, offset int64) error { return fmt.Errorf("%w, at byte %d",
 
 // Read reads on in the body for the scanner.
 func (d *decoder) Read(p []byte) (int, error) {
-	if d.evicted.Load() {
+	if d.preempted.Load() {
 		return 0, ErrBusy
 	}
 	n, err := d.body.Read(p)
 	d.read.Add(int64(n))
-	if d.evicted.Load() {
+	if d.preempted.Load() {
 		return 0, ErrBusy
 	}
 	return n, err
 }
 
-// evict takes the turn of large results from who has it, if that one yields and its body is slow. It is repeated while
+// preempt takes the slot from the decoder that has it, if that one yields and its body is slow. It is repeated while
 // a decoder waits, since an abort between two reads has no effect.
-func evict() {
+func preempt() {
 	yielding.mu.Lock()
 	defer yielding.mu.Unlock()
 	d := yielding.d
 	if d != nil && time.Since(d.since) > yieldStart+time.Duration(d.read.Load())*time.Second/yieldBytes {
-		d.evicted.Store(true)
+		d.preempted.Store(true)
 		d.abort()
 	}
 }
 
-// takeTurn waits for the turn of large results. Then the decoder may use the lists of the one before, if there are any.
-func (d *decoder) takeTurn() error {
+// takeSlot waits for the slot of large results. Then the decoder may use the lists of the one before, if there are any.
+func (d *decoder) takeSlot() error {
 	select {
-	case largeTurn <- struct{}{}:
+	case largeSlot <- struct{}{}:
 	default:
 		d.waited = true
-		if !d.awaitTurn() {
+		if !d.awaitSlot() {
 			return &laxjson.ReadError{Err: ErrBusy}
 		}
 	}
@@ -351,16 +351,16 @@ func (d *decoder) takeTurn() error {
 	return nil
 }
 
-// awaitTurn reports whether it got the turn in time.
-func (d *decoder) awaitTurn() bool {
-	ctx, cancel := context.WithTimeout(d.ctx, maxTurnWait)
+// awaitSlot reports whether it got the slot in time.
+func (d *decoder) awaitSlot() bool {
+	ctx, cancel := context.WithTimeout(d.ctx, maxSlotWait)
 	defer cancel()
-	ticker := time.NewTicker(evictInterval)
+	ticker := time.NewTicker(preemptInterval)
 	defer ticker.Stop()
 	for {
-		evict()
+		preempt()
 		select {
-		case largeTurn <- struct{}{}:
+		case largeSlot <- struct{}{}:
 			return true
 		case <-ctx.Done():
 			return false
@@ -380,11 +380,11 @@ func (d *decoder) release() {
 		yielding.mu.Lock()
 		yielding.d = nil
 		yielding.mu.Unlock()
-		<-largeTurn
+		<-largeSlot
 	}
 	d.Reset(nil)
 	d.body, d.ctx, d.waited, d.abort = nil, nil, false, nil
-	d.evicted.Store(false)
+	d.preempted.Store(false)
 	decoders.Put(d)
 }
 
@@ -418,7 +418,7 @@ func (d *decoder) array(element func() error) error {
 			return err
 		}
 		if d.lists == nil && d.acc.Memory() > largeResult {
-			if err := d.takeTurn(); err != nil {
+			if err := d.takeSlot(); err != nil {
 				return err
 			}
 		}

@@ -722,7 +722,7 @@ func FuzzDecodeFault(f *testing.F) {
 }
 
 // A result has the same figures whatever was decoded before: the memory of large results is used again.
-func TestLargeResultsInTurn(t *testing.T) {
+func TestOneLargeResultAtATime(t *testing.T) {
 	first := make(map[int]*transcript.Result)
 	for _, n := range []int{words, 100, words + 500, words, 100, words + 500, 30_000, words} {
 		got, err := jobstatus.DecodeStatus(bytes.NewReader(spellings(t, n)["compact"]))

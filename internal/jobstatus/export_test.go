@@ -29,9 +29,9 @@ const MaxErrorCode = maxErrorCode
 // QueuedDelay is the delay after a poll that was too early.
 const QueuedDelay = queuedDelay
 
-// RenewTurn makes another turn of large results, for a bubble of synctest, until the returned function is called.
-func RenewTurn() (restore func()) {
-	before := largeTurn
-	largeTurn = make(chan struct{}, 1)
-	return func() { largeTurn = before }
+// RenewSlot makes another slot of large results, for a bubble of synctest, until the returned function is called.
+func RenewSlot() (restore func()) {
+	before := largeSlot
+	largeSlot = make(chan struct{}, 1)
+	return func() { largeSlot = before }
 }

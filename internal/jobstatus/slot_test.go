@@ -63,7 +63,7 @@ func bubble(t *testing.T, test func(t *testing.T, status, webhook []byte)) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		defer jobstatus.RenewTurn()()
+		defer jobstatus.RenewSlot()()
 		test(t, status, webhook)
 	})
 }
@@ -124,14 +124,14 @@ func TestSlowWebhook(t *testing.T) {
 	})
 }
 
-// Who waits for the turn of a large result gives up: a webhook is to be sent again, and a poll says nothing about the
+// Who waits for the slot of large results gives up: a webhook is to be sent again, and a poll says nothing about the
 // API.
 func TestWaitForALargeResult(t *testing.T) {
 	bubble(t, func(t *testing.T, status, webhook []byte) {
 		held := newTrickle(status, 32<<10, -1)
 		done := make(chan jobstatus.Answer)
 		go func() { done <- poll(t, t.Context(), held) }()
-		synctest.Wait() // it has the turn, and does not go on before its timeout
+		synctest.Wait() // it has the slot, and does not go on before its timeout
 		begin := time.Now()
 		_, err := jobstatus.ReadWebhook(bytes.NewReader(webhook), func() {}, jobstatus.NoTimings)
 		if took := time.Since(begin); !errors.Is(err, jobstatus.ErrBusy) || took > 15*time.Second {
@@ -148,7 +148,7 @@ func TestWaitForALargeResult(t *testing.T) {
 	})
 }
 
-// A poll that got its turn late has less time left than the API was promised.
+// A poll that got its slot late has less time left than the API was promised.
 func TestTimeoutAfterAWait(t *testing.T) {
 	bubble(t, func(t *testing.T, status, _ []byte) {
 		first := make(chan jobstatus.Answer)
@@ -164,7 +164,7 @@ func TestTimeoutAfterAWait(t *testing.T) {
 	})
 }
 
-// A poll whose connection breaks after it waited for its turn has failed as any other.
+// A poll whose connection breaks after it waited for its slot has failed as any other.
 func TestResetAfterAWait(t *testing.T) {
 	bubble(t, func(t *testing.T, status, _ []byte) {
 		held := make(chan jobstatus.Answer)
