@@ -44,7 +44,7 @@ const (
 // them.
 type Limits struct {
 	clients                                         *clients
-	responses, smallBodies, registrations, webhooks *places
+	responses, smallBodies, registrations, webhooks *slots
 }
 
 // NewLimits returns the limits of a process.
@@ -52,10 +52,10 @@ func NewLimits() *Limits {
 	return &Limits{
 		// The other half is for files and for requests to the API.
 		clients:       newClients(int(min(maxConnections, openFiles()/2)), maxRequests),
-		responses:     newPlaces(maxResponses, 250*time.Millisecond),
-		smallBodies:   newPlaces(maxSmallBodies, time.Second),
-		registrations: newPlaces(maxRegistrations, time.Second),
-		webhooks:      newPlaces(maxWebhooks, time.Second),
+		responses:     newSlots(maxResponses, 250*time.Millisecond),
+		smallBodies:   newSlots(maxSmallBodies, time.Second),
+		registrations: newSlots(maxRegistrations, time.Second),
+		webhooks:      newSlots(maxWebhooks, time.Second),
 	}
 }
 
@@ -103,11 +103,11 @@ func (l *Limits) Responses(handler http.Handler) http.Handler {
 	})
 }
 
-// receive receives the body of a request, at most limit bytes, and takes a place of large
-// for it. A small body is received as a whole before it takes a place, one of those for
+// receive receives the body of a request, at most limit bytes, and takes a slot of large
+// for it. A small body is received as a whole before it takes a slot, one of those for
 // small bodies: it never waits for bodies of slow clients. The error is errTooMany, or a
 // *submission.ReadError.
-func (l *Limits) receive(r *http.Request, large *places) (body io.ReadCloser, release func(), err error) {
+func (l *Limits) receive(r *http.Request, large *slots) (body io.ReadCloser, release func(), err error) {
 	buffer := bufio.NewReaderSize(r.Body, smallBody)
 	switch _, err := buffer.Peek(smallBody); err {
 	case nil:

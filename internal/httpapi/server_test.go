@@ -237,7 +237,7 @@ func TestWriteDeadlineFollowsProgress(t *testing.T) {
 
 const (
 	chunked = " HTTP/1.1\r\nHost: monitor\r\nContent-Length: 1000000\r\n\r\n"
-	// more is longer than what is received before a body takes a place.
+	// more is longer than what is received before a body takes a slot.
 	more = 20 << 10
 )
 
