@@ -46,7 +46,7 @@ func (a *Account) reading() view {
 	return *a.viewer.last.Load()
 }
 
-// Refresh reads the account anew if another replica owns it, and what was read of it is older than a second or than
+// Refresh reads the account again if another replica owns it, and what was read of it is older than a second or than
 // the last write of this process. Reading a large account takes longer: it is not read for more than a tenth of the
 // time. After an error, what was read last stays.
 func (a *Account) Refresh(ctx context.Context) error {
@@ -86,7 +86,7 @@ func newViewer(a *Account, stored store.Account) *viewer {
 	return v
 }
 
-// outdate lets the next refresh read the account anew.
+// outdate lets the next refresh read the account again.
 func (v *viewer) outdate() { v.changed.Store(true) }
 
 func (v *viewer) refresh(ctx context.Context) error {

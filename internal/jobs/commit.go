@@ -337,5 +337,6 @@ func (j *Jobs) Close() error {
 	if flush() == nil {
 		return nil
 	}
-	return flush() // a store whose files were removed is written anew, and refuses what came with that
+	// A store whose files were removed refuses one commit. With the next one it writes everything to new files.
+	return flush()
 }

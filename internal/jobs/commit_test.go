@@ -785,8 +785,8 @@ func TestCloseThatFails(t *testing.T) {
 	}
 }
 
-// A store whose files were removed refuses one commit, and is then written anew. What was counted is stored all the
-// same.
+// A store whose files were removed refuses one commit, and then writes everything to new files. What was
+// counted is stored all the same.
 func TestCloseAfterOneFailure(t *testing.T) {
 	m := newMemory(t)
 	j := open(t, m, options())

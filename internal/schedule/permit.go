@@ -61,7 +61,7 @@ func (s *Scheduler) PermitFor(sequence uint64, id string, now time.Time) (p *Per
 		return nil, at
 	}
 	j := s.job(sequence)
-	if j != nil && j.id != id { // the store was rebuilt, and numbers its jobs anew
+	if j != nil && j.id != id { // the store was rebuilt, and its jobs have other numbers now
 		j = nil
 	}
 	return s.permit(j, id, now), time.Time{}
