@@ -84,7 +84,7 @@ type accountState struct {
 
 	groups       groups
 	departedEnds *endsByHour
-	words        *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
+	stateWords   *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
 }
 
 type tree = *btree.BTreeG[*Job]
@@ -97,7 +97,7 @@ func newAccountState(now time.Time) *accountState {
 		totals: Totals{Created: now, series: make(map[seriesID]series)}, clock: clock{wall: now.Round(0), at: now},
 		failed: newTree(newestFirst), others: newTree(newestFirst), unfinished: newTree(byStart),
 		ended: [...]tree{newTree(byEnd), newTree(byEnd), newTree(byEnd)}, timed: newTree(byEnd),
-		groups: newGroups(), departedEnds: new(endsByHour), words: new(btree.Map[string, int]),
+		groups: newGroups(), departedEnds: new(endsByHour), stateWords: new(btree.Map[string, int]),
 	}
 }
 
@@ -163,8 +163,8 @@ func (s *accountState) replace(old, j *Job) {
 	}
 	// Most answers say that a job still runs. Its places in the trees and its groups stay the same.
 	s.set(j)
-	s.tallyWord(old, -1)
-	s.tallyWord(j, 1)
+	s.tallyStateWord(old, -1)
+	s.tallyStateWord(j, 1)
 }
 
 func (s *accountState) remove(j *Job) {
@@ -179,19 +179,19 @@ func (s *accountState) remove(j *Job) {
 func (s *accountState) tally(j *Job, n int) {
 	s.counts[j.State] += n
 	s.group(j, n)
-	s.tallyWord(j, n)
+	s.tallyStateWord(j, n)
 }
 
-// tallyWord adds n to the number of unfinished jobs that have the same word for a state that is not known.
-func (s *accountState) tallyWord(j *Job, n int) {
+// tallyStateWord adds n to the number of unfinished jobs that have the same word for a state that is not known.
+func (s *accountState) tallyStateWord(j *Job, n int) {
 	if j.State.Ended() || j.LastPoll == nil || !j.LastPoll.UnknownState {
 		return
 	}
 	word := j.LastPoll.StateWord
-	if was, _ := s.words.Get(word); was+n == 0 {
-		s.words.Delete(word)
+	if was, _ := s.stateWords.Get(word); was+n == 0 {
+		s.stateWords.Delete(word)
 	} else {
-		s.words.Set(word, was+n)
+		s.stateWords.Set(word, was+n)
 	}
 }
 

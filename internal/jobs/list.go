@@ -406,7 +406,7 @@ func (j *Jobs) Overview(since time.Time, limit int) Overview {
 		}
 		return g.kind == hasCode
 	})
-	for word, n := range c.words.Scan {
+	for word, n := range c.stateWords.Scan {
 		o.UnknownState += n
 		o.StateWord = cmp.Or(o.StateWord, word)
 	}

@@ -62,7 +62,7 @@ func (s *accountState) begin(options *Options) *transaction {
 	c := *s
 	c.jobs, c.departed, c.requests = s.jobs.copy(), s.departed.copy(), s.requests.copy()
 	c.timings, c.changes.waiting = s.timings.copy(), s.changes.waiting.copy()
-	c.groups, c.words, c.departedEnds = s.groups.Copy(), s.words.Copy(), s.departedEnds.Copy()
+	c.groups, c.stateWords, c.departedEnds = s.groups.Copy(), s.stateWords.Copy(), s.departedEnds.Copy()
 	for _, t := range []*tree{&c.failed, &c.others, &c.unfinished, &c.ended[0], &c.ended[1], &c.ended[2], &c.timed} {
 		*t = (*t).Copy()
 	}

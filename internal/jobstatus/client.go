@@ -99,7 +99,7 @@ func (c *Client) Close() { (&http.Client{Transport: c.config.Transport}).CloseId
 type Answer struct {
 	Outcome    Outcome
 	State      State              // with outcome OK; and if Unreadable, as far as it could be read
-	Word       string             // of state Unknown, if it looks like a state word
+	StateWord  string             // of state Unknown, if it looks like a state word
 	ErrorCode  string             // of a failed job, with state Failed; or of a refusal
 	Result     *transcript.Result // with state Completed; nil if there is nothing to measure
 	HTTPStatus int                // of an answer in place of a status; else 0
@@ -123,8 +123,8 @@ func (c *Client) Status(ctx context.Context, key, requestID string) Answer {
 	if echoed(answer.ErrorCode) {
 		answer.ErrorCode = OtherErrorCode
 	}
-	if echoed(answer.Word) {
-		answer.Word = ""
+	if echoed(answer.StateWord) {
+		answer.StateWord = ""
 	}
 	return answer
 }
@@ -224,7 +224,7 @@ func (c *Client) answer(resp *http.Response, b *body, err error, requestID strin
 	case !b.isOf(requestID):
 		return Answer{Outcome: Malformed, Err: errors.New("the API answered about another request ID")}
 	}
-	a := Answer{Outcome: OK, State: b.state, Word: b.word, Result: b.result}
+	a := Answer{Outcome: OK, State: b.state, StateWord: b.stateWord, Result: b.result}
 	if b.state == Failed {
 		a.ErrorCode = b.errorCode
 	}

@@ -158,7 +158,7 @@ func TestOutcomes(t *testing.T) {
 		},
 		{200, `{"status": "Completed", "fault": {}}`, failed("unknown")},
 		{200, `{"status": "Completed"}`, jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Completed}},
-		{200, `{"status": "Strange"}`, jobstatus.Answer{Outcome: jobstatus.OK, Word: "Strange"}},
+		{200, `{"status": "Strange"}`, jobstatus.Answer{Outcome: jobstatus.OK, StateWord: "Strange"}},
 		{200, `{"status": "Running", "fault": {"error_code": "x"}}`, running},
 
 		// Too early.

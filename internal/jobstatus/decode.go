@@ -29,7 +29,7 @@ const (
 	Failed
 )
 
-// stateOf reads a status word as the vendor's sample client does: it ignores case and
+// stateOf reads a state word as the vendor's sample client does: it ignores case and
 // surrounding space, `progress` anywhere means running and `completed` anywhere completed.
 func stateOf(word string) State {
 	word = strings.ToLower(strings.TrimSpace(word))
@@ -48,7 +48,7 @@ func stateOf(word string) State {
 type body struct {
 	hasStatus bool
 	state     State
-	word      string // the state word if nobody knows it, and it looks like one
+	stateWord string // of the API, if nobody knows it, and it looks like one
 	requestID string
 	errorCode string             // of a fault; empty: there is none
 	result    *transcript.Result // only with state Completed
@@ -377,20 +377,20 @@ func (d *decoder) status(b *body) error {
 	switch {
 	case state != Unknown && !v.HasValidText():
 		return errNoStatus
-	case state == Unknown && len(text) <= maxStateWord && wordPattern.MatchString(text):
+	case state == Unknown && len(text) <= maxStateWord && stateWordPattern.MatchString(text):
 		word = text
 	}
-	if b.hasStatus && (state != b.state || word != b.word) {
+	if b.hasStatus && (state != b.state || word != b.stateWord) {
 		b.hasStatus, b.state = false, Unknown
 		return errors.New("the status is given twice, with different words")
 	}
-	b.hasStatus, b.state, b.word = true, state, word
+	b.hasStatus, b.state, b.stateWord = true, state, word
 	return nil
 }
 
-// wordPattern is what a state word looks like: at most three words of letters, as in `Not_found`. Other text may be a
-// sentence of a transcript or a key, and is not shown.
-var wordPattern = regexp.MustCompile(`^[A-Za-z]{2,}([ _-][A-Za-z]+){0,2}$`)
+// stateWordPattern is what a state word looks like: at most three words of letters, as in `Not_found`. Other text may
+// be a sentence of a transcript or a key, and is not shown.
+var stateWordPattern = regexp.MustCompile(`^[A-Za-z]{2,}([ _-][A-Za-z]+){0,2}$`)
 
 const maxStateWord = 32 // bytes
 

@@ -20,7 +20,7 @@ type Body struct {
 // DecodeStatus is decodeStatus.
 func DecodeStatus(r io.Reader) (Body, error) {
 	b, err := decodeStatus(context.Background(), r, NoTimings)
-	return Body{b.hasStatus, b.state, b.requestID, b.word, b.errorCode, b.result}, err
+	return Body{b.hasStatus, b.state, b.requestID, b.stateWord, b.errorCode, b.result}, err
 }
 
 // MaxErrorCode is the maximum length of an error code.

@@ -68,9 +68,9 @@ type Poller struct {
 	settings atomic.Pointer[Settings]
 	moved    atomic.Int64 // when Run last moved, nanoseconds after created
 	wake     wake.Signal
-	breaker  breaker  // has a lock of its own
-	logged   problems // has a lock of its own
-	unknown  words    // has a lock of its own
+	breaker  breaker    // has a lock of its own
+	logged   problems   // has a lock of its own
+	unknown  stateWords // has a lock of its own
 
 	// Only Run and Round add to it, and they wait for it.
 	inFlight sync.WaitGroup
@@ -281,10 +281,10 @@ func (p *Poller) observe(r *request, answer jobstatus.Answer, o jobs.Observation
 		o.ErrorCode = answer.ErrorCode
 	}
 	if o.State == jobs.Unchanged {
-		o.Request.UnknownState, o.Request.StateWord = true, answer.Word
-		if n, news := p.unknown.count(answer.Word); news {
+		o.Request.UnknownState, o.Request.StateWord = true, answer.StateWord
+		if n, news := p.unknown.count(answer.StateWord); news {
 			p.log.Warn("API reported an unknown state; its jobs keep their state",
-				"state", answer.Word, "request_id", o.RequestID, "count", n)
+				"state", answer.StateWord, "request_id", o.RequestID, "count", n)
 		}
 	}
 	effect, err := p.results.Observe(o)
@@ -373,24 +373,24 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 	return v.wait
 }
 
-// words counts the state words that nobody knows.
-type words struct {
+// stateWords counts the state words that nobody knows.
+type stateWords struct {
 	mu     sync.Mutex // guards counts
 	counts map[string]int
 }
 
-// maxWords bounds words. Further ones count as one.
-const maxWords = 100
+// maxStateWords bounds stateWords. Further ones count as one.
+const maxStateWords = 100
 
 // count counts a word; an empty one is text that does not look like a word. It reports whether the number is news: the
 // first, the tenth, the hundredth and so on.
-func (w *words) count(word string) (n int, news bool) {
+func (w *stateWords) count(word string) (n int, news bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.counts == nil {
 		w.counts = make(map[string]int)
 	}
-	if _, known := w.counts[word]; !known && len(w.counts) >= maxWords {
+	if _, known := w.counts[word]; !known && len(w.counts) >= maxStateWords {
 		word = ""
 	}
 	w.counts[word]++

@@ -415,7 +415,7 @@ func TestUnreadableAnswers(t *testing.T) {
 func TestUnknownWords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		word := "Archived"
-		answer := func(string) jobstatus.Answer { return jobstatus.Answer{Word: word} }
+		answer := func(string) jobstatus.Answer { return jobstatus.Answer{StateWord: word} }
 		f := newFixture(&api{answer: answer}, schedule.Limits{}, 0)
 		ids := f.add(5)
 		for range 25 {
