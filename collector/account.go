@@ -36,23 +36,23 @@ type Account struct {
 	owned atomic.Pointer[ownedAccount] // nil while this process does not own the account
 
 	// Several replicas only.
-	others    *replicas  // nil: this process owns all accounts
+	replicas  *replicas  // nil: this process owns all accounts
 	viewer    *viewer    // of the account while another replica owns it
 	changing  sync.Mutex // serializes reload, stop, and the begin and end of an ownership
 	emissions emissions  // has a lock of its own
 }
 
-// newAccount returns an account that this process does not own yet. others is nil if this process owns all accounts.
-func newAccount(s *settings, options Options, k *keys, q *quotas, others *replicas) *Account {
+// newAccount returns an account that this process does not own yet. r is nil if this process owns all accounts.
+func newAccount(s *settings, options Options, k *keys, q *quotas, r *replicas) *Account {
 	a := &Account{
 		name: s.config.Account, log: options.Logger.With("account", s.config.Account), now: options.Now, keys: k,
 		quotas: q, store: storeOf(&s.config, options),
 	}
 	a.settings.Store(s)
 	a.writes = router{owned: &a.owned}
-	if a.others = others; others != nil {
-		a.viewer = newViewer(a, others.db.Account(a.name))
-		a.writes.remote = noticing{jobs.NewRemote(a.name, others.db, s.forJobs()), a.viewer}
+	if a.replicas = r; r != nil {
+		a.viewer = newViewer(a, r.db.Account(a.name))
+		a.writes.remote = noticing{jobs.NewRemote(a.name, r.db, s.forJobs()), a.viewer}
 	}
 	a.sources = newSources(a.writes, k, a.log, a.now)
 	return a
@@ -64,7 +64,7 @@ func (a *Account) Name() string { return a.name }
 // start starts all work, but for that of the owner if there are replicas.
 func (a *Account) start() {
 	a.logStart()
-	if a.others != nil {
+	if a.replicas != nil {
 		a.sources.startFiles(a.settings.Load())
 		return
 	}
@@ -93,13 +93,13 @@ func (a *Account) logStart() {
 func (a *Account) logGone() {
 	then := "kept, but not polled, until it is configured again"
 	switch {
-	case a.others != nil:
+	case a.replicas != nil:
 		then = "kept, and polled by the replicas that have it"
 	case a.store == notStored:
 		then = "forgotten, since they are not stored"
 	}
 	var attrs []any
-	if a.others == nil { // else another replica may own the account, and know them
+	if a.replicas == nil { // else another replica may own the account, and know them
 		counts := a.reading().jobs.Counts()
 		attrs = append(attrs, "unfinished_jobs", counts[Pending]+counts[Running])
 	}
@@ -148,7 +148,7 @@ func (a *Account) reload(s *settings) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	old := a.settings.Swap(s)
-	if a.others != nil {
+	if a.replicas != nil {
 		a.writes.remote.SetOptions(s.forJobs())
 	}
 	if o := a.owned.Load(); o != nil {

@@ -27,7 +27,7 @@ const manyMissing = 100_000
 // another replica before they are delivered, that one holds them for jobs.HoldFor; and Delivered may be called for that
 // long after Stop: Telegraf writes its buffers last.
 func (a *Account) Emitted(numbers ...uint64) {
-	if a.others == nil {
+	if a.replicas == nil {
 		return
 	}
 	e := &a.emissions
@@ -87,7 +87,7 @@ func (a *Account) tellSuccessor(waiting []*StateChange, lost <-chan struct{}, ti
 	if numbers == nil {
 		return
 	}
-	remote := jobs.NewRemote(a.name, a.others.db, a.settings.Load().forJobs())
+	remote := jobs.NewRemote(a.name, a.replicas.db, a.settings.Load().forJobs())
 	told := make(chan error, 1)
 	go func() {
 		err := remote.Emitted(numbers)
@@ -110,7 +110,7 @@ func (a *Account) keepDelivering() {
 	a.emissions.mu.Lock()
 	defer a.emissions.mu.Unlock()
 	if len(a.emissions.missing) > 0 {
-		a.emissions.remote = jobs.NewRemote(a.name, a.others.db, a.settings.Load().forJobs())
+		a.emissions.remote = jobs.NewRemote(a.name, a.replicas.db, a.settings.Load().forJobs())
 		a.emissions.all = make(chan struct{})
 	}
 }

@@ -135,8 +135,8 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 		a.quotas.rest(a.name)
 	}
 	if l != o.login || taken {
-		if a.others != nil && s.limited() {
-			if err := a.others.recall(a.quotas, o.login != login{}, now); err != nil {
+		if a.replicas != nil && s.limited() {
+			if err := a.replicas.recall(a.quotas, o.login != login{}, now); err != nil {
 				return "", fmt.Errorf("reading what other accounts have sent: %w", err)
 			}
 		}

@@ -420,7 +420,7 @@ func (a *Account) begin(h *holding, poll bool) (*ownedAccount, error) {
 	ctx, cancel := context.WithTimeout(working, loadTimeout)
 	defer cancel()
 	t := h.tenure
-	slow := time.AfterFunc(a.others.lease, func() {
+	slow := time.AfterFunc(a.replicas.lease, func() {
 		a.log.Warn("Loading the account takes longer than the lease; until it is loaded, nobody shows or polls it")
 	})
 	defer slow.Stop()
@@ -473,7 +473,7 @@ func (a *Account) handOver(h *holding, o *ownedAccount) {
 	o.stop(ctx)
 	o.close()
 	a.quotas.handOver(a.name, o.jobs, a.now())
-	if a.others.poll { // else Once has ended, and what it has learnt is read
+	if a.replicas.poll { // else Once has ended, and what it has learnt is read
 		a.owned.Store(nil)
 	}
 }

@@ -138,11 +138,11 @@ type Owner struct {
 
 // ownerNow returns who owns the account, as far as this process knows.
 func (a *Account) ownerNow() Owner {
-	if a.others == nil {
+	if a.replicas == nil {
 		return Owner{}
 	}
-	o := a.others.replica.Owner(a.name)
-	return Owner{ID: o.ID, URL: o.URL, Self: o.ID == a.others.replica.ID(), Since: o.Since}
+	o := a.replicas.replica.Owner(a.name)
+	return Owner{ID: o.ID, URL: o.URL, Self: o.ID == a.replicas.replica.ID(), Since: o.Since}
 }
 
 func sequences(jobs []*Job) []uint64 {

@@ -50,7 +50,7 @@ func (a *Account) reading() view {
 // the last write of this process. Reading a large account takes longer: it is not read for more than a tenth of the
 // time. After an error, what was read last stays.
 func (a *Account) Refresh(ctx context.Context) error {
-	if a.others == nil || a.owned.Load() != nil {
+	if a.replicas == nil || a.owned.Load() != nil {
 		return nil
 	}
 	err := a.viewer.refresh(ctx)
