@@ -55,35 +55,35 @@ type holding struct {
 	account *Account
 	tenure  *postgres.Tenure
 	release chan string   // the ID of the successor, once
-	hurry   chan struct{} // closed by hasten
-	hasten  func()        // ends loading and requests in flight, and releases the account
+	aborted chan struct{} // closed by abort
+	abort   func()        // ends loading and requests in flight, and releases the account
 	over    chan struct{} // closed when this process owns it no more, and all work has ended
 }
 
 func newHolding(a *Account, t *postgres.Tenure) *holding {
 	h := &holding{
 		account: a, tenure: t,
-		release: make(chan string, 1), hurry: make(chan struct{}), over: make(chan struct{}),
+		release: make(chan string, 1), aborted: make(chan struct{}), over: make(chan struct{}),
 	}
-	h.hasten = sync.OnceFunc(func() { close(h.hurry) })
+	h.abort = sync.OnceFunc(func() { close(h.aborted) })
 	return h
 }
 
-// working returns a context that ends when the tenure does, or with hasten.
+// working returns a context that ends when the tenure does, or with abort.
 func (h *holding) working() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer cancel()
 		select {
 		case <-h.tenure.Done():
-		case <-h.hurry:
+		case <-h.aborted:
 		case <-ctx.Done():
 		}
 	}()
 	return ctx, cancel
 }
 
-// await waits until the holding is over. When ctx is done, its work ends in a hurry; a lease later, nothing of it is
+// await waits until the holding is over. When ctx is done, its work is aborted; a lease later, nothing of it is
 // stored any more, and the lease runs out.
 func (h *holding) await(ctx context.Context, lease time.Duration) {
 	select {
@@ -91,7 +91,7 @@ func (h *holding) await(ctx context.Context, lease time.Duration) {
 		return
 	case <-ctx.Done():
 	}
-	h.hasten()
+	h.abort()
 	select {
 	case <-h.over:
 	case <-time.After(lease):
@@ -151,12 +151,12 @@ func (r *replicas) changed(config *Config) (option string) {
 	return ""
 }
 
-// start begins to take part. The owners of accounts poll if poll is set. Otherwise this process is a guest, which takes
-// no account from another replica.
+// start begins to take part. The owners of accounts poll if poll is set. Otherwise this process takes no account from
+// another replica.
 func (r *replicas) start(accounts []*Account, poll bool) {
 	r.poll, r.begun = poll, make(chan struct{}, len(accounts))
 	if !poll {
-		r.replica.Visit()
+		r.replica.TakeFreeOnly()
 	}
 	r.setAccounts(accounts)
 	ctx, end := context.WithCancel(context.Background())
@@ -167,7 +167,7 @@ func (r *replicas) start(accounts []*Account, poll bool) {
 			r.apply(c)
 		}
 	})
-	r.workers.Go(func() { r.db.Listen(ctx, r.heard) })
+	r.workers.Go(func() { r.db.Listen(ctx, r.notified) })
 }
 
 // settle waits until this process owns n accounts, or another replica certainly owns them.
@@ -249,7 +249,7 @@ func (r *replicas) hold(h *holding) {
 		select {
 		case <-t.Done(): // that is why
 			return
-		case <-h.hurry: // that is why
+		case <-h.aborted: // that is why
 		default:
 			r.reportUnloadable(a, err)
 		}
@@ -273,7 +273,7 @@ func (r *replicas) hold(h *holding) {
 		a.log.Warn("This replica does not own the account any more")
 		return
 	case successor = <-h.release:
-	case <-h.hurry:
+	case <-h.aborted:
 	}
 	a.handOver(h, o)
 	a.tellSuccessor(o.jobs.StateChanges(math.MaxInt), t.Done(), r.lease)
@@ -293,7 +293,7 @@ func (r *replicas) load(h *holding) (*ownedAccount, error) {
 		select {
 		case <-h.tenure.Done():
 			return nil, err
-		case <-h.hurry:
+		case <-h.aborted:
 			return nil, err
 		case <-time.After(pause):
 		}
@@ -320,9 +320,9 @@ func (r *replicas) giveBack(t *postgres.Tenure, account, successor string) {
 	}
 }
 
-// heard is told that a message has come for an account, or that its lease was released; empty: maybe for all accounts.
-func (r *replicas) heard(account string) {
-	r.replica.Heard(account)
+// notified is told that a message has come for an account, or that its lease was released; empty: maybe for all.
+func (r *replicas) notified(account string) {
+	r.replica.Notified(account)
 	r.each(func(h *holding) {
 		if account == "" || account == h.account.name {
 			if o := h.account.owned.Load(); o != nil {
@@ -381,7 +381,7 @@ func (r *replicas) wait(ctx context.Context, gone []*Account) {
 	}
 }
 
-// stop releases all accounts. When ctx is done, their work ends in a hurry. What is not released a lease later is left
+// stop releases all accounts. When ctx is done, their work is aborted. What is not released a lease later is left
 // to run out.
 func (r *replicas) stop(ctx context.Context) {
 	if r.end == nil {
@@ -390,7 +390,7 @@ func (r *replicas) stop(ctx context.Context) {
 	leaving, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
-		r.each(func(h *holding) { h.hasten() })
+		r.each(func(h *holding) { h.abort() })
 		time.AfterFunc(r.lease, cancel)
 	})()
 	if err := r.replica.Leave(leaving); err != nil {

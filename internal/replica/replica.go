@@ -71,7 +71,7 @@ type Replica[T Tenure] struct {
 	goodbye chan goodbye
 	wall    func() time.Time
 
-	guest bool // it does not change after Run
+	freeOnly bool // it does not change after Run
 
 	// watch is what was seen of the others. Only the goroutine of Run that looks uses it.
 	watch watch
@@ -132,8 +132,8 @@ func (r *Replica[T]) SetAccounts(names []string) {
 	r.wake.Send()
 }
 
-// Heard looks at the leases before it is due, since something has changed about an account; empty: any.
-func (r *Replica[T]) Heard(account string) {
+// Notified looks at the leases before it is due, since something has changed about an account; empty: any.
+func (r *Replica[T]) Notified(account string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.held[account] == nil {
@@ -155,9 +155,9 @@ func (r *Replica[T]) Owner(account string) Owner {
 	return o
 }
 
-// Visit makes this replica a guest: it takes over accounts that are free, and the others give it none. It comes before
+// TakeFreeOnly makes this replica take over only accounts that are free: the others give it none. It comes before
 // Run.
-func (r *Replica[T]) Visit() { r.guest = true }
+func (r *Replica[T]) TakeFreeOnly() { r.freeOnly = true }
 
 // Run takes part until the context ends. Tenures that are left then run out.
 func (r *Replica[T]) Run(ctx context.Context) {
@@ -249,7 +249,7 @@ func (r *Replica[T]) renew(ctx context.Context) {
 	}
 	r.mu.Unlock()
 	self := r.self()
-	self.Leaving = self.Leaving || r.guest
+	self.Leaving = self.Leaving || r.freeOnly
 	r.report(ctx, "Cannot renew the leases", "Leases are renewed again", r.db.Renew(ctx, self, tenures))
 }
 

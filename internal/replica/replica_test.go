@@ -210,13 +210,13 @@ func TestJoin(t *testing.T) {
 	})
 }
 
-// A guest takes over what is free, and nothing from the others. They take what it leaves.
+// A replica with TakeFreeOnly takes nothing from the others. They take what it leaves.
 func TestVisit(t *testing.T) {
 	run(t, func(t *testing.T, d *database) {
 		host := d.start("host", "a", "b", "c")
 		await(t, 2*lease, "taken over", func() bool { return d.owners(five)[host.ID()] == 3 })
-		guest := d.begin(d.link(), "guest", five, func(p *process) { p.Visit() })
-		await(t, 2*lease, "the guest has what is free", func() bool { return d.owners(five)[guest.ID()] == 2 })
+		guest := d.begin(d.link(), "guest", five, func(p *process) { p.TakeFreeOnly() })
+		await(t, 2*lease, "it has what is free", func() bool { return d.owners(five)[guest.ID()] == 2 })
 		time.Sleep(5 * lease)
 		if owners := d.owners(five); owners[host.ID()] != 3 || owners[guest.ID()] != 2 {
 			t.Errorf("owners %v", owners)
@@ -502,7 +502,7 @@ func TestLeaveAtAnyTime(t *testing.T) {
 }
 
 // What a replica hears of lets it look at once, unless it owns the account.
-func TestHeard(t *testing.T) {
+func TestNotified(t *testing.T) {
 	run(t, func(t *testing.T, d *database) {
 		d.put(postgres.Lease{Account: "a", Owner: "other"})
 		d.put(postgres.Lease{Account: "c", Owner: "other"})
@@ -514,12 +514,12 @@ func TestHeard(t *testing.T) {
 		}
 		time.Sleep(4*lease + lease/20)
 		d.put(postgres.Lease{Account: "a", Owner: "other", Released: true, Successor: x.ID()})
-		x.Heard("a")
+		x.Notified("a")
 		await(t, lease/10+100*time.Millisecond, "taken over", d.owned("a"))
 		time.Sleep(lease / 2)
 		before := looks()
 		for range 100 {
-			x.Heard("a")
+			x.Notified("a")
 			time.Sleep(lease / 100)
 		}
 		if n := looks() - before; n > 3 {
@@ -527,7 +527,7 @@ func TestHeard(t *testing.T) {
 		}
 		before = looks()
 		for range 100 {
-			x.Heard("c")
+			x.Notified("c")
 			time.Sleep(lease / 100)
 		}
 		if n := looks() - before; n < 8 || n > 11 {
