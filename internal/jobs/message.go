@@ -125,7 +125,7 @@ func (t *transaction) receiveOne(m *store.Message, now time.Time) error {
 		if m.RequestID == "" {
 			return errNoJob
 		}
-		t.dismiss(m.RequestID)
+		t.removeJob(m.RequestID)
 		return nil
 	case webhookMessage:
 		return t.receiveWebhook(m, now)

@@ -53,13 +53,13 @@ func (t *transaction) track(from submission.Source, s submission.Job, now time.T
 func (j *Jobs) Remove(requestID string) (was bool, err error) {
 	err = j.apply(func(t *transaction) {
 		t.answers = true
-		was = t.dismiss(requestID)
+		was = t.removeJob(requestID)
 	})
 	return was && err == nil, err
 }
 
-// dismiss stops tracking a job for a user, and reports whether it was tracked.
-func (t *transaction) dismiss(requestID string) bool {
+// removeJob stops tracking a job for a user, and reports whether it was tracked.
+func (t *transaction) removeJob(requestID string) bool {
 	job, tracked := t.jobs.Get(requestID)
 	if tracked {
 		t.depart(job, true)
