@@ -124,8 +124,8 @@ func (s *Scheduler) Recall(encoded []byte) error {
 	}
 	for name, stored := range all.APIs {
 		a := c.api(name)
-		a.ends, a.hooked = stored.Ends, stored.WebhookEnds
-		valid = valid && counts(a.ends, a.hooked) && a.hooked <= a.ends
+		a.ends, a.webhookEnds = stored.Ends, stored.WebhookEnds
+		valid = valid && counts(a.ends, a.webhookEnds) && a.webhookEnds <= a.ends
 		if err := errors.Join(a.models.load(&stored.Models), a.loadQueues(stored)); err != nil {
 			return err
 		}
@@ -172,7 +172,7 @@ func decode(encoded []byte) (*learnt, error) {
 }
 
 func (a *api) export() learntAPI {
-	stored := learntAPI{Models: a.models.export(), Ends: a.ends, WebhookEnds: a.hooked}
+	stored := learntAPI{Models: a.models.export(), Ends: a.ends, WebhookEnds: a.webhookEnds}
 	for _, q := range a.queues {
 		plain, hinted := q.models[0], q.models[1]
 		if plain.InfoA+hinted.InfoA+q.expected == 0 {

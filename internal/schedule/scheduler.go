@@ -101,11 +101,11 @@ func (j *job) lnAge(t float64) float64 {
 func (j *job) model() *model { return j.api.models.of(j) }
 
 type api struct {
-	name   string
-	models models
-	jobs   line
-	ends   float64 // seen
-	hooked float64 // of these, by webhook; both forget
+	name        string
+	models      models
+	jobs        line
+	ends        float64 // seen
+	webhookEnds float64 // of these, by webhook; both decay
 
 	queues [len(workers)]*queue
 	queue  *queue // of queues, that scores are computed by; nil: jobs do not wait for each other
@@ -362,9 +362,9 @@ func (s *Scheduler) Ended(sequence uint64, at time.Time, webhook bool) {
 	t := s.seconds(at)
 	s.learn(j, t, outcome{ended: true, exact: webhook})
 	a := j.api
-	a.ends, a.hooked = a.ends*keep+1, a.hooked*keep
+	a.ends, a.webhookEnds = a.ends*keep+1, a.webhookEnds*keep
 	if webhook {
-		a.hooked++
+		a.webhookEnds++
 	}
 	s.remove(j, t)
 }
@@ -382,7 +382,7 @@ func (s *Scheduler) learn(j *job, t float64, o outcome) {
 }
 
 // uncovered is the share of an API's ends that no webhook reports, with a prior of two such ends.
-func (a *api) uncovered() float64 { return max(1-a.hooked/(a.ends+2), 1e-3) }
+func (a *api) uncovered() float64 { return max(1-a.webhookEnds/(a.ends+2), 1e-3) }
 
 const (
 	looksAtOnce  = 1024                  // jobs that a part of a pass looks at, at most
