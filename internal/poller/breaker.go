@@ -94,8 +94,8 @@ func (b *breaker) allow(now time.Time, key string) (until time.Time, alone bool)
 	return time.Time{}, b.alone > 0
 }
 
-// forgive ends a pause, for example because a reload may have removed its cause. One request finds out.
-func (b *breaker) forgive() {
+// endPause ends a pause, for example because a reload may have removed its cause. One request finds out.
+func (b *breaker) endPause() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reset()

@@ -203,10 +203,10 @@ func TestBreakerDoublings(t *testing.T) {
 // A reload, or another key after the API has refused one, ends the pause. One request finds out whether it helped.
 func TestBreakerResets(t *testing.T) {
 	for name, tt := range map[string]struct {
-		outcome jobstatus.Outcome
-		forgive bool
-		key     string
-		want    time.Duration // pause afterwards
+		outcome  jobstatus.Outcome
+		endPause bool
+		key      string
+		want     time.Duration // pause afterwards
 	}{
 		"reload":                       {serverError, true, "key", 0},
 		"reload after a refused key":   {unauthorized, true, "key", 0},
@@ -217,8 +217,8 @@ func TestBreakerResets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := new(breaker)
 			now := fail(b, tt.outcome, 3, time.Now())
-			if tt.forgive {
-				b.forgive()
+			if tt.endPause {
+				b.endPause()
 			}
 			if got := pause(b, tt.key, now); got != tt.want {
 				t.Errorf("the pause is %s, want %s", got, tt.want)
@@ -233,7 +233,7 @@ func TestBreakerResets(t *testing.T) {
 			if got := pause(b, tt.key, now); got != 10*time.Second {
 				t.Errorf("the next pause is %s", got)
 			}
-			b.forgive()
+			b.endPause()
 			b.judge(jobstatus.Answer{Outcome: ok}, tt.key, now, time.Time{})
 			if _, alone := b.allow(now, tt.key); alone {
 				t.Error("requests are still sent one at a time after the API answered well")

@@ -91,7 +91,7 @@ func New(s *schedule.Scheduler, r Results, settings Settings, log *slog.Logger, 
 // cause. Requests in flight end with the settings that they began with.
 func (p *Poller) SetSettings(s Settings) {
 	p.settings.Store(&s)
-	p.breaker.forgive()
+	p.breaker.endPause()
 	p.Wake()
 }
 
@@ -196,19 +196,19 @@ func (p *Poller) take(next func(time.Time) (*schedule.Permit, time.Time)) (r *re
 	return &request{permit, s, key}, time.Time{}, nil
 }
 
-// A result is how a request ended.
-type result int
+// An outcomeClass is what the outcome of a request means for a round.
+type outcomeClass int
 
 const (
-	notSent  result = iota
-	answered        // as it should be
-	unusable        // for this job
-	refused         // for the account, until the pause ends or something is done about it
-	failed          // the API or the network did: another one may be answered
+	notSent  outcomeClass = iota
+	answered              // as it should be
+	unusable              // for this job
+	refused               // for the account, until the pause ends or something is done about it
+	failed                // the API or the network did: another one may be answered
 )
 
 // poll uses a permit, which it ends exactly once.
-func (p *Poller) poll(ctx context.Context, r *request) result {
+func (p *Poller) poll(ctx context.Context, r *request) outcomeClass {
 	begin := p.now()
 	// A restart must know about the request, so it is stored before it is sent.
 	if block := r.settings.Block; block > 0 {

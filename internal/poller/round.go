@@ -30,24 +30,24 @@ func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (good int, e
 	sent := 0
 	left := unfinished
 	for len(left) > 0 && err == nil {
-		results := make([]result, len(left)) // notSent: it is still to be polled
+		classes := make([]outcomeClass, len(left)) // notSent: it is still to be polled
 		for i, job := range left {
 			var r *request
 			if r, err = p.await(ctx, job, len(left)-i); r == nil {
 				break
 			}
 			p.inFlight.Go(func() {
-				results[i] = p.poll(ctx, r)
+				classes[i] = p.poll(ctx, r)
 				p.Wake()
 			})
 		}
 		p.inFlight.Wait()
 		var again []*jobs.Job
-		for i, of := range results {
-			if of != notSent {
+		for i, class := range classes {
+			if class != notSent {
 				sent++
 			}
-			switch of {
+			switch class {
 			case answered:
 				good++
 			case notSent, refused, failed:
