@@ -138,7 +138,7 @@ func tooMany(w http.ResponseWriter, text string) {
 // clients could fill the log with them.
 type errorWriter struct {
 	log      *slog.Logger
-	accepted sometimes
+	accepted logLimiter
 }
 
 func (w *errorWriter) Write(p []byte) (int, error) {

@@ -35,8 +35,8 @@ type webhooks struct {
 	limits         *Limits
 	log            *slog.Logger
 	serviceAddress string
-	refused        sometimes // without the token
-	unaccepted     sync.Map  // with it: webhookProblem to *sometimes
+	refused        logLimiter // without the token
+	unaccepted     sync.Map   // with it: webhookProblem to *logLimiter
 }
 
 // webhookProblem is what is logged at most once a minute. Its values are few: accounts are configured.
@@ -148,8 +148,8 @@ func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *coll
 // warn logs that a webhook with the token was not accepted. It limits this for each account and outcome: the vendor
 // tries a webhook again, and many fail alike.
 func (h *webhooks) warn(account *collector.Account, outcome jobs.WebhookOutcome, why string) {
-	limit, _ := h.unaccepted.LoadOrStore(webhookProblem{account.Name(), outcome}, new(sometimes))
-	limit.(*sometimes).do(func(more int) {
+	limit, _ := h.unaccepted.LoadOrStore(webhookProblem{account.Name(), outcome}, new(logLimiter))
+	limit.(*logLimiter).do(func(more int) {
 		h.log.Warn("Webhook not accepted", "account", account.Name(), "outcome", jobs.WebhookOutcomes[outcome],
 			"err", why, "not_logged", more)
 	})
