@@ -52,7 +52,7 @@ func newAccount(s *settings, options Options, k *keys, q *quotas, r *replicas) *
 	a.writes = router{owned: &a.owned}
 	if a.replicas = r; r != nil {
 		a.viewer = newViewer(a, r.db.Account(a.name))
-		a.writes.remote = noticing{jobs.NewRemote(a.name, r.db, s.forJobs()), a.viewer}
+		a.writes.remote = invalidating{jobs.NewRemote(a.name, r.db, s.forJobs()), a.viewer}
 	}
 	a.sources = newSources(a.writes, k, a.log, a.now)
 	return a

@@ -91,31 +91,31 @@ func (r router) CountSourceErrors(from submission.Source, n int) { r.now().Count
 // Writable implements writer.
 func (r router) Writable() error { return r.now().Writable() }
 
-// noticing is a writer for an account that another replica owns. What is read of the account afterwards includes what
-// was written.
-type noticing struct {
+// invalidating is a writer for an account that another replica owns. What is read of the account afterwards includes
+// what was written.
+type invalidating struct {
 	*jobs.Remote
 	viewer *viewer
 }
 
 // Register implements writer.
-func (n noticing) Register(
+func (n invalidating) Register(
 	from submission.Source, s []submission.Job, ageUnknown bool, now time.Time,
 ) (registered, known int, err error) {
-	defer n.viewer.outdate()
+	defer n.viewer.invalidate()
 	return n.Remote.Register(from, s, ageUnknown, now)
 }
 
 // Remove implements writer.
-func (n noticing) Remove(requestID string) (was bool, err error) {
-	defer n.viewer.outdate()
+func (n invalidating) Remove(requestID string) (was bool, err error) {
+	defer n.viewer.invalidate()
 	return n.Remote.Remove(requestID)
 }
 
 // Observe implements writer.
-func (n noticing) Observe(o jobs.Observation) (jobs.Effect, error) {
-	defer n.viewer.outdate()
+func (n invalidating) Observe(o jobs.Observation) (jobs.Effect, error) {
+	defer n.viewer.invalidate()
 	return n.Remote.Observe(o)
 }
 
-func (n noticing) close() { _ = n.Remote.Close() }
+func (n invalidating) close() { _ = n.Remote.Close() }

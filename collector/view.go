@@ -86,8 +86,8 @@ func newViewer(a *Account, stored store.Account) *viewer {
 	return v
 }
 
-// outdate lets the next refresh read the account again.
-func (v *viewer) outdate() { v.changed.Store(true) }
+// invalidate lets the next refresh read the account again.
+func (v *viewer) invalidate() { v.changed.Store(true) }
 
 func (v *viewer) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
