@@ -68,7 +68,7 @@ type Replica[T Tenure] struct {
 	wake    wake.Signal // asks for a look
 	beat    wake.Signal // asks for a renewal
 	queued  wake.Signal // there are changes to pass on
-	goodbye chan goodbye
+	leave   chan leaveRequest
 	wall    func() time.Time
 
 	freeOnly bool // it does not change after Run
@@ -85,7 +85,7 @@ type Replica[T Tenure] struct {
 	idle     chan struct{}
 	queue    []Change[T]
 	owners   map[string]Owner
-	trouble  map[string]bool // what fails: an error is logged once
+	failing  map[string]bool // what fails: an error is logged once
 }
 
 // A holding is a tenure of this replica.
@@ -107,11 +107,11 @@ func New[T Tenure](db Database[T], o Options) *Replica[T] {
 		wake:    wake.NewSignal(),
 		beat:    wake.NewSignal(),
 		queued:  wake.NewSignal(),
-		goodbye: make(chan goodbye),
+		leave:   make(chan leaveRequest),
 		wall:    time.Now,
 		held:    map[string]*holding[T]{},
 		given:   map[string]string{},
-		trouble: map[string]bool{},
+		failing: map[string]bool{},
 	}
 }
 
@@ -188,15 +188,15 @@ func (r *Replica[T]) Leave(ctx context.Context) error {
 	}
 	left := make(chan error, 1)
 	select {
-	case r.goodbye <- goodbye{ctx, left}:
+	case r.leave <- leaveRequest{ctx, left}:
 		return <-left
 	case <-ctx.Done():
 		return fmt.Errorf("leaving the other replicas: %w", ctx.Err())
 	}
 }
 
-// A goodbye asks renewing for the end, and to delete the row of this replica.
-type goodbye struct {
+// A leaveRequest asks renewing for the end, and to delete the row of this replica.
+type leaveRequest struct {
 	ctx  context.Context
 	left chan<- error
 }
@@ -227,9 +227,9 @@ func (r *Replica[T]) renewing(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case g := <-r.goodbye:
+		case l := <-r.leave:
 			group.Wait() // a late renewal would bring the row back
-			g.left <- r.db.Leave(g.ctx, postgres.Member{ID: r.id})
+			l.left <- r.db.Leave(l.ctx, postgres.Member{ID: r.id})
 			return
 		case <-tick.C:
 		case <-r.beat:
@@ -437,12 +437,12 @@ func (r *Replica[T]) report(ctx context.Context, failure, recovery string, err e
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch failed := r.trouble[failure]; {
+	switch failed := r.failing[failure]; {
 	case err == nil && failed:
-		delete(r.trouble, failure)
+		delete(r.failing, failure)
 		r.options.Log.Info(recovery)
 	case err != nil && !failed:
-		r.trouble[failure] = true
+		r.failing[failure] = true
 		r.options.Log.Warn(failure, "err", err)
 	}
 }
