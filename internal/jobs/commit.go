@@ -207,7 +207,7 @@ func (j *Jobs) reload() error {
 	if err != nil {
 		return err
 	}
-	loaded := j.decode(contents, begin, time.Since(begin))
+	loaded := j.decode(contents, before.jobs, begin, time.Since(begin))
 	if !loaded.totals.stored {
 		loaded.totals.Created = before.totals.Created
 	}
@@ -223,12 +223,18 @@ func (j *Jobs) reload() error {
 	j.committed.Store(loaded)
 	var events []Event
 	for old := range before.unfinished.Scan {
-		if now, tracked := loaded.jobs.Get(old.RequestID); !tracked || !sameUnfinished(old, now) {
+		switch now, tracked := loaded.jobs.Get(old.RequestID); {
+		case !tracked || now.Sequence != old.Sequence:
 			events = append(events, Event{Kind: Removed, Job: old})
+		case now.State == Lost:
+			events = append(events, Event{Kind: Removed, Job: now, At: now.FinishedAt})
+		case now.State.Ended():
+			events = append(events, Event{Kind: Ended, Job: now, At: now.FinishedAt}) // by whom, is not stored
 		}
 	}
 	for now := range loaded.unfinished.Scan {
-		if old, tracked := before.jobs.Get(now.RequestID); !tracked || !sameUnfinished(old, now) {
+		old, tracked := before.jobs.Get(now.RequestID)
+		if !tracked || old.Sequence != now.Sequence || old.State.Ended() {
 			events = append(events, Event{Kind: Registered, Job: now, At: now.FirstSeen})
 		} else if old.State != now.State {
 			events = append(events, Event{Kind: StillRunning, Job: now, At: now.LastObserved})
@@ -238,11 +244,6 @@ func (j *Jobs) reload() error {
 		j.publish(events)
 	}
 	return nil
-}
-
-// sameUnfinished reports whether two versions are of one job that has not ended.
-func sameUnfinished(a, b *Job) bool {
-	return a.Sequence == b.Sequence && !a.State.Ended() && !b.State.Ended()
 }
 
 // count counts what does not come with an operation. It is shown and stored with the next commit that writes.

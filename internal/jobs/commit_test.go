@@ -421,6 +421,7 @@ func TestCommitOfUnknownOutcome(t *testing.T) {
 	for _, stored := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stored %v", stored), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(start)) // what is loaded after now was stored by a clock that was ahead
 				m := newMemory(t)
 				j := open(t, m, options(keepStateChanges(10), maxJobSeries(2)))
 				f := subscribe(j)
@@ -545,6 +546,47 @@ func TestCommitOfUnknownOutcome(t *testing.T) {
 				f.check(t, "at the end")
 			})
 		})
+	}
+}
+
+// What is not stored outlives a commit of unknown outcome, and so do the readings of the monotonic clock: the wall
+// clock may have been set since. The end of a job in that commit is told.
+func TestUnknownOutcomeKeepsWhatIsNotStored(t *testing.T) {
+	m := newMemory(t)
+	j := open(t, m, options())
+	sub := subscribe(j)
+	register(t, j, start, "pending", "running", "missing", "ends", "is given up")
+	observe(t, j, polled("running", jobs.Running, start))
+	observe(t, j, polled("running", jobs.Running, at(time.Minute)))
+	observe(t, j, polled("missing", jobs.Missing, at(time.Minute)))
+	observe(t, j, polled("is given up", jobs.Missing, at(time.Minute)))
+	before := make(map[string]*jobs.Job)
+	for job := range j.Unfinished() {
+		before[job.RequestID] = job
+	}
+	sub.took()
+	for _, end := range []jobs.Observation{
+		hooked("ends", jobs.Completed, at(time.Hour)), polled("is given up", jobs.Missing, at(time.Hour)),
+	} {
+		m.onCommit = func(*store.Batch) (bool, error) { return true, errUnknown }
+		if _, err := j.Observe(end); !errors.Is(err, store.ErrUnknown) {
+			t.Fatal(err)
+		}
+		m.onCommit = nil
+		flush(t, j)
+	}
+	sub.check(t, "when they are settled")
+	if diff := cmp.Diff([]string{"ends ended", "is given up removed"}, sub.took()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	for id, old := range before {
+		job, _ := j.Job(id)
+		if job != old && !job.State.Ended() {
+			t.Errorf("%s is %+v %+v, and was %+v %+v", id, job, job.Observed, old, old.Observed)
+		}
+		if job.FirstSeen != old.FirstSeen {
+			t.Errorf("%s was first seen at %v, and before that at %v", id, job.FirstSeen, old.FirstSeen)
+		}
 	}
 }
 

@@ -239,8 +239,7 @@ func open(
 	}
 	j.queue.counts = make(increments)
 	j.SetOptions(options)
-	correct(contents.Jobs, now)
-	loaded := j.decode(contents, now, time.Since(begin))
+	loaded := j.decode(contents, newAccountState(now).jobs, now, time.Since(begin))
 	j.clockSet = loaded.clock.set != 0 || loaded.clock.skew(now) != 0
 	j.committed.Store(loaded)
 	j.samples.all = []sample{loaded.sample(now)} // before damage is counted, which is news

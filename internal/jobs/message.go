@@ -174,7 +174,7 @@ func (t *transaction) receiveRegistration(m *store.Message, now time.Time) error
 	if err := s.Check(); err != nil {
 		return err
 	}
-	if job := t.track(shared(r.Source), s, earlier(r.At, now)); job != nil {
+	if job := t.track(shared(r.Source), s, carryOver(r.At, now)); job != nil {
 		t.events = append(t.events, Event{Kind: Registered, Job: job, At: now, AgeUnknown: r.AgeUnknown})
 	}
 	return nil
@@ -190,7 +190,7 @@ func (t *transaction) receiveWebhook(m *store.Message, now time.Time) error {
 		return err
 	}
 	o := Observation{
-		RequestID: m.RequestID, At: earlier(h.At, now), By: ByWebhook, Adopt: h.Adopt,
+		RequestID: m.RequestID, At: carryOver(h.At, now), By: ByWebhook, Adopt: h.Adopt,
 		State: State(slices.Index(States[:], h.State)), ErrorCode: shared(h.ErrorCode),
 	}
 	switch {
@@ -261,13 +261,4 @@ func (t *transaction) count(total *Total, n uint64, values ...string) {
 	if n > 0 {
 		t.counts.add(total, float64(n), values...)
 	}
-}
-
-// earlier returns the time that another replica noted, or now if its clock is ahead, with the monotonic clock reading
-// that it would have had here.
-func earlier(noted, now time.Time) time.Time {
-	if noted.After(now) {
-		return now
-	}
-	return reckon(noted, now)
 }

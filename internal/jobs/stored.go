@@ -20,22 +20,9 @@ import (
 // must not fail the other operations of its commit.
 var format = json.JoinOptions(json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 
-// correct moves the times of jobs that are after now to now: the clock was ahead when they were stored. A job that
-// begins in the future would not be polled, and one that ended there would not leave.
-func correct(jobs []store.Job, now time.Time) {
-	now = now.Round(0)
-	for i := range jobs {
-		for _, t := range []*time.Time{&jobs[i].FirstSeen, &jobs[i].LastObserved, &jobs[i].FinishedAt} {
-			if t.After(now) {
-				*t = now
-			}
-		}
-	}
-}
-
 // decode returns what the store has, and counts the rows that were lost or are unreadable. It was loaded from now on,
-// which took some time.
-func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duration) *accountState {
+// which took some time. before is what was known of the jobs until now.
+func (j *Jobs) decode(contents *store.Contents, before index, now time.Time, took time.Duration) *accountState {
 	s, corrupt := newAccountState(now), contents.Lost
 	s.clock.store, s.clock.loaded, s.clock.took = contents.Now, now, took
 	for i := range contents.Totals {
@@ -54,6 +41,9 @@ func (j *Jobs) decode(contents *store.Contents, now time.Time, took time.Duratio
 		if err != nil {
 			corrupt++
 			continue
+		}
+		if old, known := before.Get(job.RequestID); known {
+			job = old.reloaded(job, contents.Jobs[i].FirstSeen)
 		}
 		loaded = append(loaded, job)
 		s.totals.know(apiOf(job))
@@ -133,7 +123,7 @@ func (s *accountState) jobOf(r *store.Job, now time.Time) (*Job, error) {
 	j := &Job{
 		RequestID: r.RequestID, Sequence: r.Sequence,
 		Origin:       s.origins.of(r.API, submission.Source(r.Source), r.Priority, r.Labels),
-		AudioSeconds: r.AudioSeconds, FirstSeen: reckon(r.FirstSeen, now),
+		AudioSeconds: r.AudioSeconds, FirstSeen: carryOver(r.FirstSeen, now),
 		SubmittedAt: InstantOf(r.SubmittedAt), Observed: nothing,
 	}
 	if math.IsInf(r.AudioSeconds, 0) || math.IsInf(r.Priority, 0) { // no JSON has it, of a state change or for the API
@@ -147,7 +137,7 @@ func (s *accountState) jobOf(r *store.Job, now time.Time) (*Job, error) {
 		return j, nil
 	}
 	j.Observed = &Observed{
-		State: is, LastObserved: reckon(r.LastObserved, now), FinishedAt: reckon(r.FinishedAt, now),
+		State: is, LastObserved: carryOver(r.LastObserved, now), FinishedAt: carryOver(r.FinishedAt, now),
 		ErrorCode: shared(r.ErrorCode), DetectionWindow: r.DetectionWindow,
 	}
 	if r.Statistics != nil {
@@ -158,13 +148,32 @@ func (s *accountState) jobOf(r *store.Job, now time.Time) (*Job, error) {
 	return j, nil
 }
 
-// reckon gives a stored time the monotonic clock reading that it would have had, so
-// that jumps of the wall clock do not change its order with later times.
-func reckon(t, now time.Time) time.Time {
-	if t.IsZero() {
-		return t
+// reloaded returns a job that was loaded again, with what is not stored: if nothing else was stored of it meanwhile, it
+// is the one from before. The wall clock may have been set since it was registered: its times keep the readings of the
+// monotonic clock, or else it would age by that.
+func (j *Job) reloaded(again *Job, firstSeen time.Time) *Job {
+	switch {
+	case again.Sequence != j.Sequence, !firstSeen.Equal(j.FirstSeen.Round(0)):
+		return again // another job with that ID
+	case again.State == j.State:
+		return j
 	}
-	return now.Add(-now.Round(0).Sub(t))
+	again.FirstSeen = j.FirstSeen
+	return again
+}
+
+// carryOver gives a time that was stored, or noted by another replica, the reading of the monotonic clock that it would
+// have had here, so that jumps of the wall clock do not change its order with later times. One after now becomes now:
+// that clock was ahead. A job that begins in the future would not be polled, and one that ended there would not leave.
+func carryOver(t, now time.Time) time.Time {
+	switch age := now.Round(0).Sub(t); {
+	case t.IsZero():
+		return t
+	case age < 0:
+		return now
+	default:
+		return now.Add(-age)
+	}
 }
 
 // storedChange is the JSON of a state change's job.
