@@ -9,6 +9,10 @@ const (
 	// sweepLooks bounds the jobs that one operation looks at to give them up: after an outage very many may be too old
 	// and yet to be polled. The next sweep goes on from there.
 	sweepLooks = 10_000
+	// A job that no poll found unfinished at an age above MaxJobAge is given up at so many times that age: an API may
+	// never tell about it. If its age was uncertain at the start, it may be one of very many that are to be polled
+	// since then.
+	unpolledAges, uncertainAges = 2, 8
 	// compactEvery is how often old requests are deleted and the store may shrink.
 	compactEvery = time.Hour
 )
@@ -63,10 +67,10 @@ func (j *Jobs) due(now time.Time) bool {
 }
 
 // giveUpExpired gives up at most sweepChunk jobs that the API called unfinished at an age above MaxJobAge. It looks at
-// those from a job on, or from the oldest on, and returns the one to go on from; nil: it has looked at all. A
-// job that could not be polled at that age (the quota is used up, the API is down, it was submitted long ago, no
-// process ran) may well have ended: it gets as much time again, counted at the earliest from its registration and from
-// when the jobs were opened. Until their age is certain, polls say nothing about it.
+// those from a job on, or from the oldest on, and returns the one to go on from; nil: it has looked at all. A job that
+// could not be polled at that age (the quota is used up, the API is down, it was submitted long ago, no process ran)
+// may well have ended: it gets more time, and at least as much, counted from its registration and from when the jobs
+// were opened. Until their age is certain, polls say nothing about it.
 func (t *transaction) giveUpExpired(now, opened, certain time.Time, from *Job) (n int, next *Job) {
 	limit, looks := t.options.MaxJobAge, 0
 	look := func(j *Job) bool {
@@ -78,8 +82,13 @@ func (t *transaction) giveUpExpired(now, opened, certain time.Time, from *Job) (
 			return false
 		}
 		looks++
-		polledTooOld := min(j.LastObserved.Sub(j.Start()), j.LastObserved.Sub(certain)) > limit
-		if polledTooOld || now.Sub(j.Start()) > 2*limit && now.Sub(j.FirstSeen) > limit && now.Sub(opened) > limit {
+		ages := time.Duration(unpolledAges)
+		if j.FirstSeen.Before(certain) {
+			ages = uncertainAges
+		}
+		age := func(t time.Time) time.Duration { return min(t.Sub(j.Start()), t.Sub(certain)) } // certainly reached
+		if age(j.LastObserved) > limit ||
+			age(now) > ages*limit && now.Sub(j.FirstSeen) > limit && now.Sub(opened) > limit {
 			t.giveUp(j, CodeMaxJobAge, now)
 			n++
 		}

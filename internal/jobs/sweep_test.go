@@ -239,7 +239,7 @@ func TestGiveUpAfterALongStop(t *testing.T) {
 }
 
 // If the clock was set across a restart, a job is not given up before polls have shown for long enough that it is
-// unfinished.
+// unfinished, or for very long could not.
 func TestGiveUpAfterTheClockWasSet(t *testing.T) {
 	m := newMemory(t)
 	j := open(t, m, options())
@@ -259,6 +259,22 @@ func TestGiveUpAfterTheClockWasSet(t *testing.T) {
 		sweep(t, j, then)
 		if got := state(t, j, "a"); got != tt.want {
 			t.Errorf("after %s the job is %s, want %s", tt.after, got, tt.want)
+		}
+	}
+
+	register(t, j, start, "never polled")
+	j = openAt(t, m, options(func(o *jobs.Options) { o.Retention = 1000 * time.Hour }), now)
+	register(t, j, now, "new")
+	for _, tt := range []struct {
+		after time.Duration
+		want  []string
+	}{
+		{48 * time.Hour, []string{}}, {48*time.Hour + 1, []string{"new"}},
+		{8 * 24 * time.Hour, []string{"new"}}, {8*24*time.Hour + 1, []string{"never polled", "new"}},
+	} {
+		sweep(t, j, now.Add(tt.after))
+		if got := lost(j)[1:]; !slices.Equal(got, tt.want) {
+			t.Errorf("after %s: %q are lost, want %q", tt.after, got, tt.want)
 		}
 	}
 }
