@@ -140,6 +140,9 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 				return "", fmt.Errorf("reading what other accounts have sent: %w", err)
 			}
 		}
+		if o.login != (login{}) && o.login != l {
+			o.schedule.ForgetRefusals(now)
+		}
 		o.login = l
 		o.schedule.Restore(a.quotas.log(a.name, o.jobs, s.sentWith(l), now), s.answeredWithin(), now)
 	}

@@ -28,9 +28,10 @@ import (
 
 // A counter is an API that says of every job that it runs, and counts requests by host and key.
 type counter struct {
-	state string // of all jobs; empty: Running
-	mu    sync.Mutex
-	got   map[string][]time.Time // by host and key
+	state   string // of all jobs; empty: Running
+	refused string // key whose quota is used up
+	mu      sync.Mutex
+	got     map[string][]time.Time // by host and key
 }
 
 func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -41,6 +42,9 @@ func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	login := r.URL.Host + " " + r.URL.Query().Get("apikey")
 	c.got[login] = append(c.got[login], time.Now())
+	if r.URL.Query().Get("apikey") == c.refused {
+		return &http.Response{StatusCode: http.StatusPaymentRequired, Body: http.NoBody}, nil
+	}
 	body := fmt.Sprintf(`{"status": %q, "response": {}}`, cmp.Or(c.state, "Running"))
 	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
@@ -425,6 +429,34 @@ func TestKeyFileWithTheKeyOfAnotherAccount(t *testing.T) {
 		pass(time.Hour)
 		if n := api.requests(); n["api.invalid key-c"] != perDay || y.API().Trouble != nil {
 			t.Errorf("%v requests with another key, %+v", n, y.API().Trouble)
+		}
+	})
+}
+
+// A new key in a key file does not wait until the quota of the one before recovers, and has all of its own.
+func TestKeyFileAfterARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "key")
+		write := func(key string) {
+			if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("key-a")
+		file := hungry("x", "")
+		file.APIKeyFile = path
+		api := &counter{refused: "key-a"}
+		c, err := collector.New([]collector.Config{file}, collector.Options{Transport: api})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		defer func() { c.Stop(t.Context()) }()
+		pass(5 * time.Minute)
+		write("key-b")
+		pass(time.Minute)
+		if n := api.requests(); n["api.invalid key-a"] != 1 || n["api.invalid key-b"] != perDay {
+			t.Errorf("%v requests, want one that is refused, and %d", n, perDay)
 		}
 	})
 }

@@ -30,7 +30,7 @@ var consequences = [len(jobstatus.Outcomes)]consequence{
 	jobstatus.NotFound: {},
 	// The API rejects the request itself: repeating it soon gives the same response.
 	jobstatus.ClientError: {job: 5 * time.Minute, pause: time.Minute, maxPause: 15 * time.Minute, threshold: 3},
-	// A new key ends the pause.
+	// A new key ends the pause, as it does where a quota is used up.
 	jobstatus.Unauthorized: {pause: 5 * time.Minute, maxPause: time.Hour},
 	// Another client may be using the same key.
 	jobstatus.RateLimited: {quota: true, maxPause: 15 * time.Minute},
@@ -196,7 +196,7 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 		b.until = now.Add(pause)
 		b.steps++
 		b.alone = recoveryRequests
-		if a.Outcome == jobstatus.Unauthorized {
+		if a.Outcome == jobstatus.Unauthorized || c.quota {
 			v.newKey = b.lastKey != "" && b.lastKey != key
 			b.refusedKey, b.lastKey = key, key
 		}

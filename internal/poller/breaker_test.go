@@ -158,7 +158,7 @@ func fail(b *breaker, outcome jobstatus.Outcome, times int, now time.Time) time.
 		if until, _ := b.allow(now, "key"); !until.IsZero() {
 			now = until
 		}
-		b.judge(jobstatus.Answer{Outcome: outcome}, "key", now, time.Time{})
+		b.judge(jobstatus.Answer{Outcome: outcome}, "key", now, now.Add(time.Hour)) // the scheduler's pause
 	}
 	return now
 }
@@ -212,6 +212,9 @@ func TestBreakerResets(t *testing.T) {
 		"reload after a refused key":   {unauthorized, true, "key", 0},
 		"same key":                     {unauthorized, false, "key", 20 * time.Minute},
 		"another key":                  {unauthorized, false, "new", 0},
+		"quota of the same key":        {jobstatus.OverQuota, false, "key", time.Hour},
+		"quota of another key":         {jobstatus.OverQuota, false, "new", 0},
+		"rate of another key":          {jobstatus.RateLimited, false, "new", 0},
 		"another key during an outage": {serverError, false, "new", 40 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

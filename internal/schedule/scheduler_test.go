@@ -764,6 +764,30 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// What was refused with a key says nothing about the next one, also if it was sent before and is refused later.
+func TestForgetRefusals(t *testing.T) {
+	for _, day := range []bool{false, true} {
+		s := newScheduler(perMinute(60, 1000), start)
+		for i := range 3 {
+			s.Add(start, schedule.Job{RequestID: fmt.Sprint(i), Start: at(-48 * time.Hour)})
+		}
+		fresh := s.View(start, nil).Pricing
+		first, _ := s.Next(start)
+		second, _ := s.Next(start)
+		first.Refused(start, day)
+		s.ForgetRefusals(at(time.Second))
+		if until := second.Refused(at(2*time.Second), day); until.After(at(2 * time.Second)) {
+			t.Errorf("a request with the key before is refused: nothing is sent until %s", until)
+		}
+		if permit, at := s.Next(at(3 * time.Second)); permit == nil {
+			t.Errorf("nothing is sent with the next key until %s", at)
+		}
+		if got := sharing(s, at(3*time.Second)); got != fresh.Sharing || !s.OthersNoticed().IsZero() {
+			t.Errorf("%v of the quota is used, others were noticed at %s", got, s.OthersNoticed())
+		}
+	}
+}
+
 // Requests that were in flight together and are refused are one refusal.
 func TestRefusedTogether(t *testing.T) {
 	for _, day := range []bool{false, true} {

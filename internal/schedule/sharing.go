@@ -76,6 +76,14 @@ func (s *Scheduler) OthersNoticed() time.Time {
 	return s.sharing.noticed
 }
 
+// ForgetRefusals forgets what refusals told about others who spend the quota, and ends the pause: another key is used
+// from now on. What is refused later of the permits that have begun says nothing about it.
+func (s *Scheduler) ForgetRefusals(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sharing, s.quota.share = sharing{until: now}, 1
+}
+
 // known reports whether a request that was sent then was in flight when another was refused: both are one refusal.
 func (s *sharing) known(begun time.Time) bool { return begun.Before(s.until) }
 
