@@ -449,9 +449,11 @@ func TestProblemsAreLoggedOnce(t *testing.T) {
 			if i == 2 {
 				answer = jobstatus.Answer{State: jobstatus.Running}
 				f.Round(t.Context(), ids)
+				pass(10 * time.Minute)
 				answer = jobstatus.Answer{Outcome: jobstatus.Malformed}
 			}
 			f.Round(t.Context(), ids)
+			pass(10 * time.Minute) // the job is held
 			if n := f.logs.count("Unusable API response"); n != want {
 				t.Errorf("after round %d the log has %d lines, want %d", i, n, want)
 			}
@@ -872,6 +874,23 @@ func TestDeferred(t *testing.T) {
 	})
 }
 
+// A round asks for a result that had to wait for others again when it may have been read, and not before.
+func TestRoundWithADeferredResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		f := newFixture(&api{answer: func(id string) jobstatus.Answer {
+			if id == "job-0" && time.Since(begin) < 90*time.Second {
+				return jobstatus.Answer{Outcome: jobstatus.Timeout, Deferred: true, Err: jobstatus.ErrBusy}
+			}
+			return jobstatus.Answer{Outcome: jobstatus.OK, State: jobstatus.Completed}
+		}}, schedule.Limits{PerDay: 10}, 1)
+		good, err := f.Round(t.Context(), f.add(3))
+		if took := time.Since(begin); good != 3 || err != nil || f.api.sent() != 5 || took != 2*time.Minute {
+			t.Errorf("%d answered of %d in %s, %v", good, f.api.sent(), took, err)
+		}
+	})
+}
+
 func TestRound(t *testing.T) {
 	for name, tt := range map[string]struct {
 		limits   schedule.Limits
@@ -962,7 +981,7 @@ func TestRound(t *testing.T) {
 				if fmt.Sprint(cmp.Or(err, errors.New(""))) != tt.err {
 					t.Errorf("error %v, want %s", err, tt.err)
 				}
-				if waits := f.logs.count("Waiting for the quota"); waits != tt.waits {
+				if waits := f.logs.count("Waiting until the next request"); waits != tt.waits {
 					t.Errorf("%d lines about waiting, want %d:\n%s", waits, tt.waits, f.logs.String())
 				}
 				if f.schedule.InFlight() != 0 {

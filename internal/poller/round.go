@@ -21,10 +21,10 @@ const (
 const minLoggedWait = 5 * time.Second
 
 // Round polls each of some jobs once, logs its progress, and returns how many requests were answered as they should
-// be. A job whose request failed is polled again after the pause. One whose request was refused for the account counts
-// as not polled, and the pause ends the round. Round waits for the quota of the minute, and ends early if that of the
-// day is used up or the API cannot be polled for longer. The error says why not all jobs were polled, or why no request
-// was answered. It is used instead of Run.
+// be. A job whose request failed is polled again, after the pause if there is one. One whose request was refused for
+// the account counts as not polled, and the pause ends the round. Round waits for the quota of the minute, and ends
+// early if that of the day is used up or the API cannot be polled for longer. The error says why not all jobs were
+// polled, or why no request was answered. It is used instead of Run.
 func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (good int, err error) {
 	p.log.Info("Polling each unfinished job once", "jobs", len(unfinished))
 	sent := 0
@@ -93,7 +93,7 @@ func (p *Poller) await(ctx context.Context, job *jobs.Job, left int) (*request, 
 		}
 		if err == nil && !at.IsZero() && wait >= minLoggedWait && !at.Equal(logged) { // else another request ended meanwhile
 			logged = at
-			p.log.Info("Waiting for the quota of the minute",
+			p.log.Info("Waiting until the next request may be sent",
 				"wait", wait.Round(time.Second).String(), "jobs_left", left)
 		}
 		select {

@@ -48,21 +48,24 @@ func (s *Scheduler) Next(now time.Time) (p *Permit, at time.Time) {
 	return s.permit(j, j.id, now), time.Time{}
 }
 
-// PermitFor returns a permit for one job, which need not be known, as soon as the windows of the quota allow a request.
-// If they do not, or a request for the job is in flight, at is as with Next. The morning's share does not bind: it
-// keeps requests for later decisions of the scheduler, and here the caller has decided.
+// PermitFor returns a permit for one job, which need not be known, as soon as its last poll and the windows of the
+// quota allow a request. If they do not, or a request for the job is in flight, at is as with Next. The morning's share
+// does not bind: it keeps requests for later decisions of the scheduler, and here the caller has decided.
 func (s *Scheduler) PermitFor(sequence uint64, id string, now time.Time) (p *Permit, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, inFlight := s.quota.inFlight[id]; inFlight {
 		return nil, time.Time{}
 	}
-	if free, at := s.quota.free(now); !free {
-		return nil, at
-	}
 	j := s.job(sequence)
 	if j != nil && j.id != id { // the store was rebuilt, and its jobs have other numbers now
 		j = nil
+	}
+	if j != nil && j.held && j.key > s.seconds(now) {
+		return nil, s.time(j.key)
+	}
+	if free, at := s.quota.free(now); !free {
+		return nil, at
 	}
 	return s.permit(j, id, now), time.Time{}
 }
