@@ -133,7 +133,7 @@ func (p *Poller) Run(ctx, sending context.Context) {
 				break
 			}
 			p.inFlight.Go(func() {
-				p.poll(sending, r)
+				_, _ = p.poll(sending, r) // the store logs that it cannot be written
 				p.Wake()
 			})
 		}
@@ -207,21 +207,21 @@ const (
 	failed                // the API or the network did: another one may be answered
 )
 
-// poll uses a permit, which it ends exactly once.
-func (p *Poller) poll(ctx context.Context, r *request) outcomeClass {
+// poll uses a permit, which it ends exactly once. The error says why the request was not sent.
+func (p *Poller) poll(ctx context.Context, r *request) (outcomeClass, error) {
 	begin := p.now()
 	// A restart must know about the request, so it is stored before it is sent.
 	if block := r.settings.Block; block > 0 {
 		if err := p.results.Reserve(begin, block); err != nil {
 			r.permit.NotSent()
-			return notSent
+			return notSent, err
 		}
 	}
 	answer := r.settings.Client.Status(ctx, r.key, r.permit.RequestID)
 	now := p.now()
 	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
 		r.permit.Unanswered(now, 0, schedule.RequestFailed) // canceled by us: it says nothing about the API
-		return failed
+		return failed, nil
 	}
 	o := jobs.Observation{
 		RequestID: r.permit.RequestID, At: now, By: jobs.ByPoll, State: jobs.Unanswered,
@@ -234,16 +234,16 @@ func (p *Poller) poll(ctx context.Context, r *request) outcomeClass {
 		}
 		_, _ = p.results.Observe(o)
 		r.permit.Unanswered(now, deferredWait, schedule.Unreadable)
-		return failed
+		return failed, nil
 	}
 	switch answer.Outcome {
 	case jobstatus.OK, jobstatus.NotFound:
 		p.observe(r, answer, o)
-		return answered
+		return answered, nil
 	case jobstatus.Malformed, jobstatus.TooLarge:
 		if answer.HTTPStatus < http.StatusMultipleChoices { // a redirect or a web server's page says nothing about the job
 			p.observeUnreadable(r, answer, o)
-			return unusable
+			return unusable, nil
 		}
 	}
 	_, _ = p.results.Observe(o) // a failure of the store is logged by it, and nothing is lost
@@ -257,11 +257,11 @@ func (p *Poller) poll(ctx context.Context, r *request) outcomeClass {
 	}
 	switch conditions[answer.Outcome] {
 	case Unavailable:
-		return failed
+		return failed, nil
 	case Unauthorized, OverQuota, RateLimited:
-		return refused
+		return refused, nil
 	}
-	return unusable
+	return unusable, nil
 }
 
 // detail returns why an answer is not as it should be.

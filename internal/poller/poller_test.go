@@ -899,6 +899,7 @@ func TestRound(t *testing.T) {
 		jobs     int // 0: 20
 		noKey    bool
 		store    error
+		closed   error // of a store that does not say so before
 		canceled bool
 
 		answered, sent int
@@ -947,11 +948,12 @@ func TestRound(t *testing.T) {
 		},
 		"no key":                      {noKey: true, warn: "no key", err: "no key"},
 		"the store cannot be written": {store: errors.New("disk full"), warn: "disk full", err: "disk full"},
+		"the account has gone":        {closed: jobs.ErrClosed, warn: "closed", err: "the store is closed"},
 		"it is canceled":              {canceled: true, warn: "context canceled", err: "context canceled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newFixture(&api{answer: answers(tt.outcome), takes: 100 * time.Millisecond}, tt.limits, 0)
+				f := newFixture(&api{answer: answers(tt.outcome), takes: 100 * time.Millisecond}, tt.limits, 1)
 				if tt.noKey {
 					f.key = func() (string, error) { return "", errors.New("no key") }
 				}
@@ -965,7 +967,7 @@ func TestRound(t *testing.T) {
 						return well(id)
 					}
 				}
-				f.store.unwritable = tt.store
+				f.store.unwritable, f.store.fails = tt.store, tt.closed
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				if tt.canceled {

@@ -23,21 +23,22 @@ const minLoggedWait = 5 * time.Second
 // Round polls each of some jobs once, logs its progress, and returns how many requests were answered as they should
 // be. A job whose request failed is polled again, after the pause if there is one. One whose request was refused for
 // the account counts as not polled, and the pause ends the round. Round waits for the quota of the minute, and ends
-// early if that of the day is used up or the API cannot be polled for longer. The error says why not all jobs were
-// polled, or why no request was answered. It is used instead of Run.
+// early if that of the day is used up, the API cannot be polled for longer, or a request cannot be stored. The error
+// says why not all jobs were polled, or why no request was answered. It is used instead of Run.
 func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (good int, err error) {
 	p.log.Info("Polling each unfinished job once", "jobs", len(unfinished))
 	sent := 0
 	left := unfinished
 	for len(left) > 0 && err == nil {
 		classes := make([]outcomeClass, len(left)) // notSent: it is still to be polled
+		unsent := make([]error, len(left))         // why it was not sent
 		for i, job := range left {
 			var r *request
 			if r, err = p.await(ctx, job, len(left)-i); r == nil {
 				break
 			}
 			p.inFlight.Go(func() {
-				classes[i] = p.poll(ctx, r)
+				classes[i], unsent[i] = p.poll(ctx, r)
 				p.Wake()
 			})
 		}
@@ -46,6 +47,9 @@ func (p *Poller) Round(ctx context.Context, unfinished []*jobs.Job) (good int, e
 		for i, class := range classes {
 			if class != notSent {
 				sent++
+			}
+			if err == nil {
+				err = unsent[i]
 			}
 			switch class {
 			case answered:
