@@ -127,6 +127,7 @@ func (j *job) finish(t float64, before func() int) (expected, late float64, ok b
 	if m.Ends == 0 {
 		return 0, 0, false
 	}
+	expected, late = math.Inf(-1), math.Inf(-1)
 	if q := j.api.queue; q != nil {
 		m = q.models.of(j)
 		switch since := q.since(j); {
@@ -139,13 +140,16 @@ func (j *job) finish(t float64, before func() int) (expected, late float64, ok b
 			spread := math.Log1p(variance / (mean * mean))
 			median := mean * math.Exp(-spread/2)
 			moved := q.moved() // not t: while the queue stands still, those that wait become late
-			return moved + median, moved + median*math.Exp(nineInTen*math.Sqrt(spread)), true
+			expected, late = moved+median, moved+median*math.Exp(nineInTen*math.Sqrt(spread))
 		case since != alone: // before the epoch it is unknown, and from then on the job was in service
 			from = max(since, 0)
 		}
 	}
+	// A job that waits may have come when the queue had been standing still for long: it takes the time in service at
+	// least.
 	median := m.median(float64(j.lnAudio))
-	return from + math.Exp(median+m.quantiles[0]), from + math.Exp(median+m.quantiles[1]), true
+	expected = max(expected, from+math.Exp(median+m.quantiles[0]))
+	return expected, max(late, from+math.Exp(median+m.quantiles[1])), true
 }
 
 func (s *Scheduler) finish(j *job, t float64) Finish {

@@ -241,6 +241,29 @@ func TestFinishInAQueueAfterARestart(t *testing.T) {
 	}
 }
 
+// A job that comes while the queue has been standing still for long is not late before it could have ended.
+func TestFinishOfANewJobInAQueueThatStandsStill(t *testing.T) {
+	s, now, _ := queued(t, 1, time.Hour)
+	s.Add(now, schedule.Job{RequestID: "served", API: "asr", Start: now})
+	now = now.Add(time.Hour)
+	s.StillRunning("served", now)
+	s.Add(now, schedule.Job{RequestID: "new", API: "asr", Start: now})
+	for _, tt := range []struct {
+		after time.Duration
+		late  int
+	}{{0, 1}, {30 * time.Second, 1}, {3 * time.Minute, 2}} {
+		at := now.Add(tt.after)
+		s.RefreshAll(at)
+		if got := s.View(at, nil).Late; got.Jobs != tt.late || got.Longest < 20 {
+			t.Errorf("%s after the new job has come: %+v, want %d late jobs", tt.after, got, tt.late)
+		}
+	}
+	r, _ := s.Explain("new", now)
+	if f := r.Finish; f.Expected.Sub(now) < 30*time.Second || f.LateAfter.Before(f.Expected) {
+		t.Errorf("the new job is expected after %s, and late after %s", f.Expected.Sub(now), f.LateAfter.Sub(now))
+	}
+}
+
 // What is learnt about ends survives a restart.
 func TestFinishIsStored(t *testing.T) {
 	for name, learn := range map[string]func() (*scheduler, time.Time){
