@@ -117,8 +117,11 @@ func (f *Files) problem(err error) {
 	f.note(Problem{Key: err.Error(), Err: err, Count: 1, New: 1})
 }
 
-// note adds a problem to the report, and nothing to its count if the last report had it.
+// note adds a problem to the report, once, and nothing to its count if the last report had it.
 func (f *Files) note(p Problem) {
+	if slices.ContainsFunc(f.problems, func(r Problem) bool { return r.Key == p.Key }) {
+		return // several patterns have it
+	}
 	if slices.ContainsFunc(f.reported, func(r Problem) bool { return r.Key == p.Key }) {
 		p.New = 0
 	}

@@ -891,8 +891,35 @@ func TestFilesPermissions(t *testing.T) {
 		d.expect(ids("a", "b"), nil, true)
 		d.must(os.Chmod(d.path("dir"), 0o744)) // it can be listed only
 		d.pass(every)
-		d.expect(nil, ids("lstat "+d.path("dir/g")+": permission denied"), false)
+		d.expect(nil, ids("fstatat "+d.path("dir")+": permission denied"), false)
 	}, "f", "dir/*")
+}
+
+// A directory that cannot be read, beside others in which a pattern matches, is a problem. What is only for the file
+// system is none.
+func TestFilesPermissionsOfSomeDirectories(t *testing.T) {
+	follow(t, func(d *fixture) {
+		d.unprivileged = true
+		d.must(os.Chmod(filepath.Dir(d.dir), 0o755))
+		d.must(os.Chmod(d.dir, 0o755))
+		for _, dir := range []string{"a", "b", "c", "lost+found"} {
+			d.must(os.MkdirAll(d.path(dir+"/deep"), 0o755))
+			d.write(dir+"/deep/ids", dir+"\n")
+			d.must(os.Chmod(d.path(dir+"/deep/ids"), 0o444))
+		}
+		d.must(os.Chmod(d.path("b"), 0))
+		d.must(os.Chmod(d.path("c/deep"), 0))
+		d.must(os.Chmod(d.path("lost+found"), 0))
+		d.write("file", "")
+	}, func(d *fixture) {
+		d.expect(ids("a"), ids(
+			"open "+d.path("b")+": permission denied", "open "+d.path("c/deep")+": permission denied",
+			"lstat "+d.path("b/deep")+": permission denied"), false)
+		d.must(os.Chmod(d.path("b"), 0o755))
+		d.must(os.Chmod(d.path("c/deep"), 0o755))
+		d.pass(every)
+		d.expect(ids("b", "c"), nil, true)
+	}, "**/ids", "*/deep/ids", "*/deep/i*")
 }
 
 func TestFilesSetPatterns(t *testing.T) {

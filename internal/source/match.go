@@ -3,7 +3,6 @@ package source
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +22,10 @@ func (f *Files) find(patterns []string) []match {
 	var matches []match
 	seen := make(map[string]bool)
 	for _, pattern := range patterns {
-		paths, literal := expand(pattern)
+		paths, literal, errs := expand(pattern)
+		for _, err := range errs {
+			f.problem(err)
+		}
 		for _, path := range paths {
 			info, err := os.Stat(path)
 			regular := err == nil && info.Mode().IsRegular()
@@ -47,7 +49,7 @@ func (f *Files) find(patterns []string) []match {
 				f.problem(fmt.Errorf("%s: not a regular file", path))
 			}
 		}
-		if len(paths) == 0 {
+		if len(paths) == 0 && len(errs) == 0 {
 			f.unmatched(pattern)
 		}
 	}
@@ -58,24 +60,11 @@ func (f *Files) find(patterns []string) []match {
 // be a mistake in the pattern.
 func (f *Files) unmatched(pattern string) {
 	dir := root(pattern)
-	file, err := open(dir)
-	switch {
-	case err == nil:
-		names, err := file.Readdirnames(1)
-		file.Close()        // it was only read
-		if len(names) > 0 { // a directory may be readable, and its files not
-			_, err = os.Lstat(filepath.Join(dir, names[0]))
-		}
-		if err != nil && err != io.EOF && !errors.Is(err, fs.ErrNotExist) {
-			f.problem(err)
-		} else if !f.matched[pattern] {
-			err := errUnmatched(pattern)
-			f.note(Problem{Key: err.Error(), Err: err, Count: 1})
-		}
-	case errors.Is(err, fs.ErrNotExist):
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		f.problem(errNoDirectory(pattern, dir))
-	default:
-		f.problem(err)
+	} else if !f.matched[pattern] {
+		err := errUnmatched(pattern)
+		f.note(Problem{Key: err.Error(), Err: err, Count: 1})
 	}
 }
 
@@ -104,7 +93,7 @@ func Unmatched(patterns []string) (errs []error) {
 
 // Matching returns how many files match a pattern now.
 func Matching(pattern string) (files int) {
-	paths, _ := expand(pattern)
+	paths, _, _ := expand(pattern)
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil && !info.IsDir() {
 			files++

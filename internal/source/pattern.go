@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/bmatcuk/doublestar/v3"
 )
@@ -15,15 +17,15 @@ import (
 // Windows.
 var wildcards = strings.ReplaceAll(`*?[{\`, string(filepath.Separator), "")
 
-// expand returns the paths that match a pattern as Telegraf's inputs read it, and whether
-// it is a path itself.
-func expand(pattern string) (paths []string, literal bool) {
+// expand returns the paths that match a pattern as Telegraf's inputs read it, whether it is a path itself, and why
+// there may be more of them.
+func expand(pattern string) (paths []string, literal bool, errs []error) {
 	if !strings.ContainsAny(pattern, wildcards) {
-		return []string{filepath.Clean(pattern)}, true
+		return []string{filepath.Clean(pattern)}, true, nil
 	}
-	// SetPatterns has checked the pattern.
-	paths, _ = doublestar.GlobOS(withoutLoops{doublestar.StandardOS}, superAsterisk(pattern))
-	return paths, false
+	w := &walk{OS: doublestar.StandardOS}
+	paths, _ = doublestar.GlobOS(w, superAsterisk(pattern)) // SetPatterns has checked the pattern
+	return paths, false, w.errs
 }
 
 // superAsterisk makes ** stand for any number of directories where it is not the whole
@@ -77,17 +79,59 @@ func checkPattern(pattern string) error {
 	return nil
 }
 
-// withoutLoops keeps ** from following a symbolic link to a directory that contains it.
-type withoutLoops struct{ doublestar.OS }
+// A walk is the file system as a pattern is matched in it. The library passes what it cannot read: a walk keeps the
+// errors of that.
+type walk struct {
+	doublestar.OS
+	errs []error
+}
 
-// Stat implements doublestar.OS, which calls it to follow a link.
-func (o withoutLoops) Stat(name string) (os.FileInfo, error) {
-	info, err := o.OS.Stat(name)
+// keep keeps an error that may hide files. What is not there, or is no directory, hides none; nor does what a file
+// system keeps for itself.
+func (w *walk) keep(name string, err error) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) &&
+		!slices.Contains(strings.Split(name, string(filepath.Separator)), "lost+found") {
+		w.errs = append(w.errs, err)
+	}
+}
+
+// Lstat implements doublestar.OS.
+func (w *walk) Lstat(name string) (os.FileInfo, error) {
+	info, err := w.OS.Lstat(name)
+	w.keep(name, err)
+	return info, err
+}
+
+// Open implements doublestar.OS, which calls it to list a directory.
+func (w *walk) Open(name string) (doublestar.File, error) {
+	file, err := w.OS.Open(name)
+	w.keep(name, err)
+	return listing{file, name, w}, err
+}
+
+// A listing is a directory that is listed in a walk.
+type listing struct {
+	doublestar.File
+	name string
+	walk *walk
+}
+
+func (l listing) Readdir(n int) ([]os.FileInfo, error) {
+	all, err := l.File.Readdir(n)
+	l.walk.keep(l.name, err)
+	return all, err
+}
+
+// Stat implements doublestar.OS, which calls it to follow a link. It keeps ** from following one to a directory that
+// contains it.
+func (w *walk) Stat(name string) (os.FileInfo, error) {
+	info, err := w.OS.Stat(name)
+	w.keep(name, err)
 	if err != nil || !info.IsDir() {
 		return info, err
 	}
 	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
-		if above, err := o.OS.Stat(dir); err == nil && os.SameFile(above, info) {
+		if above, err := w.OS.Stat(dir); err == nil && os.SameFile(above, info) {
 			return nil, &fs.PathError{Op: "stat", Path: name, Err: errors.New("a link to a directory above it")}
 		}
 		if dir == filepath.Dir(dir) {
