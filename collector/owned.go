@@ -129,7 +129,7 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 			return "", err
 		}
 		if err := o.jobs.UseKey(l.has, l.name, now); err != nil {
-			return "", fmt.Errorf("storing which key is used: %w", err)
+			return "", fmt.Errorf("%w: storing which key is used: %w", poller.ErrStore, err)
 		}
 	} else {
 		a.quotas.rest(a.name)
@@ -137,7 +137,7 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 	if l != o.login || taken {
 		if a.replicas != nil && s.limited() {
 			if err := a.replicas.recall(a.quotas, o.login != login{}, now); err != nil {
-				return "", fmt.Errorf("reading what other accounts have sent: %w", err)
+				return "", fmt.Errorf("%w: reading what other accounts have sent: %w", poller.ErrStore, err)
 			}
 		}
 		if o.login != (login{}) && o.login != l {

@@ -2,6 +2,7 @@ package poller
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -69,7 +70,7 @@ type breaker struct {
 	last        jobstatus.Answer // the last of those, without its result
 	lastSuccess time.Time
 	keyError    error         // why the key cannot be read; nil: it can
-	keyOutage   outage.Outage // since then
+	keyOutage   outage.Outage // since then, or since the store does not let it be used
 
 	inARow     int           // responses with this outcome without another in between
 	steps      int           // pauses minus the successes since then
@@ -115,11 +116,14 @@ func (b *breaker) reset() {
 	b.outage.Retried()
 }
 
-// keyFailed records that the key cannot be read. It reports whether to log that, and for how long it has been so.
+// keyFailed records that the key cannot be read, or not be used. It reports whether to log that, and for how long it
+// has been so.
 func (b *breaker) keyFailed(err error, now time.Time) (log bool, lasts time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.keyError = err
+	if !errors.Is(err, ErrStore) {
+		b.keyError = err
+	}
 	log = b.keyOutage.Report(now, err.Error())
 	lasts, _ = b.keyOutage.Lasts(now)
 	return log, lasts
@@ -129,7 +133,8 @@ func (b *breaker) keyFailed(err error, now time.Time) (log bool, lasts time.Dura
 func (b *breaker) keyRead(now time.Time) (lasted time.Duration, news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	lasted, news = b.keyOutage.Lasts(now)
+	lasted, _ = b.keyOutage.Lasts(now)
+	news = b.keyError != nil
 	b.keyError, b.keyOutage = nil, outage.Outage{}
 	return lasted, news
 }

@@ -47,6 +47,10 @@ type Results interface {
 // ErrKeyInUse is wrapped by an error of Settings.Key if there is a key, but another account polls with it.
 var ErrKeyInUse = errors.New("the quota of an API key is spent by one account only")
 
+// ErrStore is wrapped by an error of Settings.Key if there is a key, but the store does not take that it is used, or
+// does not tell what was sent with it.
+var ErrStore = errors.New("the store fails")
+
 // Settings can be replaced while the poller runs.
 type Settings struct {
 	Client Client
@@ -174,6 +178,8 @@ func (p *Poller) take(next func(time.Time) (*schedule.Permit, time.Time)) (r *re
 		switch {
 		case report && errors.Is(err, ErrKeyInUse):
 			log.Error("API key is used by another account; polling stops until it is not", "err", err)
+		case report && errors.Is(err, ErrStore):
+			log.Error("What was sent with the API key is not known; polling stops until it is", "err", err)
 		case report:
 			log.Error("API key cannot be read; polling stops until it can", "err", err)
 		}

@@ -721,6 +721,34 @@ func TestKey(t *testing.T) {
 	})
 }
 
+// A store that does not let a key be used says nothing about the key.
+func TestKeyThatCannotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(&api{answer: answers(jobstatus.OK)}, schedule.Limits{}, 0)
+		var stored atomic.Bool
+		f.key = func() (string, error) {
+			if stored.Load() {
+				return "key", nil
+			}
+			return "", fmt.Errorf("%w: disk full", poller.ErrStore)
+		}
+		f.add(1)
+		f.run()
+		pass(time.Hour)
+		s := f.State()
+		if f.api.sent() > 0 || s.Condition() != poller.NotAsked || f.logs.count("cannot be read") > 0 ||
+			f.logs.count("is not known; polling stops") != 3 {
+			t.Errorf("%d requests, %+v, log:\n%s", f.api.sent(), s, f.logs)
+		}
+		stored.Store(true)
+		pass(time.Minute)
+		if s := f.State(); f.api.sent() == 0 || !s.Up || f.logs.count("can be read again") > 0 {
+			t.Errorf("%d requests, %+v, log:\n%s", f.api.sent(), s, f.logs)
+		}
+		f.stop()
+	})
+}
+
 // An outage is logged when it begins, when its cause changes, after another key or a reload did not end it, and now and
 // then as a reminder, with how long it lasts; then that it has ended.
 func TestOutageIsLogged(t *testing.T) {
