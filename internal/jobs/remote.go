@@ -241,7 +241,7 @@ func (r *Remote) enqueue(s *sending) {
 
 // run sends group after group until nothing waits.
 func (r *Remote) run() {
-	for group := r.next(); group != nil; group = r.next() {
+	for group := r.next(); len(group) > 0; group = r.next() {
 		err := r.sendGroup(group)
 		for _, s := range group {
 			s.done <- err
@@ -249,7 +249,7 @@ func (r *Remote) run() {
 	}
 }
 
-// next takes the next group of what waits; nil if nothing does.
+// next takes the next group of what waits; empty if nothing does.
 func (r *Remote) next() []*sending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -261,11 +261,9 @@ func (r *Remote) next() []*sending {
 			break
 		}
 	}
-	var group []*sending
-	group, r.waiting = r.waiting[:n:n], r.waiting[n:]
-	if r.busy = n > 0; !r.busy {
-		return nil
-	}
+	group := slices.Clone(r.waiting[:n])
+	r.waiting = slices.Delete(r.waiting, 0, n) // a part of it would keep the messages in memory
+	r.busy = n > 0
 	return group
 }
 

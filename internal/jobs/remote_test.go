@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -130,6 +132,31 @@ func TestRemoteGroups(t *testing.T) {
 		if n := len(m.sends); next != 5300 || n < 6 || n > 8 {
 			t.Errorf("%d messages are sent %d times", next, n)
 		}
+	})
+}
+
+// A forgetful sender keeps nothing.
+type forgetful struct{ body weak.Pointer[byte] }
+
+func (f *forgetful) Send(_ string, messages []store.Message) ([]store.Whereabouts, error) {
+	f.body = weak.Make(&messages[0].Body[0])
+	return make([]store.Whereabouts, len(messages)), nil
+}
+
+// What was sent does not stay in memory until the next message comes.
+func TestRemoteReleasesMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sender := new(forgetful)
+		remote := jobs.NewRemote("account", sender, options())
+		if _, err := remote.Observe(hooked("a", jobs.Completed, start)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the goroutine that sent it has ended
+		runtime.GC()
+		if sender.body.Value() != nil {
+			t.Error("the message is still in memory")
+		}
+		runtime.KeepAlive(remote)
 	})
 }
 
