@@ -123,7 +123,7 @@ func (s *Scheduler) Recall(encoded []byte) error {
 		return err
 	}
 	for name, stored := range all.APIs {
-		a := c.api(name)
+		a := c.addAPI(name)
 		a.ends, a.webhookEnds = stored.Ends, stored.WebhookEnds
 		valid = valid && counts(a.ends, a.webhookEnds) && a.webhookEnds <= a.ends
 		if err := errors.Join(a.models.load(&stored.Models), a.loadQueues(stored)); err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 )
 
@@ -160,5 +162,60 @@ func TestLearntIsBounded(t *testing.T) {
 	}
 	if err := newScheduler(schedule.Limits{}, start).Recall(state); err != nil {
 		t.Error(err)
+	}
+}
+
+// Where more APIs have jobs than there are models, some share one. A restart does not mix it up with others.
+func TestLearntOfManyAPIs(t *testing.T) {
+	s := newScheduler(schedule.Limits{}, start)
+	for i := range 100 {
+		id := fmt.Sprint(i)
+		s.Add(start, schedule.Job{RequestID: id, API: id, Start: start})
+	}
+	for i := range 100 {
+		s.Ended(fmt.Sprint(i), at(time.Duration(i)*time.Minute), false)
+	}
+	state, err := s.Learnt(at(100 * time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		again := newScheduler(schedule.Limits{}, at(100*time.Minute))
+		if err := again.Recall(state); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := again.Learnt(at(100 * time.Minute)); err != nil || string(got) != string(state) {
+			t.Fatalf("after a restart, %v, it is\n%s\nand was\n%s", err, got, state)
+		}
+	}
+}
+
+// APIs about which the least was learnt make room for others, if they have no jobs. Names may be mistakes.
+func TestMistakenAPIs(t *testing.T) {
+	s := newScheduler(schedule.Limits{}, start)
+	add := func(api string) { s.Add(start, schedule.Job{RequestID: api, API: api, Start: start}) }
+	add("asr")
+	s.Ended("asr", at(time.Hour), false)
+	add("with a job")
+	for i := range 100 {
+		mistake := fmt.Sprint("mistake ", i)
+		add(mistake)
+		s.Remove(mistake)
+	}
+	add("diarization")
+	s.Ended("diarization", at(time.Hour), false)
+	state, err := s.Learnt(at(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var learnt struct {
+		APIs map[string]struct{ Ends float64 }
+	}
+	if err := json.Unmarshal(state, &learnt, json.MatchCaseInsensitiveNames(true)); err != nil {
+		t.Fatal(err)
+	}
+	_, kept := learnt.APIs["with a job"]
+	if learnt.APIs["asr"].Ends != 1 || learnt.APIs["diarization"].Ends != 1 || !kept || len(learnt.APIs) != 64 {
+		t.Errorf("it has learnt about %v", learnt.APIs)
 	}
 }

@@ -201,20 +201,44 @@ func (s *Scheduler) time(seconds float64) time.Time {
 
 func (s *Scheduler) local(t time.Time) time.Time { return t.In(s.zone) }
 
-// api returns the API of that name; where there are too many, all others.
+// api returns the API of that name; where too many have jobs, all others.
 func (s *Scheduler) api(name string) *api {
-	i, found := slices.BinarySearchFunc(s.apis, name, func(a *api, n string) int { return cmp.Compare(a.name, n) })
-	if found {
+	i, found := s.findAPI(name)
+	switch {
+	case found:
 		return s.apis[i]
-	}
-	if len(s.apis) >= maxAPIs && name != otherAPIs {
+	case len(s.apis) >= maxAPIs && name != otherAPIs && !s.forgetAPI():
 		return s.api(otherAPIs)
 	}
+	return s.addAPI(name)
+}
+
+func (s *Scheduler) findAPI(name string) (i int, found bool) {
+	return slices.BinarySearchFunc(s.apis, name, func(a *api, n string) int { return cmp.Compare(a.name, n) })
+}
+
+func (s *Scheduler) addAPI(name string) *api {
 	a := &api{name: name, models: newModels(s.pool), jobs: line{compare: byPlace}}
 	a.newQueues()
+	i, _ := s.findAPI(name)
 	s.apis = slices.Insert(s.apis, i, a)
 	s.pass = pass{} // it counts APIs
 	return a
+}
+
+// forgetAPI forgets the API that has seen the fewest ends, of those without jobs, if there is one: else the mistakes of
+// clients would let all later APIs be one.
+func (s *Scheduler) forgetAPI() (forgot bool) {
+	least := -1
+	for i, a := range s.apis {
+		if a.jobs.length == 0 && a.name != otherAPIs && (least < 0 || a.ends < s.apis[least].ends) {
+			least = i
+		}
+	}
+	if least >= 0 {
+		s.apis = slices.Delete(s.apis, least, least+1)
+	}
+	return least >= 0
 }
 
 // Add starts polling jobs. A known job stays as it is. View counts the due ones among them.
