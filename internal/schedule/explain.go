@@ -344,8 +344,9 @@ func (s *Scheduler) Plan(now time.Time, length time.Duration, most int) (polls [
 // clone returns a scheduler with the same jobs, models and quota, and nothing in flight.
 func (s *Scheduler) clone() *Scheduler {
 	c := &Scheduler{
-		quota: s.quota, epoch: s.epoch, zone: s.zone, price: s.price, forecast: s.forecast, sharing: s.sharing,
-		jobs: line{compare: bySequence}, pool: s.pool.clone(),
+		quota: s.quota, epoch: s.epoch, zone: s.zone, price: s.price, forecast: s.forecast, watched: s.watched,
+		sharing: s.sharing,
+		jobs:    line{compare: bySequence}, pool: s.pool.clone(),
 	}
 	c.orders()
 	c.quota.inFlight = make(map[string]*job)

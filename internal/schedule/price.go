@@ -79,7 +79,7 @@ func (s *Scheduler) updatePrice(now time.Time) {
 		day.left = max(day.left-others, 0)
 		day.early = max(day.early-others*morningShare, 0)
 	}
-	hours, variance := s.forecast.coming(s.local(now), day.limit)
+	hours, variance := s.forecast.coming(s.watch(now), day.limit)
 	arriving, unfinished, lag := s.demands()
 	// A job is polled when it has run for a while, which may be after the horizon.
 	if shift := int(lag.Hours()); shift > 0 {

@@ -53,6 +53,7 @@ type Scheduler struct {
 	pool     models
 	price    price
 	forecast forecast
+	watched  time.Time // when the forecast was last told the time
 	sharing  sharing
 
 	// Each job without a permit is in due or in waiting, as it was when it was last looked at.
@@ -128,7 +129,7 @@ const (
 // New returns a scheduler without jobs.
 func New(limits Limits, now time.Time) *Scheduler {
 	s := &Scheduler{
-		quota: quota{share: 1, inFlight: make(map[string]*job)}, epoch: now,
+		quota: quota{share: 1, inFlight: make(map[string]*job)}, epoch: now, watched: now,
 		jobs: line{compare: bySequence}, pool: newModels(models{}),
 	}
 	s.orders()
@@ -200,6 +201,16 @@ func (s *Scheduler) time(seconds float64) time.Time {
 }
 
 func (s *Scheduler) local(t time.Time) time.Time { return t.In(s.zone) }
+
+// watch returns the time for the forecast. By how much the wall clock was set ahead, or the machine slept, since the
+// last time, was not watched.
+func (s *Scheduler) watch(now time.Time) time.Time {
+	if skipped := now.Round(0).Sub(s.watched.Round(0)) - now.Sub(s.watched); skipped > maxSkew {
+		s.forecast.begin(s.local(now.Round(0).Add(-skipped)), s.local(now))
+	}
+	s.watched = now
+	return s.local(now)
+}
 
 // api returns the API of that name; where too many have jobs, all others.
 func (s *Scheduler) api(name string) *api {
@@ -305,7 +316,7 @@ func (s *Scheduler) add(given *Job, now time.Time) *api {
 			b.models[1].arrivals *= keep
 		}
 		j.model().arrivals++
-		s.forecast.arrived(s.local(now))
+		s.forecast.arrived(s.watch(now))
 	}
 	return a
 }

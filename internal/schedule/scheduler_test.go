@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -1111,6 +1112,45 @@ func testNextPolls(t *testing.T, name string, s *scheduler, jobs int) {
 	}
 	if !slices.Equal(got, want[:n]) {
 		t.Errorf("%s: the next polls are\n%v, want\n%v", name, got, want[:n])
+	}
+}
+
+// jumped is a reading of the clock after the wall clock was set by d, whole seconds, or the machine slept: its wall
+// time (bits 30 to 62 of the first word) differs, its monotonic time does not.
+func jumped(t time.Time, d time.Duration) time.Time {
+	*(*uint64)(unsafe.Pointer(&t)) += uint64(int64(d/time.Second) << 30)
+	return t
+}
+
+// Hours that the clock was set over were not watched: that no job came in them says nothing.
+func TestForecastAfterAJump(t *testing.T) {
+	noon := time.Now().UTC().Truncate(24 * time.Hour).Add(12 * time.Hour)
+	real := time.Now() // with a monotonic reading
+	now := jumped(real, noon.Sub(real))
+	s := newScheduler(perMinute(60, 1000), now)
+	s.Add(now.Add(time.Hour), schedule.Job{RequestID: "a", Start: now.Add(time.Hour)})
+	now = jumped(now.Add(time.Hour), 53*time.Hour) // 18:00
+	s.Add(now, schedule.Job{RequestID: "b", Start: now})
+	state, err := s.Learnt(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var learnt struct {
+		Arrivals struct {
+			Days   []float64 `json:"days_watched"`
+			Missed []float64 `json:"missed"`
+		} `json:"arrivals"`
+	}
+	if err := json.Unmarshal(state, &learnt); err != nil {
+		t.Fatal(err)
+	}
+	watched, missed := 0.0, 0.0
+	for h, n := range learnt.Arrivals.Days {
+		watched += n
+		missed += learnt.Arrivals.Missed[h]
+	}
+	if math.Abs(watched-1) > 0.01 || math.Abs(missed-18) > 0.01 {
+		t.Errorf("%v hours were watched before today, and %v were not today: %s", watched, missed, state)
 	}
 }
 
