@@ -54,8 +54,14 @@ func (t *transaction) countDepartedEnd(j *Job) {
 	n, _ := t.departedEnds.Get(hour)
 	n[j.State-EndStates[0]]++
 	t.departedEnds.Set(hour, n)
-	for t.departedEnds.Len() > HistoryHours+1 {
-		t.departedEnds.PopMin()
+}
+
+// forgetEnds forgets the ends that no history has, those after now included: the clock was ahead.
+func (t *transaction) forgetEnds(now time.Time) {
+	for hour := range t.departedEnds.Copy().Scan {
+		if last := hourOf(now); hour < last-HistoryHours || hour > last {
+			t.departedEnds.Delete(hour)
+		}
 	}
 }
 

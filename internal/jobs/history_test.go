@@ -53,6 +53,12 @@ func TestHistory(t *testing.T) {
 	check(j, begin.Add(24*time.Hour), "1h0m0s [1 0 1] 6; 3h0m0s [1 0 0] 3; [e]")
 	j = openAt(t, m, o, begin.Add(3*time.Hour))
 	check(j, begin.Add(3*time.Hour), "0s [0 0 0] 6; 1h0m0s [0 0 0] 6; 3h0m0s [1 0 0] 3; [e]")
+	for i := range 30 { // in a day on which the clock was ahead
+		end(begin.Add(time.Duration(100+i)*time.Hour), fmt.Sprint("ahead ", i), jobs.Completed)
+	}
+	end(begin, "f", jobs.Failed)
+	remove(t, j, begin, "f")
+	check(j, begin.Add(3*time.Hour), "0s [0 1 0] 3; [ahead 28 ahead 29]")
 	if got := j.History(begin.Add(4*time.Hour), 0).Complete; !got.Equal(begin.Add(90 * time.Minute)) {
 		t.Errorf("all ends are in it since %s", got)
 	}

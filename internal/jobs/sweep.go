@@ -13,7 +13,7 @@ const (
 	// never tell about it. If its age was uncertain at the start, it may be one of very many that are to be polled
 	// since then.
 	unpolledAges, uncertainAges = 2, 8
-	// compactEvery is how often old requests are deleted and the store may shrink.
+	// compactEvery is how often old requests and ends are deleted, and the store may shrink.
 	compactEvery = time.Hour
 )
 
@@ -51,7 +51,10 @@ func (j *Jobs) Sweep(now time.Time) error {
 	if now.Sub(j.compacted) < compactEvery {
 		return nil
 	}
-	err := j.apply(func(t *transaction) { t.compactRequests(now) })
+	err := j.apply(func(t *transaction) {
+		t.forgetEnds(now)
+		t.compactRequests(now)
+	})
 	if err == nil {
 		j.compacted = now
 	}
