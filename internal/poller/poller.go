@@ -225,8 +225,9 @@ func (p *Poller) poll(ctx context.Context, r *request) (outcomeClass, error) {
 	}
 	answer := r.settings.Client.Status(ctx, r.key, r.permit.RequestID)
 	now := p.now()
-	if ctx.Err() != nil && answer.Outcome != jobstatus.OK {
-		r.permit.Unanswered(now, 0, schedule.RequestFailed) // canceled by us: it says nothing about the API
+	canceled := ctx.Err() != nil && (answer.Outcome == jobstatus.Network || answer.Outcome == jobstatus.Timeout)
+	if canceled { // by us: it says nothing about the API
+		r.permit.Unanswered(now, 0, schedule.RequestFailed)
 		return failed, nil
 	}
 	o := jobs.Observation{

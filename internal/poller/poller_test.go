@@ -602,6 +602,30 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// An answer that is complete when requests are aborted counts, whatever it says.
+func TestAnswerWhileStopping(t *testing.T) {
+	for _, outcome := range []jobstatus.Outcome{
+		jobstatus.OK, jobstatus.NotFound, jobstatus.ServerError, jobstatus.OverQuota,
+		jobstatus.Network, jobstatus.Timeout,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var f *fixture
+			f = newFixture(&api{answer: func(id string) jobstatus.Answer {
+				f.abort()
+				return answers(outcome)(id)
+			}}, schedule.Limits{}, 0)
+			f.add(1)
+			f.run()
+			pass(time.Second)
+			f.stop()
+			complete := outcome != jobstatus.Network && outcome != jobstatus.Timeout
+			if counted := len(f.store.counted) > 0; counted != complete || f.schedule.InFlight() != 0 {
+				t.Errorf("%s: counted %v, want %v; %d in flight", outcome, counted, complete, f.schedule.InFlight())
+			}
+		})
+	}
+}
+
 // A restart does not know of a pause before it: one request finds out.
 func TestStart(t *testing.T) {
 	for outcome, want := range map[jobstatus.Outcome]int{
