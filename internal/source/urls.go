@@ -154,7 +154,7 @@ func (u *URLs) next(free bool) *endpoint {
 // mustOffer reports whether the next list of an endpoint is to be offered even if it has
 // not changed.
 func (u *URLs) mustOffer(e *endpoint) bool {
-	return time.Since(e.offered)+u.interval >= offerInterval
+	return time.Since(e.offered) >= offerInterval-u.interval // no sum, which can overflow
 }
 
 // validators are the headers of an answer with which a later request can ask whether it
