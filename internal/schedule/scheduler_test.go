@@ -765,6 +765,23 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A pause does not end before it begins, however rare requests are, and however often they are refused.
+func TestRefusedOften(t *testing.T) {
+	s := newScheduler(schedule.PerMinute(1./(7*24*60)), start)
+	s.Add(start, schedule.Job{RequestID: "a", Start: at(-time.Hour)})
+	now := start
+	for i := range 20 {
+		permit, _ := s.Next(now)
+		if permit == nil {
+			t.Fatalf("no permit after %d refusals", i)
+		}
+		if pause := permit.Refused(now, false).Sub(now); pause != 15*time.Minute {
+			t.Errorf("after %d refusals, nothing is sent for %s", i, pause)
+		}
+		now = now.Add(400 * 24 * time.Hour)
+	}
+}
+
 // What was refused with a key says nothing about the next one, also if it was sent before and is refused later.
 func TestForgetRefusals(t *testing.T) {
 	for _, day := range []bool{false, true} {

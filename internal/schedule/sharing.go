@@ -110,7 +110,7 @@ func (s *Scheduler) refused(begun, at time.Time, day bool) (until time.Time) {
 	} else {
 		s.quota.share = max(s.quota.share*shareCut, minShare)
 	}
-	h.until = at.Add(min(pause<<min(h.steps, 16), longest))
+	h.until = at.Add(min(min(pause, longest)<<min(h.steps, 16), longest)) // which does not overflow
 	if day && !reset.IsZero() && reset.Before(h.until) {
 		h.until = reset
 	}
