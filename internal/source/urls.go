@@ -1,20 +1,16 @@
 package source
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -302,7 +298,9 @@ func (u *URLs) handle(ctx context.Context, r result) {
 // pending: the URL may name only new jobs the next time.
 func (u *URLs) offer(ctx context.Context, e *endpoint) bool {
 	var bad badEntries
-	list := parse(e.pending, func(err error) { bad.add(1, fmt.Errorf("%s: %w", e.name, err)) })
+	list := submission.ParseList(e.pending.reader(), maxEntries, func(err error) {
+		bad.add(1, fmt.Errorf("%s: %w", e.name, err))
+	})
 	accepted, broken, refused := u.handler.offer(ctx, submission.URL, !e.known, list, e.accepted)
 	e.accepted = accepted
 	if refused != nil {
@@ -323,27 +321,6 @@ func (e *endpoint) end(broken error) {
 		e.failures++
 	}
 	e.healthy = broken == nil && e.bad.fresh == 0
-}
-
-// parse reads the jobs of a body, which must be an array: another document is most likely
-// an error message.
-func parse(b body, skip func(error)) iter.Seq2[submission.Job, error] {
-	r := bufio.NewReader(b.reader())
-	if start, _ := r.Peek(len(bom)); string(start) == bom {
-		_, _ = r.Discard(len(bom)) // cannot fail after Peek
-	}
-	for {
-		switch c, err := r.ReadByte(); {
-		case err == nil && strings.IndexByte(" \t\r\n", c) >= 0:
-			continue
-		case c == '[':
-			_ = r.UnreadByte() // cannot fail after ReadByte
-			return submission.ParseList(r, maxEntries, skip)
-		}
-		return func(yield func(submission.Job, error) bool) {
-			yield(submission.Job{}, errors.New("the answer is not a JSON array"))
-		}
-	}
 }
 
 // reschedule sets when an endpoint is due again, and reports how all endpoints are.

@@ -187,9 +187,9 @@ func TestURLsProblems(t *testing.T) {
 		"malformed redirect": {
 			answering(302, "", "Location", "%secret"), "the request failed, or its answer is not HTTP",
 		},
-		"empty":    {answering(200, ""), "the answer is not a JSON array"},
-		"a page":   {answering(200, "<html>secret"), "the answer is not a JSON array"},
-		"a string": {answering(200, `"secret"`), "the answer is not a JSON array"},
+		"empty":    {answering(200, ""), "it is not a JSON array"},
+		"a page":   {answering(200, "<html>secret"), "it is not a JSON array"},
+		"a string": {answering(200, `"secret"`), "it is not a JSON array"},
 		"bad entry": {
 			answering(200, `["a", {"request_id": true, "secret": 1}, "b"]`),
 			"entry 2: request_id has a value of the wrong type",

@@ -3,6 +3,7 @@ package submission
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -188,6 +189,8 @@ func (j *Job) Memory() int {
 	return size
 }
 
+var errNoArray = errors.New("it is not a JSON array")
+
 // ParseList parses a JSON array of objects and IDs as ParseJSON does, and yields one job after another. An invalid
 // entry does not end it: skip is called with its error. Names that are there twice, and bytes that are not UTF-8, make
 // only their entry invalid. What ends the list too early is yielded last, as an error without a job. It holds at most
@@ -195,10 +198,11 @@ func (j *Job) Memory() int {
 func ParseList(r io.Reader, maxEntries int, skip func(error)) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		dec := newDecoder(r)
-		if _, err := dec.ReadToken(); err != nil {
-			yield(Job{}, dec.explain(err))
+		if dec.PeekKind() != jsontext.KindBeginArray { // another document is most likely an error message
+			yield(Job{}, cmp.Or(dec.failed, errNoArray))
 			return
 		}
+		_, _ = dec.ReadToken() // cannot fail after PeekKind
 		for n := 1; ; n++ {
 			kind := dec.PeekKind()
 			if kind == jsontext.KindInvalid || kind == jsontext.KindEndArray {
