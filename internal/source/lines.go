@@ -271,9 +271,4 @@ func (r *lineReader) unfinished(chunk []byte) ([]byte, error) {
 	return text, nil
 }
 
-func (r *lineReader) trim(chunk []byte) []byte {
-	if r.at.offset == 0 {
-		chunk = bytes.TrimPrefix(chunk, []byte(bom))
-	}
-	return bytes.TrimSpace(chunk)
-}
+func (r *lineReader) trim(chunk []byte) []byte { return bytes.TrimSpace(r.trimStart(chunk)) }
