@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Declared returns all totals.
 func Declared() []*Total { return declared }
@@ -16,3 +19,6 @@ func (j *Jobs) List(f Filter, after string, limit int) (jobs []*Job, next string
 
 // CountStoreErrors counts failures of the store beside those of this Remote.
 func (r *Remote) CountStoreErrors(n int) { r.count(counts{StoreErrors: uint64(n)}) }
+
+// Requests returns the reserved requests to the API by Unix second.
+func (j *Jobs) Requests() map[int64]int { return maps.Collect(j.committed.Load().requests.Scan) }

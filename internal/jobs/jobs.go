@@ -12,7 +12,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -272,9 +271,6 @@ func (j *Jobs) Timings(requestID string) []transcript.Timing {
 	}
 	return unpacked
 }
-
-// Requests returns the reserved requests to the API by Unix second.
-func (j *Jobs) Requests() map[int64]int { return maps.Collect(j.committed.Load().requests.Scan) }
 
 // Learnt returns what the scheduler had learnt when the jobs were loaded; nil: nothing.
 // SetLearnt does not change it.

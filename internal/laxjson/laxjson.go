@@ -37,8 +37,8 @@ func (e *ReadError) Error() string { return "reading: " + e.Err.Error() }
 // Unwrap returns the error of the reader.
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// ErrTrailingData is the error of End if something follows the document.
-var ErrTrailingData = errors.New("trailing data after the document")
+// errTrailingData is the error of End if something follows the document.
+var errTrailingData = errors.New("trailing data after the document")
 
 // A Scanner reads a document. Call Reset before its first use. After an error it must be Reset.
 type Scanner struct {
@@ -157,7 +157,7 @@ func (s *Scanner) End() error {
 	case io.EOF:
 		return nil
 	case nil:
-		return ErrTrailingData
+		return errTrailingData
 	default:
 		return err
 	}
