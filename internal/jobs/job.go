@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"time"
 
-	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
 )
@@ -153,11 +152,8 @@ func (j *Job) next() *Job {
 
 // A Poll is a request to the API about a job.
 type Poll struct {
-	At           time.Time // of the response
-	Outcome      jobstatus.Outcome
-	UnknownState bool   // the response has a state word that is not known
-	StateWord    string // that word, if it looks like one
-	Detail       string // why the outcome is not ok; contains neither the key nor the response
+	At time.Time // of the response
+	Request
 }
 
 // unreadablePolls are polls that found an answer unreadable, without a readable one in between. They do not change once

@@ -184,7 +184,7 @@ func (t *transaction) take(o Observation) Effect {
 func (t *transaction) advance(before *Job, o Observation) *Job {
 	next := before.next()
 	if r := o.Request; r != nil {
-		next.LastPoll = &Poll{o.At, r.Outcome, r.UnknownState, r.StateWord, r.Detail}
+		next.LastPoll = &Poll{o.At, *r}
 	}
 	switch o.State {
 	case Missing:

@@ -118,10 +118,7 @@ func TestLastPoll(t *testing.T) {
 		o.RequestID, o.At = "a", start.Add(time.Duration(i)*time.Minute)
 		observe(t, j, o)
 		job, _ := j.Job("a")
-		r := o.Request
-		want := jobs.Poll{
-			At: o.At, Outcome: r.Outcome, UnknownState: r.UnknownState, StateWord: r.StateWord, Detail: r.Detail,
-		}
+		want := jobs.Poll{At: o.At, Request: *o.Request}
 		if job.LastPoll == nil || *job.LastPoll != want {
 			t.Errorf("the last poll is %+v, want %+v", job.LastPoll, want)
 		}
