@@ -49,11 +49,14 @@ type transaction struct {
 	*accountState // a copy
 	options       *Options
 	counts        increments
-	flush         bool // store what was counted, even if nothing else changes
-	answers       bool // somebody is told what was found: the store must still have it
-	compact       bool
-	noting        time.Time // store what the clock of the log of requests shows then; zero: do not
 	events        []Event
+
+	// Reasons to commit although no row changes. What was only counted outside of operations waits for another commit,
+	// and a transaction without any of these reasons writes nothing.
+	flush   bool      // store what was counted
+	answers bool      // somebody is told what was found: the store makes sure that it still has it
+	compact bool      // the store may shrink
+	noting  time.Time // store what the clock of the log of requests shows then; zero: do not
 
 	received []store.Message // messages that are to be deleted
 }

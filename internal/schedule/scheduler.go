@@ -478,7 +478,8 @@ func (s *Scheduler) lookAgain(now time.Time, price float64, most int) {
 
 // look puts a job where it belongs now. soon is when the first of the waiting jobs that were looked at before is due.
 // When a later job will be due is not computed, which takes up to 30 scores: it waits until a time at which it is
-// certainly not due yet, which takes one.
+// certainly not due yet, which takes one. So no waiting job is due before its key, and the first of them need not be
+// looked at before its own.
 func (s *Scheduler) look(j *job, t, price float64, soon *float64) {
 	switch {
 	case j.inFlight:
@@ -591,7 +592,8 @@ func (s *Scheduler) choose(now time.Time) (j *job, score float64, at time.Time) 
 	if j := s.waiting.first(); j != nil {
 		wake = j.key
 	}
-	// Jobs were due, by models and a price that have moved. Few are looked at when the price falls.
+	// Jobs were due, by models and a price that have moved: they are not in waiting, and have no time to look again. If
+	// the price falls, few wait for that, when all are looked at together (see refresh). Else the pass goes on now.
 	if s.pass.begun || s.due.Len() > 0 && (s.moved || falls.IsZero() || !s.few()) {
 		wake = s.seconds(now)
 	}
