@@ -98,13 +98,13 @@ func (c *Client) Close() { (&http.Client{Transport: c.config.Transport}).CloseId
 // An Answer is the result of one request.
 type Answer struct {
 	Outcome    Outcome
-	State      State              // with outcome OK; and if Unreadable, as far as it could be read
+	State      State              // with outcome OK; and if AboutJob, as far as it could be read
 	StateWord  string             // of state Unknown, if it looks like a state word
 	ErrorCode  string             // of a failed job, with state Failed; or of a refusal
 	Result     *transcript.Result // with state Completed; nil if there is nothing to measure
 	HTTPStatus int                // of an answer in place of a status; else 0
 	RetryAfter time.Duration      // the wait that the API asks for, at most a day; 0: none
-	Unreadable bool               // with outcome Malformed or TooLarge: it is a status of this job
+	AboutJob   bool               // with outcome Malformed or TooLarge: it is a status of this job
 	// Deferred, with outcome Timeout: the result is large and had to wait for others, which says nothing about the API.
 	Deferred bool
 	Err      error // the reason for another outcome than OK, without key, query and content
@@ -298,7 +298,7 @@ func (b *body) unreadable(a Answer, requestID string) Answer {
 	if a.Outcome != Malformed && a.Outcome != TooLarge || !b.isStatus || !b.isOf(requestID) {
 		return a
 	}
-	a.Unreadable, a.State = true, b.state
+	a.AboutJob, a.State = true, b.state
 	if b.errorCode != "" && b.state == Completed {
 		a.State = Failed
 	}

@@ -140,9 +140,9 @@ func TestOutcomes(t *testing.T) {
 	}
 	refused := func(o jobstatus.Outcome) jobstatus.Answer { return jobstatus.Answer{Outcome: o} }
 	unreadable := func(state jobstatus.State) jobstatus.Answer {
-		return jobstatus.Answer{Outcome: jobstatus.Malformed, Unreadable: true, State: state}
+		return jobstatus.Answer{Outcome: jobstatus.Malformed, AboutJob: true, State: state}
 	}
-	tooLarge := jobstatus.Answer{Outcome: jobstatus.TooLarge, Unreadable: true, State: jobstatus.Running}
+	tooLarge := jobstatus.Answer{Outcome: jobstatus.TooLarge, AboutJob: true, State: jobstatus.Running}
 	tests := []struct {
 		status int
 		body   string
@@ -230,10 +230,10 @@ func TestOutcomes(t *testing.T) {
 		{200, `{"status": "Completed", "status": "Failed"}`, unreadable(jobstatus.Unknown)},
 		{200, `{"response": {"request_id": "job 1/ü", "response": {"words": []}}}`, unreadable(jobstatus.Unknown)},
 		{200, `{"status": "Failed", "response": {"response": {"fault": {"error_code": "x.y"}`, jobstatus.Answer{
-			Outcome: jobstatus.Malformed, Unreadable: true, State: jobstatus.Failed, ErrorCode: "x.y",
+			Outcome: jobstatus.Malformed, AboutJob: true, State: jobstatus.Failed, ErrorCode: "x.y",
 		}},
 		{200, `{"status": "Completed", "response": {"response": {"fault": {}, `, jobstatus.Answer{
-			Outcome: jobstatus.Malformed, Unreadable: true, State: jobstatus.Failed, ErrorCode: "unknown",
+			Outcome: jobstatus.Malformed, AboutJob: true, State: jobstatus.Failed, ErrorCode: "unknown",
 		}},
 		{200, `{"response": {"request_id": "job 2"}, "status": "Completed", "x": `, refused(jobstatus.Malformed)},
 
@@ -390,7 +390,7 @@ func TestPayloadsAsAnswers(t *testing.T) {
 	for name, body := range bodies() {
 		t.Run(name, func(t *testing.T) {
 			got := serve(t, say(200, string(payload(t, name)))).Status(t.Context(), key, body.RequestID)
-			want := jobstatus.Answer{Outcome: outcomes[name], Unreadable: name == "webhook_asr.json"}
+			want := jobstatus.Answer{Outcome: outcomes[name], AboutJob: name == "webhook_asr.json"}
 			if want.Outcome == jobstatus.OK {
 				want.State, want.ErrorCode, want.Result = body.State, body.FaultCode, body.Result
 			}

@@ -161,7 +161,7 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lastPoll = now
-	if a.Unreadable { // it concerns its job alone, and says nothing about the API
+	if a.AboutJob { // it concerns its job alone, and says nothing about the API
 		b.alone = max(b.alone-1, 0)
 		return verdict{wait: max(unreadableWait, min(a.RetryAfter, maxAsked))}
 	}

@@ -13,7 +13,7 @@ type step struct {
 	at         time.Duration // since the step before
 	outcome    jobstatus.Outcome
 	retryAfter time.Duration
-	unreadable bool          // only its result
+	aboutJob   bool          // only its result
 	quota      time.Duration // pause that the scheduler asks for
 
 	pause    time.Duration // polling is paused for that long after the response
@@ -99,7 +99,7 @@ func TestBreaker(t *testing.T) {
 		},
 		"what one job's result is says nothing about the API": {
 			down(0, 10*time.Second, "paused"),
-			{at: 10 * time.Second, outcome: malformed, unreadable: true, wait: 5 * time.Minute},
+			{at: 10 * time.Second, outcome: malformed, aboutJob: true, wait: 5 * time.Minute},
 			down(0, 20*time.Second, ""),
 		},
 		"the scheduler sets the pause after a refusal for quota": {
@@ -122,7 +122,7 @@ func TestBreaker(t *testing.T) {
 			b, now := new(breaker), time.Now()
 			for i, s := range steps {
 				now = now.Add(s.at)
-				answer := jobstatus.Answer{Outcome: s.outcome, RetryAfter: s.retryAfter, Unreadable: s.unreadable}
+				answer := jobstatus.Answer{Outcome: s.outcome, RetryAfter: s.retryAfter, AboutJob: s.aboutJob}
 				v := b.judge(answer, "key", now, now.Add(s.quota))
 				until, alone := b.allow(now, "key")
 				var pause time.Duration

@@ -310,7 +310,7 @@ func (p *Poller) observeUnreadable(r *request, answer jobstatus.Answer, o jobs.O
 	healthy := p.breaker.state().LastSuccess
 	wait := p.judge(r, answer, o.At, time.Time{})
 	o.State, o.Readable, o.HealthyAt = jobs.Unreadable, jobs.Lost, healthy
-	if answer.Unreadable {
+	if answer.AboutJob {
 		o.HealthyAt = o.At
 		switch answer.State {
 		case jobstatus.Running:
@@ -345,11 +345,11 @@ func stateOf(a jobstatus.Answer) jobs.State {
 // time before the job is polled again.
 func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) time.Duration {
 	about := false // only about the job, although nothing of the answer says so
-	if consequences[a.Outcome].threshold > 0 && !a.Unreadable {
+	if consequences[a.Outcome].threshold > 0 && !a.AboutJob {
 		// The API has answered well since this job's answers are so, and not long ago.
 		success := p.breaker.state().LastSuccess
 		about = p.logged.since(r.permit.RequestID, now).Before(success) && now.Sub(success) < successHolds
-		a.Unreadable = about
+		a.AboutJob = about
 	}
 	v := p.breaker.judge(a, r.key, now, quotaUntil)
 	log := p.log

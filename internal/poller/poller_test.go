@@ -299,7 +299,7 @@ func TestUnreadableResultsPauseNothing(t *testing.T) {
 				return jobstatus.Answer{State: jobstatus.Running}
 			}
 			return jobstatus.Answer{
-				Outcome: jobstatus.Malformed, Unreadable: true, State: jobstatus.Completed, Err: errors.New("at byte 7"),
+				Outcome: jobstatus.Malformed, AboutJob: true, State: jobstatus.Completed, Err: errors.New("at byte 7"),
 			}
 		}
 		f := newFixture(&api{answer: answer}, schedule.Limits{}, 0)
@@ -384,7 +384,7 @@ func TestUnusableForAll(t *testing.T) {
 // What an unreadable answer says about its job.
 func TestUnreadableAnswers(t *testing.T) {
 	malformed := func(unreadable bool, state jobstatus.State, code string) jobstatus.Answer {
-		return jobstatus.Answer{Outcome: jobstatus.Malformed, Unreadable: unreadable, State: state, ErrorCode: code}
+		return jobstatus.Answer{Outcome: jobstatus.Malformed, AboutJob: unreadable, State: state, ErrorCode: code}
 	}
 	for _, tt := range []struct {
 		answer          jobstatus.Answer
@@ -397,7 +397,7 @@ func TestUnreadableAnswers(t *testing.T) {
 		{malformed(true, jobstatus.Failed, "x"), jobs.Unreadable, jobs.Failed, "x", true},
 		{malformed(true, jobstatus.Unknown, ""), jobs.Unreadable, jobs.Lost, "", true},
 		{malformed(false, jobstatus.Unknown, ""), jobs.Unreadable, jobs.Lost, "", false},
-		{jobstatus.Answer{Outcome: jobstatus.TooLarge, Unreadable: true}, jobs.Unreadable, jobs.Lost, "", true},
+		{jobstatus.Answer{Outcome: jobstatus.TooLarge, AboutJob: true}, jobs.Unreadable, jobs.Lost, "", true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFixture(&api{answer: func(string) jobstatus.Answer { return tt.answer }}, schedule.Limits{}, 0)
