@@ -64,6 +64,8 @@ function(config)
         },
       },
 
+      // The series of a job do not have when it was submitted, maybe long before it was registered. So they only name
+      // the jobs, and the account's highest lateness, which knows it, decides whether one is stuck.
       {
         alert: 'DeepAffectsJobStuck',
         expr: |||
@@ -76,6 +78,8 @@ function(config)
                 max by (account, request_id) (deepaffects_job_late_after_timestamp_seconds)
               - max by (account, request_id) (deepaffects_job_first_seen_timestamp_seconds), 60)
           )
+            and on (account)
+          max without (instance, pod) (deepaffects_jobs_lateness_max) > %(stuckFactor)g
             or on (account)
           max without (instance, pod) (deepaffects_jobs_lateness_max) > %(stuckFactor)g
         ||| % config.thresholds,
