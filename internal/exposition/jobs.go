@@ -175,7 +175,7 @@ var allJobs = []*family{
 		func(s *collector.Snapshot) float64 { return float64(s.Late.Jobs) }),
 	gauge("jobs_lateness_max",
 		"Longest time for which an unfinished job was observed unfinished, divided by the time within which nine in ten "+
-			"of such jobs finish; a job above 1 is late. 0 without a job that was observed.",
+			"of such jobs finish, or by a minute if that is less; a job above 1 is late. 0 without a job that was observed.",
 		func(s *collector.Snapshot) float64 { return s.Late.Longest }),
 	everywhere(gauge("account_owned",
 		"1 if this process polls the account and keeps its jobs, else 0. Always 1 without database_url.",

@@ -171,10 +171,14 @@ func (s *Scheduler) IsLate(sequence uint64, now time.Time) bool {
 // Late is the unfinished jobs that are late.
 type Late struct {
 	Jobs int // whose LateAfter has passed
-	// Longest is for how long a job was seen running, divided by the time in which nine in ten of such jobs finish; the
-	// largest of all jobs. 0: none was seen running.
+	// Longest is for how long a job was seen running, divided by the time in which nine in ten of such jobs finish, or by
+	// minLate if that is less; the largest of all jobs. 0: none was seen running.
 	Longest float64
 }
+
+// Of jobs that end within seconds, each one that a poll finds running has taken many times as long as others. That is
+// no reason to worry.
+const minLate = 60
 
 // countLate counts the next job of the pass.
 func (s *Scheduler) countLate(j *job, t float64) {
@@ -189,5 +193,5 @@ func (s *Scheduler) countLate(j *job, t float64) {
 	if late < t {
 		p.late.Jobs++
 	}
-	p.late.Longest = max(p.late.Longest, (j.seen-j.start)/(late-j.start))
+	p.late.Longest = max(p.late.Longest, (j.seen-j.start)/max(late-j.start, minLate))
 }

@@ -2,6 +2,7 @@ package schedule_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -104,6 +105,28 @@ func TestLate(t *testing.T) {
 	s.Refresh(now.Add(2 * time.Hour))
 	if got := s.View(now.Add(2*time.Hour), nil).Late; got != (schedule.Late{}) {
 		t.Errorf("without a slow job: %+v", got)
+	}
+}
+
+// Of jobs that end within seconds, one that a poll finds running has not yet taken many times as long as others.
+func TestLateAmongFastJobs(t *testing.T) {
+	s, now := newScheduler(schedule.PerMinute(60), start), start
+	for i := range 200 {
+		s.Add(now, schedule.Job{RequestID: fmt.Sprint(i), API: "asr", Start: now})
+		s.Ended(fmt.Sprint(i), now.Add(8*time.Second), true)
+		now = now.Add(time.Minute)
+	}
+	s.Add(now, schedule.Job{RequestID: "new", API: "asr", Start: now})
+	for _, step := range []struct {
+		age     time.Duration
+		longest float64
+	}{{45 * time.Second, 0.75}, {4 * time.Minute, 4}} {
+		at := now.Add(step.age)
+		s.StillRunning("new", at)
+		s.Refresh(at)
+		if got := s.View(at, nil).Late; got.Jobs != 1 || math.Abs(got.Longest-step.longest) > 0.01 {
+			t.Errorf("after %s: %+v, want 1 late job, %.2f", step.age, got, step.longest)
+		}
 	}
 }
 
