@@ -45,17 +45,6 @@ function(config) {
         info(),
       ],
     ),
-  local lateness =
-    local since(name) = '(%s - %s)' % [ofJob(name), ofJob('job_first_seen_timestamp_seconds')];
-    orFromJobs(
-      'max by (account) (%s)' % p.one('jobs_lateness_max', api),
-      'max by (account) (%s / %s and on (account, request_id) %s)' % [
-        since('job_last_observed_timestamp_seconds'),
-        since('job_late_after_timestamp_seconds'),
-        info(),
-      ],
-    ),
-
   local thisJob = 'request_id="$request_id"',
   local figure(title, description, name, unit, scale='') =
     g.stat(title, description, unit, [p.instant('A', 'max(%s)%s' % [p.series(name, thisJob), scale])], height=3),
@@ -140,10 +129,10 @@ function(config) {
       min=0,
     ),
     g.lines(
-      'Slowest unfinished job, compared with others',
-      'For how long a job was observed unfinished, divided by the time within which nine in ten of such jobs finish. Above 1 it is late, above the line it is stuck.' + fromSeries,
+      'Slowest unfinished job, compared with others, all APIs',
+      'For how long a job was observed unfinished, divided by the time within which nine in ten of such jobs finish, or by a minute if that is less. Above 1 it is late, above the line it is stuck.',
       'short',
-      [p.range('A', lateness, '{{account}}')],
+      [p.range('A', 'max by (account) (%s)' % p.one('jobs_lateness_max'), '{{account}}')],
       ['DeepAffectsJobStuck'],
       min=0,
       thresholds=[[config.thresholds.stuckFactor, 'red']],
