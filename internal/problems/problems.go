@@ -229,8 +229,8 @@ func (f *finder) ends(o *jobs.Overview, r *jobs.Recent) {
 	scarce := s.Pricing.Price > scarceSeconds
 	f.addIf(r.Stalled && !(scarce && r.Polls < 3), "DeepAffectsNothingFinishes",
 		"No job ended in the last 3 hours, although jobs are unfinished")
-	f.addIf(late.Longest > stuckFactor, "DeepAffectsJobStuck", "A job has taken "+
-		humanize.FtoaWithDigits(late.Longest, 1)+" times as long as nine in ten similar jobs, and is unfinished")
+	f.addIf(late.Longest > stuckFactor, "DeepAffectsJobStuck", "A job is unfinished after "+
+		humanize.FtoaWithDigits(late.Longest, 1)+" times the time within which nine in ten similar jobs finish")
 	unfinished := float64(s.Counts[jobs.Pending] + s.Counts[jobs.Running])
 	n := float64(late.Jobs)
 	f.addIf(n > lateShare*unfinished && n >= lateJobs && n > lateOfUnfinished*r.Unfinished && s.API.Up &&

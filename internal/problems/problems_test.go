@@ -69,7 +69,7 @@ func TestEveryAlert(t *testing.T) {
 		"DeepAffectsJobStuck": {
 			is:     func(s *state) { s.Late.Longest = 4.26 },
 			almost: func(s *state) { s.Late.Longest = 3 },
-			text:   "A job has taken 4.2 times as long as nine in ten similar jobs, and is unfinished",
+			text:   "A job is unfinished after 4.2 times the time within which nine in ten similar jobs finish",
 		},
 		"DeepAffectsFailureRatioHigh": {
 			is: func(s *state) {
