@@ -300,7 +300,7 @@ var labelValues = regexp.MustCompile(`^label_values\((.*), \w+\)$`)
 // fill replaces the variables of a dashboard.
 func fill(expression, requestID string) string {
 	return strings.NewReplacer("$request_id", requestID, "$account", ".*", "$api", ".*",
-		"$__rate_interval", "1m", "$__range", "5m", ":1m]", ":1s]").Replace(expression)
+		"$__rate_interval", "1m", "$__interval_ms", "60000", "$__range", "5m", ":1m]", ":1s]").Replace(expression)
 }
 
 func requestIDs(exporter string) (ids []string, err error) {

@@ -42,6 +42,7 @@ type (
 			Defaults struct {
 				Unit       string
 				Thresholds struct{ Steps []struct{ Value *float64 } }
+				Custom     struct{ DrawStyle string }
 			}
 			Overrides []struct {
 				Properties []struct {
@@ -320,6 +321,27 @@ func TestFailover(t *testing.T) {
 	}
 	if counted == 0 {
 		t.Error("nothing is counted")
+	}
+}
+
+// A bar is what was counted in its time: $__rate_interval is longer.
+func TestBars(t *testing.T) {
+	bars := 0
+	for file, d := range dashboards(t) {
+		for p := range d.all() {
+			for _, q := range p.Targets {
+				if q.Expr == "" || p.FieldConfig.Defaults.Custom.DrawStyle != "bars" {
+					continue
+				}
+				bars++
+				if !strings.Contains(q.Expr, "rate(") || !strings.Contains(q.Expr, " * $__interval_ms / 1000") {
+					t.Errorf("%s: the bars of %s are not of their time:\n%s", file, p.Title, q.Expr)
+				}
+			}
+		}
+	}
+	if bars < 10 {
+		t.Errorf("%d queries for bars", bars)
 	}
 }
 

@@ -89,9 +89,10 @@ function(config) {
   increase(name, matchers='', range='$__rate_interval'): counted('increase', name, matchers, range),
   rate(name, matchers='', range='$__rate_interval'): counted('rate', name, matchers, range),
 
-  // The increase of a counter, by labels.
-  grown(by, name, matchers=''): 'sum by (%s) (%s)' % [by, p.increase(name, matchers)],
-  // The same in the time range of the dashboard.
+  // The increase of a counter from one point to the next, by labels. $__rate_interval is longer than that: by a scrape,
+  // and with $per at a minute by as much again. It is needed for two samples at least.
+  grown(by, name, matchers=''): 'sum by (%s) (%s) * $__interval_ms / 1000' % [by, p.rate(name, matchers)],
+  // Its increase in the time range of the dashboard.
   total(name, matchers=''): 'sum(%s)' % p.increase(name, matchers, '$__range'),
 
   // Histograms: the classic one if it was scraped, otherwise the native one.
