@@ -247,8 +247,8 @@ func testDashboards(t *testing.T, base, exporter string) {
 		}
 		for _, v := range dashboard.Templating.List {
 			query, _ := v.Query.(string)
-			if match := labelValues.FindStringSubmatch(query); match != nil {
-				found(t, base, fill(match[1], ".*"), dashboard.Title+": variable "+v.Name)
+			if match := variable.FindStringSubmatch(query); match != nil {
+				found(t, base, fill(match[1]+match[2], ".*"), dashboard.Title+": variable "+v.Name)
 			}
 		}
 		for _, a := range dashboard.Annotations.List {
@@ -295,7 +295,7 @@ func testDashboards(t *testing.T, base, exporter string) {
 	t.Logf("%d queries", queries)
 }
 
-var labelValues = regexp.MustCompile(`^label_values\((.*), \w+\)$`)
+var variable = regexp.MustCompile(`^(?:label_values\((.*), \w+\)|query_result\((.*)\))$`)
 
 // fill replaces the variables of a dashboard.
 func fill(expression, requestID string) string {

@@ -25,6 +25,7 @@ type (
 	}
 	variable struct {
 		Name, Type string
+		Query      string
 		Datasource struct{ UID string }
 	}
 	annotation struct {
@@ -296,6 +297,18 @@ func TestVariables(t *testing.T) {
 						t.Errorf("%s: %s: query %s ignores the variable %s:\n%s", file, p.Title, q.RefID, v.Name, text)
 					}
 				}
+			}
+		}
+	}
+}
+
+// The API can be chosen by the names of the counts and of the jobs: a count has "other" for those that the exporter
+// does not know.
+func TestAPIs(t *testing.T) {
+	for _, v := range dashboards(t)["jobs.json"].Templating.List {
+		for _, metric := range []string{"deepaffects_jobs_finished_total{", "deepaffects_job_info{"} {
+			if v.Name == "api" && !strings.Contains(v.Query, metric) {
+				t.Errorf("%s does not have the values of %s", v.Query, metric)
 			}
 		}
 	}

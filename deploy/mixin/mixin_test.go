@@ -76,13 +76,16 @@ func TestSource(t *testing.T) {
 // metric matches a metric of the exporter with its selector. What is recorded from such has a colon before it.
 var metric = regexp.MustCompile(`(:?)deepaffects_[a-z0-9_:]+(\{[^}]*\})?`)
 
+// variable matches the query of a variable.
+var variable = regexp.MustCompile(`^(label_values|query_result)\(`)
+
 // queriesOf returns the queries for Prometheus in rules and dashboards.
 func queriesOf(value any) (queries []string) {
 	switch value := value.(type) {
 	case map[string]any:
 		for name, v := range value {
 			text, ok := v.(string)
-			if ok && (name == "expr" || strings.HasPrefix(text, "label_values(")) {
+			if ok && (name == "expr" || variable.MatchString(text)) {
 				queries = append(queries, text)
 			}
 			queries = append(queries, queriesOf(v)...)

@@ -318,7 +318,9 @@ function(config) {
     'prometheus',
     [
       p.account,
-      p.choice('api', 'API', 'deepaffects_jobs_finished_total{account=~"$account"}'),
+      p.either('api', 'API', [m + '{account=~"$account"}' for m in ['deepaffects_jobs_finished_total', 'deepaffects_job_info']]) {
+        description: 'Counts have the APIs that the exporter does not know as "other", jobs have their names: select both',
+      },
       p.variable('request_id', 'Job', 'deepaffects_job_info{account=~"$account", api=~"$api"}') {
         description: 'The job in the last row',
       },

@@ -19,6 +19,10 @@ function(config) {
   local values(metric, name) = query('label_values(%s, %s)' % [metric, name]),
   choice(name, label, metric): g.choice(name, label, values(metric, name), p.datasource) { allValue: '.*' },
   variable(name, label, metric): g.variable(name, label, values(metric, name), p.datasource),
+  // The values in one metric or another. label_values takes only one.
+  either(name, label, metrics):
+    g.choice(name, label, query('query_result(count by (%s) (%s))' % [name, std.join(' or ', metrics)]), p.datasource)
+    { allValue: '.*', regex: '/%s="([^"]*)"/' % name },
   account: p.choice('account', 'Account', 'deepaffects_up'),
 
   // What happened besides, in all panels.
