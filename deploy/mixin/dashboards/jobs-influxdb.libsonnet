@@ -166,8 +166,8 @@ function(config) {
       interval=written,
     ),
     g.table(
-      'Oldest unfinished jobs',
-      'Jobs whose end was not seen in the time range. A click on a job shows it below.',
+      'Running jobs',
+      'Jobs that were seen to begin to run in the time range, and not to end, the oldest change first. There is no point of a pending job. A click on a job shows it below.',
       's',
       [rows('A', |||
         SELECT request_id, account, api, MAX(time) AS last_change, MAX(age_seconds) AS age_then
