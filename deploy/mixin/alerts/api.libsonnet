@@ -154,6 +154,8 @@ function(config)
           (
               max without (instance, pod) (max_over_time(deepaffects_poll_price_seconds[1h])) > %(scarceSeconds)g
             or
+              max without (instance, pod, window) (deepaffects_quota_left_requests{window="minute"}) == 0
+            or
               min_over_time(max without (instance, pod, window) (deepaffects_quota_left_requests{window="day"})[30m:1m]) < 1
           )
         ||| % config.thresholds,
