@@ -69,8 +69,8 @@ var queries = []query{
   / sum by (account) (increase(deepaffects_transcript_confidence_ratio_count[1d]))`,
 	},
 	{
-		"What share of the requests to the API succeeds?",
-		`sum by (account) (rate(deepaffects_api_requests_total{outcome="ok"}[1h]))
+		"What share of the requests to the API succeeds? (That it does not know a job is an answer, too.)",
+		`sum by (account) (rate(deepaffects_api_requests_total{outcome=~"ok|not_found"}[1h]))
   / sum by (account) (rate(deepaffects_api_requests_total[1h]))`,
 	},
 }
