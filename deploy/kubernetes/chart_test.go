@@ -182,7 +182,10 @@ func TestReplicasOfChart(t *testing.T) {
 func TestChartMistakes(t *testing.T) {
 	for _, tt := range []struct{ values, want string }{
 		{"replicas: 3", "set database.enabled"},
-		{"{database: {enabled: true}, config: '[[inputs.deepaffects]]'}", `database_url = "${DEEPAFFECTS_DATABASE_URL}"`},
+		{"{database: {enabled: true}, config: \"[[inputs.deepaffects]]\\njobs_token=''\"}",
+			`database_url = "${DEEPAFFECTS_DATABASE_URL}"`},
+		{"config: '[[inputs.deepaffects]]'", `jobs_token = "${DEEPAFFECTS_JOBS_TOKEN:-}"`},
+		{"config: \"[[inputs.deepaffects]]\\njobs_token=''\\n[[inputs.deepaffects]]\"", "each table needs jobs_token"},
 		{"ingress: {enabled: true}", "ingress.host is needed"},
 		{"replica: 3", "replica"},
 		{"replicas: 0", "replicas"},
