@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,7 @@ serviceMonitor:
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 dashboards: {enabled: true}
 networkPolicy: {enabled: true}
+service: {annotations: {a: b}}
 podLabels: {team: speech}
 podAnnotations: {a: b}
 nodeSelector: {disk: ssd}
@@ -194,6 +196,29 @@ func TestChartMistakes(t *testing.T) {
 		if _, err := template(t, tt.values); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.values, err, tt.want)
 		}
+	}
+}
+
+// The values in the README work.
+func TestChartReadme(t *testing.T) {
+	text, err := os.ReadFile(chart + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(examples) < 4 {
+		t.Errorf("%d examples", len(examples))
+	}
+	for _, e := range examples {
+		if strings.Contains(e[1], "kind: ") {
+			continue // an object beside the chart
+		}
+		objects, err := template(t, e[1])
+		if err != nil {
+			t.Errorf("%v:\n%s", err, e[1])
+			continue
+		}
+		parsed(t, objects)
 	}
 }
 
