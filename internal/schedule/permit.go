@@ -158,17 +158,46 @@ func (p *Permit) Answered(at time.Time, wait time.Duration) {
 		}
 	}
 	p.end("Answered", at, wait, result)
+	s.forgive()
 	s.quota.answered(at)
 	s.sharing.steps = max(s.sharing.steps-1, 0)
 	s.quota.share = min(s.quota.share+shareGrowth, 1)
 }
 
 // Unanswered tells that there was no usable answer to the request, which may have been sent and counted, and what came
-// of it. The job is not polled again for the given time.
+// of it. The job is not polled again for the given time. After a failed request other jobs are preferred until one is
+// answered: that shows whether only this job's requests fail.
 func (p *Permit) Unanswered(at time.Time, wait time.Duration, result PollResult) {
 	s := p.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	j := s.quota.inFlight[p.RequestID]
 	p.end("Unanswered", at, max(wait, minRetry), result)
+	switch {
+	case result != RequestFailed:
+		s.forgive()
+	case j != nil:
+		if s.failed == nil {
+			s.failed = make(map[*job]int)
+		}
+		s.failures++
+		s.failed[j] = s.failures
+	}
 	s.quota.answered(at)
+}
+
+// forgive ends the preference of jobs over those whose requests failed.
+func (s *Scheduler) forgive() {
+	for j := range s.failed {
+		due, overdue := s.due.has(j), s.overdue.has(j)
+		s.due.drop(j) // before what it is ordered by changes
+		s.overdue.drop(j)
+		delete(s.failed, j)
+		if due {
+			s.due.put(j)
+		}
+		if overdue {
+			s.overdue.put(j)
+		}
+	}
 }

@@ -67,6 +67,10 @@ type Scheduler struct {
 	moved   bool // a job was observed running since looked: others of its API may be due now
 	choices int
 	late    Late // as of the last whole pass
+
+	// The jobs whose requests failed since the last one that was answered, with a number that rises.
+	failed   map[*job]int
+	failures int
 }
 
 type job struct {
@@ -139,13 +143,19 @@ func New(limits Limits, now time.Time) *Scheduler {
 }
 
 // orders makes the orders. Of due jobs with the same score, and of overdue ones that were seen running at the same
-// time, the oldest is the first.
+// time, the oldest is the first. Those whose requests failed come last, in the order in which they did.
 func (s *Scheduler) orders() {
 	s.due = order{slot: 0, sign: 1, less: func(x, y *job) bool {
+		if len(s.failed) > 0 && s.failed[x] != s.failed[y] {
+			return s.failed[x] < s.failed[y]
+		}
 		return x.key > y.key || x.key == y.key && x.place().compare(y.place()) < 0
 	}}
 	s.waiting = order{slot: 0, sign: -1, less: func(x, y *job) bool { return x.key < y.key }}
 	s.overdue = order{slot: 1, sign: 1, less: func(x, y *job) bool {
+		if len(s.failed) > 0 && s.failed[x] != s.failed[y] {
+			return s.failed[x] < s.failed[y]
+		}
 		return x.seen < y.seen || x.seen == y.seen && x.place().compare(y.place()) < 0
 	}}
 }

@@ -419,6 +419,34 @@ func TestFairTurn(t *testing.T) {
 	}
 }
 
+// Jobs whose requests failed are polled last, the one that did first before the others, until a request is answered.
+func TestFailedComeLast(t *testing.T) {
+	s := newScheduler(schedule.Limits{}, start)
+	for id, age := range map[string]time.Duration{"a": 3, "b": 2, "c": 1} {
+		s.Add(start, schedule.Job{RequestID: id, Start: at(-48*time.Hour - age*time.Minute), AtOnce: true})
+	}
+	now, polled := start, ""
+	poll := func(wait time.Duration, end func(permit *schedule.Permit)) {
+		now = now.Add(wait)
+		permit, _ := s.Next(now)
+		if permit == nil {
+			t.Fatalf("no permit after %q", polled)
+		}
+		polled += permit.RequestID
+		end(permit)
+	}
+	fails := func(permit *schedule.Permit) { permit.Unanswered(now, 0, schedule.RequestFailed) }
+	for range 7 {
+		poll(time.Minute, fails)
+	}
+	poll(time.Minute, func(permit *schedule.Permit) { permit.Unanswered(now, time.Hour, schedule.NotKnown) })
+	poll(time.Minute, fails)
+	poll(time.Minute, fails)
+	if polled != "abcabca"+"b"+"ac" {
+		t.Errorf("polled %s", polled)
+	}
+}
+
 // Among very many overdue jobs, too, one request in sixteen goes to the one that was seen running the longest ago.
 func TestFairTurns(t *testing.T) {
 	const jobs = 5000
