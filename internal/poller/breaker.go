@@ -69,6 +69,7 @@ type breaker struct {
 	polled      bool             // there was a response that says something about the API
 	last        jobstatus.Answer // the last of those, without its result
 	lastSuccess time.Time
+	spared      int           // failures since then that are about their jobs alone
 	keyError    error         // why the key cannot be read; nil: it can
 	keyOutage   outage.Outage // since then, or since the store does not let it be used
 
@@ -155,6 +156,30 @@ type verdict struct {
 // manyUnknown is the number of jobs in a row from which on it is remarkable that the API knows none.
 const manyUnknown = 10
 
+// successHolds is for how long a good answer says that a bad one is about its job alone.
+const successHolds = time.Hour
+
+// maxSpared is the number of failures in a row that may be about their jobs alone. When the API breaks down, jobs that
+// have failed before cost so many requests more.
+const maxSpared = 3
+
+// spares reports whether a bad answer is about its job alone: it is if all answers about the job since a time were bad,
+// and the API has answered about others meanwhile.
+func (b *breaker) spares(o jobstatus.Outcome, since, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case !since.Before(b.lastSuccess), now.Sub(b.lastSuccess) >= successHolds:
+		return false
+	case consequences[o].threshold > 0:
+		return true
+	case conditions[o] != Unavailable, !succeeded(b.last.Outcome), b.spared >= maxSpared:
+		return false
+	}
+	b.spared++
+	return true
+}
+
 // judge records a response to a request sent with key. quotaUntil is when the
 // scheduler allows requests again; it is only read if the API refused for quota.
 func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Time) verdict {
@@ -177,7 +202,7 @@ func (b *breaker) judge(a jobstatus.Answer, key string, now, quotaUntil time.Tim
 	if succeeded(a.Outcome) {
 		v := verdict{wait: asked, before: before, failures: b.outage.Failures}
 		v.lasted, v.recovered = b.outage.Lasts(now)
-		b.lastSuccess, b.outage, b.lastKey = now, outage.Outage{}, ""
+		b.lastSuccess, b.spared, b.outage, b.lastKey = now, 0, outage.Outage{}, ""
 		b.steps, b.alone = max(b.steps-1, 0), max(b.alone-1, 0)
 		b.until, b.refusedKey = time.Time{}, ""
 		if a.Outcome == jobstatus.NotFound && b.inARow == manyUnknown {

@@ -256,7 +256,11 @@ func (p *Poller) poll(ctx context.Context, r *request) (outcomeClass, error) {
 	_, _ = p.results.Observe(o) // a failure of the store is logged by it, and nothing is lost
 	switch {
 	case !consequences[answer.Outcome].quota:
-		r.permit.Unanswered(now, p.judge(r, answer, now, time.Time{}), schedule.RequestFailed)
+		v := p.judge(r, answer, now, time.Time{})
+		r.permit.Unanswered(now, v.wait, schedule.RequestFailed)
+		if v.unusable {
+			return unusable, nil
+		}
 	case answer.Outcome == jobstatus.OverQuota && answer.HTTPStatus != http.StatusPaymentRequired:
 		p.judge(r, answer, now, r.permit.RefusedByEither(now))
 	default:
@@ -281,7 +285,7 @@ func detail(a jobstatus.Answer) string {
 
 // observe hands on what a response says about its job, and ends the permit.
 func (p *Poller) observe(r *request, answer jobstatus.Answer, o jobs.Observation) {
-	now, wait := o.At, p.judge(r, answer, o.At, time.Time{})
+	now, wait := o.At, p.judge(r, answer, o.At, time.Time{}).wait
 	p.logged.solved(o.RequestID)
 	o.State, o.Result = stateOf(answer), answer.Result
 	if o.State == jobs.Failed {
@@ -308,7 +312,7 @@ func (p *Poller) observe(r *request, answer jobstatus.Answer, o jobs.Observation
 // observeUnreadable hands on that a response cannot be read, and ends the permit. If it stays so, that ends the job.
 func (p *Poller) observeUnreadable(r *request, answer jobstatus.Answer, o jobs.Observation) {
 	healthy := p.breaker.state().LastSuccess
-	wait := p.judge(r, answer, o.At, time.Time{})
+	wait := p.judge(r, answer, o.At, time.Time{}).wait
 	o.State, o.Readable, o.HealthyAt = jobs.Unreadable, jobs.Lost, healthy
 	if answer.AboutJob {
 		o.HealthyAt = o.At
@@ -341,17 +345,19 @@ func stateOf(a jobstatus.Answer) jobs.State {
 	return states[a.State]
 }
 
-// judge tells the breaker about a response, logs its verdict, and returns the minimum
-// time before the job is polled again.
-func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) time.Duration {
-	about := false // only about the job, although nothing of the answer says so
-	if consequences[a.Outcome].threshold > 0 && !a.AboutJob {
-		// The API has answered well since this job's answers are so, and not long ago.
-		success := p.breaker.state().LastSuccess
-		about = p.logged.since(r.permit.RequestID, now).Before(success) && now.Sub(success) < successHolds
-		a.AboutJob = about
+// judge tells the breaker about a response, logs its verdict, and returns it.
+func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) verdict {
+	about := time.Duration(0) // minimum wait of a job that the answer is about, although nothing of the answer says so
+	if !succeeded(a.Outcome) && !a.AboutJob {
+		a.AboutJob = p.breaker.spares(a.Outcome, p.logged.since(r.permit.RequestID, now), now)
+		if a.AboutJob {
+			about = p.logged.wait(r.permit.RequestID)
+		}
 	}
 	v := p.breaker.judge(a, r.key, now, quotaUntil)
+	if about > 0 {
+		v.wait, v.unusable = max(v.wait, about), true
+	}
 	log := p.log
 	if a.Outcome != jobstatus.OK && a.ErrorCode != "" {
 		log = log.With("error_code", a.ErrorCode)
@@ -364,9 +370,11 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 	case v.recovered:
 		p.log.Info("API recovered; polling continues", "outcome_before", v.before.String(),
 			"failed_requests", v.failures, "after", v.lasted.String())
-	case (v.unusable || about) && p.logged.news(r.permit.RequestID, a.Outcome):
-		log.Warn("Unusable API response for job",
-			"request_id", r.permit.RequestID, "outcome", a.Outcome.String(), "err", a.Err)
+	case v.unusable:
+		if p.logged.news(r.permit.RequestID, a.Outcome) {
+			log.Warn("Unusable API response for job",
+				"request_id", r.permit.RequestID, "outcome", a.Outcome.String(), "err", a.Err)
+		}
 	case v.pause > 0:
 		attrs := []any{"outcome", a.Outcome.String(), "err", a.Err, "pause", v.pause.String()}
 		if v.lasted > 0 {
@@ -377,7 +385,7 @@ func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time
 		}
 		log.Warn("API request failed; polling is paused", attrs...)
 	}
-	return v.wait
+	return v
 }
 
 // stateWords counts the state words that nobody knows.
@@ -417,10 +425,12 @@ type problems struct {
 type problem struct {
 	since  time.Time         // zero: no answer about the job was unusable
 	logged jobstatus.Outcome // OK: none
+	alone  int               // answers that were about the job alone
 }
 
-// successHolds is for how long a good answer says that an unusable one is about its job alone.
-const successHolds = time.Hour
+// maxAloneWait is the maximum time between two polls of a job whose answers are bad while those of others are good: over
+// a day they would otherwise use up a small quota.
+const maxAloneWait = time.Hour
 
 // maxProblems bounds problems. Beyond it some count as new: they are logged again, and may pause the account again.
 const maxProblems = 1000
@@ -435,6 +445,18 @@ func (l *problems) since(requestID string, now time.Time) time.Time {
 		l.set(requestID, p)
 	}
 	return p.since
+}
+
+// wait counts an answer that is about a job alone, and returns the minimum time before the next poll of the job, which
+// doubles with each.
+func (l *problems) wait(requestID string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.jobs[requestID]
+	wait := min(unreadableWait<<min(p.alone, maxDoublings), maxAloneWait)
+	p.alone++
+	l.set(requestID, p)
+	return wait
 }
 
 // news reports whether the problem of a job was not logged yet.

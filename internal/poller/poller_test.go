@@ -381,6 +381,79 @@ func TestUnusableForAll(t *testing.T) {
 	})
 }
 
+// count returns how many requests were about a job.
+func (a *api) count(id string) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, request := range a.requests {
+		if strings.HasSuffix(request, " "+id) {
+			n++
+		}
+	}
+	return n
+}
+
+// Jobs whose requests fail, while those about others are answered, delay only themselves, within any quota.
+func TestFailuresOfSomeJobs(t *testing.T) {
+	for _, outcome := range []jobstatus.Outcome{jobstatus.ServerError, jobstatus.Network} {
+		for _, limits := range []schedule.Limits{{}, schedule.PerMinute(5)} {
+			for bad := 1; bad <= 2; bad++ {
+				t.Run(fmt.Sprint(outcome, " of ", bad, " with ", limits), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						f := newFixture(&api{answer: func(id string) jobstatus.Answer {
+							if sequence(id) < uint64(bad) {
+								return jobstatus.Answer{Outcome: outcome, Err: errors.New("failed")}
+							}
+							return jobstatus.Answer{State: jobstatus.Running}
+						}}, limits, 0)
+						f.add(11)
+						f.run()
+						defer f.stop()
+						pass(5 * time.Minute)
+						for id := bad; id < 11; id++ {
+							if f.api.count(fmt.Sprint("job-", id)) == 0 {
+								t.Errorf("job-%d was not polled", id)
+							}
+						}
+						pass(12 * time.Hour)
+						if n := f.logs.count("polling is paused"); !f.State().Up || n > 4 {
+							t.Errorf("%d pauses, at the end %+v:\n%s", n, f.State().Trouble, &f.logs.Buffer)
+						}
+						if n := f.api.count("job-0"); n < 10 || n > 25 {
+							t.Errorf("%d requests about a job that fails", n)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// Jobs that failed before an outage, while others did not, cost it few requests more; without others, it is as ever.
+func TestFailuresOfAll(t *testing.T) {
+	for _, n := range []int{1, 20} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			f := newFixture(&api{answer: func(id string) jobstatus.Answer {
+				if id != "job-19" || time.Since(begin) > time.Hour {
+					return jobstatus.Answer{Outcome: jobstatus.ServerError, Err: errors.New("failed")}
+				}
+				return jobstatus.Answer{State: jobstatus.Running}
+			}}, schedule.Limits{}, 0)
+			f.add(n)
+			f.run()
+			defer f.stop()
+			pass(time.Hour)
+			before := f.api.sent()
+			pass(3 * time.Hour)
+			// A pause is a quarter of an hour at most.
+			if sent := f.api.sent() - before; sent < 11 || sent > 24 || f.State().Up {
+				t.Errorf("%d jobs: %d requests in an outage of three hours, %+v", n, sent, f.State())
+			}
+		})
+	}
+}
+
 // What an unreadable answer says about its job.
 func TestUnreadableAnswers(t *testing.T) {
 	malformed := func(unreadable bool, state jobstatus.State, code string) jobstatus.Answer {
@@ -947,8 +1020,9 @@ func TestRound(t *testing.T) {
 	for name, tt := range map[string]struct {
 		limits   schedule.Limits
 		outcome  jobstatus.Outcome
-		fail     int // only so many requests, from the first on; 0: all have the outcome
-		jobs     int // 0: 20
+		fail     int    // only so many requests, from the first on; 0: all have the outcome
+		only     string // only requests about this job have the outcome; "": all
+		jobs     int    // 0: 20
 		noKey    bool
 		store    error
 		closed   error // of a store that does not say so before
@@ -977,6 +1051,10 @@ func TestRound(t *testing.T) {
 		},
 		"the only job fails": {
 			outcome: jobstatus.ServerError, fail: 2, jobs: 1, answered: 1, sent: 3, took: 31 * time.Second,
+		},
+		"one job fails always": {only: "job-3", outcome: jobstatus.Timeout, answered: 19, sent: 21},
+		"the first job fails always": {
+			only: "job-0", outcome: jobstatus.ServerError, answered: 19, sent: 21, took: 13 * time.Second,
 		},
 		"the API rejects the key": {outcome: jobstatus.Unauthorized, sent: 1, left: 20, warn: "paused",
 			err: "no request was answered with a state (1 sent); the last: unauthorized: refused"},
@@ -1017,6 +1095,14 @@ func TestRound(t *testing.T) {
 							return failing(id)
 						}
 						return well(id)
+					}
+				}
+				if bad := f.api.answer; tt.only != "" {
+					f.api.answer = func(id string) jobstatus.Answer {
+						if id == tt.only {
+							return bad(id)
+						}
+						return answers(jobstatus.OK)(id)
 					}
 				}
 				f.store.unwritable, f.store.fails = tt.store, tt.closed
