@@ -3,7 +3,6 @@ package submission
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -47,12 +46,30 @@ func (id *requestID) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
+// notGiven matches what encoders write for a number that is not given, and strings, in which it means nothing.
+var notGiven = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b`)
+
 // parseEntry parses an object, or an ID as a JSON string or number. The offset is where it
 // begins in its document.
 func parseEntry(value jsontext.Value, offset int64) (Job, error) {
 	// What is not JSON has no names that could be quoted.
-	if _, err := jsontext.NewDecoder(bytes.NewReader(value)).ReadValue(); err != nil {
-		return Job{}, jsonError(err, offset)
+	check := func(value jsontext.Value) error {
+		_, err := jsontext.NewDecoder(bytes.NewReader(value)).ReadValue()
+		return err
+	}
+	if err := check(value); err == io.EOF {
+		return Job{}, fmt.Errorf("%w at byte %d", ErrSyntax, offset)
+	} else if err != nil {
+		given := notGiven.ReplaceAllFunc(value, func(token []byte) []byte {
+			if token[0] == '"' {
+				return token
+			}
+			return []byte("null")
+		})
+		if check(given) != nil {
+			return Job{}, jsonError(err, offset)
+		}
+		value = given
 	}
 	unmarshal := func(to any) error {
 		if err := json.Unmarshal(value, to, json.RejectUnknownMembers(true)); err != nil {
@@ -192,37 +209,32 @@ func (j *Job) Memory() int {
 var errNoArray = errors.New("it is not a JSON array")
 
 // ParseList parses a JSON array of objects and IDs as ParseJSON does, and yields one job after another. An invalid
-// entry does not end it: skip is called with its error. Names that are there twice, and bytes that are not UTF-8, make
-// only their entry invalid. What ends the list too early is yielded last, as an error without a job. It holds at most
-// ParserMemory.
+// entry does not end it, also where it is not JSON: skip is called with its error. What ends the list too early is
+// yielded last, as an error without a job. It holds at most ParserMemory.
 func ParseList(r io.Reader, maxEntries int, skip func(error)) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
-		dec := newDecoder(r)
-		if dec.PeekKind() != jsontext.KindBeginArray { // another document is most likely an error message
-			yield(Job{}, cmp.Or(dec.failed, errNoArray))
-			return
-		}
-		_, _ = dec.ReadToken() // cannot fail after PeekKind
+		l := newList(r)
 		for n := 1; ; n++ {
-			kind := dec.PeekKind()
-			if kind == jsontext.KindInvalid || kind == jsontext.KindEndArray {
-				if err := end(dec, kind == jsontext.KindEndArray, n); err != nil {
+			switch more, err := l.next(); {
+			case err != nil && n == 1 && !l.begun:
+				yield(Job{}, err)
+				return
+			case err != nil:
+				yield(Job{}, fmt.Errorf("entry %d: %w", n, err))
+				return
+			case !more:
+				if err := l.end(); err != nil {
 					yield(Job{}, err)
 				}
 				return
-			}
-			if n > maxEntries {
+			case n > maxEntries:
 				yield(Job{}, fmt.Errorf("%w: more than %d", ErrTooMany, maxEntries))
 				return
 			}
-			job, err := dec.entry()
-			if invalid, ok := errors.AsType[*entryError](err); ok {
-				skip(fmt.Errorf("entry %d: %w", n, invalid))
-				continue
-			}
+			job, err := l.entry()
 			if err != nil {
-				yield(Job{}, fmt.Errorf("entry %d: %w", n, err))
-				return
+				skip(fmt.Errorf("entry %d: %w", n, err))
+				continue
 			}
 			if !yield(job, nil) {
 				return
@@ -257,12 +269,17 @@ type decoder struct {
 	dropped           int64 // number of bytes of space before it that were dropped
 }
 
-func newDecoder(r io.Reader) *decoder {
+// withoutBOM returns a reader of what follows a byte order mark.
+func withoutBOM(r io.Reader) *bufio.Reader {
 	start := bufio.NewReader(r)
 	if first, _ := start.Peek(len(bom)); string(first) == bom {
 		_, _ = start.Discard(len(bom)) // cannot fail after Peek
 	}
-	d := &decoder{from: start}
+	return start
+}
+
+func newDecoder(r io.Reader) *decoder {
+	d := &decoder{from: withoutBOM(r)}
 	// The names of an object are compared by parseEntry, which knows that it is small.
 	d.Decoder = jsontext.NewDecoder(d, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	return d
@@ -318,25 +335,17 @@ func (d *decoder) explain(err error) error {
 	return jsonError(err, d.dropped)
 }
 
-// entry reads an entry. An *entryError concerns only this one.
+// entry reads an entry.
 func (d *decoder) entry() (Job, error) {
 	value, err := d.ReadValue()
 	if err != nil {
 		return Job{}, d.explain(err)
 	}
 	if len(value) > MaxEntryBytes {
-		return Job{}, &entryError{errTooLong}
+		return Job{}, errTooLong
 	}
-	job, err := parseEntry(value, d.dropped+d.InputOffset()-int64(len(value)))
-	if err != nil {
-		return Job{}, &entryError{err}
-	}
-	return job, nil
+	return parseEntry(value, d.dropped+d.InputOffset()-int64(len(value)))
 }
-
-type entryError struct{ error }
-
-func (e *entryError) Unwrap() error { return e.error }
 
 var errKind = errors.New("neither an object nor a string")
 

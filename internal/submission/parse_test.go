@@ -314,11 +314,29 @@ func TestParseList(t *testing.T) {
 		"cut off": {
 			list: `["a",{"request_id":"b"},"secret`, ids: []string{"a", "b"}, err: "entry 3: invalid JSON at byte 31",
 		},
-		"no value": {list: `["a",,"b"]`, ids: []string{"a"}, err: "entry 2: invalid JSON at byte 5"},
-		"NaN": {
-			list: `["a",{"request_id":"b","audio_seconds":NaN}]`, ids: []string{"a"},
-			err: "entry 2: invalid JSON at byte 39",
+		"no value": {
+			list: `["a",,"b"]`, ids: []string{"a", "b"}, skipped: []string{"entry 2: invalid JSON at byte 5"},
 		},
+		"trailing comma": {list: `["a" , ]`, ids: []string{"a"}, skipped: []string{"entry 2: invalid JSON at byte 7"}},
+		"NaN": {
+			list: `["a",{"request_id":"b","audio_seconds":NaN,"priority":-Infinity},"c",NaN,{"request_id":NaN},"d"]`,
+			ids:  []string{"a", "b", "c", "d"}, skipped: []string{"entry 4: " + kind, "entry 5: the request ID is empty"},
+		},
+		"NaN in a string": {list: `[{"request_id":"a NaN","priority":NaN}]`, ids: []string{"a NaN"}},
+		"no comma": {
+			list: `["a" "b","c"]`, ids: []string{"c"}, skipped: []string{"entry 1: invalid JSON at byte 5"},
+		},
+		"other word": {
+			list: `["a",{"request_id":"b","priority":secret},"c"]`, ids: []string{"a", "c"},
+			skipped: []string{"entry 2: invalid JSON at byte 34"},
+		},
+		"no closing quote": {
+			list: "[\n\"a\",\n{\"request_id\":\"secret},\n\"secret,\n\"b\"\n]", ids: []string{"a", "b"},
+			skipped: []string{"entry 2: invalid JSON at byte 30", "entry 3: invalid JSON at byte 39"},
+		},
+		"bracket in a string": {list: `["a]","\"],\\","b"]`, ids: []string{"a]", `"],\`, "b"}},
+		"a time": {list: `[2026-11-30 12:00:00] secret`, skipped: []string{"entry 1: invalid JSON at byte 5"},
+			err: "trailing data after the array"},
 		"trailing data": {list: `["a"] secret`, ids: []string{"a"}, err: "trailing data after the array"},
 		"too many": {
 			list: `["a","b","c","d","e","f","g"]`, ids: []string{"a", "b", "c", "d", "e", "f"},
@@ -430,4 +448,24 @@ func FuzzParseJSON(f *testing.F) {
 			t.Errorf("byte by byte: error %v, was %v:\n%s", errSlowly, err, diff)
 		}
 	})
+}
+
+func TestIsList(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": false, "a": false, `{"request_id":"a"}`: false, "# [": false,
+		"[": true, "[\n": true, "[]": true, " [ ] \n": true, "\ufeff[": true,
+		`["a"]`: true, `["a", `: true, `["a`: true, `[7]`: true, `[7`: true, `[7, 8`: true, `[{"request_id":`: true,
+		`["a" "b"]`: true, `["a",NaN]`: true, `[true, "a"]`: true,
+		"[INFO] job list\na\n": false, "[warn a\nb\n": false, "[2026-11-30 12:00:00] a\n": false, "[7] a\n": false,
+		"[\"a\"]\n[\"b\"]\n": false, "[]\na": false, "[\"a\"]\nb": false,
+	} {
+		if got, _, err := submission.IsList(strings.NewReader(text)); got != want || err != nil {
+			t.Errorf("%q: %v, error %v", text, got, err)
+		}
+	}
+	failed := errors.New("the reader failed")
+	r := io.MultiReader(strings.NewReader(`["a"`), iotest.ErrReader(failed))
+	if _, _, err := submission.IsList(r); !errors.Is(err, failed) {
+		t.Errorf("error %v", err)
+	}
 }
