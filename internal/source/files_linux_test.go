@@ -345,6 +345,27 @@ func TestFilesContent(t *testing.T) {
 		"array cut off": {
 			content: `["a", "b", "c`, ids: ids("a", "b"), bad: 1, first: ": entry 3: invalid JSON at byte 13",
 		},
+
+		"a word in brackets":   {content: "[INFO] job list\na\nb\n", ids: ids("a", "b"), bad: 1, first: ":1: " + notAnID},
+		"bracket not closed":   {content: "[ERROR: \"x]\na\nb\n", ids: ids("a", "b"), bad: 1, first: ":1: " + notAnID},
+		"a time in brackets":   {content: "[2026-11-30 12:00:00] x\na\n", ids: ids("a"), bad: 1, first: ":1: " + notAnID},
+		"a number in brackets": {content: "[7] x\na\n", ids: ids("a"), bad: 1, first: ":1: " + notAnID},
+		"an array per line": {
+			content: "[\"a\"]\n[\"b\",\"c\"]\nd\n[]\n[{\"request_id\":\"e\"}]\n", ids: ids("a", "b", "c", "d", "e"),
+		},
+		"an empty array before lines": {content: "[]\na\n", ids: ids("a")},
+		"an array behind a comment":   {content: "# x\n[\"a\"]\n", ids: ids("a")},
+		"arrays over lines": {
+			content: "[\n\"a\",\n\"b\"\n]\nc\n[\n\"d\"\n]\n", ids: ids("a", "b", "c", "d"),
+		},
+		"bad entries in arrays of lines": {
+			content: "[\"a\",NaN,{\"request_id\":\"b\",\"priority\":NaN}]\n[\"c\" x,\"d\"]\n", ids: ids("a", "b", "d"),
+			bad: 2, first: ":1: entry 2: neither an object nor a string",
+		},
+		"a large array before lines": {
+			content: `["` + strings.Repeat(`a","`, 1<<14) + "a\"]\nb\n", ids: slices.Repeat(ids("a"), 1<<14+1), bad: 1,
+			first: ": trailing data after the array",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			follow(t, func(d *fixture) { d.write("f", test.content) }, func(d *fixture) {
@@ -690,9 +711,36 @@ func TestFilesDocument(t *testing.T) {
 	}
 }
 
+// What is appended to an array that is whole is read, too.
+func TestFilesDocumentGrows(t *testing.T) {
+	follow(t, func(d *fixture) { d.write("f", `["a"]`) }, func(d *fixture) {
+		d.pass(3 * every)
+		d.expect(ids("a"), nil, true)
+		d.add("f", "\n[\"b\"]\n")
+		d.pass(every)
+		d.expect(ids("a", "b"), nil, true)
+		d.add("f", "c\n")
+		d.pass(every)
+		d.expect(ids("c"), nil, true)
+		d.write("f", `["d", "e"]`)
+		d.pass(every)
+		d.expect(ids("d", "e"), nil, true)
+	}, "f")
+}
+
+// An array on one line may have more entries than one call of Track takes.
+func TestFilesArrayLines(t *testing.T) {
+	line := `["` + strings.Repeat(`a","`, 2500) + "a\"]\n"
+	follow(t, func(d *fixture) { d.write("f", line+line) }, func(d *fixture) {
+		if len(d.ids) != 5002 {
+			t.Errorf("%d tracked", len(d.ids))
+		}
+	}, "f")
+}
+
 func TestFilesDocumentTooLarge(t *testing.T) {
 	follow(t, func(d *fixture) {
-		d.write("f", "[")
+		d.write("f", `["`)
 		d.must(os.Truncate(d.path("f"), 64<<20+1))
 	}, func(d *fixture) {
 		const tooLarge = ": a JSON array of 67108865 bytes, the maximum is 67108864; write one entry per line instead"

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -173,7 +174,13 @@ func (f *Files) read(ctx context.Context, fl *follower) error {
 	case err != nil && err != io.EOF:
 		return err
 	case first == '[':
-		return f.readArray(ctx, fl)
+		isList, end, err := submission.IsList(f.content(fl))
+		if err != nil {
+			return err
+		}
+		if isList || end > submission.MaxEntryBytes { // a line cannot hold that array
+			return f.readArray(ctx, fl)
+		}
 	}
 	fl.bad = badEntries{}
 	return f.readLines(ctx, fl)
@@ -253,10 +260,13 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 	reader := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks && !isLarge}
 	b := lines{path: fl.path}
 	for ctx.Err() == nil {
+		before := reader.at
 		text, number, err := reader.next()
 		switch err {
 		case nil:
-			b.read(text, number)
+			if !b.read(text, number, func() bool { return f.commit(ctx, fl, &b, before) }) {
+				return nil
+			}
 		case errTooLong:
 			b.reject(err, number)
 		case io.EOF, errUnfinished:
@@ -288,7 +298,22 @@ type lines struct {
 	firstBad error
 }
 
-func (b *lines) read(line []byte, number int) {
+// read adds the entry of a line, or those of an array. It calls commit when they are many, and returns false if that
+// does.
+func (b *lines) read(line []byte, number int, commit func() bool) bool {
+	if bytes.HasPrefix(line, []byte("[")) {
+		if isList, _, _ := submission.IsList(bytes.NewReader(line)); isList { // this reader has no error
+			skip := func(err error) { b.reject(err, number) }
+			for job, err := range submission.ParseList(bytes.NewReader(line), maxEntries, skip) {
+				if err != nil {
+					skip(err)
+				} else if b.add(job); b.full() && !commit() {
+					return false
+				}
+			}
+			return true
+		}
+	}
 	job, ok, err := submission.ParseLine(line)
 	switch {
 	case err != nil:
@@ -296,6 +321,7 @@ func (b *lines) read(line []byte, number int) {
 	case ok:
 		b.add(job)
 	}
+	return true
 }
 
 func (b *lines) reject(err error, number int) {

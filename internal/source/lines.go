@@ -64,7 +64,7 @@ var (
 	errUnfinished = errors.New("the last line has no newline yet")
 )
 
-// A lineReader reads the lines of a file that follow a position. A JSON object may extend
+// A lineReader reads the lines of a file that follow a position. A JSON object, or an array, may extend
 // over several lines.
 type lineReader struct {
 	buffer *bufio.Reader // of lineBuffer bytes, reads from at.offset on
@@ -171,7 +171,7 @@ func countLines(text []byte) int {
 	return bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) - bytes.Count(text, []byte("\r\n"))
 }
 
-// object returns the length of the lines that hold one JSON object from here on; 0 if there
+// object returns the length of the lines that hold one JSON object or array from here on; 0 if there
 // is none. The error is io.EOF if the file ends before the object and its last line do.
 func (r *lineReader) object() (n int, err error) {
 	if r.at.tooLong || r.at.offset < r.single {
@@ -179,7 +179,7 @@ func (r *lineReader) object() (n int, err error) {
 	}
 	text, _ := r.buffer.Peek(r.buffer.Buffered()) // skipNULs has filled it
 	space := len(text) - len(r.trimStart(text))
-	if space == len(text) || text[space] != '{' {
+	if space == len(text) || text[space] != '{' && text[space] != '[' {
 		return 0, nil
 	}
 	n, state := objectLines(text[space:])
@@ -211,7 +211,7 @@ const (
 	cutOff                     // a part of an object
 )
 
-// objectLines returns the length of the lines that hold the JSON object at the start of a
+// objectLines returns the length of the lines that hold the JSON object or array at the start of a
 // text; up to the next object if that is on the same line. If it is invalid, it returns the length of its valid part.
 func objectLines(text []byte) (n int, state objectState) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true),

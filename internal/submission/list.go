@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strings"
 )
 
 // A list splits a JSON array into its entries by brackets, commas and quotes alone, so that what is wrong with one of
@@ -40,13 +41,14 @@ func (l *list) read() (byte, error) {
 // readSpace returns the next byte that is not space.
 func (l *list) readSpace() (byte, error) {
 	for {
-		if c, err := l.read(); err != nil || !isSpace(c) {
+		if c, err := l.read(); err != nil || strings.IndexByte(space, c) < 0 {
 			return c, err
 		}
 	}
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+// space is that of JSON.
+const space = " \t\r\n"
 
 // next goes on to the next entry, and reports whether there is one.
 func (l *list) next() (more bool, err error) {
@@ -92,12 +94,18 @@ func (l *list) next() (more bool, err error) {
 			l.value = append(l.value, c)
 		}
 	}
+	// The last entry of a list that is cut off may be whole. Of a number this is not known.
+	last := bytes.TrimRight(l.value, space)
+	whole := depth == 0 && !inString && (bytes.HasSuffix(last, []byte(`"`)) || bytes.HasSuffix(last, []byte("}")))
+	if whole && errors.Is(err, ErrSyntax) {
+		return true, nil
+	}
 	return false, err
 }
 
 // entry parses the present entry.
 func (l *list) entry() (Job, error) {
-	if value := bytes.TrimRight(l.value, " \t\r\n"); !l.long && len(value) <= MaxEntryBytes {
+	if value := bytes.TrimRight(l.value, space); !l.long && len(value) <= MaxEntryBytes {
 		return parseEntry(value, l.start)
 	}
 	return Job{}, errTooLong
@@ -116,7 +124,7 @@ func (l *list) end() error {
 }
 
 // listStart matches how a list may begin: log lines begin with a time, or a word, in brackets.
-var listStart = regexp.MustCompile(`^\s*\[\s*(?:$|["{\]]|[\w.+-]+\s*(?:$|[,\]]))`)
+var listStart = regexp.MustCompile(`^\s*\[\s*(?:$|["{\]]|(?:[\d.-]+|null|true|false|-?NaN|-?Infinity)\s*(?:$|[,\]]))`)
 
 // sniffed is how much of a text is compared with listStart.
 const sniffed = 512

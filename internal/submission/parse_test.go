@@ -314,6 +314,8 @@ func TestParseList(t *testing.T) {
 		"cut off": {
 			list: `["a",{"request_id":"b"},"secret`, ids: []string{"a", "b"}, err: "entry 3: invalid JSON at byte 31",
 		},
+		"cut off behind an ID": {list: `["a" `, ids: []string{"a"}, err: "entry 2: invalid JSON at byte 5"},
+		"cut off in a number":  {list: `["a",7`, ids: []string{"a"}, err: "entry 2: invalid JSON at byte 6"},
 		"no value": {
 			list: `["a",,"b"]`, ids: []string{"a", "b"}, skipped: []string{"entry 2: invalid JSON at byte 5"},
 		},
@@ -456,7 +458,7 @@ func TestIsList(t *testing.T) {
 		"[": true, "[\n": true, "[]": true, " [ ] \n": true, "\ufeff[": true,
 		`["a"]`: true, `["a", `: true, `["a`: true, `[7]`: true, `[7`: true, `[7, 8`: true, `[{"request_id":`: true,
 		`["a" "b"]`: true, `["a",NaN]`: true, `[true, "a"]`: true,
-		"[INFO] job list\na\n": false, "[warn a\nb\n": false, "[2026-11-30 12:00:00] a\n": false, "[7] a\n": false,
+		"[INFO] job list\na\n": false, "[b]": false, "[warn a\nb\n": false, "[2026-11-30 12:00:00] a\n": false, "[7] a\n": false,
 		"[\"a\"]\n[\"b\"]\n": false, "[]\na": false, "[\"a\"]\nb": false,
 	} {
 		if got, _, err := submission.IsList(strings.NewReader(text)); got != want || err != nil {
