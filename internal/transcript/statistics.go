@@ -86,7 +86,7 @@ const (
 	OutOfOrder                          // it starts before the one listed before it
 	MissingTime                         // start or end is missing, no number, or negative
 	ConfidenceOutOfRange                // not from 0 to 1, or no number
-	ImplausibleTime                     // a word of more than a minute, or in a transcript of more than a day
+	ImplausibleTime                     // a word of more than a minute, in a transcript of more than a day, or of a speaker who talks for longer than it
 	SpeakersOutOfRange                  // a number of speakers that is no whole number from 0 to maxOwnSpeakers
 )
 
@@ -139,6 +139,10 @@ const (
 	maxSeconds     = 24 * 60 * 60 // of a transcript
 	maxWordSeconds = 60
 )
+
+// maxTalkRatio is the part of a transcript that one speaker can talk for, and maxWordSeconds more: words overlap a
+// little. Beyond it the same speech is listed several times, and all times are left out.
+const maxTalkRatio = 1.1
 
 // Limits of what an accumulator holds. They are beyond what people say in a day.
 const (
@@ -445,9 +449,25 @@ func (p *pieces) talk(r *Result) {
 		}
 	}
 	r.SpeechSeconds = total(r.SpeechSeconds)
+	missing, most := r.SpeechSeconds, 0.0 // talk time without a speaker, and of the one who talks most
 	for i := range p.speakers {
 		p.speakers[i].talkSeconds = total(p.speakers[i].talkSeconds)
+		missing -= p.speakers[i].talkSeconds
+		most = max(most, p.speakers[i].talkSeconds)
 	}
+	if max(most, missing) > maxTalkRatio*r.DurationSeconds+maxWordSeconds {
+		p.dropTalk(r)
+	}
+}
+
+// dropTalk drops all times after talk.
+func (p *pieces) dropTalk(r *Result) {
+	r.Anomalies[ImplausibleTime] += len(p.timed)
+	r.SpeechSeconds, r.DurationSeconds = math.NaN(), math.NaN()
+	for i := range p.speakers {
+		p.speakers[i].talkSeconds, p.speakers[i].turns = 0, 0
+	}
+	p.timed = p.timed[:0]
 }
 
 // timings returns the timings once the speakers are in order of talk time.

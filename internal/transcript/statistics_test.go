@@ -501,6 +501,54 @@ func checkHistograms(t *testing.T, r *transcript.Result) {
 	}
 }
 
+// Nobody talks for longer than the transcript lasts, but for words that overlap a little.
+func TestTalkBeyondTheTranscript(t *testing.T) {
+	for name, tt := range map[string]struct {
+		count, speakers int
+		length          float64
+		dropped         bool
+	}{
+		"once":                         {count: 1, speakers: 1, length: 86_000},
+		"each speaker once":            {count: 50, speakers: 50, length: 86_000},
+		"one speaker many times":       {count: 5000, speakers: 1, length: 86_000, dropped: true},
+		"one speaker twice":            {count: 2, speakers: 1, length: 86_000, dropped: true},
+		"no speaker many times":        {count: 5000, length: 86_000, dropped: true},
+		"short ones overlap":           {count: 2, speakers: 1, length: 30},
+		"short ones overlap much more": {count: 50, speakers: 1, length: 30, dropped: true},
+	} {
+		for _, words := range []bool{false, true} {
+			var pieces []transcript.Piece
+			for i := range tt.count {
+				speaker := ""
+				if tt.speakers > 0 {
+					speaker = strconv.Itoa(i % tt.speakers)
+				}
+				pieces = append(pieces, piece(speaker, 0, tt.length, .5))
+			}
+			d := document{segments: pieces}
+			if words {
+				if tt.length > 60 {
+					continue
+				}
+				d = document{words: pieces}
+			}
+			r := d.result(&transcript.Accumulator{KeepTimings: true})
+			speech, n := float64(tt.count)*tt.length, 0
+			if tt.dropped {
+				speech, n = nan, tt.count
+			}
+			talk := 0.0
+			for _, s := range r.BySpeaker {
+				talk += s.TalkSeconds
+			}
+			got := []float64{r.SpeechSeconds, float64(r.Anomalies[transcript.ImplausibleTime])}
+			if diff := cmp.Diff([]float64{speech, float64(n)}, got, equal); diff != "" || tt.dropped && talk > 0 {
+				t.Errorf("%s, words %v: talk %v, (-want +got):\n%s", name, words, talk, diff)
+			}
+		}
+	}
+}
+
 func TestMoreThanMaxSpeakers(t *testing.T) {
 	var a transcript.Accumulator
 	a.WordList()
