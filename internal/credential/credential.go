@@ -92,6 +92,12 @@ func Check(text string) error {
 		return errors.New("has a character that is not ASCII, such as a byte order mark; write the key or token again")
 	case strings.Contains(text, " "):
 		return errors.New("has a space; remove it")
+	case strings.HasPrefix(text, "#"):
+		return errors.New("begins with #, as a comment does; leave only the key or token itself")
+	case strings.HasPrefix(text, "-----"):
+		return errors.New("begins as a PEM file does; write the API key or token, not a private key")
+	case strings.Contains(text, "://"):
+		return errors.New("is a URL; write the key or token itself")
 	case assignment.MatchString(text):
 		return errors.New("begins with a name and =; leave only the key or token behind it")
 	case strings.ContainsAny(text, "\"'`{}<>\\"):

@@ -108,6 +108,7 @@ func TestContents(t *testing.T) {
 		"NAME = canary",
 		`"canary"`, "'canary'", "`canary`", `api_key = "canary"`, `{"api_key":"canary"}`, "<canary>", "${canary}",
 		"{{canary}}", `canary\`,
+		"#canaryabc", "-----BEGIN-CANARY-----canary", "https://api.example/canary", "canary://x",
 		"Bearer canary", "# canary\nkey", "key # canary", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----",
 		strings.Repeat("canary", 20_000),
 	} {
