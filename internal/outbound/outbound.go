@@ -31,7 +31,8 @@ func ParseURL(text string, schemes ...string) (*url.URL, error) {
 		schemes = []string{"http", "https"}
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || !slices.Contains(schemes, u.Scheme) {
+	// net/url takes a space at the end for a part of the path.
+	if err != nil || strings.TrimSpace(text) != text || u.Hostname() == "" || !slices.Contains(schemes, u.Scheme) {
 		return nil, ErrURL
 	}
 	// net/url accepts any number as a port.

@@ -40,6 +40,9 @@ func TestParseURL(t *testing.T) {
 		{"http://api.example:65536", nil, false},
 		{"http://api.example:secret", nil, false},
 		{"http://%zz/secret", nil, false},
+		{" https://api.example/", nil, false},
+		{"https://api.example/ ", nil, false},
+		{"https://api.example/\u00a0", nil, false},
 		{"ftp://api.example", nil, false},
 	} {
 		u, err := outbound.ParseURL(tt.text, tt.schemes...)
