@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/idna"
+
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/laxjson"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/transcript"
@@ -45,7 +47,8 @@ func New(c Config) (*Client, error) {
 	base, err := outbound.ParseURL(c.URL)
 	switch {
 	case err != nil:
-		return nil, errors.New(`url: not an http or https URL; give the API's base URL, such as "https://api.example"`)
+		return nil, errors.New(`url: not an http or https URL, or one with space around it; ` +
+			`give the API's base URL, such as "https://api.example"`)
 	case base.RawQuery != "" || base.User != nil || base.Fragment != "":
 		return nil, errors.New(
 			"url: contains a query, a fragment or a user; give the base URL alone and the key as api_key")
@@ -73,7 +76,11 @@ func hasEndpoint(path string) bool {
 // Service returns the URL that is polled, in the form that is the same for all ways to write it. It is one service,
 // with one quota, over http and https.
 func (c *Client) Service() string {
-	host := strings.TrimSuffix(strings.ToLower(c.url.Hostname()), ".")
+	host := c.url.Hostname()
+	if ascii, err := idna.Lookup.ToASCII(host); err == nil { // as net/http does
+		host = ascii
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	port, _ := strconv.Atoi(c.url.Port()) // New has checked it; 0: there is none
 	if port != 0 && port != map[string]int{"http": 80, "https": 443}[c.url.Scheme] {
 		host = net.JoinHostPort(host, strconv.Itoa(port))

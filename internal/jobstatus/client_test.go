@@ -275,6 +275,10 @@ func TestService(t *testing.T) {
 	if slash != none {
 		t.Errorf("with a slash it is %s, without %s", slash, none)
 	}
+	unicode, ascii := client(t, "https://M\u00fcller.invalid", nil), client(t, "https://xn--mller-kva.invalid", nil)
+	if unicode.Service() != ascii.Service() {
+		t.Errorf("%s and %s", unicode.Service(), ascii.Service())
+	}
 	for _, other := range []string{
 		"https://api.invalid:80/v", "https://api.invalid/V", "https://v.api.invalid/v", "https://api.invalid:8443/v",
 	} {
