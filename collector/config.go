@@ -136,9 +136,9 @@ var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 var camelCase = regexp.MustCompile(`[a-z][A-Z]`)
 
 // ReservedLabels are names of labels and tags that a job label cannot have: our own, those
-// that Prometheus adds to what it scrapes, those of histograms and summaries, and the time of
-// a point in InfluxDB.
-var ReservedLabels = []string{
+// that Prometheus adds to what it scrapes, those of histograms and summaries, the time of
+// a point in InfluxDB, and the fields of deepaffects_job, since InfluxDB 3 refuses a tag with the name of a field.
+var ReservedLabels = append([]string{
 	"account", "api", "error_code", "exported_account", "exported_instance", "exported_job", "instance", "job", "le",
 	"quantile", "request_id", "source", "state", "time",
 }
@@ -149,6 +149,20 @@ var ownHeaders = []string{
 	"Proxy-Authorization", "Proxy-Connection", "Range", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
+	"age_seconds", "detection_window_seconds", "duration_seconds", "state_code",
+}, fieldsOfResults()...)
+
+// fieldsOfResults returns the fields of deepaffects_job that show the figures of a result.
+func fieldsOfResults() (names []string) {
+	for _, f := range Figures {
+		names = append(names, f.Field)
+	}
+	for _, d := range WordDistributions {
+		for _, m := range d.Fields {
+			names = append(names, d.Name+"_"+m.Name)
+		}
+	}
+	return names
 // Validate returns all mistakes that show without files and network. Each begins with the
 // option's name.
 func (c *Config) Validate() (mistakes []error) {
@@ -178,7 +192,7 @@ func (c *Config) Validate() (mistakes []error) {
 		mistake(!labelName.MatchString(name) || strings.HasPrefix(name, "__"),
 			"job_labels", "%q is not a label name; use letters, digits and underscores", name)
 		mistake(slices.Contains(ReservedLabels, name) || strings.HasPrefix(name, "exported_"),
-			"job_labels", "%q has another use in metrics; rename it where jobs are registered", name)
+			"job_labels", "%q has another use in metrics or points; rename it where jobs are registered", name)
 		mistake(camelCase.MatchString(name),
 			"job_labels", "%q is not in snake_case, as promtool requires; rename it where jobs are registered", name)
 	}

@@ -313,6 +313,9 @@ func TestMistakes(t *testing.T) {
 		{"api_key_file: ", func(o *options.Options) { o.APIKey, o.APIKeyFile = config.Secret{}, pipe(t) }},
 		{"api_key_file: ", func(o *options.Options) {
 			o.APIKey, o.APIKeyFile = config.Secret{}, write(t, []byte("canary\ncanary"))
+		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"confidence"} }},
+		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"word_gap_max"} }},
+		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"state_code"} }},
 		}},
 		{"api_key: has more than one line", func(o *options.Options) { o.APIKey = config.NewSecret([]byte("canary\nx")) }},
 		{"api_key: begins with a name", func(o *options.Options) { o.APIKey = config.NewSecret([]byte("KEY=canary")) }},
