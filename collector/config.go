@@ -269,6 +269,8 @@ func (c *Config) Warnings() (warnings []string) {
 			"set tls_ca to the CA of its certificate instead")
 	return warnings
 }
+		warning(len(token.text) >= longToken && isGuessable(token.text), token.option,
+			"not random, and easy to guess; make one with: openssl rand -hex 16")
 
 // Unmatched returns an error for each pattern of request_id_files that matches no file now.
 // That is valid, but may be a mistake.
@@ -282,6 +284,18 @@ func isAddress(address string) bool {
 	}
 	return err == nil && port != ""
 }
+// placeholder matches what stands in examples in the place of a token.
+var placeholder = regexp.MustCompile(`(?i)^(?:your|change|example|placeholder)[_-]?`)
+
+// isGuessable reports whether a token is a placeholder, or has too few different characters to be random.
+func isGuessable(token string) bool {
+	characters := make(map[rune]bool)
+	for _, r := range token {
+		characters[r] = true
+	}
+	return len(characters) < 5 || placeholder.MatchString(token)
+}
+
 
 // Overlap reports whether two addresses to listen at exclude each other. An address without a port, or none, does not.
 func Overlap(a, b string) bool {

@@ -124,6 +124,11 @@ func TestWarnings(t *testing.T) {
 		{func(o *options.Options) { o.InsecureSkipVerify = true }, "insecure_skip_verify: "},
 		{func(o *options.Options) { o.InsecureSkipVerify, *o.Enable = true, false }, ""},
 		{func(o *options.Options) { o.JobsToken = config.NewSecret([]byte("short")) }, "jobs_token: shorter than 16"},
+		{func(o *options.Options) { o.WebhookToken = config.NewSecret([]byte("0123456789abcdef")) }, ""},
+		{func(o *options.Options) { o.WebhookToken = config.NewSecret([]byte("aaaaaaaaaaaaaaaa")) },
+			"webhook_token: not random"},
+		{func(o *options.Options) { o.WebhookToken = config.NewSecret([]byte("YOUR_TOKEN_GOES_HERE")) },
+			"webhook_token: not random"},
 	} {
 		c, err := valid(tt.set).Config()
 		if err != nil {
