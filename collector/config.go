@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/credential"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
@@ -124,6 +125,13 @@ const minTokenLength = 3
 // A shorter lease ends with each hiccup of the network. After a longer one, nobody polls for too long.
 const minLease, maxLease = time.Second, time.Minute
 
+// maxAge is the longest of the longer durations: no job or result is of use for ten years. A number of seconds that
+// overflows is most likely longer.
+const maxAge = 10 * 366 * 24 * time.Hour
+
+// minResponseSize is less than what the API answers about a running job with its header.
+const minResponseSize = 1000
+
 // longToken is the length below which a token is easy to guess.
 const longToken = 16
 
@@ -141,14 +149,6 @@ var camelCase = regexp.MustCompile(`[a-z][A-Z]`)
 var ReservedLabels = append([]string{
 	"account", "api", "error_code", "exported_account", "exported_instance", "exported_job", "instance", "job", "le",
 	"quantile", "request_id", "source", "state", "time",
-}
-
-// ownHeaders are headers that a user cannot set: of the connection, and of our own requests.
-var ownHeaders = []string{
-	"Accept-Encoding", "Connection", "Content-Length", "Host", "If-Modified-Since", "If-None-Match", "Keep-Alive",
-	"Proxy-Authorization", "Proxy-Connection", "Range", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-}
-
 	"age_seconds", "detection_window_seconds", "duration_seconds", "state_code",
 }, fieldsOfResults()...)
 
@@ -163,6 +163,14 @@ func fieldsOfResults() (names []string) {
 		}
 	}
 	return names
+}
+
+// ownHeaders are headers that a user cannot set: of the connection, and of our own requests.
+var ownHeaders = []string{
+	"Accept-Encoding", "Connection", "Content-Length", "Host", "If-Modified-Since", "If-None-Match", "Keep-Alive",
+	"Proxy-Authorization", "Proxy-Connection", "Range", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
 // Validate returns all mistakes that show without files and network. Each begins with the
 // option's name.
 func (c *Config) Validate() (mistakes []error) {
@@ -171,8 +179,10 @@ func (c *Config) Validate() (mistakes []error) {
 			mistakes = append(mistakes, fmt.Errorf(option+": "+format, args...))
 		}
 	}
-	tooShort := func(d time.Duration, option, sample string) {
+	between := func(d time.Duration, option, sample string, least, most time.Duration) {
 		mistake(d <= 0, option, "must be longer than 0; write a duration such as %q", sample)
+		mistake(d > 0 && (d < least || d > most),
+			option, "must be from %s to %s; write a duration such as %q", least, duration.Text(most), sample)
 	}
 	mistake(strings.TrimSpace(c.Account) == "" || len(c.Account) > 128,
 		"account", "must be 1 to 128 characters; name the account as it should show in labels")
@@ -205,15 +215,17 @@ func (c *Config) Validate() (mistakes []error) {
 	mistake(c.RequestsPerDay < 0, "requests_per_day", "must not be negative; 0 means unlimited")
 	_, err := schedule.ParseDayReset(c.DayResetsAt)
 	mistake(err != nil, "day_resets_at", "%w", err)
-	tooShort(c.RefreshInterval, "refresh_interval", "1m")
-	tooShort(c.Timeout, "timeout", "10s")
-	tooShort(c.NotFoundGrace, "not_found_grace", "15m")
-	tooShort(c.MaxJobAge, "max_job_age", "24h")
-	tooShort(c.Retention, "retention", "24h")
+	between(c.RefreshInterval, "refresh_interval", "1m", time.Millisecond, maxAge)
+	between(c.Timeout, "timeout", "10s", 10*time.Millisecond, time.Hour)
+	between(c.NotFoundGrace, "not_found_grace", "15m", time.Second, maxAge)
+	between(c.MaxJobAge, "max_job_age", "24h", time.Second, maxAge)
+	between(c.Retention, "retention", "24h", time.Second, maxAge)
 	err = postgres.CheckURL(c.DatabaseURL)
 	mistake(err != nil && c.DatabaseURL != "", "database_url", "%w", err)
 	mistake(c.Lease < minLease || c.Lease > maxLease, "lease", `must be from 1s to 1m; write a duration such as "5s"`)
 	mistake(c.MaxResponseSize <= 0, "max_response_size", `must be larger than 0; write a size such as "64MiB"`)
+	mistake(c.MaxResponseSize > 0 && c.MaxResponseSize < minResponseSize,
+		"max_response_size", "must be at least %d bytes; write a size such as \"64MiB\"", minResponseSize)
 	mistake(c.Concurrency < 1 || c.Concurrency > 1000, "concurrency", "must be from 1 to 1000")
 	mistake(!slices.Contains([]string{JobMetricsFull, JobMetricsBasic, JobMetricsOff}, c.JobMetrics),
 		"job_metrics", `must be "full", "basic" or "off"`)
@@ -257,6 +269,8 @@ func (c *Config) Warnings() (warnings []string) {
 	for _, token := range []struct{ option, text string }{{"jobs_token", c.JobsToken}, {"webhook_token", c.WebhookToken}} {
 		warning(token.text != "" && len(token.text) < longToken, token.option,
 			"shorter than %d characters, and easy to guess; make one with: openssl rand -hex 16", longToken)
+		warning(len(token.text) >= longToken && isGuessable(token.text), token.option,
+			"not random, and easy to guess; make one with: openssl rand -hex 16")
 	}
 	warning(len(c.RequestIDURLs) == 0 && (len(c.RequestIDURLHeaders) > 0 || c.RequestIDURLTokenFile != ""),
 		"request_id_url_headers, request_id_url_token_file", "no effect without request_id_urls")
@@ -269,8 +283,18 @@ func (c *Config) Warnings() (warnings []string) {
 			"set tls_ca to the CA of its certificate instead")
 	return warnings
 }
-		warning(len(token.text) >= longToken && isGuessable(token.text), token.option,
-			"not random, and easy to guess; make one with: openssl rand -hex 16")
+
+// placeholder matches what stands in examples in the place of a token.
+var placeholder = regexp.MustCompile(`(?i)^(?:your|change|example|placeholder)[_-]?`)
+
+// isGuessable reports whether a token is a placeholder, or has too few different characters to be random.
+func isGuessable(token string) bool {
+	characters := make(map[rune]bool)
+	for _, r := range token {
+		characters[r] = true
+	}
+	return len(characters) < 5 || placeholder.MatchString(token)
+}
 
 // Unmatched returns an error for each pattern of request_id_files that matches no file now.
 // That is valid, but may be a mistake.
@@ -284,18 +308,6 @@ func isAddress(address string) bool {
 	}
 	return err == nil && port != ""
 }
-// placeholder matches what stands in examples in the place of a token.
-var placeholder = regexp.MustCompile(`(?i)^(?:your|change|example|placeholder)[_-]?`)
-
-// isGuessable reports whether a token is a placeholder, or has too few different characters to be random.
-func isGuessable(token string) bool {
-	characters := make(map[rune]bool)
-	for _, r := range token {
-		characters[r] = true
-	}
-	return len(characters) < 5 || placeholder.MatchString(token)
-}
-
 
 // Overlap reports whether two addresses to listen at exclude each other. An address without a port, or none, does not.
 func Overlap(a, b string) bool {

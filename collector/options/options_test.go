@@ -318,6 +318,17 @@ func TestMistakes(t *testing.T) {
 		{"api_key_file: ", func(o *options.Options) { o.APIKey, o.APIKeyFile = config.Secret{}, pipe(t) }},
 		{"api_key_file: ", func(o *options.Options) {
 			o.APIKey, o.APIKeyFile = config.Secret{}, write(t, []byte("canary\ncanary"))
+		{"timeout: must be from 10ms to 1 h", func(o *options.Options) { o.Timeout = 1 }},
+		{"timeout: must be from 10ms to 1 h", func(o *options.Options) {
+			_ = o.Timeout.UnmarshalText([]byte("99999999999999")) // it overflows
+		}},
+		{"refresh_interval: must be from", func(o *options.Options) { o.RefreshInterval = 1 }},
+		{"not_found_grace: must be from 1s", func(o *options.Options) {
+			o.NotFoundGrace = config.Duration(10 * time.Millisecond)
+		}},
+		{"max_job_age: must be from 1s", func(o *options.Options) { o.MaxJobAge = 1 }},
+		{"retention: must be from 1s", func(o *options.Options) { o.Retention = 1 }},
+		{"max_response_size: must be at least 1000", func(o *options.Options) { o.MaxResponseSize = 1 }},
 		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"confidence"} }},
 		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"word_gap_max"} }},
 		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"state_code"} }},
