@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -85,4 +86,23 @@ func (k *keys) without(jobs []submission.Job) []submission.Job {
 		return jobs
 	}
 	return slices.DeleteFunc(slices.Clone(jobs), holds)
+}
+
+// CheckNames returns an error if the name of the account, or of a job label, contains the present key or a token: names
+// are in labels and logs. The error quotes none, and comes in the place of others, which quote the name of the account.
+func (c *Config) CheckNames() error {
+	var k keys
+	key, err := c.key()
+	if err != nil { // another error says so
+		key = func() (string, error) { return "", err }
+	}
+	k.set([]*settings{{config: *c, key: key}})
+	found := k.finder()
+	switch {
+	case found(c.Account):
+		return errors.New("account: contains api_key or a token, which is a secret; write a name")
+	case slices.ContainsFunc(c.JobLabels, found):
+		return errors.New("job_labels: contains api_key or a token, which is a secret; write names")
+	}
+	return nil
 }

@@ -103,7 +103,7 @@ func (s *soak) configure(more string) {
   max_job_age = "10000h"
   request_ids = [%s]
   %s
-`, key, s.renamed%3, s.vendor.url, key, soakQuotas[key].minute, soakQuotas[key].day, strings.Join(endless, ", "), more)
+`, strings.TrimPrefix(key, "key-"), s.renamed%3, s.vendor.url, key, soakQuotas[key].minute, soakQuotas[key].day, strings.Join(endless, ", "), more)
 	}
 	writeFile(s.T, s.config, text)
 }

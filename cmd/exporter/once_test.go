@@ -74,7 +74,7 @@ func TestOnceKeepsTheQuota(t *testing.T) {
 	// What was sent and refused is said to be so.
 	status = http.StatusUnauthorized
 	config = writeFile(t, "other.toml",
-		fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"other\"\nurl = %q\napi_key = \"other\"\nrequest_ids = [\"a\"]\n",
+		fmt.Sprintf("[[inputs.deepaffects]]\naccount = \"other\"\nurl = %q\napi_key = \"other-key\"\nrequest_ids = [\"a\"]\n",
 			api.URL))
 	_, err = once()
 	if want := "no request was answered with a state (1 sent); the last: unauthorized: the API answered HTTP 401"; err == nil ||

@@ -171,6 +171,9 @@ func (o *Options) ConfigWithKey(key func() (string, error)) (collector.Config, e
 		}
 	}
 	if len(mistakes) > 0 { // others might only follow from these
+	if err := c.CheckNames(); err != nil {
+		return c, err
+	}
 		return c, errors.Join(mistakes...)
 	}
 	if o.MaxUndeliveredChanges < 1 || o.MaxUndeliveredChanges > MaxStateChanges {

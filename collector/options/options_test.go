@@ -407,3 +407,39 @@ func TestProxy(t *testing.T) {
 		}
 	}
 }
+
+// A name that contains the key or a token is the only mistake that is reported, since others quote the account.
+func TestNamesWithSecrets(t *testing.T) {
+	for _, tt := range []struct {
+		want string
+		set  func(*options.Options)
+	}{
+		{"account: contains", func(o *options.Options) {
+			o.Account, o.APIKey = "canary-12", config.NewSecret([]byte("canary-12"))
+		}},
+		{"account: contains", func(o *options.Options) {
+			o.Account, o.APIKey, o.Timeout = "Of-Canary-12", config.NewSecret([]byte("canary-12")), 0
+		}},
+		{"account: contains", func(o *options.Options) {
+			o.Account, o.APIKey, o.APIKeyFile = "canary-12", config.Secret{}, write(t, []byte("canary-12\n"))
+		}},
+		{"account: contains", func(o *options.Options) { o.Account, o.APIKey = "canary", config.NewSecret([]byte("canary")) }},
+		{"job_labels: contains", func(o *options.Options) {
+			o.JobLabels, o.APIKey = []string{"canary12"}, config.NewSecret([]byte("canary12"))
+		}},
+		{"account: contains", func(o *options.Options) {
+			o.Account, o.WebhookToken = "canary-0123456789", config.NewSecret([]byte("canary-0123456789"))
+		}},
+	} {
+		_, err := valid(tt.set).Config()
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(strings.ToLower(err.Error()), "canary") {
+			t.Errorf("%v, want %q", err, tt.want)
+		}
+	}
+	for _, name := range []string{"canary", "prod"} { // a short key is no part of a name
+		o := valid(func(o *options.Options) { o.Account, o.APIKey = name, config.NewSecret([]byte("can")) })
+		if _, err := o.Config(); err != nil {
+			t.Errorf("account %s: %v", name, err)
+		}
+	}
+}

@@ -55,8 +55,8 @@ func TestLoad(t *testing.T) {
 		{"defaults", table(""), []collector.Config{defaults}, 0},
 		{"the key from the environment", "[[inputs.deepaffects]]\napi_key = \"${CANARY}\"", []collector.Config{defaults}, 0},
 		{"a default", "[[inputs.deepaffects]]\napi_key = \"${UNSET:-canary}-key\"", []collector.Config{defaults}, 0},
-		{"a variable without braces, and a dollar", table(`account = "$CANARY$$HOME$"`), with(func(c *collector.Config) {
-			c.Account = "canary-key$HOME$"
+		{"a variable without braces, and a dollar", table(`request_ids = ["$CANARY$$HOME$"]`), with(func(c *collector.Config) {
+			c.RequestIDs = []string{"canary-key$HOME$"}
 		}), 0},
 		{"every form", table(`
 request_ids = ["a", "${CANARY}"]
