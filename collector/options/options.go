@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -170,10 +171,10 @@ func (o *Options) ConfigWithKey(key func() (string, error)) (collector.Config, e
 			}
 		}
 	}
-	if len(mistakes) > 0 { // others might only follow from these
 	if err := c.CheckNames(); err != nil {
 		return c, err
 	}
+	if len(mistakes) > 0 { // others might only follow from these
 		return c, errors.Join(mistakes...)
 	}
 	if o.MaxUndeliveredChanges < 1 || o.MaxUndeliveredChanges > MaxStateChanges {
@@ -225,6 +226,10 @@ func checkText(texts ...string) error {
 			return errors.New("not valid UTF-8; save the file as UTF-8")
 		}
 		if name := variable.FindStringSubmatch(text); name != nil {
+			if _, set := os.LookupEnv(name[1]); set {
+				return fmt.Errorf("holds ${%s} after the variables in it were replaced, which is done once; "+
+					"write what it stands for", name[1])
+			}
 			return NotSet(name[1])
 		}
 		if strings.Contains(text, "${") {

@@ -313,11 +313,11 @@ func TestMistakes(t *testing.T) {
 		{"http_proxy_url: ", func(o *options.Options) { o.HTTPProxyURL = "canary:3128" }},
 		{"http_proxy_url: ", func(o *options.Options) { o.HTTPProxyURL = "ftp://user:canary@proxy:21" }},
 		{"http_proxy_url: ", func(o *options.Options) { o.HTTPProxyURL = "http://canary:99999" }},
+		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"confidence"} }},
+		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"word_gap_max"} }},
+		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"state_code"} }},
 		{"request_id_as: ", func(o *options.Options) { o.RequestIDAs = "canary" }},
 		{"timeout: ", func(o *options.Options) { o.Timeout = 0 }},
-		{"api_key_file: ", func(o *options.Options) { o.APIKey, o.APIKeyFile = config.Secret{}, pipe(t) }},
-		{"api_key_file: ", func(o *options.Options) {
-			o.APIKey, o.APIKeyFile = config.Secret{}, write(t, []byte("canary\ncanary"))
 		{"timeout: must be from 10ms to 1 h", func(o *options.Options) { o.Timeout = 1 }},
 		{"timeout: must be from 10ms to 1 h", func(o *options.Options) {
 			_ = o.Timeout.UnmarshalText([]byte("99999999999999")) // it overflows
@@ -329,9 +329,9 @@ func TestMistakes(t *testing.T) {
 		{"max_job_age: must be from 1s", func(o *options.Options) { o.MaxJobAge = 1 }},
 		{"retention: must be from 1s", func(o *options.Options) { o.Retention = 1 }},
 		{"max_response_size: must be at least 1000", func(o *options.Options) { o.MaxResponseSize = 1 }},
-		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"confidence"} }},
-		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"word_gap_max"} }},
-		{"job_labels: ", func(o *options.Options) { o.JobLabels = []string{"state_code"} }},
+		{"api_key_file: ", func(o *options.Options) { o.APIKey, o.APIKeyFile = config.Secret{}, pipe(t) }},
+		{"api_key_file: ", func(o *options.Options) {
+			o.APIKey, o.APIKeyFile = config.Secret{}, write(t, []byte("canary\ncanary"))
 		}},
 		{"api_key: has more than one line", func(o *options.Options) { o.APIKey = config.NewSecret([]byte("canary\nx")) }},
 		{"api_key: begins with a name", func(o *options.Options) { o.APIKey = config.NewSecret([]byte("KEY=canary")) }},
@@ -358,7 +358,11 @@ func TestMistakes(t *testing.T) {
 		{"api_key: the environment variable KEY is not set", func(o *options.Options) {
 			o.APIKey = config.NewSecret([]byte("canary${KEY}"))
 		}},
+		{"url: ", func(o *options.Options) { o.URL += "/ " }},
 		{"url: not valid UTF-8", func(o *options.Options) { o.URL = "https://canary\uFFFD" }},
+		{"webhook_token: holds ${PATH} after", func(o *options.Options) {
+			o.WebhookToken = config.NewSecret([]byte("canary${PATH}"))
+		}},
 		{"request_ids: the environment variable ID is not set", func(o *options.Options) {
 			o.RequestIDs = []string{"canary", "${ID}"}
 		}},
