@@ -29,11 +29,17 @@ const (
 	Failed
 )
 
+// negated matches state words such as `Not completed` and `Incompleted`.
+var negated = regexp.MustCompile(`(?:^|[^a-z])(?:not|never)(?:[^a-z]|$)|(?:not|non|un|in)[^a-z]*completed`)
+
 // stateOf reads a state word as the vendor's sample client does: it ignores case and
-// surrounding space, `progress` anywhere means running and `completed` anywhere completed.
+// surrounding space, `progress` anywhere means running and `completed` anywhere completed. Unlike there, a word that
+// negates leaves the state unknown: a job that is taken for completed is never polled again.
 func stateOf(word string) State {
 	word = strings.ToLower(strings.TrimSpace(word))
 	switch {
+	case negated.MatchString(word):
+		return Unknown
 	case word == "running", strings.Contains(word, "progress"):
 		return Running
 	case strings.Contains(word, "completed"):

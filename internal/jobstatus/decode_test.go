@@ -283,6 +283,10 @@ func TestStatusWords(t *testing.T) {
 		"progress": jobstatus.Running,
 		"":         jobstatus.Unknown, " ": jobstatus.Unknown, "Queued": jobstatus.Unknown,
 		"Complete": jobstatus.Unknown, "Not failed": jobstatus.Unknown,
+		"Not Completed": jobstatus.Unknown, "not_yet_completed": jobstatus.Unknown, "NotCompleted": jobstatus.Unknown,
+		"Incompleted": jobstatus.Unknown, "in-completed": jobstatus.Unknown, "uncompleted": jobstatus.Unknown,
+		"Not in progress": jobstatus.Unknown, "Completed, not billed": jobstatus.Unknown,
+		"Notification completed": jobstatus.Completed, "Job_completed": jobstatus.Completed,
 		"Läuft": jobstatus.Unknown, "\x00": jobstatus.Unknown, strings.Repeat("x", 1e5): jobstatus.Unknown,
 	} {
 		quoted, err := json.Marshal(word)
