@@ -125,6 +125,9 @@ var (
 		`(?:deepaffects|request|req|job|call|transaction)?[._-]?(?:id|uuid|guid)s?`, `requests?`, `apis?`,
 		// Values that programs print for nothing, and other words.
 		`null`, `nil`, `none`, `undefined`, `true`, `false`, `eof`, `errors?`, `killed`, `terminated`, `aborted`,
+		`[+-]?nan`, `[+-]?inf(?:inity)?`, `timestamps?`, `date`, `time`, `status`, `state`,
+		// Flags of a command.
+		`-[a-z]`, `--[a-z]+(?:-[a-z]+)*`,
 		// Dates, with or without a time; versions, addresses and other numbers with a dot.
 		`\d{4}[.-]\d{1,2}[.-]\d{1,2}(?:[T_.-]?\d{2}[.-]?\d{2}(?:[.-]?\d{2}(?:\.\d+)?)?Z?)?`,
 		`\d{1,2}[.-](?:\d{1,2}|[a-z]{3})[.-]\d{2,4}`, `\d{8}T\d{4,6}Z?`, `-?v?\d*(?:\.\d+)+`,

@@ -68,7 +68,7 @@ func TestUnnamedIDs(t *testing.T) {
 		"8bdd983a-c6bd-4159-982d-6a2471406d62", "8BDD983A-C6BD-4159-982D-6A2471406D62", "8bdd983ac6bd4159982d6a2471406d62",
 		"0x8bdd983a", "01JDZ3K8XN2V5W6Y7Z8A9B0C1D", "V1StGXR8_Z5jdHi6B-myT", "-hi_9", "507f1f77bcf86cd799439011",
 		"12345", "7",
-		"a", "nan", "call-7", "call_7", "call.7", "CALL~7", "calls-2026-11-29-7", "tenant.call-7", "call-7.wav", "id-7",
+		"a", "nana", "call-7", "call_7", "call.7", "CALL~7", "calls-2026-11-29-7", "tenant.call-7", "call-7.wav", "id-7",
 		"request_id_7",
 		"error-7", "api7", "nullable", "1.2.3-a", "2026-11-29-a", "job-a",
 	} {
@@ -92,6 +92,7 @@ func TestUnnamedIDs(t *testing.T) {
 		"}", "{}", "],", "[", "(3 rows)", "---", "...", "…", "+----+", "| id |", "========", "_", "~", `\N`, "%s",
 		"$ID", "${ID}", "{{ id }}",
 		"<request-id>", "null", "NULL", "None", "undefined", "true", "n/a",
+		"NaN", "nan", "-nan", "inf", "Infinity", "timestamp", "Date", "status", "--flag", "--dry-run", "-v",
 		"2026-11-29", "2026.11.29", "29.11.2026", "11-29-2026", "29-Nov-2026", "2026-11-29T08:09:25Z", "20261129T080925Z",
 		"2026-11-29T080925Z", "2026-11-29_08-09-25", "08:09:25", "Sun Nov 29 08:09:25 UTC 2026", "0.93", "-1.5", ".5",
 		"1.2.3", "v1.2.3",
