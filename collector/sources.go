@@ -102,7 +102,7 @@ func (s *sources) startFiles(with *settings) {
 	}
 	s.mu.Unlock()
 	s.configure(with)
-	s.files, _ = source.NewFiles(with.config.RequestIDFiles, s.handler()) // prepare reports its error
+	s.files, _ = source.NewFiles(with.config.RequestIDFiles, s.handler(with.config.Account)) // prepare reports its error
 	s.follow.start(s.files.Run)
 }
 
@@ -149,7 +149,7 @@ func (s *sources) startOthers(with *settings) {
 	}
 	s.config.start(func(ctx context.Context) { s.repeat(ctx, configured) })
 	urls, _ := source.NewURLs(with.config.RequestIDURLs, with.web.Transport, with.urlHeader, with.config.RefreshInterval,
-		s.handler())
+		s.handler(with.config.Account))
 	s.urls.start(urls.Run)
 }
 
@@ -190,8 +190,9 @@ func (s *sources) repeat(ctx context.Context, jobs []submission.Job) {
 	}
 }
 
-func (s *sources) handler() source.Handler {
+func (s *sources) handler(account string) source.Handler {
 	return source.Handler{
+		Account: account,
 		Track: func(_ context.Context, from submission.Source, jobs []submission.Job, firstLook bool) error {
 			return s.register(from, jobs, firstLook)
 		},

@@ -342,6 +342,14 @@ func TestFilesContent(t *testing.T) {
 			content: `[true, "a", "", {"request_id": "b", "audio_seconds": -1}, null, "c"]`, ids: ids("a", "c"), bad: 4,
 			first: ": entry 1: neither an object nor a string",
 		},
+		"account of an object": {
+			content: `{"request_id":"a","account":"own"}` + "\n" + `{"request_id":"b","account":"secret"}` + "\n",
+			ids:     ids("a"), bad: 1, first: ":2: " + otherAccount,
+		},
+		"account in an array": {
+			content: `[{"request_id":"a","account":"own"},{"request_id":"b","account":"secret"}]`, ids: ids("a"), bad: 1,
+			first: ": entry 2: " + otherAccount,
+		},
 		"array cut off": {
 			content: `["a", "b", "c`, ids: ids("a", "b"), bad: 1, first: ": entry 3: invalid JSON at byte 13",
 		},
@@ -393,6 +401,8 @@ func TestFilesContent(t *testing.T) {
 }
 
 const (
+	otherAccount = "its account is another one than that of this source; " +
+		"list it in a source of that account, or remove account"
 	notAnID      = `not a request ID; if it is one, write {"request_id": "…"}`
 	utf16Problem = ": it is UTF-16 text; write a request ID per line as UTF-8 text"
 )

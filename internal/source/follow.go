@@ -235,7 +235,7 @@ func (f *Files) readArray(ctx context.Context, fl *follower) error {
 		return nil
 	}
 	var bad badEntries
-	list := submission.ParseList(f.content(fl), maxEntries, func(err error) {
+	list := submission.ParseList(f.content(fl), maxEntries, f.handler.check, func(err error) {
 		bad.add(1, fmt.Errorf("%s: %w", fl.path, err))
 	})
 	accepted, broken, refused := f.handler.offer(ctx, submission.File, fl.added, list, fl.accepted)
@@ -258,7 +258,7 @@ func (f *Files) readArray(ctx context.Context, fl *follower) error {
 func (f *Files) readLines(ctx context.Context, fl *follower) error {
 	isLarge := fl.isLarge()
 	reader := lineReader{buffer: f.from(fl, fl.at.offset), at: fl.at, quiet: fl.quiet >= quietLooks && !isLarge}
-	b := lines{path: fl.path}
+	b := lines{path: fl.path, check: f.handler.check}
 	for ctx.Err() == nil {
 		before := reader.at
 		text, number, err := reader.next()
@@ -294,6 +294,7 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 type lines struct {
 	batch
 	path     string
+	check    func(submission.Job) error
 	bad      int // number of lines
 	firstBad error
 }
@@ -304,7 +305,7 @@ func (b *lines) read(line []byte, number int, commit func() bool) bool {
 	if bytes.HasPrefix(line, []byte("[")) {
 		if isList, _, _ := submission.IsList(bytes.NewReader(line)); isList { // this reader has no error
 			skip := func(err error) { b.reject(err, number) }
-			for job, err := range submission.ParseList(bytes.NewReader(line), maxEntries, skip) {
+			for job, err := range submission.ParseList(bytes.NewReader(line), maxEntries, b.check, skip) {
 				if err != nil {
 					skip(err)
 				} else if b.add(job); b.full() && !commit() {
@@ -315,6 +316,9 @@ func (b *lines) read(line []byte, number int, commit func() bool) bool {
 		}
 	}
 	job, ok, err := submission.ParseLine(line)
+	if ok {
+		err = b.check(job)
+	}
 	switch {
 	case err != nil:
 		b.reject(err, number)
@@ -339,7 +343,7 @@ func (f *Files) commit(ctx context.Context, fl *follower, b *lines, at position)
 	if b.bad > 0 {
 		fl.bad.add(b.bad, b.firstBad)
 	}
-	*b = lines{path: b.path}
+	*b = lines{path: b.path, check: b.check}
 	fl.at = at
 	return true
 }

@@ -46,6 +46,7 @@ func (j *recorder) handler() source.Handler {
 		}
 	}
 	return source.Handler{
+		Account: "own",
 		Track: func(_ context.Context, from submission.Source, jobs []submission.Job, firstLook bool) error {
 			check(from)
 			j.mu.Lock()

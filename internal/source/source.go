@@ -8,14 +8,17 @@ package source
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// Handler receives what a source finds. Both functions are required. They are called from
+// Handler receives what a source finds. Its functions are required. They are called from
 // the goroutine of Run, one at a time.
 type Handler struct {
+	// Account is the name of the account whose jobs these are. An entry that names another one is bad.
+	Account string
 	// Track receives at most 1,000 jobs, about 1 MiB, which it may keep. An error means that none of
 	// them was accepted: the source offers the same jobs again. It is not a Problem.
 	// firstLook says that their file or URL is read for the first time since the start, or since a change
@@ -26,6 +29,15 @@ type Handler struct {
 	// of large files are left for the next looks. It is not called when there is nothing to
 	// read.
 	Looked func(from submission.Source, problems []Problem, ok bool, left int64)
+}
+
+// check returns why a job is not for the account.
+func (h *Handler) check(j submission.Job) error {
+	if j.Account != "" && j.Account != h.Account {
+		return errors.New("its account is another one than that of this source; " +
+			"list it in a source of that account, or remove account")
+	}
+	return nil
 }
 
 // A Problem is what is wrong at present with one file, pattern or URL. It stays in the

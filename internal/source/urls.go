@@ -298,9 +298,8 @@ func (u *URLs) handle(ctx context.Context, r result) {
 // pending: the URL may name only new jobs the next time.
 func (u *URLs) offer(ctx context.Context, e *endpoint) bool {
 	var bad badEntries
-	list := submission.ParseList(e.pending.reader(), maxEntries, func(err error) {
-		bad.add(1, fmt.Errorf("%s: %w", e.name, err))
-	})
+	skip := func(err error) { bad.add(1, fmt.Errorf("%s: %w", e.name, err)) }
+	list := submission.ParseList(e.pending.reader(), maxEntries, u.handler.check, skip)
 	accepted, broken, refused := u.handler.offer(ctx, submission.URL, !e.known, list, e.accepted)
 	e.accepted = accepted
 	if refused != nil {

@@ -82,7 +82,7 @@ func TestMemory(t *testing.T) {
 				return err
 			}, submission.ParserMemory + 100_000*submission.EntryMemory},
 			{"list", func(r io.Reader) (err error) {
-				for _, err = range submission.ParseList(r, 1_000_000, func(error) {}) {
+				for _, err = range submission.ParseList(r, 1_000_000, func(job) error { return nil }, func(error) {}) {
 				}
 				return err
 			}, submission.ParserMemory},

@@ -209,9 +209,9 @@ func (j *Job) Memory() int {
 var errNoArray = errors.New("it is not a JSON array")
 
 // ParseList parses a JSON array of objects and IDs as ParseJSON does, and yields one job after another. An invalid
-// entry does not end it, also where it is not JSON: skip is called with its error. What ends the list too early is
-// yielded last, as an error without a job. It holds at most ParserMemory.
-func ParseList(r io.Reader, maxEntries int, skip func(error)) iter.Seq2[Job, error] {
+// entry does not end it, also where it is not JSON: skip is called with its error. So is one that check returns an error
+// for. What ends the list too early is yielded last, as an error without a job. It holds at most ParserMemory.
+func ParseList(r io.Reader, maxEntries int, check func(Job) error, skip func(error)) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		l := newList(r)
 		for n := 1; ; n++ {
@@ -232,6 +232,9 @@ func ParseList(r io.Reader, maxEntries int, skip func(error)) iter.Seq2[Job, err
 				return
 			}
 			job, err := l.entry()
+			if err == nil {
+				err = check(job)
+			}
 			if err != nil {
 				skip(fmt.Errorf("entry %d: %w", n, err))
 				continue

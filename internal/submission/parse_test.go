@@ -316,6 +316,10 @@ func TestParseList(t *testing.T) {
 		},
 		"cut off behind an ID": {list: `["a" `, ids: []string{"a"}, err: "entry 2: invalid JSON at byte 5"},
 		"cut off in a number":  {list: `["a",7`, ids: []string{"a"}, err: "entry 2: invalid JSON at byte 6"},
+		"refused": {
+			list: `[{"request_id":"a","account":"secret"},{"request_id":"b","account":"x"}]`, ids: []string{"b"},
+			skipped: []string{"entry 1: wrong account"},
+		},
 		"no value": {
 			list: `["a",,"b"]`, ids: []string{"a", "b"}, skipped: []string{"entry 2: invalid JSON at byte 5"},
 		},
@@ -348,9 +352,15 @@ func TestParseList(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var skipped []string
 			skip := func(err error) { skipped = append(skipped, err.Error()) }
+			check := func(j job) error {
+				if j.Account == "secret" {
+					return errors.New("wrong account")
+				}
+				return nil
+			}
 			var ids []string
 			var last error
-			for job, err := range submission.ParseList(strings.NewReader(test.list), 6, skip) {
+			for job, err := range submission.ParseList(strings.NewReader(test.list), 6, check, skip) {
 				if last != nil {
 					t.Errorf("%v is not the last", last)
 				}
