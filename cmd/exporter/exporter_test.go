@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -200,6 +201,27 @@ func TestConfigCheckWithoutCredentials(t *testing.T) {
 }
 
 // A pattern that matches nothing is valid, and most likely a mistake.
+// What packages log without a logger is in the format of the program, at level debug.
+func TestStandardLog(t *testing.T) {
+	output, flags, prefix := stdlog.Writer(), stdlog.Flags(), stdlog.Prefix()
+	defer func() {
+		stdlog.SetOutput(output)
+		stdlog.SetFlags(flags)
+		stdlog.SetPrefix(prefix)
+	}()
+	config := writeFile(t, "config.toml", "[[inputs.deepaffects]]\napi_key = \"key\"\n")
+	var logged bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if err := run(parse(t, "--config.check", "--config.file="+config), io.Discard, logger); err != nil {
+		t.Fatal(err)
+	}
+	stdlog.Print("Unsolicited response received on idle HTTP channel starting with \"canary\"")
+	const want = `level=DEBUG msg="Unsolicited response received on idle HTTP channel"`
+	if !strings.Contains(logged.String(), want) || strings.Contains(logged.String(), "canary") {
+		t.Errorf("logged %s", &logged)
+	}
+}
+
 func TestConfigCheckWarns(t *testing.T) {
 	dir := t.TempDir()
 	config := writeFile(t, "config.toml", fmt.Sprintf("[[inputs.deepaffects]]\napi_key = \"key\"\nrequest_id_files = "+

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net/http"
 	"os"
@@ -121,6 +122,11 @@ func main() {
 
 // run executes the command that the flags select. It does not log the error it returns.
 func run(f *flags, stdout io.Writer, log *slog.Logger) error {
+	// Packages log there what a user can do nothing about, such as net/http that a server answers unasked. Telegraf's,
+	// which read options, have set its format.
+	stdlog.SetFlags(0)
+	stdlog.SetPrefix("")
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	if f.healthCheck != "" {
 		return checkHealth(f.healthCheck)
 	}
