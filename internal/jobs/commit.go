@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,7 +26,8 @@ type queue struct {
 type operation struct {
 	do      func(*transaction)
 	webhook bool // it is counted with WebhookStoreError if it fails
-	done    chan error
+	err     error
+	done    chan struct{} // is closed when it is committed, or has failed; nil: nobody waits
 }
 
 // ErrClosed is the error of a write after Close.
@@ -42,37 +44,47 @@ func (j *Jobs) run(o *operation) error {
 		j.queue.mu.Unlock()
 		return ErrClosed
 	}
-	j.enqueue(o)
-	j.queue.mu.Unlock()
-	return <-o.done
+	return j.wait(o)
 }
 
-// enqueue needs the queue's lock.
-func (j *Jobs) enqueue(o *operation) {
-	o.done = make(chan error, 1)
+// wait needs the queue's lock, and unlocks it. It returns when an operation is committed. Who finds that nobody commits
+// does so, at once; what arrives meanwhile is left to another goroutine.
+func (j *Jobs) wait(o *operation) error {
 	j.queue.waiting = append(j.queue.waiting, o)
-	if !j.queue.committing {
-		j.queue.committing = true
-		go j.commitAll()
+	if j.queue.committing {
+		o.done = make(chan struct{})
+		j.queue.mu.Unlock()
+		<-o.done
+		return o.err
 	}
+	j.queue.committing = true
+	j.queue.mu.Unlock()
+	runtime.Gosched() // who is about to write joins
+	if j.commitWaiting() {
+		go func() {
+			for j.commitWaiting() {
+			}
+		}()
+	}
+	return o.err
 }
 
-// commitAll commits group after group until nothing waits.
-func (j *Jobs) commitAll() {
-	for {
-		j.queue.mu.Lock()
-		group := j.queue.waiting
-		j.queue.waiting = nil
-		j.queue.committing = len(group) > 0
-		j.queue.mu.Unlock()
-		if len(group) == 0 {
-			return
-		}
-		err := j.commit(group)
-		for _, o := range group {
-			o.done <- err
+// commitWaiting commits what waits as one group, and reports whether more waits then.
+func (j *Jobs) commitWaiting() bool {
+	j.queue.mu.Lock()
+	group := j.queue.waiting
+	j.queue.waiting = nil
+	j.queue.mu.Unlock()
+	err := j.commit(group)
+	for _, o := range group {
+		if o.err = err; o.done != nil {
+			close(o.done)
 		}
 	}
+	j.queue.mu.Lock()
+	defer j.queue.mu.Unlock()
+	j.queue.committing = len(j.queue.waiting) > 0
+	return j.queue.committing
 }
 
 // commit commits a group of operations, after what other replicas sent before: that may take several commits. If one
@@ -329,11 +341,8 @@ func (j *Jobs) Close() error {
 	j.queue.closed = true
 	j.queue.mu.Unlock()
 	flush := func() error {
-		last := &operation{do: func(t *transaction) { t.flush = true }}
 		j.queue.mu.Lock()
-		j.enqueue(last)
-		j.queue.mu.Unlock()
-		return <-last.done
+		return j.wait(&operation{do: func(t *transaction) { t.flush = true }})
 	}
 	if flush() == nil {
 		return nil
