@@ -106,6 +106,7 @@ func (j *Jobs) commit(group []*operation) error {
 		return nil
 	case errors.Is(err, store.ErrUnknown) && j.uncertain == nil:
 		j.uncertain = &a
+		j.committed.Load().reserved.drop() // they may be lost
 	default:
 		j.putBack(&a)
 	}
@@ -342,7 +343,9 @@ func (j *Jobs) Close() error {
 	j.queue.mu.Unlock()
 	flush := func() error {
 		j.queue.mu.Lock()
-		return j.wait(&operation{do: func(t *transaction) { t.flush = true }})
+		err := j.wait(&operation{do: func(t *transaction) { t.flush = true }})
+		j.committed.Load().reserved.drop()
+		return err
 	}
 	if flush() == nil {
 		return nil

@@ -68,8 +68,8 @@ type accountState struct {
 	departed departures
 	requests table[int64, int] // reserved, by Unix second of clock
 	clock    clock
-	keys     []keyUse // that requests were for, the oldest first
-	reserved reserved
+	keys     []keyUse       // that requests were for, the oldest first
+	reserved *reservedBlock // nil: none is left
 	totals   Totals
 	learnt   []byte
 	timings  table[string, []byte] // packed, of jobs that ended

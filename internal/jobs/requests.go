@@ -3,6 +3,7 @@ package jobs
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -157,13 +158,25 @@ func (t *transaction) shift(by time.Duration) {
 	for i := range t.keys {
 		t.keys[i].since += int64(by / time.Second)
 	}
-	t.clock.wall, t.reserved = t.clock.wall.Add(by), reserved{}
+	t.clock.wall, t.reserved = t.clock.wall.Add(by), nil
 }
 
-// reserved is what is left of the requests that were stored for a second.
-type reserved struct {
+// A reservedBlock is the requests that were stored at once for a second. They are taken one by one, without a commit.
+type reservedBlock struct {
 	second int64
-	left   int
+	left   atomic.Int64 // negative: more were asked for
+}
+
+// take takes a request that was stored for the second of a time, and reports whether one was left.
+func (r *reservedBlock) take(at time.Time, c clock) bool {
+	return r != nil && r.second == c.now(at).Unix() && c.skew(at) == 0 && r.left.Add(-1) >= 0
+}
+
+// drop leaves nothing to take.
+func (r *reservedBlock) drop() {
+	if r != nil {
+		r.left.Store(0)
+	}
 }
 
 // ReserveWithin is how long after the time of its reservation a request may be sent at most.
@@ -175,6 +188,9 @@ var errSlow = fmt.Errorf("a request could not be stored within %s", ReserveWithi
 // second, block of them are stored at once: after a restart those that were not sent count as sent. If that takes
 // longer than ReserveWithin, it is a failure of the store: a restart would forget the request too early.
 func (j *Jobs) Reserve(at time.Time, block int) error {
+	if c := j.committed.Load(); c.reserved.take(at, c.clock) {
+		return nil
+	}
 	begin := time.Now()
 	err := j.reserve(at, block)
 	if err == nil && time.Since(begin) > ReserveWithin {
@@ -186,14 +202,15 @@ func (j *Jobs) Reserve(at time.Time, block int) error {
 
 func (j *Jobs) reserve(at time.Time, block int) error {
 	return j.apply(func(t *transaction) {
-		if t.reserved.second != t.clock.now(at).Unix() || t.reserved.left == 0 || t.clock.skew(at) != 0 {
-			t.note(at)
-			second, block := t.clock.now(at).Unix(), max(block, 1)
-			stored, _ := t.requests.Get(second)
-			t.requests.put(second, stored+block)
-			t.reserved = reserved{second, block}
+		if t.reserved.take(at, t.clock) { // of a commit in between
+			return
 		}
-		t.reserved.left--
+		t.note(at)
+		second, block := t.clock.now(at).Unix(), max(block, 1)
+		stored, _ := t.requests.Get(second)
+		t.requests.put(second, stored+block)
+		t.reserved = &reservedBlock{second: second}
+		t.reserved.left.Store(int64(block - 1))
 	})
 }
 
@@ -211,7 +228,7 @@ func (j *Jobs) UseKey(is func(name string) bool, name func() string, now time.Ti
 		} else {
 			use.key = name()
 		}
-		t.keys, t.reserved = append(slices.Clip(t.keys), use), reserved{}
+		t.keys, t.reserved = append(slices.Clip(t.keys), use), nil
 	})
 }
 

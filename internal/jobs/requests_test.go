@@ -13,6 +13,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobs"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/uptime"
 )
 
@@ -281,4 +282,61 @@ func TestSlowReservation(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Requests that are stored already are taken without a commit, also while another one is busy. Nothing is left of them
+// in the next second, for another key, when the store may not have them any more, and after Close.
+func TestReservedAtOnce(t *testing.T) {
+	for name, tt := range map[string]struct {
+		after func(*testing.T, *jobs.Jobs, *memory)
+		wait  time.Duration
+		want  string // what is stored then, by second; empty: the request must not be sent
+	}{
+		"left":            {want: "3"},
+		"the next second": {wait: time.Second, want: "3 3"},
+		"another key":     {after: func(t *testing.T, j *jobs.Jobs, _ *memory) { useKey(t, j, "b", time.Now()) }, want: "6"},
+		"an unknown outcome": {after: func(t *testing.T, j *jobs.Jobs, m *memory) {
+			m.onCommit = func(*store.Batch) (bool, error) { return false, errUnknown }
+			if _, _, err := j.Register(submission.HTTP, submissions("a"), false, time.Now()); err == nil {
+				t.Error("it is known")
+			}
+			m.onCommit = nil
+		}, want: "6"},
+		"closed": {after: func(t *testing.T, j *jobs.Jobs, _ *memory) {
+			if err := j.Close(); err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory(t)
+				j := open(t, m, options())
+				reserve(t, j, time.Now(), 3)
+				if tt.after != nil {
+					tt.after(t, j, m)
+				}
+				time.Sleep(tt.wait)
+				err := j.Reserve(time.Now(), 3)
+				var stored []string
+				for _, second := range slices.Sorted(maps.Keys(m.requests)) {
+					stored = append(stored, fmt.Sprint(m.requests[second]))
+				}
+				if got := strings.Join(stored, " "); (err != nil) != (tt.want == "") || err == nil && got != tt.want {
+					t.Errorf("stored %s, error %v", got, err)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t)
+		j := open(t, m, options())
+		reserve(t, j, time.Now(), 3)
+		release := make(chan struct{})
+		m.onCommit = func(*store.Batch) (bool, error) { <-release; return true, nil }
+		go j.Register(submission.HTTP, submissions("a"), false, time.Now())
+		synctest.Wait()
+		reserve(t, j, time.Now(), 3) // else the test is deadlocked
+		close(release)
+	})
 }
