@@ -144,7 +144,7 @@ func (j *Jobs) try(group []*operation, a *attempt) (more bool, err error) {
 	t.bound()
 	b := new(store.Batch)
 	if j.store != nil {
-		if b, err = t.batch(); err != nil {
+		if err := t.fill(b); err != nil {
 			return false, err
 		}
 	}

@@ -86,8 +86,6 @@ type accountState struct {
 	stateWords   *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
 }
 
-type tree = *btree.BTreeG[*Job]
-
 func newAccountState(now time.Time) *accountState {
 	return &accountState{
 		jobs: index{tree: newTree(byID)}, origins: make(origins), departed: newDepartures(),
@@ -112,10 +110,6 @@ func byEnd(a, b *Job) bool {
 	return cmp.Or(a.FinishedAt.Compare(b.FinishedAt), cmp.Compare(a.Sequence, b.Sequence)) < 0
 }
 
-func newTree(less func(a, b *Job) bool) tree {
-	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
-}
-
 // hasSeries reports whether a job has series of its own: failed jobs come first, then the newest.
 func (s *accountState) hasSeries(j *Job, maxSeries int) bool {
 	among := s.others
@@ -129,13 +123,13 @@ func (s *accountState) hasSeries(j *Job, maxSeries int) bool {
 }
 
 // orders returns the trees that have the jobs of a state: by registration, and by time.
-func (s *accountState) orders(of State) (byRegistration, byTime tree) {
-	byRegistration, byTime = s.others, s.unfinished
+func (s *accountState) orders(of State) (byRegistration, byTime *tree) {
+	byRegistration, byTime = &s.others, &s.unfinished
 	if of == Failed {
-		byRegistration = s.failed
+		byRegistration = &s.failed
 	}
 	if of.Ended() {
-		byTime = s.ended[of-EndStates[0]]
+		byTime = &s.ended[of-EndStates[0]]
 	}
 	return byRegistration, byTime
 }

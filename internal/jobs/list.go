@@ -274,7 +274,7 @@ func (s *accountState) byRegistration(of *State, d direction, pivot *Job) iter.S
 	}
 	byRegistration, byTime := s.orders(*of)
 	if *of == Failed || byTime.Len() > maxSorted {
-		return merged(newestFirst, d, pivot, byRegistration)
+		return merged(newestFirst, d, pivot, *byRegistration)
 	}
 	few := newTree(newestFirst)
 	for j := range byTime.Scan {
@@ -290,7 +290,7 @@ func (s *accountState) byEnd(of *State, d direction, pivot *Job) iter.Seq[*Job] 
 	if of != nil {
 		_, byTime := s.orders(*of)
 		if of.Ended() {
-			ended, unfinished = []tree{byTime}, nil
+			ended, unfinished = []tree{*byTime}, nil
 		} else {
 			ended = nil
 		}

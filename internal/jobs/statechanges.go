@@ -59,7 +59,7 @@ func (t *transaction) changed(j *Job, o Observation) {
 		}
 	}
 	s.insert(c)
-	s.waiting.changed[c.Number] = true
+	s.waiting.changed.add(c.Number)
 }
 
 // byWallClock returns the job with times as they are stored, so that figures derived

@@ -11,37 +11,87 @@ import (
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/submission"
 )
 
-// A table is a map that can be copied at once, and that knows which keys are to be stored.
+// A set is the keys of what is to be stored. Most transactions store nothing: they make none.
+type set[K comparable] map[K]bool
+
+func (s *set[K]) add(key K) {
+	if *s == nil {
+		*s = make(set[K])
+	}
+	(*s)[key] = true
+}
+
+// A table is a map that knows which keys are to be stored. Like a tree, it is copied before a transaction changes it.
 type table[K cmp.Ordered, V any] struct {
 	*btree.Map[K, V]
-	changed map[K]bool
+	shared  bool
+	changed set[K]
 }
 
 func newTable[K cmp.Ordered, V any]() table[K, V] { return table[K, V]{Map: new(btree.Map[K, V])} }
 
-func (t table[K, V]) copy() table[K, V] { return table[K, V]{t.Map.Copy(), make(map[K]bool)} }
+func (t table[K, V]) begin() table[K, V] { return table[K, V]{Map: t.Map, shared: true} }
 
-func (t table[K, V]) put(key K, v V) {
-	t.Set(key, v)
-	t.changed[key] = true
+func (t *table[K, V]) own() {
+	if t.shared {
+		t.Map, t.shared = t.Map.Copy(), false
+	}
 }
 
-func (t table[K, V]) remove(key K) {
-	if _, was := t.Delete(key); was {
-		t.changed[key] = true
+// Set puts what need not be stored.
+func (t *table[K, V]) Set(key K, v V) {
+	t.own()
+	t.Map.Set(key, v)
+}
+
+func (t *table[K, V]) put(key K, v V) {
+	t.Set(key, v)
+	t.changed.add(key)
+}
+
+func (t *table[K, V]) remove(key K) {
+	t.own()
+	if _, was := t.Map.Delete(key); was {
+		t.changed.add(key)
 	}
+}
+
+// A tree has jobs in an order. A transaction changes few of the trees, and copies one before it does.
+type tree struct {
+	*btree.BTreeG[*Job]
+	shared bool // with the committed state
+}
+
+func newTree(less func(a, b *Job) bool) tree {
+	return tree{BTreeG: btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})}
+}
+
+func (t *tree) own() {
+	if t.shared {
+		t.BTreeG, t.shared = t.BTreeG.Copy(), false
+	}
+}
+
+// Set puts a job in its place.
+func (t *tree) Set(j *Job) {
+	t.own()
+	t.BTreeG.Set(j)
+}
+
+// Delete removes a job.
+func (t *tree) Delete(j *Job) {
+	t.own()
+	t.BTreeG.Delete(j)
 }
 
 // An index is the jobs by ID. The IDs are in the jobs only, of which there may be millions.
 type index struct {
 	tree
-	changed map[string]bool // the IDs of those that are to be stored
+	changed set[string] // the IDs of those that are to be stored
 }
 
-func (i index) copy() index { return index{i.tree.Copy(), make(map[string]bool)} }
-
 // Get returns the job with an ID.
-func (i index) Get(requestID string) (*Job, bool) { return i.tree.Get(&Job{RequestID: requestID}) }
+func (i *index) Get(requestID string) (*Job, bool) { return i.tree.Get(&Job{RequestID: requestID}) }
 
 // A transaction is what a group of operations makes of the state of an account. It is written to the store
 // first, and then its state becomes the committed one.
@@ -63,11 +113,13 @@ type transaction struct {
 
 func (s *accountState) begin(options *Options) *transaction {
 	c := *s
-	c.jobs, c.departed, c.requests = s.jobs.copy(), s.departed.copy(), s.requests.copy()
-	c.timings, c.changes.waiting = s.timings.copy(), s.changes.waiting.copy()
+	c.jobs.changed, c.departed = nil, s.departed.copy()
+	c.requests, c.timings, c.changes.waiting = s.requests.begin(), s.timings.begin(), s.changes.waiting.begin()
 	c.groups, c.stateWords, c.departedEnds = s.groups.Copy(), s.stateWords.Copy(), s.departedEnds.Copy()
-	for _, t := range []*tree{&c.failed, &c.others, &c.unfinished, &c.ended[0], &c.ended[1], &c.ended[2], &c.timed} {
-		*t = (*t).Copy()
+	for _, t := range []*tree{
+		&c.jobs.tree, &c.failed, &c.others, &c.unfinished, &c.ended[0], &c.ended[1], &c.ended[2], &c.timed,
+	} {
+		t.shared = true
 	}
 	return &transaction{accountState: &c, options: options, counts: make(increments)}
 }
@@ -76,7 +128,7 @@ func (s *accountState) begin(options *Options) *transaction {
 // job: a new job has them or takes them from another, and a job that fails may take them back.
 func (t *transaction) put(j *Job, stored bool) {
 	maxSeries := t.options.MaxJobSeries
-	old, tracked := t.jobs.Get(j.RequestID)
+	old, tracked := t.jobs.tree.Get(j)
 	had := tracked && t.hasSeries(old, maxSeries)
 	if tracked {
 		t.replace(old, j)
@@ -84,7 +136,7 @@ func (t *transaction) put(j *Job, stored bool) {
 		t.insert(j)
 	}
 	if stored {
-		t.jobs.changed[j.RequestID] = true
+		t.jobs.changed.add(j.RequestID)
 	}
 	if tracked && !had && t.hasSeries(j, maxSeries) || !tracked && t.jobs.Len() > maxSeries {
 		t.counts.add(JobsEvicted, 1, ByLimit)
@@ -95,7 +147,7 @@ func (t *transaction) put(j *Job, stored bool) {
 func (t *transaction) depart(j *Job, removed bool) {
 	t.remove(j)
 	t.countDepartedEnd(j)
-	t.jobs.changed[j.RequestID] = true
+	t.jobs.changed.add(j.RequestID)
 	t.dropTimings(j)
 	t.departed.remember(j.RequestID, removed)
 	if !j.State.Ended() {
@@ -163,9 +215,9 @@ func (o *Options) labels(given map[string]string) map[string]string {
 	return kept
 }
 
-// batch encodes what is to be stored, but for the totals.
-func (t *transaction) batch() (*store.Batch, error) {
-	b := &store.Batch{Received: t.received, Compact: t.compact}
+// fill encodes what is to be stored, but for the totals.
+func (t *transaction) fill(b *store.Batch) error {
+	b.Received, b.Compact = t.received, t.compact
 	for id := range t.jobs.changed {
 		j, tracked := t.jobs.Get(id)
 		if !tracked {
@@ -174,7 +226,7 @@ func (t *transaction) batch() (*store.Batch, error) {
 		}
 		row, err := j.row()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b.Jobs = append(b.Jobs, row)
 	}
@@ -186,7 +238,7 @@ func (t *transaction) batch() (*store.Batch, error) {
 	if !t.noting.IsZero() {
 		row, err := t.requestsRow()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b.Totals = append(b.Totals, row)
 	}
@@ -202,9 +254,9 @@ func (t *transaction) batch() (*store.Batch, error) {
 		}
 		row, err := c.row()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b.StateChanges = append(b.StateChanges, row)
 	}
-	return b, nil
+	return nil
 }
