@@ -38,17 +38,20 @@ type Config struct {
 
 // A Client polls the API. Its methods may be called concurrently.
 type Client struct {
-	url    url.URL
-	config Config
+	url     url.URL
+	request *http.Request // without query and body
+	config  Config
 }
+
+var errURL = errors.New(`url: not an http or https URL, or one with space around it; ` +
+	`give the API's base URL, such as "https://api.example"`)
 
 // New returns a client without calling the API. The error names the invalid option.
 func New(c Config) (*Client, error) {
 	base, err := outbound.ParseURL(c.URL)
 	switch {
 	case err != nil:
-		return nil, errors.New(`url: not an http or https URL, or one with space around it; ` +
-			`give the API's base URL, such as "https://api.example"`)
+		return nil, errURL
 	case base.RawQuery != "" || base.User != nil || base.Fragment != "":
 		return nil, errors.New(
 			"url: contains a query, a fragment or a user; give the base URL alone and the key as api_key")
@@ -56,7 +59,16 @@ func New(c Config) (*Client, error) {
 		return nil, errors.New(`url: contains the path of an endpoint, which is added to it; ` +
 			`give the base URL alone, such as "https://api.example"`)
 	}
-	return &Client{url: *base.JoinPath(Path), config: c}, nil
+	u := base.JoinPath(Path)
+	request, err := http.NewRequest(http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, errURL
+	}
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("User-Agent", "deepaffects-monitor")
+	// Without this, net/http looks into the body, in a goroutine, before it sends the header.
+	request.TransferEncoding = []string{"identity"}
+	return &Client{url: *u, request: request, config: c}, nil
 }
 
 // hasEndpoint reports whether a path contains the path of an endpoint of the vendor, or ends with its beginning.
@@ -139,17 +151,13 @@ func (c *Client) Status(ctx context.Context, key, requestID string) Answer {
 func (c *Client) poll(ctx context.Context, key, requestID string) Answer {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	u := c.url
-	u.RawQuery = url.Values{"apikey": {key}, "request_id": {requestID}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return Answer{Outcome: ClientError, Err: errors.New("invalid URL")}
-	}
+	u := *c.request.URL
+	u.RawQuery = "apikey=" + url.QueryEscape(key) + "&request_id=" + url.QueryEscape(requestID)
+	req := c.request.WithContext(ctx)
+	req.URL = &u
 	// net/http repeats a GET when a reused connection breaks, which would use the quota
 	// twice. It does not repeat a request with a body that it cannot rewind.
 	req.Body = io.NopCloser(strings.NewReader(""))
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "deepaffects-monitor")
 	// An http.Client would follow redirects, which sends the URL with its key to other
 	// hosts, and would quote their targets in errors.
 	resp, err := c.config.Transport.RoundTrip(req)
@@ -337,6 +345,9 @@ func failure(err error) Answer {
 func retryAfter(h http.Header) time.Duration {
 	const longest = 24 * time.Hour
 	value := h.Get("Retry-After")
+	if value == "" {
+		return 0
+	}
 	// ParseUint returns the maximum with ErrRange.
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
 		return min(time.Duration(seconds)*time.Second, longest)
