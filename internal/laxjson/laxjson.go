@@ -22,6 +22,7 @@ const (
 
 	maxName    = 64 // bytes; a longer name is read as an empty one
 	bufferSize = 32 << 10
+	margin     = 8 // zeros behind what was read: 8 bytes can be looked at from any place
 )
 
 // A SyntaxError is a place where a document is not JSON, or where it ends too early. It does not quote the document.
@@ -44,7 +45,7 @@ var errTrailingData = errors.New("trailing data after the document")
 type Scanner struct {
 	r        io.Reader
 	err      error // of the reader
-	buf      [bufferSize]byte
+	buf      [bufferSize + margin]byte
 	pos, end int   // what was read and not used yet
 	offset   int64 // of buf[0] in the document
 	begun    bool  // a byte order mark was looked for
@@ -70,6 +71,7 @@ type guess struct {
 // Reset begins another document.
 func (s *Scanner) Reset(r io.Reader) {
 	s.r, s.err, s.pos, s.end, s.offset, s.begun, s.started, s.first = r, nil, 0, 0, 0, false, false, false
+	clear(s.buf[:margin])
 	for i := range s.guesses {
 		s.guesses[i].text = nil
 	}
@@ -79,11 +81,11 @@ func (s *Scanner) Reset(r io.Reader) {
 func (s *Scanner) Offset() int64 { return s.offset + int64(s.pos) }
 
 // Peek returns the first byte of the next token, and io.EOF if the document is empty.
-func (s *Scanner) Peek() (byte, error) {
-	if s.pos < s.end && s.buf[s.pos] > ' ' {
-		return s.buf[s.pos], nil
+func (s *Scanner) Peek() (c byte, err error) {
+	if c = s.buf[s.pos]; c <= ' ' {
+		c, err = s.peekOn()
 	}
-	return s.peekOn()
+	return c, err
 }
 
 func (s *Scanner) peekOn() (byte, error) {
@@ -130,8 +132,9 @@ func (s *Scanner) more() bool {
 	copy(s.buf[:], s.buf[s.pos:s.end])
 	s.offset, s.end, s.pos = s.offset+int64(s.pos), s.end-s.pos, 0
 	for range 100 {
-		n, err := s.r.Read(s.buf[s.end:])
+		n, err := s.r.Read(s.buf[s.end:bufferSize])
 		s.end, s.err = s.end+n, err
+		clear(s.buf[s.end:][:margin])
 		if n > 0 || err != nil {
 			return n > 0
 		}
@@ -400,30 +403,26 @@ func (s *Scanner) string(keep bool) (text []byte, broken bool, err error) {
 	escaped, tooLong := false, false // a string that is too long is not kept
 	for i := s.pos; ; {
 		for i < s.end {
-			if i+8 <= s.end {
-				found := quotesAndBackslashes(binary.LittleEndian.Uint64(s.buf[i:]))
-				if found == 0 {
-					i += 8
-					continue
-				}
-				i += bits.TrailingZeros64(found) / 8
+			found := quotesAndBackslashes(binary.LittleEndian.Uint64(s.buf[i:]))
+			if found == 0 {
+				i = min(i+8, s.end)
+				continue
 			}
-			switch s.buf[i] {
-			case '\\':
+			i += bits.TrailingZeros64(found) / 8
+			if s.buf[i] == '\\' {
 				escaped = true
-				i++
-			case '"':
-				text = s.buf[s.pos:i]
-				s.pos = i + 1
-				switch {
-				case tooLong || !keep || len(text) > MaxText:
-					return nil, true, nil
-				case escaped:
-					text, broken = unescape(text)
-				}
-				return text, broken, nil
+				i += 2
+				continue
 			}
-			i++
+			text = s.buf[s.pos:i]
+			s.pos = i + 1
+			switch {
+			case tooLong || !keep || len(text) > MaxText:
+				return nil, true, nil
+			case escaped:
+				text, broken = unescape(text)
+			}
+			return text, broken, nil
 		}
 		tooLong = tooLong || !keep || i-s.pos > MaxText
 		if tooLong {
