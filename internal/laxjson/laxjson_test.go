@@ -219,6 +219,29 @@ func TestFloat(t *testing.T) {
 	}
 }
 
+// Numbers of all lengths are exact, whatever follows them.
+func TestDecimals(t *testing.T) {
+	const digits = "9081726354453627180"
+	for whole := range len(digits) {
+		for fraction := range len(digits) {
+			for _, point := range []string{"", "."} {
+				number := digits[:whole] + point + digits[:fraction]
+				want, err := strconv.ParseFloat(number, 64)
+				if err != nil {
+					continue
+				}
+				for _, after := range []string{"]", ",7]", " , 7.25]", "\n,\"\xff\"]", "]\xff\xff"} {
+					s := new(laxjson.Scanner)
+					s.Reset(strings.NewReader(number + after))
+					if got, ok, err := s.Float(); got != want || !ok || err != nil || s.Offset() != int64(len(number)) {
+						t.Errorf("%s%q is %v, %v, %v up to byte %d", number, after, got, ok, err, s.Offset())
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	for value, want := range map[string]string{
 		`"\uZ1"`: "uZ1", `"\u12"`: "u12", `"\u\u0041\u123x\u"`: "uAu123xu", `"\ud800\uZ"`: "\uFFFDuZ", `"\x"`: "x",

@@ -2,8 +2,10 @@ package laxjson
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -92,6 +94,31 @@ func isNaN(text []byte) bool {
 
 // Float reads a value of any kind and returns the number that it means, as Value.Float does.
 func (s *Scanner) Float() (number float64, ok bool, err error) {
+	// Most numbers have less than 8 bytes and no sign. All their bytes are read at once: branches that depend on how many
+	// digits there are would take longer than anything else.
+	const ones, highs, pairs = 0x0101010101010101, 0x8080808080808080, 0x000000ff000000ff
+	text := s.buf[s.pos:]
+	digits := binary.LittleEndian.Uint64(text) ^ '0'*ones
+	others := (digits + (0x80-10)*ones | digits) & highs // the first byte that is no digit; if a point, the next too
+	whole := bits.TrailingZeros64(others) / 8
+	n, end := whole, whole // the number of digits, and the end of the text
+	if whole < 8 && text[whole] == '.' {
+		end = bits.TrailingZeros64(others&(others-1)) / 8
+		n = end - 1
+		before := uint64(1)<<(8*whole) - 1
+		digits = digits&before | digits>>8&^before // without the point
+	}
+	if n == 0 || end == 8 || s.pos+end == s.end || inWord[text[end]] {
+		return s.float()
+	}
+	s.pos += end
+	digits <<= 64 - 8*n // zeros in front, and nothing of what follows
+	digits = digits*10 + digits>>8
+	digits = (digits&pairs*(100+1000000<<32) + digits>>16&pairs*(1+10000<<32)) >> 32
+	return float64(uint32(digits)) / powersOf10[n-whole], true, nil
+}
+
+func (s *Scanner) float() (number float64, ok bool, err error) {
 	if f, n := decimal(s.buf[s.pos:s.end]); n > 0 && s.pos+n < s.end && !inWord[s.buf[s.pos+n]] {
 		s.pos += n
 		return f, true, nil
