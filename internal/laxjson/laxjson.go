@@ -54,7 +54,7 @@ type Scanner struct {
 	name     [maxName]byte
 	brackets [MaxDepth / 8]byte // a bit for each container that Skip is in: 1 for an object
 
-	member  int // of the object that was begun last: the number of names that were read
+	member  uint // of the object that was begun last: the number of names that were read
 	guesses [8]guess
 }
 
@@ -190,7 +190,7 @@ func (s *Scanner) begin(bracket byte) error {
 // NextName reads the next name of an object, or the object's end: then ok is false. The value must be read or skipped
 // next. The name is valid until the next call; it is empty if it is too long to be one that anybody knows.
 func (s *Scanner) NextName() (name []byte, ok bool, err error) {
-	if s.member == len(s.guesses) || s.first != (s.member == 0) { // the first guess has no comma
+	if s.member >= uint(len(s.guesses)) { // at 0, the object has just begun: no comma is next
 		return s.nextName(nil)
 	}
 	g := &s.guesses[s.member]
