@@ -331,7 +331,7 @@ func (p *pieces) add(w Piece, maxLength float64) {
 		p.anomalies[ConfidenceOutOfRange]++
 		w.Confidence = math.NaN()
 	default:
-		p.confidences = push(p.confidences, w.Confidence, fewPieces)
+		p.confidences = append(makeRoom(p.confidences, fewPieces), w.Confidence)
 		if speaker >= 0 {
 			p.speakers[speaker].confidence += w.Confidence
 			p.speakers[speaker].rated++
@@ -348,20 +348,23 @@ func (p *pieces) add(w Piece, maxLength float64) {
 		p.anomalies[ImplausibleTime]++
 		p.tooLong = true
 	default:
-		if n := len(p.timed); n > 0 && w.Start < p.timed[n-1].start {
+		n := len(p.timed)
+		if n > 0 && w.Start < p.timed[n-1].start {
 			p.anomalies[OutOfOrder]++
 		}
-		t := timed{w.Start, w.End, w.Confidence, int32(speaker), int32(p.count - 1)}
-		p.timed = push(p.timed, t, fewPieces)
+		p.timed = makeRoom(p.timed, fewPieces)[:n+1]
+		t := &p.timed[n] // a literal would be copied
+		t.start, t.end, t.confidence, t.speaker, t.index = w.Start, w.End, w.Confidence, int32(speaker), int32(p.count-1)
 	}
 }
 
-// push appends an element. The capacity doubles, from the least on: append alone would allocate many times more often.
-func push[E any](list []E, e E, least int) []E {
+// makeRoom makes room for another element. The capacity doubles, from the least on: append alone would allocate many
+// times more often.
+func makeRoom[E any](list []E, least int) []E {
 	if len(list) == cap(list) {
 		list = slices.Grow(list, max(len(list), least))
 	}
-	return append(list, e)
+	return list
 }
 
 // speaker returns a speaker's index in order of appearance; -1 if it is missing.
@@ -381,7 +384,7 @@ func (p *pieces) speaker(id []byte) int {
 			p.speakerIDs = make(map[string]int)
 		}
 		i = len(p.speakers)
-		p.speakers = push(p.speakers, tally{id: string(id), first: i}, 8)
+		p.speakers = append(makeRoom(p.speakers, 8), tally{id: string(id), first: i})
 		p.speakerIDs[p.speakers[i].id] = i
 		p.idBytes += len(id)
 	}
@@ -405,11 +408,14 @@ func (a *Accumulator) Result() *Result {
 	if p.anomalies[OutOfOrder] > 0 {
 		slices.SortStableFunc(p.timed, func(x, y timed) int { return cmp.Compare(x.start, y.start) })
 	}
-	p.talk(r)
 	a.overall(r, p)
+	if p == &a.words {
+		r.WordConfidence, r.WordConfidences = a.summarise(p.confidences, RatioBounds)
+	}
+	lengths := p.talk(r)
 	a.bySpeaker(r, p)
 	if p == &a.words {
-		a.ofWords(r)
+		a.ofWords(r, lengths)
 	}
 	if a.KeepTimings {
 		r.Timings = p.timings()
@@ -425,8 +431,9 @@ func (p *pieces) dropImplausible() {
 	}
 }
 
-// talk sets how long the speech and the recording are, and adds up the speakers' talk.
-func (p *pieces) talk(r *Result) {
+// talk sets how long the speech and the recording are, and adds up the speakers' talk. It returns the lengths of the
+// pieces in place of the confidences, which are not needed any more.
+func (p *pieces) talk(r *Result) (lengths []float64) {
 	if p.listed && (p.count == 0 || len(p.timed) > 0) { // else there is speech of unknown length
 		r.SpeechSeconds = 0
 	}
@@ -434,8 +441,11 @@ func (p *pieces) talk(r *Result) {
 		r.DurationSeconds = p.pausesEnd
 	}
 	last := int32(-1)
-	for _, t := range p.timed {
+	lengths = slices.Grow(p.confidences[:0], len(p.timed))
+	for i := range p.timed {
+		t := &p.timed[i]
 		length := between(t.start, t.end)
+		lengths = append(lengths, length)
 		r.SpeechSeconds += length
 		if !(r.DurationSeconds >= t.end) {
 			r.DurationSeconds = t.end
@@ -448,6 +458,7 @@ func (p *pieces) talk(r *Result) {
 			}
 		}
 	}
+	p.confidences = lengths[:0]
 	r.SpeechSeconds = total(r.SpeechSeconds)
 	missing, most := r.SpeechSeconds, 0.0 // talk time without a speaker, and of the one who talks most
 	for i := range p.speakers {
@@ -458,6 +469,7 @@ func (p *pieces) talk(r *Result) {
 	if max(most, missing) > maxTalkRatio*r.DurationSeconds+maxWordSeconds {
 		p.dropTalk(r)
 	}
+	return lengths[:len(p.timed)]
 }
 
 // dropTalk drops all times after talk.
@@ -544,29 +556,23 @@ func (a *Accumulator) bySpeaker(r *Result, p *pieces) {
 	}
 }
 
-// ofWords sets the figures that only words have.
-func (a *Accumulator) ofWords(r *Result) {
+// ofWords sets the figures that only words have, but for those of their confidences.
+func (a *Accumulator) ofWords(r *Result, lengths []float64) {
 	p := &a.words
 	r.Words, r.Overlaps = float64(p.count), 0
 	if r.DurationSeconds >= minSeconds {
 		r.SpeechRate = float64(len(p.timed)) / r.DurationSeconds
 	}
-	r.WordConfidence, r.WordConfidences = a.summarise(p.confidences, RatioBounds)
-	values := slices.Grow(p.confidences[:0], len(p.timed)) // these confidences are not needed any more
-	for _, t := range p.timed {
-		values = append(values, between(t.start, t.end))
-	}
-	r.WordDuration, r.WordDurations = a.summarise(values, WordDurationBounds)
-	values = values[:0]
+	r.WordDuration, r.WordDurations = a.summarise(lengths, WordDurationBounds)
+	gaps := lengths[:0]
 	for i := 1; i < len(p.timed); i++ {
 		gap := between(p.timed[i-1].end, p.timed[i].start)
 		if gap < 0 {
 			r.Overlaps++
 		}
-		values = append(values, max(gap, 0))
+		gaps = append(gaps, max(gap, 0))
 	}
-	r.WordGap, r.WordGaps = a.summarise(values, WordGapBounds)
-	p.confidences = values[:0]
+	r.WordGap, r.WordGaps = a.summarise(gaps, WordGapBounds)
 }
 
 // summarise sorts values in place and counts them. The histogram is nil without values.
