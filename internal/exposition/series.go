@@ -3,6 +3,7 @@ package exposition
 import (
 	"bufio"
 	"cmp"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
@@ -280,6 +281,14 @@ var special = func() (special [256]bool) {
 
 // isPlain reports whether all formats have a label value as it is.
 func isPlain(value string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; len(value) >= 8; value = value[8:] { // request IDs, at 8 bytes at once
+		eight := binary.LittleEndian.Uint64([]byte(value[:8]))
+		quotes, backslashes, feeds := eight^'"'*ones, eight^'\\'*ones, eight^'\n'*ones // bytes that are zero
+		if (eight|(quotes-ones)|(backslashes-ones)|(feeds-ones))&highs != 0 {
+			return false
+		}
+	}
 	for i := range len(value) {
 		if special[value[i]] {
 			return false
@@ -483,12 +492,13 @@ func (s *series) beginDelimited(value int) bool {
 		s.size += protowire.SizeTag(4) + protowire.SizeBytes(size)
 		return false
 	}
-	s.lines = protowire.AppendTag(s.lines, 4, protowire.BytesType)
-	s.lines = protowire.AppendVarint(s.lines, uint64(size))
-	s.lines = append(s.lines, s.leads[valueLine]...)
+	lines := protowire.AppendTag(s.lines, 4, protowire.BytesType)
+	lines = protowire.AppendVarint(lines, uint64(size))
+	lines = append(lines, s.leads[valueLine]...)
 	for _, c := range s.columns {
-		s.lines = append(s.lines, c.text...)
+		lines = append(lines, c.text...)
 	}
+	s.lines = lines
 	return true
 }
 

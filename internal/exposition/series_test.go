@@ -75,6 +75,14 @@ func TestBytes(t *testing.T) {
 			}},
 		})
 	}
+	const plain = "0123456789abcdef012"
+	for i := range plain {
+		for _, c := range []string{`"`, `\`, "\n", "\xff", "é", "\x00", "!", "#", "[", "]", "\v"} {
+			special.Jobs = append(special.Jobs, &jobs.Job{
+				RequestID: plain[:i] + c + plain[i:], Origin: new(jobs.Origin), Observed: new(jobs.Observed),
+			})
+		}
+	}
 	for _, test := range []struct {
 		name     string
 		accounts []collector.Snapshot
