@@ -89,6 +89,14 @@ func (q *quotas) enter(account string, j *jobs.Jobs) {
 	delete(q.others, account)
 }
 
+// entered reports whether it is known where to read what an account has sent. An account that this process owns is not
+// entered before it is loaded.
+func (q *quotas) entered(account string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.sent[account] != nil
+}
+
 // handOver ends the spending of an account that another replica owns from now on. Its jobs are not needed any more.
 func (q *quotas) handOver(account string, j *jobs.Jobs, now time.Time) {
 	sent := j.Sent(now)

@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/simulator"
@@ -169,6 +172,65 @@ func TestKeyMovesToNewAccount(t *testing.T) {
 		}
 	}
 	until(t, "y knows what was sent", func() bool { return to.Accounts()[0].Snapshot().Day.Used >= perDay })
+	if n := api.requests()["api.invalid moves"]; n != perDay {
+		t.Errorf("%d requests with the key, and its quota is %d", n, perDay)
+	}
+}
+
+// What another account has sent with a key counts also while this process owns that account and cannot load it yet.
+func TestKeyMovesFromAccountThatIsNotLoaded(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Start(t).URL(t)
+	account := func(name, key string, jobs int) collector.Config {
+		c := hungry(name, key)
+		c.DatabaseURL, c.Lease, c.RequestIDs = url, 30*time.Second, c.RequestIDs[:jobs]
+		return c
+	}
+	api := new(counter)
+	begin := func(configs ...collector.Config) *collector.Collector {
+		c, err := collector.New(configs, collector.Options{Transport: api})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		t.Cleanup(func() { c.Stop(t.Context()) }) // which is done then: a load is not waited for
+		return c
+	}
+	before := begin(account("y", "moves", 50))
+	until(t, "the quota of y is spent", func() bool { return api.requests()["api.invalid moves"] == perDay })
+	before.Stop(t.Context())
+
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	// The session keeps the lock when the statement has failed.
+	if _, err := conn.Exec(t.Context(), `CREATE FUNCTION fails() RETURNS text LANGUAGE plpgsql AS
+			$$ BEGIN PERFORM pg_try_advisory_lock(1); RAISE EXCEPTION 'it cannot be loaded'; END $$;
+		ALTER TABLE timings RENAME TO stored_timings;
+		CREATE VIEW timings AS SELECT * FROM stored_timings
+			UNION ALL SELECT account, fails(), NULL FROM leases WHERE account = 'y'`); err != nil {
+		t.Fatal(err)
+	}
+	var loading atomic.Bool
+	x := account("x", "", 50)
+	x.Key = func() (string, error) {
+		if !loading.Load() {
+			return "", errors.New("y is not being loaded yet")
+		}
+		return "moves", nil
+	}
+	after := begin(x, account("y", "new", 0))
+	query := "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')"
+	until(t, "y is being loaded", func() (loads bool) {
+		if err := conn.QueryRow(t.Context(), query).Scan(&loads); err != nil {
+			t.Fatal(err)
+		}
+		return loads
+	})
+	loading.Store(true)
+	until(t, "x knows what was sent", func() bool { return after.Accounts()[0].Snapshot().Day.Used >= perDay })
 	if n := api.requests()["api.invalid moves"]; n != perDay {
 		t.Errorf("%d requests with the key, and its quota is %d", n, perDay)
 	}

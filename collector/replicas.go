@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -350,13 +351,7 @@ func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range senders {
-		r.mu.Lock()
-		held := r.held[name] != nil
-		r.mu.Unlock()
-		if held {
-			continue
-		}
+	for _, name := range slices.DeleteFunc(senders, q.entered) {
 		j, err := jobs.Open(ctx, r.db.Sender(name), jobs.Options{}, now)
 		if err != nil {
 			return err
