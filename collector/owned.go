@@ -18,7 +18,9 @@ type ownedAccount struct {
 	account *Account
 	poller  *poller.Poller
 	keeper  housekeeper
-	login   login // of the last request; empty: none yet. Only useKey uses it
+	// Only useKey uses these.
+	login   login // of the last request; empty: none yet
+	limited bool  // the last request had a quota
 	// Several replicas only. These do not change.
 	valid  func() bool     // this process certainly owns the account; nil: it always does
 	lost   <-chan struct{} // closed soon after it does not any more
@@ -122,9 +124,13 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a, now := o.account, o.account.now()
+	a, now, limited := o.account, o.account.now(), s.limited()
+	if (l != o.login || limited != o.limited) && o.schedule.InFlight() > 0 {
+		// One may not be reserved yet: another account that spends the quota from now on would not count it.
+		return "", poller.ErrInFlight
+	}
 	taken := false
-	if s.limited() {
+	if limited {
 		if taken, err = a.quotas.spend(a.name, l); err != nil {
 			return "", err
 		}
@@ -134,8 +140,9 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 	} else {
 		a.quotas.rest(a.name)
 	}
+	o.limited = limited
 	if l != o.login || taken {
-		if a.replicas != nil && s.limited() {
+		if a.replicas != nil && limited {
 			if err := a.replicas.recall(a.quotas, o.login != login{}, now); err != nil {
 				return "", fmt.Errorf("%w: reading what other accounts have sent: %w", poller.ErrStore, err)
 			}

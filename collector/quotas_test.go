@@ -461,6 +461,78 @@ func TestKeyFileAfterARefusal(t *testing.T) {
 	})
 }
 
+// A slowDisk stores what was sent for the account x when it is told to, the first time.
+type slowDisk struct {
+	*sqlite.DB
+	stores, goOn chan struct{} // it stores requests of x for the first time; it may
+}
+
+func (d slowDisk) Account(name string) store.Account {
+	if name != "x" {
+		return d.DB.Account(name)
+	}
+	return &slowAccount{d.DB.Account(name), sync.OnceFunc(func() { close(d.stores); <-d.goOn })}
+}
+
+type slowAccount struct {
+	store.Account
+	wait func()
+}
+
+func (a *slowAccount) Commit(b *store.Batch) error {
+	if len(b.Requests) > 0 {
+		a.wait()
+	}
+	return a.Account.Commit(b)
+}
+
+// A request that is about to be stored when its key moves to another account counts there.
+func TestKeyMovesDuringRequest(t *testing.T) {
+	for name, change := range map[string]func(x *collector.Config, key func(string)){
+		"another key":       func(_ *collector.Config, key func(string)) { key("key-c") },
+		"without its quota": func(x *collector.Config, _ func(string)) { x.RequestsPerDay = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db, err := sqlite.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+				if err != nil {
+					t.Fatal(err)
+				}
+				disk := slowDisk{db, make(chan struct{}), make(chan struct{})}
+				var keys [2]atomic.Value
+				configs := []collector.Config{hungry("x", ""), hungry("y", "")}
+				for i, key := range []string{"key-a", "key-b"} {
+					keys[i].Store(key)
+					configs[i].Key = func() (string, error) { return keys[i].Load().(string), nil }
+				}
+				all := configs[0].RequestIDs
+				configs[0].RequestIDs, configs[1].RequestIDs = all[:1], nil
+				api := new(counter)
+				c, err := collector.New(configs, collector.Options{Transport: api, Engine: disk})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Stop(t.Context())
+				c.Start()
+				<-disk.stores
+				change(&configs[0], func(key string) { keys[0].Store(key) })
+				keys[1].Store("key-a")
+				configs[1].RequestIDs = all
+				if err := c.Reload(t.Context(), configs); err != nil {
+					t.Fatal(err)
+				}
+				pass(8 * time.Second) // y looks whether it may be polled every 5 seconds
+				close(disk.goOn)
+				keys[0].Store("key-c")
+				pass(time.Hour)
+				if n := api.requests()["api.invalid key-a"]; n != perDay {
+					t.Errorf("%d requests, want %d", n, perDay)
+				}
+			})
+		})
+	}
+}
+
 // The wall clock is set, between restarts and while the process runs: no window sees more requests than the quota, and
 // the quota is used. What really passed while no process ran counts.
 func TestQuotaWithClockJumpsAndRestarts(t *testing.T) {

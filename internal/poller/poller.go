@@ -51,6 +51,10 @@ var ErrKeyInUse = errors.New("the quota of an API key is spent by one account on
 // does not tell what was sent with it.
 var ErrStore = errors.New("the store fails")
 
+// ErrInFlight is wrapped by an error of Settings.Key if there is a key, but requests are in flight that must end before
+// it is used.
+var ErrInFlight = errors.New("requests with the former key are in flight")
+
 // Settings can be replaced while the poller runs.
 type Settings struct {
 	Client Client
@@ -169,6 +173,9 @@ func (p *Poller) take(next func(time.Time) (*schedule.Permit, time.Time)) (r *re
 	}
 	s, now := p.settings.Load(), p.now()
 	key, err := s.Key()
+	if errors.Is(err, ErrInFlight) {
+		return nil, time.Time{}, nil
+	}
 	if err != nil {
 		log := p.log
 		report, lasts := p.breaker.keyFailed(err, now)
