@@ -21,6 +21,7 @@ type ownedAccount struct {
 	// Only useKey uses these.
 	login   login // of the last request; empty: none yet
 	limited bool  // the last request had a quota
+	counted bool  // what was sent with the login counts
 	// Several replicas only. These do not change.
 	valid  func() bool     // this process certainly owns the account; nil: it always does
 	lost   <-chan struct{} // closed soon after it does not any more
@@ -129,10 +130,13 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 		// One may not be reserved yet: another account that spends the quota from now on would not count it.
 		return "", poller.ErrInFlight
 	}
-	taken := false
 	if limited {
-		if taken, err = a.quotas.spend(a.name, l); err != nil {
+		taken, err := a.quotas.spend(a.name, l)
+		if err != nil {
 			return "", err
+		}
+		if taken || !o.limited && a.replicas != nil { // meanwhile, an account of another replica may have spent it
+			o.counted = false
 		}
 		if err := o.jobs.UseKey(l.has, l.name, now); err != nil {
 			return "", fmt.Errorf("%w: storing which key is used: %w", poller.ErrStore, err)
@@ -141,7 +145,7 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 		a.quotas.rest(a.name)
 	}
 	o.limited = limited
-	if l != o.login || taken {
+	if l != o.login || limited && !o.counted {
 		if a.replicas != nil && limited {
 			if err := a.replicas.recall(a.quotas, o.login != login{}, now); err != nil {
 				return "", fmt.Errorf("%w: reading what other accounts have sent: %w", poller.ErrStore, err)
@@ -150,7 +154,7 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 		if o.login != (login{}) && o.login != l {
 			o.schedule.ForgetRefusals(now)
 		}
-		o.login = l
+		o.login, o.counted = l, true
 		o.schedule.Restore(a.quotas.log(a.name, o.jobs, s.sentWith(l), now), s.answeredWithin(), now)
 	}
 	return l.key, nil

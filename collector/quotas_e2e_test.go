@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -233,5 +234,56 @@ func TestKeyMovesFromAccountThatIsNotLoaded(t *testing.T) {
 	until(t, "x knows what was sent", func() bool { return after.Accounts()[0].Snapshot().Day.Used >= perDay })
 	if n := api.requests()["api.invalid moves"]; n != perDay {
 		t.Errorf("%d requests with the key, and its quota is %d", n, perDay)
+	}
+}
+
+// An account that has a quota again counts what another one has sent with its key, also if that cannot be read at first.
+func TestQuotaReturnsWhileDatabaseHangs(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Start(t).URL(t)
+	account := func(name string, perDay, jobs int) collector.Config {
+		c := hungry(name, "shared")
+		c.DatabaseURL, c.Lease, c.RequestsPerDay, c.RequestIDs = url, 30*time.Second, perDay, c.RequestIDs[:jobs]
+		return c
+	}
+	api := new(counter)
+	begin := func(config collector.Config) (*collector.Collector, *collector.Account) {
+		c, err := collector.New([]collector.Config{config}, collector.Options{Transport: api})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		t.Cleanup(func() { c.Stop(t.Context()) })
+		return c, c.Accounts()[0]
+	}
+	sent := func() int { return api.requests()["api.invalid shared"] }
+	former, _ := begin(account("former", perDay, 50))
+	until(t, "the quota is spent", func() bool { return sent() == perDay })
+	former.Stop(t.Context())
+	c, a := begin(account("a", 0, 1))
+	until(t, "the key is used without a quota", func() bool { return sent() > perDay })
+
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE requests"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Reload(t.Context(), []collector.Config{account("a", perDay, 50)}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "what was sent cannot be read", func() bool {
+		trouble := a.API().Trouble
+		return trouble != nil && strings.Contains(trouble.Err.Error(), "what other accounts have sent")
+	})
+	before := sent()
+	if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it knows what was sent", func() bool { return a.Snapshot().Day.Used >= perDay })
+	if n := sent(); n != before {
+		t.Errorf("%d requests more than the quota", n-before)
 	}
 }
