@@ -131,7 +131,11 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 		return "", poller.ErrInFlight
 	}
 	if limited {
-		taken, err := a.quotas.spend(a.name, l)
+		rival := ""
+		if a.replicas != nil && !o.jobs.UsesKey(l.has) { // the account that uses the key already goes on
+			rival = a.replicas.rival(a.name, l)
+		}
+		taken, err := a.quotas.spend(a.name, l, rival)
 		if err != nil {
 			return "", err
 		}

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -180,11 +181,12 @@ func (q *quotas) release(account string) {
 }
 
 // spend makes an account the one that spends the quota of a login, instead of that of another. It reports whether it was
-// not the last one. It is an error if another account spends it.
-func (q *quotas) spend(account string, l login) (taken bool, err error) {
+// not the last one. It is an error if another account spends it: in this process, or a rival of another replica (empty:
+// there is none).
+func (q *quotas) spend(account string, l login, rival string) (taken bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch other := q.spender[l]; {
+	switch other := cmp.Or(rival, q.spender[l]); {
 	case other == account:
 		delete(q.resting, account)
 		return false, nil

@@ -287,3 +287,61 @@ func TestQuotaReturnsWhileDatabaseHangs(t *testing.T) {
 		t.Errorf("%d requests more than the quota", n-before)
 	}
 }
+
+// A key file that changes to the key of another account stops its account, also if another replica owns the other one,
+// and that one goes on, also when its owner changes.
+func TestKeyOfAccountOfAnotherReplica(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Start(t).URL(t)
+	var keyOfY atomic.Value
+	keyOfY.Store("key-y")
+	account := func(name string, jobs int) collector.Config {
+		c := hungry(name, "key-"+name)
+		c.DatabaseURL, c.Lease, c.RequestsPerDay, c.RequestIDs = url, 2*time.Second, 100, c.RequestIDs[:jobs]
+		if name == "y" {
+			c.Key = func() (string, error) { return keyOfY.Load().(string), nil }
+		}
+		return c
+	}
+	api := new(counter)
+	begin := func() *collector.Collector {
+		c, err := collector.New([]collector.Config{account("x", 1), account("y", 0)}, collector.Options{Transport: api})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		t.Cleanup(func() { c.Stop(t.Context()) })
+		return c
+	}
+	replicas := []*collector.Collector{begin(), begin()}
+	owner := func(account int) *collector.Collector {
+		for _, c := range replicas {
+			if !c.Accounts()[account].Snapshot().Absent {
+				return c
+			}
+		}
+		return nil
+	}
+	until(t, "each owns an account, and the key of x is used", func() bool {
+		return owner(0) != nil && owner(1) != nil && owner(0) != owner(1) && api.requests()["api.invalid key-x"] > 0
+	})
+	inUse := func(c *collector.Collector, account int) bool {
+		trouble := c.Accounts()[account].API().Trouble
+		return trouble != nil && errors.Is(trouble.Err, collector.ErrKeyInUse)
+	}
+	keyOfY.Store("key-x")
+	until(t, "y is not polled", func() bool { return inUse(owner(1), 1) })
+	owner(0).Stop(t.Context())
+	until(t, "one replica owns both", func() bool { return owner(0) != nil && owner(0) == owner(1) })
+	both := owner(0)
+	before := api.requests()["api.invalid key-x"]
+	if _, _, err := both.Accounts()[0].Register(submission.HTTP, []submission.Job{{RequestID: "new"}}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "x alone is polled", func() bool { return api.requests()["api.invalid key-x"] > before && inUse(both, 1) })
+	if inUse(both, 0) {
+		t.Error("x is not polled any more")
+	}
+	keyOfY.Store("key-z")
+	until(t, "y has another key", func() bool { return !inUse(both, 1) })
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -361,6 +362,22 @@ func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
 	}
 	r.recalled = begin
 	return nil
+}
+
+// rival returns another configured account that has a quota, and at present this login; empty: there is none. Any replica
+// may own it.
+func (r *replicas) rival(account string, l login) string {
+	r.mu.Lock()
+	accounts := maps.Clone(r.accounts)
+	r.mu.Unlock()
+	delete(accounts, account)
+	for _, name := range slices.Sorted(maps.Keys(accounts)) {
+		s := accounts[name].settings.Load()
+		if present, err := s.login(); err == nil && present == l && s.limited() {
+			return name
+		}
+	}
+	return ""
 }
 
 // wait returns when accounts that are not configured any more are released, as await does.

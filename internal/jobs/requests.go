@@ -214,10 +214,16 @@ func (j *Jobs) reserve(at time.Time, block int) error {
 	})
 }
 
+// UsesKey reports whether the last request was for a key, which is reports as with UseKey; false: there was none.
+func (j *Jobs) UsesKey(is func(name string) bool) bool {
+	keys := j.committed.Load().keys
+	return len(keys) > 0 && is(keys[len(keys)-1].key)
+}
+
 // UseKey makes sure that a restart knows for which key the requests are from now on. Keys are known by names that do
 // not tell them: is reports whether a name is that of the key, and name returns a new one.
 func (j *Jobs) UseKey(is func(name string) bool, name func() string, now time.Time) error {
-	if keys := j.committed.Load().keys; len(keys) > 0 && is(keys[len(keys)-1].key) {
+	if j.UsesKey(is) {
 		return nil
 	}
 	return j.apply(func(t *transaction) {
