@@ -295,3 +295,14 @@ func TestNotDone(t *testing.T) {
 		t.Errorf("got %s, want 3", got)
 	}
 }
+
+// A warning that is not about the standby does not make a commit uncertain.
+func TestWarning(t *testing.T) {
+	db, url := openedAt(t)
+	a := takeOver(t, db, "a", time.Minute)
+	exec(t, url, `CREATE FUNCTION warns() RETURNS trigger LANGUAGE plpgsql AS
+			$$ BEGIN RAISE WARNING 'database must be vacuumed'; RETURN NEW; END $$;
+		CREATE TRIGGER warns BEFORE INSERT ON totals FOR EACH ROW EXECUTE FUNCTION warns()`)
+	must(t, a.Commit(one("1")))
+	must(t, a.Commit(one("2")))
+}

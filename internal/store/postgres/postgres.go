@@ -174,7 +174,9 @@ func parse(database string) (*pgxpool.Config, error) {
 		return uncancelable{conn}, nil
 	}
 	c.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) {
-		if n.SeverityUnlocalized == "WARNING" {
+		// The text is in the language of the server. Other warnings, such as one with each commit of a database that needs
+		// VACUUM badly, say nothing about what was committed.
+		if n.Routine == "SyncRepWaitForLSN" {
 			conn.CustomData()[warned] = n.Message
 		}
 	}
@@ -246,8 +248,8 @@ func (nowhere) String() string  { return "" }
 // warned is the key of the last warning in the custom data of a connection.
 const warned = "warned"
 
-// warning returns an error if the server gave a warning with the last statement of a connection. It gives one if the
-// transaction is committed, and the wait for the standby was canceled.
+// warning returns an error if the server warned, with the last statement of a connection, that the transaction is
+// committed and the wait for the standby was canceled.
 func warning(conn *pgx.Conn) error {
 	data := conn.PgConn().CustomData()
 	message, is := data[warned]
