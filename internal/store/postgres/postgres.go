@@ -193,7 +193,8 @@ func parse(database string) (*pgxpool.Config, error) {
 			UNION ALL SELECT set_config('enable_seqscan', 'off', false)
 			UNION ALL SELECT set_config('enable_hashjoin', 'off', false)
 			UNION ALL SELECT set_config('enable_mergejoin', 'off', false)
-			UNION ALL SELECT set_config('jit', 'off', false)`)
+			UNION ALL SELECT set_config('jit', 'off', false)
+			UNION ALL SELECT set_config('client_min_messages', 'warning', false)`) // see OnNotice
 		return err
 	}
 	return config, nil
