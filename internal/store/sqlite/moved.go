@@ -84,12 +84,14 @@ func (db *DB) rescue() error {
 	if err := os.Rename(db.path+unfinished, db.path+rebuilt); err != nil {
 		return err
 	}
+	// From here on, the new file is the database, also after an error: then the next use completes what is left to do.
 	aside, err := db.swap("replaced")
-	if err != nil {
-		return err
-	}
 	db.disconnect() // SQLite leaves the new files alone: they are not those that it has open
-	if err := db.open(); err != nil {
+	db.files = nil
+	if err == nil {
+		err = db.open()
+	}
+	if err != nil {
 		return err
 	}
 	db.unknown = false

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
@@ -164,6 +165,40 @@ func TestFilesMovedAndNotReplaceable(t *testing.T) {
 	commit(t, db, "a", one("after"))
 	if got := fmt.Sprint(requestIDs(load(t, open(t, killed(t, dir, writeAheadLog(t, dir))),
 		"a"))); got != "[after before]" {
+		t.Errorf("found %s", got)
+	}
+}
+
+// A new file that could not be put in its place is the database from then on, also if the former one comes back.
+func TestFileMovedAndBack(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "register.db")
+	db := open(t, dir)
+	commit(t, db, "a", one("before"))
+	if err := os.Rename(path, path+".elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	var inTheWay []string // of the log, which cannot be put aside
+	for second := range int64(100) {
+		inTheWay = append(inTheWay, fmt.Sprintf("%s.replaced-%d-wal", path, time.Now().Unix()+second))
+		if err := os.Mkdir(inTheWay[second], 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Account("a").Verify(); err == nil || !strings.Contains(err.Error(), "cannot be written again") {
+		t.Fatalf("a look: %v", err)
+	}
+	for _, name := range inTheWay {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(path+".elsewhere", path); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, db, "a", one("after"))
+	closed(t, db)
+	if got := fmt.Sprint(requestIDs(load(t, open(t, dir), "a"))); got != "[after before]" {
 		t.Errorf("found %s", got)
 	}
 }

@@ -132,12 +132,11 @@ func (db *DB) swap(word string) (aside string, err error) {
 		return "", fmt.Errorf("putting the rebuilt database in its place: %w", err)
 	}
 	db.files = nil
-	dir, err := os.Open(filepath.Dir(db.path))
-	if err != nil {
-		return "", err
+	// Not every system can do this, so SQLite ignores an error, too.
+	if dir, err := os.Open(filepath.Dir(db.path)); err == nil {
+		_ = errors.Join(dir.Sync(), dir.Close())
 	}
-	defer dir.Close()
-	return aside, dir.Sync()
+	return aside, nil
 }
 
 func exists(path string) bool {
