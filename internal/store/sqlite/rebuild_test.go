@@ -352,6 +352,38 @@ func TestRebuildWhileRunning(t *testing.T) {
 	wantUnknown("b")
 }
 
+// Damage that a commit finds leads to a rebuild, also if the account has no row in the pages that are damaged.
+func TestDamageFoundByCommit(t *testing.T) {
+	for _, account := range []string{"a", "new"} {
+		t.Run(account, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "register.db")
+			db := open(t, dir)
+			commit(t, db, "a", storetest.Full())
+			if account == "new" {
+				load(t, db, account)
+			}
+			// SQLite reads all pages again when another connection has written.
+			run(t, path, "CREATE TABLE other (x); DROP TABLE other; PRAGMA wal_checkpoint(TRUNCATE)")
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(content[page:])
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Account(account).Commit(one("x")); !errors.Is(err, store.ErrUnknown) {
+				t.Fatalf("the commit: %v", err)
+			}
+			if c := load(t, db, account); c.Lost == 0 {
+				t.Error("no loss was reported")
+			}
+			commit(t, db, account, one("y"))
+		})
+	}
+}
+
 // The next process completes a rebuild that was killed at any step.
 func TestRebuildingIsFinished(t *testing.T) {
 	valid, stored := small(t, 6)

@@ -452,15 +452,20 @@ func (a *account) Commit(b *store.Batch) error {
 	if err := a.present(); err != nil {
 		return fmt.Errorf("storing: %w", err)
 	}
-	w, err := begin(a.sql, a.writes)
-	if err != nil {
-		return fmt.Errorf("storing: %w", err)
-	}
 	changed := maps.Clone(a.sums.of(a.name))
-	w.batch(a.name, b, changed)
-	if w.err != nil {
-		_ = w.tx.Rollback()
-		return fmt.Errorf("storing: %w", w.err)
+	w, err := begin(a.sql, a.writes)
+	if err == nil {
+		if w.batch(a.name, b, changed); w.err != nil {
+			err = w.err
+			_ = w.tx.Rollback()
+		}
+	}
+	switch {
+	case isDamage(err): // Load finds it when it opens the file again, and rebuilds it
+		a.unknown = true
+		return fmt.Errorf("storing: %w: %w", store.ErrUnknown, err)
+	case err != nil:
+		return fmt.Errorf("storing: %w", err)
 	}
 	if err := w.tx.Commit(); err != nil {
 		e, ok := errors.AsType[*sqlite.Error](err)
