@@ -48,8 +48,10 @@ type replicas struct {
 	// unloadable are the accounts of which that was logged.
 	unloadable map[string]bool
 
-	recalling sync.Mutex // serializes recall, and guards recalled
+	recalling sync.Mutex // serializes recall, and guards what follows
 	recalled  time.Time
+	failed    time.Time // when recall failed last
+	failure   error     // of that
 }
 
 // A holding is an account for as long as this process owns it.
@@ -345,7 +347,24 @@ func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
 	if known {
 		return nil
 	}
+	// Those that have waited for one that failed do not each wait for as long themselves.
+	if time.Since(r.failed) < recallAgain {
+		return r.failure
+	}
 	begin := time.Now()
+	if err := r.readSent(q, now); err != nil {
+		r.failed, r.failure = time.Now(), err
+		return err
+	}
+	r.recalled = begin
+	return nil
+}
+
+// recallAgain is when accounts that wait for a recall try again after one that failed.
+const recallAgain = 5 * time.Second
+
+// readSent reads what accounts have sent of which this process has none loaded.
+func (r *replicas) readSent(q *quotas, now time.Time) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	senders, err := r.db.Senders(ctx)
@@ -360,7 +379,6 @@ func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
 		q.recall(name, j.Sent(now))
 		_ = j.Close() // it has nothing to write
 	}
-	r.recalled = begin
 	return nil
 }
 
