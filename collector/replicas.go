@@ -482,12 +482,12 @@ func (a *Account) abandon(o *ownedAccount) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	a.owned.Store(nil)
-	a.quotas.handOver(a.name, o.jobs, a.now())
+	o.stopping()
+	o.abort()
 	a.sources.stopOwned()
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	o.stop(now)
-	_ = o.jobs.Close() // it cannot store anything
+	o.stop(context.Background())               // its requests are aborted
+	a.quotas.handOver(a.name, o.jobs, a.now()) // not before: a poller that runs would take the quota again
+	_ = o.jobs.Close()                         // it cannot store anything
 }
 
 // handOver ends an ownership in order. What comes meanwhile goes into the inbox.
