@@ -19,6 +19,7 @@ var ErrNothingPolled = errors.New("nothing was learnt about any job")
 // owns. Account.Read returns what is known afterwards.
 func (c *Collector) Once(ctx context.Context) error {
 	accounts := c.Accounts()
+	defer c.Stop(ctx)
 	if c.replicas != nil {
 		c.replicas.start(accounts, false)
 		if err := c.replicas.settle(ctx, len(accounts)); err != nil {
@@ -31,7 +32,6 @@ func (c *Collector) Once(ctx context.Context) error {
 		wg.Go(func() { done[i], errs[i] = a.once(ctx) })
 	}
 	wg.Wait()
-	c.Stop(ctx)
 	if slices.Contains(done, true) {
 		return ctx.Err()
 	}

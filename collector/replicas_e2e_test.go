@@ -4,6 +4,7 @@ package collector_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -325,6 +326,36 @@ func TestReplicasOnce(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// One that is interrupted while it waits for accounts leaves those that it has to the others at once.
+func TestReplicasOnceIsInterrupted(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	configs := shared(server.URL(t), "a", "b")
+	for i := range configs {
+		configs[i].Lease = time.Minute
+	}
+	host := join(t, api.Transport(), configs[:1])
+	until(t, "the host owns its account", func() bool { return host.owned() == 1 })
+	guest, err := collector.New(configs, collector.Options{Transport: api.Transport(), ReplicaName: "guest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- guest.Once(ctx) }()
+	until(t, "the guest owns the other", func() bool { return !guest.Accounts()[1].Snapshot().Absent })
+	interrupt()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("it was interrupted: %v", err)
+	}
+	if err := host.Reload(t.Context(), configs); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the host owns both", func() bool { return host.owned() == 2 })
 }
 
 // An account that cannot be loaded is tried again, and reported once.
