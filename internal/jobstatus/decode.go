@@ -37,17 +37,21 @@ var negated = regexp.MustCompile(`(?:^|[^a-z])(?:not|never)(?:[^a-z]|$)|(?:not|n
 // negates leaves the state unknown: a job that is taken for completed is never polled again.
 func stateOf(word string) State {
 	word = strings.ToLower(strings.TrimSpace(word))
-	switch {
-	case negated.MatchString(word):
-		return Unknown
-	case word == "running", strings.Contains(word, "progress"):
+	switch word {
+	case "running":
 		return Running
-	case strings.Contains(word, "completed"):
+	case "completed":
 		return Completed
-	case word == "failed":
+	case "failed":
 		return Failed
 	}
-	return Unknown
+	switch progress, completed := strings.Contains(word, "progress"), strings.Contains(word, "completed"); {
+	case !progress && !completed, negated.MatchString(word):
+		return Unknown
+	case progress:
+		return Running
+	}
+	return Completed
 }
 
 // A body is the content of a status response, or of a fault in its place. With an error it has what was read before it.
