@@ -58,10 +58,10 @@ func (l *list) next() (more bool, err error) {
 	first := !l.begun
 	if first {
 		switch c, err := l.readSpace(); {
+		case err == nil && c != '[', errors.Is(err, ErrSyntax): // another document is most likely an error message
+			return false, errNoArray
 		case err != nil:
 			return false, err
-		case c != '[': // another document is most likely an error message
-			return false, errNoArray
 		}
 		l.begun = true
 	}
