@@ -1052,7 +1052,9 @@ func TestRound(t *testing.T) {
 		"the only job fails": {
 			outcome: jobstatus.ServerError, fail: 2, jobs: 1, answered: 1, sent: 3, took: 31 * time.Second,
 		},
-		"one job fails always": {only: "job-3", outcome: jobstatus.Timeout, answered: 19, sent: 21},
+		"one job fails always": {
+			only: "job-3", outcome: jobstatus.Timeout, answered: 19, sent: 21, took: 11 * time.Second, waits: 1,
+		},
 		"the first job fails always": {
 			only: "job-0", outcome: jobstatus.ServerError, answered: 19, sent: 21, took: 13 * time.Second,
 		},
