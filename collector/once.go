@@ -57,9 +57,22 @@ func (a *Account) once(ctx context.Context) (done bool, err error) {
 			return false, fmt.Errorf("the replica %s owns the account, and polls it already: scrape it", cmp.Or(by.URL, by.ID))
 		}
 	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() {
+		select {
+		case <-o.lost:
+			end(errors.New("another replica has taken the account over"))
+		case <-ctx.Done():
+		}
+	}()
+	a.changing.Lock() // abandon stops them, too
 	a.sources.start(a.settings.Load())
+	a.changing.Unlock()
 	err = a.sources.wait(ctx)
+	a.changing.Lock()
 	a.sources.stop()
+	a.changing.Unlock()
 	if err == nil {
 		unfinished := slices.Collect(o.jobs.Unfinished())
 		var answered int
@@ -72,6 +85,9 @@ func (a *Account) once(ctx context.Context) (done bool, err error) {
 		if tracked == 0 {
 			err = errors.New("no job is tracked; check the sources of request IDs")
 		}
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
 	o.keeper.storeLearnt()
 	a.settings.Load().close()
