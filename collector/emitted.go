@@ -33,6 +33,9 @@ func (a *Account) Emitted(numbers ...uint64) {
 	e := &a.emissions
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.remote != nil { // after Stop, nothing waits for more
+		return
+	}
 	if e.missing == nil {
 		e.missing = make(map[uint64]bool)
 	}

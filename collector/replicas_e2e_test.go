@@ -441,3 +441,19 @@ func TestReplicasHoldWhatWasEmitted(t *testing.T) {
 		}
 	}
 }
+
+// A state change that is emitted after Stop, when nothing is missing any more, may be delivered, too.
+func TestEmittedAfterStop(t *testing.T) {
+	t.Parallel()
+	api := simulator.New(simulator.Options{Speed: 0.001, StuckShare: -1})
+	defer api.Close()
+	f := join(t, api.Transport(), shared(pgtest.Start(t).URL(t), "a"))
+	until(t, "it owns the account", func() bool { return f.owned() == 1 })
+	a := f.Accounts()[0]
+	a.Emitted(1)
+	f.leave()
+	for number := range uint64(3) {
+		a.Emitted(number)
+		_ = a.Delivered(number) // the database may be closed
+	}
+}
