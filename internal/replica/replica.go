@@ -394,8 +394,6 @@ func (r *Replica[T]) took(ctx context.Context, s takeover, tenure T, err error, 
 		delete(r.held, account)
 		if h.handover {
 			r.given[account] = h.to
-		} else {
-			r.options.Log.Warn("Lost the account", "account", account)
 		}
 		r.checkIdle()
 		r.wake.Send()
