@@ -163,14 +163,20 @@ func (c *Collector) open(settings []*settings) ([]*Account, error) {
 		return accounts, nil
 	}
 	opened := make([]*jobs.Jobs, len(settings))
+	var former []string
 	for i, s := range settings {
 		var stored store.Account
 		if c.engine != nil {
 			stored = c.engine.Account(s.config.Account)
 		}
-		c.quotas.reopen(s.config.Account)
+		if c.quotas.reopen(s.config.Account) {
+			former = append(former, s.config.Account)
+		}
 		var err error
 		if opened[i], err = jobs.Open(context.Background(), stored, s.forJobs(), c.options.Now()); err != nil {
+			for _, name := range former {
+				err = errors.Join(err, c.quotas.leave(name, nil, c.engine.Sender(name), c.options.Now()))
+			}
 			return nil, err
 		}
 	}

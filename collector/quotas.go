@@ -70,16 +70,17 @@ func newQuotas() *quotas {
 	}
 }
 
-// reopen ends the housekeeping of a former account, before it is opened because it is configured again. What it has sent
-// goes on to count, also if it cannot be opened.
-func (q *quotas) reopen(account string) {
+// reopen ends the housekeeping of a former account, before it is opened because it is configured again, and reports
+// whether it was one. What it has sent goes on to count. If it cannot be opened, leave makes it a former account again.
+func (q *quotas) reopen(account string) (former bool) {
 	q.mu.Lock()
-	former := q.former[account]
+	j := q.former[account]
 	delete(q.former, account)
 	q.mu.Unlock()
-	if former != nil {
-		_ = former.Close() // what it could not write, the next one does
+	if j != nil {
+		_ = j.Close() // what it could not write, the next one does
 	}
+	return j != nil
 }
 
 // enter says where to read what a configured account has sent.

@@ -3,6 +3,7 @@ package collector_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -531,6 +532,64 @@ func TestKeyMovesDuringRequest(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A brokenDisk cannot load the account x while it is broken, but for what was sent. It counts what is stored of x.
+type brokenDisk struct {
+	*sqlite.DB
+	broken  *atomic.Bool
+	commits *atomic.Int64
+}
+
+func (d brokenDisk) Account(name string) store.Account {
+	if name == "x" && d.broken.Load() {
+		return unloadable{d.DB.Account(name)}
+	}
+	return d.DB.Account(name)
+}
+
+func (d brokenDisk) Sender(name string) store.Account { return counting{d.DB.Sender(name), d.commits} }
+
+type unloadable struct{ store.Account }
+
+func (unloadable) Load(context.Context) (*store.Contents, error) { return nil, errors.New("broken") }
+
+type counting struct {
+	store.Account
+	commits *atomic.Int64
+}
+
+func (c counting) Commit(b *store.Batch) error { c.commits.Add(1); return c.Account.Commit(b) }
+
+// A reload that fails to open an account which is configured again leaves its housekeeping as it was.
+func TestHousekeepingAfterFailedReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, err := sqlite.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := brokenDisk{db, new(atomic.Bool), new(atomic.Int64)}
+		x, y := hungry("x", "key-a"), hungry("y", "key-b")
+		c, err := collector.New([]collector.Config{x, y}, collector.Options{Transport: new(counter), Engine: disk})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Stop(t.Context())
+		c.Start()
+		pass(time.Hour)
+		if err := c.Reload(t.Context(), []collector.Config{y}); err != nil {
+			t.Fatal(err)
+		}
+		disk.broken.Store(true)
+		if err := c.Reload(t.Context(), []collector.Config{x, y}); err == nil {
+			t.Fatal("an account was opened that cannot be loaded")
+		}
+		before := disk.commits.Load()
+		pass(time.Hour)
+		if disk.commits.Load() == before {
+			t.Error("nobody notes any more how long ago x has sent its requests")
+		}
+	})
 }
 
 // The wall clock is set, between restarts and while the process runs: no window sees more requests than the quota, and
