@@ -18,6 +18,9 @@ func Copy(from, to string) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if emptied(path) { // SQLite would delete the log
+		return fmt.Errorf("copying %s: %w: the file is empty, and its log is there", path, errDamaged)
+	}
 	copied := filepath.Join(to, FileName)
 	db, err := sql.Open("sqlite", uri(path, url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}))
 	if err != nil {

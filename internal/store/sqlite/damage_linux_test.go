@@ -311,3 +311,67 @@ func TestKilledIsNotDamaged(t *testing.T) {
 		}
 	}
 }
+
+// If the file is empty or gone, its log is not lost with it: what it has is recovered, and it is put aside.
+func TestEmptied(t *testing.T) {
+	v := newVictim(t)
+	dir := t.TempDir()
+	db := open(t, dir)
+	register100(t, db, 0)
+	index, err := os.ReadFile(filepath.Join(dir, "register.db-shm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, stored := writeAheadLog(t, dir), contents(t, db)
+	broken := bytes.Clone(log)
+	broken[len(log)/2] ^= 1
+	for name, tt := range map[string]struct {
+		log, index []byte
+		stored     map[string]*store.Contents
+		kept       int // jobs of account a
+	}{
+		"all is in the log":             {log, index, stored, 100},
+		"all is in the log, no index":   {log, nil, stored, 100},
+		"a part is in the log":          {v.log, v.index, v.afterwards, 0},
+		"a part is in the log, alone":   {v.log, nil, v.afterwards, 0},
+		"the log is damaged":            {broken, index, stored, 1},
+		"only the index is there":       {nil, index, stored, 0},
+		"only the index of a large one": {nil, v.index, v.afterwards, 0},
+	} {
+		for how, empty := range map[string]func(path string) error{
+			"empty": func(path string) error { return os.Truncate(path, 0) }, "gone": os.Remove,
+		} {
+			t.Run(name+", the file is "+how, func(t *testing.T) {
+				d := newDamaged(t)
+				d.write(t, nil)
+				if err := empty(d.path); err != nil {
+					t.Fatal(err)
+				}
+				for suffix, content := range map[string][]byte{"-wal": tt.log, "-shm": tt.index} {
+					if content != nil {
+						if err := os.WriteFile(d.path+suffix, content, 0o600); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if err := sqlite.Copy(d.dir, t.TempDir()); how == "empty" && err == nil {
+					t.Error("the file was copied")
+				}
+				if !d.told(t, name, tt.stored) {
+					t.Error("no loss was reported")
+				}
+				c := load(t, open(t, d.dir), "a")
+				if n := len(c.Jobs) - 1; n < tt.kept { // told has added one
+					t.Errorf("%d jobs were recovered, want at least %d", n, tt.kept)
+				}
+				if aside, err := filepath.Glob(d.path + ".damaged-*-wal"); tt.log != nil && (err != nil || len(aside) != 1) {
+					t.Errorf("the log was put aside as %q, %v", aside, err)
+				} else if tt.log != nil {
+					if content, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(content, tt.log) {
+						t.Errorf("the log that was put aside is not the one that was there: %v", err)
+					}
+				}
+			})
+		}
+	}
+}

@@ -68,6 +68,21 @@ func checkLog(path string) (superseded bool, err error) {
 	return false, nil
 }
 
+// emptied reports whether a database has no content, but a log or its index: SQLite makes these when the file has its
+// first page. It would delete the log, and take the database for a new one.
+func emptied(path string) bool {
+	return size(path) == 0 && size(path+"-wal")+size(path+"-shm") > 0
+}
+
+// size returns how many bytes a file has; 0: it may be missing.
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
 // lostFrames is the error of a log that lacks committed frames; 0: unknown how many.
 func lostFrames(path string, valid, lost int) error {
 	if lost == 0 {

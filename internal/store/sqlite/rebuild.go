@@ -224,7 +224,10 @@ func copyRows(from []*schema, path string) (c *copier, err error) {
 // fromAny copies the valid rows of a file that is of one of these schemas.
 func (c *copier) fromAny(schemas []*schema, path string) error {
 	for _, s := range schemas {
-		err := c.from(s, path)
+		err := errDamaged
+		if !emptied(path) { // SQLite would delete the log
+			err = c.from(s, path)
+		}
 		if isDamage(err) && s != schema1 {
 			// It may be the first page, which says where everything is.
 			if err = graft(s, path, path+grafted); err == nil {

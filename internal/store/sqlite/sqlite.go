@@ -147,9 +147,19 @@ func (db *DB) reopen() error {
 	return db.open()
 }
 
-// openChecked opens the file that another process may have left, if its log is not damaged.
+// openChecked opens the file that another process may have left, if it has not lost its content and its log is not
+// damaged.
 func (db *DB) openChecked() error {
 	superseded, err := checkLog(db.path)
+	if err != nil && !isDamage(err) {
+		return err
+	}
+	if emptied(db.path) {
+		if err := os.WriteFile(db.path, nil, 0o600); err != nil { // to put aside, before its log
+			return err
+		}
+		return errors.Join(fmt.Errorf("%w: %s is gone or empty, and its log is there", errDamaged, db.path), err)
+	}
 	if superseded {
 		moved := os.Rename(db.path+"-wal", db.path+keptLog)
 		if moved = errors.Join(moved, os.Remove(db.path+"-shm")); moved != nil {
