@@ -30,12 +30,15 @@ func (db *DB) remember() {
 }
 
 // moved returns an error that names a file of the database that is no longer the one
-// that is open.
+// that is open, or has no content.
 func (db *DB) moved() error {
 	for part, open := range db.files {
 		if err := sameFile(db.path+part, open); err != nil {
 			return err
 		}
+	}
+	if db.files != nil && size(db.path) < pageSize {
+		return fmt.Errorf("%w: %s was truncated while it was in use", errDamaged, db.path)
 	}
 	return nil
 }
@@ -67,7 +70,9 @@ func (db *DB) present() error {
 	return cause
 }
 
-// rescue writes everything that the open database has into a new file at its path.
+// rescue writes everything that the open database has into a new file at its path. If
+// the file was truncated, and its log and the page cache do not have all of it, it
+// recovers what it can.
 func (db *DB) rescue() error {
 	if err := os.MkdirAll(filepath.Dir(db.path), 0o750); err != nil {
 		return fmt.Errorf("making the directory: %w", err)
@@ -78,7 +83,11 @@ func (db *DB) rescue() error {
 	cause := db.moved()
 	removeDatabase(db.path + unfinished)
 	defer removeDatabase(db.path + unfinished)
-	if err := vacuumInto(db.sql, db.path+unfinished); err != nil {
+	err := vacuumInto(db.sql, db.path+unfinished)
+	if isDamage(cause) && isDamage(err) {
+		return db.rebuild(schemas, "damaged", cause)
+	}
+	if err != nil {
 		return err
 	}
 	if err := os.Rename(db.path+unfinished, db.path+rebuilt); err != nil {

@@ -38,6 +38,7 @@ var removals = []struct {
 		path := filepath.Join(dir, "register.db")
 		return errors.Join(os.Remove(path), os.WriteFile(path, []byte("something else"), 0o600))
 	}},
+	{"the file is emptied", func(dir string) error { return os.Truncate(filepath.Join(dir, "register.db"), 0) }},
 	{"the log is removed", func(dir string) error { return os.Remove(filepath.Join(dir, "register.db-wal")) }},
 	{"the index of the log is removed",
 		func(dir string) error { return os.Remove(filepath.Join(dir, "register.db-shm")) }},
@@ -140,6 +141,83 @@ func TestReplacementIsPutAside(t *testing.T) {
 	if content, err := os.ReadFile(aside[0]); err != nil || string(content) != "of the operator" {
 		t.Errorf("what was put aside is %q, %v", content, err)
 	}
+}
+
+// If the file is truncated, what neither its log nor the page cache has is lost. That is reported, and the accounts go on.
+func TestFileTruncated(t *testing.T) {
+	notice := map[string]func(db *sqlite.DB) error{
+		"a commit": func(db *sqlite.DB) error { return db.Account("a").Commit(one("refused")) },
+		"a look":   func(db *sqlite.DB) error { return db.Account("a").Verify() },
+	}
+	for by, notice := range notice {
+		t.Run("noticed by "+by, func(t *testing.T) {
+			dir := t.TempDir()
+			db := open(t, dir)
+			b := one("first")
+			for i := range 4000 { // more than the page cache has
+				b.Jobs = append(b.Jobs, store.Job{RequestID: fmt.Sprint(i), FirstSeen: start,
+					Labels: map[string]string{"text": strings.Repeat("x", 1000)}})
+			}
+			commit(t, db, "a", b)
+			commit(t, db, "b", one("of b"))
+			closed(t, db) // which writes the log into the file
+			var log bytes.Buffer
+			db, err := sqlite.Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { db.Close() })
+			commit(t, db, "a", one("before"))
+			if err := os.Truncate(filepath.Join(dir, "register.db"), 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := notice(db); err == nil || !strings.Contains(err.Error(), "register.db was truncated") {
+				t.Errorf("the error is %v", err)
+			}
+			if err := db.Account("a").Commit(one("after")); !errors.Is(err, store.ErrUnknown) {
+				t.Errorf("a commit before the account has loaded: %v", err)
+			}
+			for _, account := range accounts {
+				if c := load(t, db, account); c.Lost == 0 {
+					t.Errorf("account %s has %d jobs, and no loss was reported", account, len(c.Jobs))
+				}
+			}
+			commit(t, db, "a", one("after"))
+			if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
+				t.Errorf("logged %d times:\n%s", n, &log)
+			}
+			closed(t, db)
+			if got := fmt.Sprint(requestIDs(load(t, open(t, dir), "a"))); !strings.Contains(got, "after") {
+				t.Errorf("after a stop: %s", got)
+			}
+		})
+	}
+}
+
+// If what a truncated file had cannot be recovered at first, that is tried again.
+func TestFileTruncatedAndNotReplaceable(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "register.db")
+	db := open(t, dir)
+	commit(t, db, "a", one("before"))
+	if err := errors.Join(os.Truncate(path, 0), os.MkdirAll(path+".new/in the way", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := db.Account("a").Commit(one("refused")); err == nil {
+			t.Error("a commit was acknowledged")
+		}
+		if _, err := db.Account("a").Load(ctx); err == nil {
+			t.Error("the account was loaded")
+		}
+	}
+	if err := os.RemoveAll(path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(requestIDs(load(t, db, "a"))); got != "[before]" {
+		t.Errorf("found %s", got)
+	}
+	commit(t, db, "a", one("after"))
 }
 
 // As long as nothing can be written in the place of the files, each commit is an error.

@@ -93,7 +93,8 @@ var errDamaged = errors.New("the database is damaged")
 func isDamage(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return errors.Is(err, errDamaged) ||
-		ok && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+		ok && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB ||
+			e.Code() == sqlite3.SQLITE_IOERR_SHORT_READ)
 }
 
 // uri returns the name of a file as SQLite takes it, with any character in it.
