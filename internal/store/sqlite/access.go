@@ -64,10 +64,12 @@ func accessible(dir string) error {
 	}
 	for _, name := range []string{lockName, FileName, FileName + "-wal", FileName + "-shm"} {
 		path := filepath.Join(dir, name)
-		info, err := os.Stat(path)
+		info, err := os.Lstat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
+		case err == nil && name != lockName && info.Mode().Type() == fs.ModeSymlink:
+			err = fmt.Errorf("%s %w; put the file and its log in its place, or make the directory a link", path, errLink)
 		case err == nil && !info.Mode().IsRegular():
 			err = fmt.Errorf("%s is not a regular file", path)
 		case err == nil:
@@ -88,10 +90,13 @@ func (v newerSchema) Error() string {
 		"use that version, or another directory", int(v), schemaVersion)
 }
 
+// errLink is about a link in the place of a file. Its log would be beside the file that it names.
+var errLink = errors.New("is a symbolic link")
+
 // explain adds the remedy to an error of Open.
 func explain(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrInUse), errors.As(err, new(newerSchema)): // they have it
+	case err == nil, errors.Is(err, ErrInUse), errors.Is(err, errLink), errors.As(err, new(newerSchema)): // they have it
 		return err
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%w; let the user of this process write there, or choose another directory", err)

@@ -1,6 +1,8 @@
 package sqlite_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,6 +24,32 @@ func TestCheckOfARelativePath(t *testing.T) {
 	if err := sqlite.Check("data"); err == nil ||
 		!strings.Contains(err.Error(), "opening "+filepath.Join(dir, "data")+": ") {
 		t.Errorf("%v", err)
+	}
+}
+
+// SQLite has the log beside the file that a link names, where nothing else looks for it.
+func TestLinks(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	commit(t, db, "a", one("x"))
+	closed(t, db)
+	path := filepath.Join(dir, "register.db")
+	if err := errors.Join(os.Rename(path, path+".elsewhere"), os.Symlink("register.db.elsewhere", path)); err != nil {
+		t.Fatal(err)
+	}
+	want := path + " is a symbolic link; put the file and its log in its place, or make the directory a link"
+	if _, err := sqlite.Open(dir, quiet); fmt.Sprint(err) != want || fmt.Sprint(sqlite.Check(dir)) != want {
+		t.Errorf("a file that is a link: %v, and checked: %v", err, sqlite.Check(dir))
+	}
+	if err := os.Rename(path+".elsewhere", path); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if c := load(t, open(t, link), "a"); len(c.Jobs) != 1 {
+		t.Errorf("a directory that is a link has %d jobs", len(c.Jobs))
 	}
 }
 

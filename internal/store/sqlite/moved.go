@@ -23,7 +23,7 @@ const lockName = "lock"
 func (db *DB) remember() {
 	db.files = make(map[string]os.FileInfo)
 	for _, part := range parts {
-		if info, err := os.Stat(db.path + part); err == nil {
+		if info, err := os.Lstat(db.path + part); err == nil {
 			db.files[part] = info
 		}
 	}
@@ -43,9 +43,10 @@ func (db *DB) moved() error {
 	return nil
 }
 
-// sameFile returns an error if a path names another file than this one.
+// sameFile returns an error if a path names another file than this one. A link to it is another one: SQLite looks
+// for the log beside the file that the link names.
 func sameFile(path string, file os.FileInfo) error {
-	switch now, err := os.Stat(path); {
+	switch now, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s was removed while it was in use", path)
 	case err != nil:
@@ -138,7 +139,7 @@ func (db *DB) lockDirectory() error {
 			return err
 		}
 	}
-	info, err := os.Stat(file.Path())
+	info, err := os.Lstat(file.Path())
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,10 @@ var removals = []struct {
 	{"the file is moved", func(dir string) error {
 		return os.Rename(filepath.Join(dir, "register.db"), filepath.Join(dir, "elsewhere.db"))
 	}},
+	{"the file is replaced by a link to it", func(dir string) error {
+		path := filepath.Join(dir, "register.db")
+		return errors.Join(os.Rename(path, path+".elsewhere"), os.Symlink("register.db.elsewhere", path))
+	}},
 	{"the file is replaced", func(dir string) error {
 		other := filepath.Join(dir, "other")
 		db, err := sqlite.Open(other, quiet)
