@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,16 +114,73 @@ func (db *DB) rebuild(from []*schema, word string, cause error) error {
 	return db.open()
 }
 
-// swap puts the database and its log aside, and the rebuilt one in its place, if there
-// is one. If the process is killed in between, the next one completes it.
+// finishRebuild puts a rebuilt database in its place that a process has left, which was killed then or could not do it.
+// One that is not whole was not left by this program: it is put aside, unless it is all that there is.
+func (db *DB) finishRebuild() error {
+	if !exists(db.path + rebuilt) {
+		return nil
+	}
+	err := checkWhole(db.path + rebuilt)
+	if isDamage(err) && (size(db.path) > 0 || emptied(db.path)) {
+		aside := db.freeName("rebuilt-damaged")
+		if err := os.Rename(db.path+rebuilt, aside); err != nil {
+			return fmt.Errorf("putting a rebuilt database aside: %w", err)
+		}
+		db.log.Warn("A rebuilt store was left that is damaged or not whole; the store is used as it was",
+			"err", err, "put_aside", aside)
+		return nil
+	}
+	if err != nil && !isDamage(err) {
+		return fmt.Errorf("checking %s: %w", db.path+rebuilt, err)
+	}
+	aside, err := db.swap("replaced")
+	if err != nil {
+		return err
+	}
+	attrs := []any{"file", db.path}
+	if exists(aside) {
+		attrs = append(attrs, "put_aside", aside)
+	}
+	db.log.Warn("A rebuilt store that was left was put in its place", attrs...)
+	return nil
+}
+
+// checkWhole returns errDamaged if a file that no process uses is not a whole database of any schema.
+func checkWhole(path string) error {
+	if size(path) < pageSize {
+		return errDamaged
+	}
+	// An immutable file is opened without a log, and not written to.
+	db, err := sql.Open("sqlite", uri(path, url.Values{"immutable": {"1"}}))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if there, err := tablesIn(db); err != nil {
+		return err
+	} else if len(there) == 0 { // check would make them
+		return errDamaged
+	}
+	err = check(db)
+	if errors.As(err, new(olderSchema)) || errors.As(err, new(newerSchema)) {
+		return nil
+	}
+	return err
+}
+
+// freeName returns a name beside the database, with that word in it, that no file has.
+func (db *DB) freeName(word string) string {
+	name := fmt.Sprintf("%s.%s-%d", db.path, word, time.Now().Unix())
+	for n := 2; exists(name); n++ {
+		name = fmt.Sprintf("%s.%s-%d-%d", db.path, word, time.Now().Unix(), n)
+	}
+	return name
+}
+
+// swap puts the database and its log aside, and the rebuilt one in its place. If the
+// process is killed in between, the next one completes it.
 func (db *DB) swap(word string) (aside string, err error) {
-	if _, err := os.Stat(db.path + rebuilt); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	aside = fmt.Sprintf("%s.%s-%d", db.path, word, time.Now().Unix())
-	for n := 2; exists(aside); n++ {
-		aside = fmt.Sprintf("%s.%s-%d-%d", db.path, word, time.Now().Unix(), n)
-	}
+	aside = db.freeName(word)
 	for _, part := range []string{"-wal", "-shm", ""} {
 		if err := os.Rename(db.path+part, aside+part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("putting a database aside: %w", err)

@@ -406,3 +406,49 @@ func TestRebuildingIsFinished(t *testing.T) {
 		})
 	}
 }
+
+// What is no whole database does not take the place of one. If it is all that there is, its loss is reported.
+func TestLeftoverIsNotWhole(t *testing.T) {
+	valid, stored := small(t, 200)
+	for name, leftover := range map[string][]byte{
+		"empty":              {},
+		"text":               []byte("something else"),
+		"cut":                valid[:len(valid)/2/page*page],
+		"a page is zero":     append(append(bytes.Clone(valid[:8*page]), make([]byte, page)...), valid[9*page:]...),
+		"a database of 0 kB": make([]byte, page),
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDamaged(t)
+			d.write(t, valid)
+			if err := os.WriteFile(d.path+".rebuilt", leftover, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			db, err := sqlite.Open(d.dir, slog.New(slog.NewTextHandler(&log, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			for account, c := range contents(t, db) {
+				if diff := storetest.Diff(stored[account], c); diff != "" || c.Lost != 0 {
+					t.Errorf("account %s has lost %d rows (-stored +opened):\n%s", account, c.Lost, diff)
+				}
+			}
+			aside, err := filepath.Glob(d.path + ".*-*")
+			if err != nil || len(aside) != 1 || strings.Count(log.String(), aside[0]) != 1 {
+				t.Fatalf("put aside: %q, %v; log:\n%s", aside, err, &log)
+			}
+			if content, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(content, leftover) {
+				t.Errorf("what was put aside is not what was left: %v", err)
+			}
+		})
+	}
+	d := newDamaged(t)
+	d.write(t, valid[:len(valid)/2])
+	if err := os.Rename(d.path, d.path+".rebuilt"); err != nil {
+		t.Fatal(err)
+	}
+	if d.check(t, "all that there is", stored) == 0 {
+		t.Error("no loss was reported")
+	}
+}

@@ -72,7 +72,7 @@ func open(dir string, log *slog.Logger) (*DB, error) {
 	if err := db.lockDirectory(); err != nil {
 		return nil, err
 	}
-	_, err := db.swap("replaced") // if a process was killed while it rebuilt
+	err := db.finishRebuild()
 	if err == nil {
 		err = db.openChecked()
 	}
@@ -142,7 +142,7 @@ func connect(path string) (*sql.DB, error) {
 // killed, it completes that first.
 func (db *DB) reopen() error {
 	db.disconnect()
-	if _, err := db.swap("replaced"); err != nil {
+	if err := db.finishRebuild(); err != nil {
 		return err
 	}
 	return db.open()
