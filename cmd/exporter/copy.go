@@ -69,7 +69,7 @@ func copyStore(f *flags, storage string, stdout io.Writer, log *slog.Logger) (er
 	fmt.Fprintf(stdout, "copied %s with %s; the copy is equal to %s\n",
 		english.Plural(done.Accounts, "account", ""), english.Plural(done.Jobs, "job", ""), original)
 	if done.Lost > 0 {
-		fmt.Fprintf(stdout, "damaged in the original, and not copied: %s\n", english.Plural(done.Lost, "row", ""))
+		fmt.Fprintf(stdout, "damaged in the original, and not copied: at least %s\n", english.Plural(done.Lost, "row", ""))
 	}
 	return nil
 }

@@ -375,3 +375,56 @@ func TestEmptied(t *testing.T) {
 		}
 	}
 }
+
+// The log does not name a number of lost rows that may be too low without saying so.
+func TestLossIsNotUnderstated(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	register100(t, db, 0)
+	first, err := os.ReadFile(filepath.Join(dir, "register.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := os.ReadFile(filepath.Join(dir, "register.db-shm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed(t, db)
+	db = open(t, dir)
+	commit(t, db, "a", one("early"))
+	early := writeAheadLog(t, dir)
+	register100(t, db, 1)
+	closed(t, db)
+	last, err := os.ReadFile(filepath.Join(dir, "register.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		file, log, index []byte
+		want             string
+	}{
+		"the log of an earlier time": {last, early, nil, `rows_lost="at least `},
+		"no log":                     {first, nil, index, `rows_lost="not known" `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDamaged(t)
+			d.write(t, tt.file)
+			for suffix, content := range map[string][]byte{"-wal": tt.log, "-shm": tt.index} {
+				if content != nil {
+					if err := os.WriteFile(d.path+suffix, content, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			var log bytes.Buffer
+			db, err := sqlite.Open(d.dir, slog.New(slog.NewTextHandler(&log, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			if !strings.Contains(log.String(), tt.want) {
+				t.Errorf("the log does not have %s:\n%s", tt.want, &log)
+			}
+		})
+	}
+}

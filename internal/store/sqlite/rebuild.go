@@ -104,12 +104,8 @@ func (db *DB) rebuild(from []*schema, word string, cause error) error {
 	if !damaged {
 		return db.open()
 	}
-	missing := 0
-	for _, rows := range c.missing {
-		missing += rows
-	}
 	db.log.Error("The store was damaged; its readable rows were kept and the damaged file put aside",
-		"err", cause, "put_aside", aside, "rows_kept", c.kept, "rows_lost", max(len(c.lost), missing),
+		"err", cause, "put_aside", aside, "rows_kept", c.kept, "rows_lost", c.rowsLost(),
 		"unreadable_places", c.places, "lost", c.lost[:min(len(c.lost), 20)])
 	return db.open()
 }
@@ -246,6 +242,22 @@ func (l *losses) report(account string) int {
 		n = max(n, 1)
 	}
 	return max(n, l.missing[account])
+}
+
+// rowsLost says how many rows are lost. The number is exact only if everything could be read and the rows that are not
+// valid are those that the sums miss: what is as it was some time ago has sums of that time.
+func (c *copier) rowsLost() string {
+	missing := 0
+	for _, rows := range c.missing {
+		missing += rows
+	}
+	switch n := max(len(c.lost), missing); {
+	case c.places == 0 && c.stored != nil && missing == len(c.lost):
+		return strconv.Itoa(n)
+	case n > 0:
+		return fmt.Sprintf("at least %d", n)
+	}
+	return "not known"
 }
 
 // copyRows copies the valid rows of a database that is of one of these schemas into a

@@ -193,7 +193,7 @@ var salvages = []struct {
 	{"a digit of a row", func(t *testing.T, c []byte) []byte {
 		c[place(t, c, "job-a-0120")+40] ^= 4
 		return c
-	}, 399, "jobs a job-a-0120"},
+	}, 399, `rows_lost=1 unreadable_places=0 lost="[jobs a job-a-0120]"`},
 	{"a page in the middle", func(t *testing.T, c []byte) []byte {
 		i := place(t, c, "job-a-0120") / page * page
 		clear(c[i : i+page])
