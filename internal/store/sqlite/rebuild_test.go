@@ -352,6 +352,22 @@ func TestRebuildWhileRunning(t *testing.T) {
 	wantUnknown("b")
 }
 
+// What an account has sent is read without the rest of it, whatever is wrong with that.
+func TestSenderOfDamagedAccount(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	commit(t, db, "a", storetest.Full())
+	run(t, filepath.Join(dir, "register.db"), "UPDATE jobs SET api = 'changed'")
+	sent, err := db.Sender("a").Load(ctx)
+	if err != nil || len(sent.Requests) == 0 || len(sent.Totals) == 0 || sent.Lost != 0 {
+		t.Errorf("the sender has %+v, %v", sent, err)
+	}
+	commit(t, db, "a", one("x"))
+	if c := load(t, db, "a"); c.Lost == 0 {
+		t.Error("the damage of the rest is not found any more")
+	}
+}
+
 // Damage that a commit finds leads to a rebuild, also if the account has no row in the pages that are damaged.
 func TestDamageFoundByCommit(t *testing.T) {
 	for _, account := range []string{"a", "new"} {

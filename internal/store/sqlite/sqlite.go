@@ -79,7 +79,7 @@ func open(dir string, log *slog.Logger) (*DB, error) {
 	if old, ok := errors.AsType[olderSchema](err); ok {
 		err = db.rebuild([]*schema{old.schema}, "schema-"+strconv.Itoa(old.version), nil)
 	}
-	if db.read, err = db.readOrRebuild(context.Background(), "", err); err != nil {
+	if db.read, err = db.readOrRebuild(context.Background(), "", current.tables, err); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -384,9 +384,9 @@ func (db *DB) Sender(name string) store.Account { return sender{&account{db, sto
 
 type sender struct{ *account }
 
-// Load reads all of the account: a row that is damaged shows only then.
+// Load reads all totals, not only what is known of the requests: a sender that counts something stores their sums.
 func (s sender) Load(ctx context.Context) (*store.Contents, error) {
-	c, err := s.account.Load(ctx)
+	c, err := s.load(ctx, totals, requests)
 	if err != nil {
 		return nil, err
 	}
@@ -499,6 +499,11 @@ func (a *account) Commit(b *store.Batch) error {
 
 // Load returns everything that is stored of the account.
 func (a *account) Load(ctx context.Context) (*store.Contents, error) {
+	return a.load(ctx, current.tables...)
+}
+
+// load returns what some tables have of the account.
+func (a *account) load(ctx context.Context, from ...*table) (*store.Contents, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	err := ctx.Err()
@@ -512,7 +517,7 @@ func (a *account) Load(ctx context.Context) (*store.Contents, error) {
 			err = a.settle()
 		}
 		var all map[string]*store.Contents
-		all, err = a.readOrRebuild(ctx, a.name, err)
+		all, err = a.readOrRebuild(ctx, a.name, from, err)
 		c = cmp.Or(all[a.name], &store.Contents{})
 	}
 	if err != nil {
@@ -538,28 +543,30 @@ func (db *DB) settle() error {
 	return err
 }
 
-// readOrRebuild reads what is stored of one account, or of all. If a row is not as it
+// readOrRebuild reads what some tables have of one account, or of all. If a row is not as it
 // was written, or err is that the database is damaged, it is rebuilt.
-func (db *DB) readOrRebuild(ctx context.Context, account string, err error) (all map[string]*store.Contents, _ error) {
+func (db *DB) readOrRebuild(
+	ctx context.Context, account string, from []*table, err error,
+) (all map[string]*store.Contents, _ error) {
 	if err == nil {
-		all, err = db.readRows(ctx, account)
+		all, err = db.readRows(ctx, account, from)
 	}
 	if isDamage(err) {
 		if err = db.rebuild(schemas, "damaged", err); err == nil {
-			all, err = db.readRows(ctx, account)
+			all, err = db.readRows(ctx, account, from)
 		}
 	}
 	return all, err
 }
 
-// readRows reads the rows of one account, or of all: also of those that are not
+// readRows reads the rows of one account, or of all, in some tables: also of those that are not
 // configured, as the name of an account is damaged as easily as anything else. It finds
 // what SQLite does not see: rows that have changed, and pages that are copies of others
 // or as they were some time ago.
-func (db *DB) readRows(ctx context.Context, account string) (map[string]*store.Contents, error) {
+func (db *DB) readRows(ctx context.Context, account string, from []*table) (map[string]*store.Contents, error) {
 	all := make(map[string]*store.Contents)
 	added, stored := make(allSums), make(allSums)
-	for _, t := range slices.Concat([]*table{current.sums}, current.tables) {
+	for _, t := range slices.Concat([]*table{current.sums}, from) {
 		query, args := t.read, []any{}
 		if account != "" {
 			query, args = query+" WHERE account = ?", append(args, account)
@@ -585,6 +592,11 @@ func (db *DB) readRows(ctx context.Context, account string) (map[string]*store.C
 		}, args...)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", db.path, err)
+		}
+	}
+	for _, t := range current.tables {
+		if !slices.Contains(from, t) { // its rows are checked when they are read
+			added.of(account)[t.name] = stored.of(account)[t.name]
 		}
 	}
 	if len(added.differences(stored)) > 0 {
