@@ -171,7 +171,7 @@ func (r *replicas) start(accounts []*Account, poll bool) {
 			r.apply(c)
 		}
 	})
-	r.workers.Go(func() { r.db.Listen(ctx, r.notified) })
+	r.workers.Go(func() { r.db.Listen(ctx, r.notified, r.sent) })
 }
 
 // settle waits until this process owns n accounts, or another replica certainly owns them.
@@ -324,9 +324,14 @@ func (r *replicas) giveBack(t *postgres.Tenure, account, successor string) {
 	}
 }
 
-// notified is told that a message has come for an account, or that its lease was released; empty: maybe for all.
+// notified is told that the lease of an account has changed, or maybe that a message has come for it; empty: for all.
 func (r *replicas) notified(account string) {
 	r.replica.Notified(account)
+	r.sent(account)
+}
+
+// sent is told that a message has come for an account; empty: maybe for all.
+func (r *replicas) sent(account string) {
 	r.each(func(h *holding) {
 		if account == "" || account == h.account.name {
 			if o := h.account.owned.Load(); o != nil {

@@ -53,7 +53,7 @@ func (c *cluster) start(server *pgtest.Server, name string) *node {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { n.Run(ctx) })
-	running.Go(func() { db.Listen(ctx, n.Notified) })
+	running.Go(func() { db.Listen(ctx, n.Notified, func(string) {}) })
 	running.Go(func() {
 		for change := range n.Changes() {
 			if change.Release {

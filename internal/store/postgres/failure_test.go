@@ -51,9 +51,10 @@ func TestRestart(t *testing.T) {
 			defer db.Close()
 			ctx, cancel := context.WithCancel(t.Context())
 			heard, ended := make(chan string, 100), make(chan struct{})
+			hear := func(account string) { heard <- account }
 			go func() {
 				defer close(ended)
-				db.Listen(ctx, func(account string) { heard <- account })
+				db.Listen(ctx, hear, hear)
 			}()
 			if got := <-heard; got != "" {
 				t.Errorf("heard %q at first", got)

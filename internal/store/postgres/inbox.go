@@ -15,11 +15,16 @@ import (
 )
 
 const (
-	channel       = "deepaffects_account" // its payload is the account
-	inboxBytes    = 1 << 20               // of bodies that Inbox returns, but for the first
-	inboxMessages = 1000                  // that Inbox returns
-	viewBytes     = 16 << 20              // as inboxBytes, of a reader's Load
-	viewMessages  = 100_000               // as inboxMessages, of a reader's Load
+	inboxBytes    = 1 << 20  // of bodies that Inbox returns, but for the first
+	inboxMessages = 1000     // that Inbox returns
+	viewBytes     = 16 << 20 // as inboxBytes, of a reader's Load
+	viewMessages  = 100_000  // as inboxMessages, of a reader's Load
+)
+
+// Channels of notifications. The payload is the account.
+const (
+	leaseChannel   = "deepaffects_account" // earlier versions send on it that a message is sent, too
+	messageChannel = "deepaffects_message"
 )
 
 // Inbox returns the oldest messages to the owner of the account.
@@ -117,7 +122,7 @@ func (db *DB) send(account string, departed *departedJobs, kinds, ids, bodies []
 		account, first, next, departed.last, maxBlocks, kinds, ids, bodies)
 	db.sendTimedOut.Store(ctx.Err() != nil)
 	if err == nil && len(rows) > 0 {
-		db.notify(ctx, db.pool, account)
+		db.notify(ctx, db.pool, messageChannel, account)
 	}
 	return rows, err
 }
@@ -165,7 +170,7 @@ const notifyTimeout = time.Second
 // notify lets those hear that listen that something has changed about an account. It comes after the commit: PostgreSQL
 // holds a lock from a notification to the end of its transaction, which waits for the standby, and so would all
 // accounts. Without a notification, replicas find the change when they look the next time.
-func (db *DB) notify(ctx context.Context, pool *pgxpool.Pool, account string) {
+func (db *DB) notify(ctx context.Context, pool *pgxpool.Pool, channel, account string) {
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
 	_, err := pool.Exec(ctx, "SELECT pg_notify($1, $2)", channel, account)
@@ -259,11 +264,12 @@ func whereabouts(departed *departedJobs, rows []before, kinds, ids []string) []s
 	return was
 }
 
-// Listen calls heard with the name of each account to which a message is sent, or that is taken over or released, until
-// the context ends. After it could not listen for some time, it calls heard with "": any account may have changed.
-func (db *DB) Listen(ctx context.Context, heard func(account string)) {
+// Listen calls changed with the name of each account that is taken over or released, and sent with that of each to which
+// a message is sent, until the context ends. After it could not listen for some time, it calls changed with "": any
+// account may have changed, and have messages.
+func (db *DB) Listen(ctx context.Context, changed, sent func(account string)) {
 	for ctx.Err() == nil {
-		if err := db.listen(ctx, heard); err != nil && ctx.Err() == nil {
+		if err := db.listen(ctx, changed, sent); err != nil && ctx.Err() == nil {
 			db.log.Debug("Listening to other replicas failed; they are looked at from time to time", "err", err)
 		}
 		select {
@@ -276,7 +282,7 @@ func (db *DB) Listen(ctx context.Context, heard func(account string)) {
 // listenPing is how long a silent connection counts as alive.
 var listenPing = 10 * time.Second
 
-func (db *DB) listen(ctx context.Context, heard func(account string)) error {
+func (db *DB) listen(ctx context.Context, changed, sent func(account string)) error {
 	config := db.pool.Config().ConnConfig
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -289,17 +295,19 @@ func (db *DB) listen(ctx context.Context, heard func(account string)) error {
 	}()
 	beginning, cancel := context.WithTimeout(ctx, listenPing)
 	defer cancel()
-	if _, err := conn.Exec(beginning, "LISTEN "+channel); err != nil {
+	if _, err := conn.Exec(beginning, "LISTEN "+leaseChannel+"; LISTEN "+messageChannel); err != nil {
 		return err
 	}
-	heard("")
+	changed("")
 	for {
 		silent, cancel := context.WithTimeout(ctx, listenPing)
 		n, err := conn.WaitForNotification(silent)
 		cancel()
 		switch {
+		case err == nil && n.Channel == messageChannel:
+			sent(n.Payload)
 		case err == nil:
-			heard(n.Payload)
+			changed(n.Payload)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case silent.Err() == nil:

@@ -271,7 +271,7 @@ func (db *DB) changeLease(ctx context.Context, statement string, account string,
 		err = errNoRow
 	}
 	if err == nil {
-		db.notify(ctx, db.control, account)
+		db.notify(ctx, db.control, leaseChannel, account)
 	}
 	return err
 }

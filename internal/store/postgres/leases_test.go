@@ -488,9 +488,10 @@ func TestListenCut(t *testing.T) {
 	defer db.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, ended := make(chan string), make(chan struct{})
+	hear := func(account string) { heard <- account }
 	go func() {
 		defer close(ended)
-		db.Listen(ctx, func(account string) { heard <- account })
+		db.Listen(ctx, hear, hear)
 	}()
 	if got := <-heard; got != "" {
 		t.Errorf("heard %q at first", got)
@@ -528,7 +529,7 @@ func TestListenCutAtOnce(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		db.Listen(ctx, func(string) {})
+		db.Listen(ctx, func(string) {}, func(string) {})
 	}()
 	proxy.WaitStuck()
 	proxy.WaitConnections(proxy.Connections() + 1)
@@ -538,22 +539,28 @@ func TestListenCutAtOnce(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
-	db := opened(t)
+	db, url := openedAt(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, ended := make(chan string), make(chan struct{})
 	go func() {
 		defer close(ended)
-		db.Listen(ctx, func(account string) { heard <- account })
+		db.Listen(ctx, func(account string) { heard <- "lease " + account },
+			func(account string) { heard <- "message " + account })
 	}()
-	if got := <-heard; got != "" {
+	if got := <-heard; got != "lease " {
 		t.Errorf("heard %q at first", got)
 	}
 	_, err := db.Send("a", []store.Message{message("register", "x"), message("register", "y")})
 	must(t, err)
 	_, err = db.Send("b", []store.Message{message("register", "x")})
 	must(t, err)
-	if first, second := <-heard, <-heard; first != "a" || second != "b" {
+	if first, second := <-heard, <-heard; first != "message a" || second != "message b" {
 		t.Errorf("heard %q and %q", first, second)
+	}
+	// An earlier version says that a message is sent as a change of the lease is said.
+	exec(t, url, "SELECT pg_notify('deepaffects_account', 'c')")
+	if got := <-heard; got != "lease c" {
+		t.Errorf("heard %q", got)
 	}
 	cancel()
 	<-ended

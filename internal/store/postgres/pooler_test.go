@@ -70,7 +70,8 @@ func TestSessionPooling(t *testing.T) {
 	db := open(t, pooled(t, server.URL(t), "session"))
 	defer db.Close()
 	heard := make(chan string, 100)
-	go db.Listen(t.Context(), func(account string) { heard <- account })
+	hear := func(account string) { heard <- account }
+	go db.Listen(t.Context(), hear, hear)
 	<-heard
 	a := takeOver(t, db, "a", time.Minute)
 	must(t, a.Commit(one("1")))
