@@ -95,7 +95,8 @@ func (db *DB) rescue() error {
 		return err
 	}
 	// From here on, the new file is the database, also after an error: then the next use completes what is left to do.
-	aside, err := db.swap("replaced")
+	aside := db.freeName("replaced")
+	err = db.swap(aside)
 	db.disconnect() // SQLite leaves the new files alone: they are not those that it has open
 	db.files = nil
 	if err == nil {

@@ -75,21 +75,27 @@ func (db *DB) rebuild(from []*schema, word string, cause error) error {
 	defer removeDatabase(db.path + unfinished)
 	defer removeDatabase(db.path + grafted)
 	c, err := copyRows(from, db.path)
-	if err == nil {
-		err = os.Rename(db.path+unfinished, db.path+rebuilt)
-	}
 	if err != nil {
 		return fmt.Errorf("rebuilding %s: %w", db.path, err)
 	}
 	if errors.Is(cause, errLog) {
 		c.places++
 	}
+	aside := db.freeName(word)
 	damaged := len(from) > 1 || len(c.lost)+c.places > 0
+	if damaged {
+		// Not later: a process that completes the rebuild, after this one was killed, does not know what was lost.
+		db.log.Error("The store was damaged; its readable rows were kept and the damaged file put aside",
+			"err", cause, "put_aside", aside, "rows_kept", c.kept, "rows_lost", c.rowsLost(),
+			"unreadable_places", c.places, "lost", c.lost[:min(len(c.lost), 20)])
+	}
+	if err := os.Rename(db.path+unfinished, db.path+rebuilt); err != nil {
+		return fmt.Errorf("rebuilding %s: %w", db.path, err)
+	}
 	if damaged {
 		db.lost = c.losses
 	}
-	aside, err := db.swap(word)
-	if err != nil {
+	if err := db.swap(aside); err != nil {
 		return err
 	}
 	if errors.Is(cause, errLog) && exists(db.path+keptLog) {
@@ -101,12 +107,6 @@ func (db *DB) rebuild(from []*schema, word string, cause error) error {
 		db.log.Info("The store was converted to a new schema and the old file put aside",
 			"schema", schemaVersion, "put_aside", aside)
 	}
-	if !damaged {
-		return db.open()
-	}
-	db.log.Error("The store was damaged; its readable rows were kept and the damaged file put aside",
-		"err", cause, "put_aside", aside, "rows_kept", c.kept, "rows_lost", c.rowsLost(),
-		"unreadable_places", c.places, "lost", c.lost[:min(len(c.lost), 20)])
 	return db.open()
 }
 
@@ -129,8 +129,8 @@ func (db *DB) finishRebuild() error {
 	if err != nil && !isDamage(err) {
 		return fmt.Errorf("checking %s: %w", db.path+rebuilt, err)
 	}
-	aside, err := db.swap("replaced")
-	if err != nil {
+	aside := db.freeName("replaced")
+	if err := db.swap(aside); err != nil {
 		return err
 	}
 	attrs := []any{"file", db.path}
@@ -173,24 +173,23 @@ func (db *DB) freeName(word string) string {
 	return name
 }
 
-// swap puts the database and its log aside, and the rebuilt one in its place. If the
-// process is killed in between, the next one completes it.
-func (db *DB) swap(word string) (aside string, err error) {
-	aside = db.freeName(word)
+// swap puts the database and its log aside under a name, and the rebuilt one in its place. If the process is killed in
+// between, the next one completes it.
+func (db *DB) swap(aside string) error {
 	for _, part := range []string{"-wal", "-shm", ""} {
 		if err := os.Rename(db.path+part, aside+part); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("putting a database aside: %w", err)
+			return fmt.Errorf("putting a database aside: %w", err)
 		}
 	}
 	if err := os.Rename(db.path+rebuilt, db.path); err != nil {
-		return "", fmt.Errorf("putting the rebuilt database in its place: %w", err)
+		return fmt.Errorf("putting the rebuilt database in its place: %w", err)
 	}
 	db.files = nil
 	// Not every system can do this, so SQLite ignores an error, too.
 	if dir, err := os.Open(filepath.Dir(db.path)); err == nil {
 		_ = errors.Join(dir.Sync(), dir.Close())
 	}
-	return aside, nil
+	return nil
 }
 
 func exists(path string) bool {

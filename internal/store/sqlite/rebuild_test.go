@@ -400,6 +400,30 @@ func TestDamageFoundByCommit(t *testing.T) {
 	}
 }
 
+// A loss is logged before the next process could complete the rebuild without knowing of it.
+func TestLossIsLoggedFirst(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "register.db")
+	var log bytes.Buffer
+	db, err := sqlite.Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	commit(t, db, "a", one("x"))
+	run(t, path, "UPDATE jobs SET api = 'changed'")
+	commit(t, db, "a", one("kept"))
+	if err := os.MkdirAll(filepath.Join(path+".rebuilt", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Account("a").Load(ctx); err == nil {
+		t.Error("the damaged database was replaced")
+	}
+	if !strings.Contains(log.String(), "rows_lost=1") || !strings.Contains(log.String(), "jobs a x") {
+		t.Errorf("the loss is not logged:\n%s", &log)
+	}
+}
+
 // The next process completes a rebuild that was killed at any step.
 func TestRebuildingIsFinished(t *testing.T) {
 	valid, stored := small(t, 6)
