@@ -268,6 +268,7 @@ type Trouble struct {
 	ErrorCode string            // with which the API refused the last request; empty: none
 	Err       error             // contains neither the key nor the response
 	Until     time.Time         // end of the pause; zero or past: there is none
+	Lasted    time.Duration     // from the first pause to the last response, unless NoKey
 }
 
 // A Condition is how the API does at present.
@@ -336,6 +337,7 @@ func (b *breaker) state() State {
 		}
 	default:
 		s.Trouble = &Trouble{Outcome: b.last.Outcome, ErrorCode: b.last.ErrorCode, Err: b.last.Err, Until: b.until}
+		s.Trouble.Lasted, _ = b.outage.Lasts(b.lastPoll)
 	}
 	return s
 }

@@ -375,8 +375,8 @@ func TestUnusableForAll(t *testing.T) {
 			t.Errorf("%+v in the hour after a good answer", s.Trouble)
 		}
 		pass(time.Hour)
-		if s := f.State(); s.Up || f.logs.count("polling is paused") == 0 {
-			t.Errorf("up, after no good answer for two hours:\n%s", &f.logs.Buffer)
+		if s := f.State(); s.Up || s.Trouble.Lasted < 30*time.Minute || f.logs.count("polling is paused") == 0 {
+			t.Errorf("%+v, after no good answer for two hours:\n%s", s.Trouble, &f.logs.Buffer)
 		}
 	})
 }

@@ -146,9 +146,12 @@ func (f *finder) store(r *jobs.Recent) {
 func (f *finder) api(r *jobs.Recent) {
 	s, c := f.s, f.s.API.Condition()
 	unfinished := s.Counts[jobs.Pending] + s.Counts[jobs.Running]
-	// Without an unfinished job no request follows the last response, however old it is. The key is read nevertheless.
-	current := unfinished > 0 || c == poller.NoKey
-	if t := s.API.Trouble; t != nil && current {
+	t := s.API.Trouble
+	// No request follows the last response, however old it is, without an unfinished job, nor when the day's quota is
+	// used up: then it counts if the trouble was no news to it. The key is read nevertheless.
+	current := c == poller.NoKey || t != nil && unfinished > 0 &&
+		(s.Day.Used < s.Day.Limit || t.Lasted >= 5*time.Minute && s.At.Sub(s.API.LastPoll) < 6*time.Hour)
+	if current {
 		f.add(OfTrouble(t))
 	}
 	// Without an unfinished job they are lost already, which is another problem.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -195,6 +196,27 @@ func TestEveryAlert(t *testing.T) {
 		change()
 		if got := problems.Of(&idle.Snapshot, &idle.Overview, &idle.Recent); len(got) != 1 || got[0].Alert != want {
 			t.Errorf("without unfinished jobs: %+v, want %s", got, want)
+		}
+	}
+	// Where the day's quota is used up, nobody can ask whether the API still fails.
+	for name, tt := range map[string]struct {
+		lasted, ago time.Duration
+		want        []string
+	}{
+		"a failure used it up":     {0, time.Minute, []string{"DeepAffectsDayQuotaRunsOut"}},
+		"an outage of hours":       {time.Hour, time.Minute, []string{"DeepAffectsAPIDown", "DeepAffectsDayQuotaRunsOut"}},
+		"an outage some hours ago": {time.Hour, 6 * time.Hour, []string{"DeepAffectsDayQuotaRunsOut"}},
+	} {
+		used := sound()
+		trouble(jobstatus.ServerError)(used)
+		used.API.Trouble.Lasted, used.API.LastPoll = tt.lasted, now.Add(-tt.ago)
+		used.Day.Used, used.Due = 100, 3
+		var got []string
+		for _, p := range problems.Of(&used.Snapshot, &used.Overview, &used.Recent) {
+			got = append(got, p.Alert)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
 	none := sound()

@@ -1,20 +1,37 @@
 // Alerts on the API and the quota.
+
+// The API's last response, however old, was such a one, and others could follow. None follows without an unfinished job
+// (now or in the last 5 minutes, because jobs come and go), nor when the day's quota is used up: that is covered by
+// DeepAffectsDayQuotaRunsOut, unless the API was in that state for minutes when a request of the last 6 hours was sent.
+local responds(states) = |||
+  max without (instance, pod, state) (deepaffects_api_state{state=~"%(states)s"}) == 1
+    unless
+  max_over_time(account:deepaffects_jobs_unfinished:sum[5m:1m]) == 0
+    unless
+  (
+      max without (instance, pod, window) (deepaffects_quota_left_requests{window="day"}) < 1
+    unless
+      max_over_time(
+        (
+            max without (instance, pod, state) (deepaffects_api_state{state=~"%(states)s"} offset 10m) == 1
+          and
+            sum without (outcome) (increase(max without (instance, pod) (deepaffects_api_requests_total)[6m:1m])) > 0
+        )[6h:5m]
+      )
+  )
+||| % { states: states };
+
 function(config)
   {
     name: 'deepaffects-api',
-    // deepaffects_api_state is the last response, however old: without an unfinished job, no request follows it. So the
-    // alerts on what the API responded need one, or one within 5 minutes, because jobs come and go.
     rules: [
       // The exporter tries a refused key again after 5 minutes: at least two requests were refused.
       {
         alert: 'DeepAffectsAPIKeyRefused',
         expr: |||
-          max without (instance, pod, state) (deepaffects_api_state{state="unauthorized"}) == 1
-            unless
-          max_over_time(account:deepaffects_jobs_unfinished:sum[5m:1m]) == 0
-            or
           max without (instance, pod, state) (deepaffects_api_state{state="no_key"}) == 1
-        |||,
+            or
+        ||| + responds('unauthorized'),
         'for': '6m',
         keep_firing_for: '5m',
         labels: { severity: 'critical' },
@@ -27,11 +44,7 @@ function(config)
       // While the API fails and jobs are due, the exporter polls it at least every 15 minutes.
       {
         alert: 'DeepAffectsAPIDown',
-        expr: |||
-          max without (instance, pod, state) (deepaffects_api_state{state=~"unavailable|unusable"}) == 1
-            unless
-          max_over_time(account:deepaffects_jobs_unfinished:sum[5m:1m]) == 0
-        |||,
+        expr: responds('unavailable|unusable'),
         'for': '10m',
         keep_firing_for: '5m',
         labels: { severity: 'critical' },
@@ -70,12 +83,9 @@ function(config)
       {
         alert: 'DeepAffectsQuotaRefused',
         expr: |||
-          max without (instance, pod, state) (deepaffects_api_state{state=~"over_quota|rate_limited"}) == 1
-            unless
-          max_over_time(account:deepaffects_jobs_unfinished:sum[5m:1m]) == 0
-            or
           increase(max without (instance, pod, outcome) (deepaffects_api_requests_total{outcome="rate_limited"})[1h:1m]) > 2.5
-        |||,
+            or
+        ||| + responds('over_quota|rate_limited'),
         'for': '5m',
         keep_firing_for: '5m',
         labels: { severity: 'warning' },
