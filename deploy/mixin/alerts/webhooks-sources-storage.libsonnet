@@ -21,13 +21,24 @@ function(config)
         },
       },
 
-      // The source cannot be read, or had errors: a line that is not a request ID does not become valid.
+      // The source cannot be read, or had errors: a line that is not a request ID does not become valid. The part after
+      // the last "or" is for errors before the first scrape, or since the last one, as a start finds them: increase()
+      // does not see those. A lower count than before is that of a new store.
       {
         alert: 'DeepAffectsSourceFailing',
         expr: |||
           min without (instance, pod) (deepaffects_source_up) == 0
             or
           increase(max without (instance, pod) (deepaffects_source_errors_total{source="file"})[15m:1m]) > 0
+            or
+          max without (instance, pod) (deepaffects_source_errors_total{source="file"})
+            - (
+                  max without (instance, pod) (last_over_time(deepaffects_source_errors_total{source="file"}[7d] offset 15m))
+                    <= max without (instance, pod) (deepaffects_source_errors_total{source="file"})
+                or
+                  0 * max without (instance, pod) (deepaffects_source_errors_total{source="file"})
+              )
+            > 0
         |||,
         'for': '5m',
         keep_firing_for: '5m',
