@@ -5,7 +5,8 @@ function(config)
     rules: [
       // The jobs that failed in the last 20 minutes, by name; without series, how many failed in the last 15.
       // The names stay longer than the counter's window, and the part after "unless" covers a
-      // restart, so that the second part never replaces the first.
+      // restart, so that the second part never replaces the first. The counter of an API may begin with its first failure:
+      // before it, an account that is scraped had none.
       {
         alert: 'DeepAffectsJobFailed',
         expr: |||
@@ -18,7 +19,13 @@ function(config)
           )
           or
           (
-              sum without (api) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"})[15m:1m])) > 0
+              increase(
+                (
+                    sum without (api, result) (max without (instance, pod) (deepaffects_jobs_finished_total{result="failed"}))
+                  or
+                    0 * max without (instance, pod, state) (deepaffects_jobs{state="failed"})
+                )[15m:1m]
+              ) > 0
             unless on (account)
               (
                   max without (instance, pod) (last_over_time(deepaffects_job_state{state="failed"}[15m])) == 1
@@ -47,7 +54,13 @@ function(config)
           )
           or
           (
-              sum without (api) (increase(max without (instance, pod) (deepaffects_jobs_finished_total{result="lost"})[15m:1m])) > 0
+              increase(
+                (
+                    sum without (api, result) (max without (instance, pod) (deepaffects_jobs_finished_total{result="lost"}))
+                  or
+                    0 * max without (instance, pod, state) (deepaffects_jobs{state="lost"})
+                )[15m:1m]
+              ) > 0
             unless on (account)
               (
                   max without (instance, pod) (last_over_time(deepaffects_job_state{state="lost"}[15m])) == 1
