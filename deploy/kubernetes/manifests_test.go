@@ -296,6 +296,11 @@ func check(t *testing.T, all map[string]*unstructured.Unstructured, want []strin
 			!strings.Contains(config.Data["exporter.toml"], `api_key_file = "`+key+`"`) {
 			t.Errorf("the configuration does not read %s", key)
 		}
+		token := slices.IndexFunc(container.Env, func(v corev1.EnvVar) bool { return v.Name == "DEEPAFFECTS_JOBS_TOKEN" })
+		if token < 0 || secret.StringData[container.Env[token].ValueFrom.SecretKeyRef.Key] == "" ||
+			!strings.Contains(config.Data["exporter.toml"], `jobs_token = "${DEEPAFFECTS_JOBS_TOKEN`) {
+			t.Error("the configuration does not use the token of the Secret")
+		}
 	})
 }
 
@@ -304,7 +309,7 @@ func TestConfiguration(t *testing.T) {
 	for _, kustomization := range []string{single, replicas} {
 		t.Run(filepath.Base(kustomization), func(t *testing.T) {
 			checkConfiguration(t, parsed(t, manifests(t, kustomization))["ConfigMap"], "DEEPAFFECTS_WEBHOOK_TOKEN=token",
-				"DEEPAFFECTS_DATABASE_URL="+databaseURL)
+				"DEEPAFFECTS_JOBS_TOKEN=another-token", "DEEPAFFECTS_DATABASE_URL="+databaseURL)
 		})
 	}
 }
