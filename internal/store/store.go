@@ -45,8 +45,9 @@ type Account interface {
 	// half way. A key appears at most once in a list of a batch, and not in both the
 	// list that stores and the list that removes such rows. Text is stored as Clean
 	// returns it, and NaN as unknown: a bad value does not fail the others of its batch.
-	// An empty batch makes sure that what was committed is still there, and that no other
-	// process may own the account: that may be said then.
+	// Where other processes may own the account, an empty batch makes sure that what was
+	// committed is still there, and that none does: that may be said then. Elsewhere it does
+	// nothing.
 	Commit(*Batch) error
 	// Verify returns an error if what was committed would not be found after a restart,
 	// for example because a file was removed. If the engine could restore it, the next call
