@@ -27,6 +27,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/logqueue"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
@@ -110,14 +111,36 @@ func newApp(f *flags) *kingpin.Application {
 	return app
 }
 
+// flushWithin is how long the end of the process waits for the reader of its log. With stopTimeout and what a stop
+// waits for the store, it makes less than the 10 seconds that a stop takes at most.
+const flushWithin = 500 * time.Millisecond
+
 func main() {
 	var f flags
 	kingpin.MustParse(newApp(&f).Parse(os.Args[1:]))
 	f.log.Writer = os.Stderr
-	if err := run(&f, os.Stdout, promslog.New(f.log)); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+	stderr := queueLog(f.log)
+	err := run(&f, os.Stdout, promslog.New(f.log))
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", program, err)
+	}
+	stderr.Flush(flushWithin)
+	if err != nil {
 		os.Exit(1)
 	}
+}
+
+// queueLog puts a queue before the writer of a log: a reader that stands still must not stop what logs.
+func queueLog(config *promslog.Config) *logqueue.Queue {
+	notes := *config
+	queue := logqueue.New(config.Writer, func(dropped int) string {
+		var line strings.Builder
+		notes.Writer = &line
+		promslog.New(&notes).Error("The log was not read in time; lines were dropped", "lines", dropped)
+		return line.String()
+	})
+	config.Writer = queue
+	return queue
 }
 
 // run executes the command that the flags select. It does not log the error it returns.

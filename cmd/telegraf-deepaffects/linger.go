@@ -8,14 +8,14 @@ import (
 // lingerAtMost is the time that Telegraf has to read the last lines of the log.
 const lingerAtMost = time.Second
 
-// linger waits until a log that is a pipe was read. inputs.execd closes its end when the
+// linger waits until a log that is a pipe was read, or until end. inputs.execd closes its end when the
 // program has ended, and loses what it has not read.
-func linger(log *os.File) {
+func linger(log *os.File, end time.Time) {
 	stat, err := log.Stat()
 	if err != nil || stat.Mode()&os.ModeNamedPipe == 0 {
 		return
 	}
-	for end := time.Now().Add(lingerAtMost); unread(log) && time.Now().Before(end); {
+	for unread(log) && time.Now().Before(end) {
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -24,20 +24,26 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/logqueue"
 	"github.com/deepaffects-monitor/deepaffects-monitor/plugins/inputs/deepaffects"
 )
 
 const program = "telegraf-deepaffects"
 
 func main() {
-	logger.RedirectLogging(forTelegraf{os.Stderr}) // the default keeps every line in memory
+	stderr := logqueue.New(os.Stderr, func(dropped int) string {
+		return fmt.Sprintf("E! Telegraf has not read the log in time; %d lines were dropped\n", dropped)
+	})
+	logger.RedirectLogging(forTelegraf{stderr}) // the default keeps every line in memory
 	err := run(os.Args[1:])
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
-			fmt.Fprintln(os.Stderr, "E! "+strings.TrimSpace(line))
+			fmt.Fprintln(stderr, "E! "+strings.TrimSpace(line))
 		}
 	}
-	linger(os.Stderr)
+	end := time.Now().Add(lingerAtMost)
+	stderr.Flush(lingerAtMost)
+	linger(os.Stderr, end)
 	if err != nil {
 		os.Exit(1)
 	}
