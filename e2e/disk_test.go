@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -95,6 +96,13 @@ func TestFullDisk(t *testing.T) {
 		code := register()
 		return fmt.Sprint(code), code == http.StatusServiceUnavailable
 	})
+	for _, dir := range []string{"data", "new"} { // a start would fail
+		out, err := exec.Command(binary, "--config.check", "--config.file="+config,
+			"--storage.path="+filepath.Join(disk, dir), "--web.listen-address=127.0.0.1:0").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "see whether the disk is full") {
+			t.Errorf("--config.check of %s on a full disk: %v, %s", dir, err, out)
+		}
+	}
 	before := polls.Load()
 	for _, tt := range []struct{ method, path, body string }{
 		{http.MethodPost, "/api/v1/jobs", `{"request_id":"new"}`},

@@ -5,16 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
 )
 
-// Check returns the error that Open would because of the rights to a directory, or of the version of the database in
-// it. It changes nothing. Another process may use the directory: that is no error here.
+// Check returns the error that Open would because of the rights to a directory, of its disk, or of the version of the
+// database in it. It leaves everything as it is. Another process may use the directory: that is no error here.
 func Check(dir string) error {
 	if err := accessible(dir); err != nil {
+		return explain(err)
+	}
+	if err := tryNew(dir); err != nil {
 		return explain(err)
 	}
 	path := filepath.Join(dir, FileName)
@@ -41,18 +45,50 @@ func Check(dir string) error {
 	return nil
 }
 
+// tryNew makes a store in a directory, or above one that does not exist yet, and removes it. Only so is known what the
+// disk allows; opening one that exists needs space, too.
+func tryNew(dir string) (err error) {
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	at, _, err := existing(dir)
+	if err != nil {
+		return err
+	}
+	trial, err := os.MkdirTemp(at, "check-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(trial)) }()
+	db, err := open(trial, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return fmt.Errorf("trying to make a store in %s: %w", at, err)
+	}
+	return db.Close()
+}
+
+// existing returns an absolute path, or the nearest one above it that exists.
+func existing(path string) (at string, info fs.FileInfo, err error) {
+	at = path
+	info, err = os.Stat(at)
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at {
+		if _, err := os.Lstat(at); err == nil {
+			return "", nil, fmt.Errorf("%s is a symbolic link to nothing", at)
+		}
+		at = filepath.Dir(at)
+		info, err = os.Stat(at)
+	}
+	return at, info, err
+}
+
 // accessible returns an error if this process may not use a directory and its files, or make them.
 func accessible(dir string) error {
 	dir, err := filepath.Abs(dir) // an error about its parent should not be about "."
 	if err != nil {
 		return err
 	}
-	at := dir
-	info, err := os.Stat(at)
-	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at {
-		at = filepath.Dir(at)
-		info, err = os.Stat(at)
-	}
+	at, info, err := existing(dir)
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "opening", Path: at, Err: syscall.ENOTDIR}
 	}

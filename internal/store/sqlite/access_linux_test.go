@@ -104,3 +104,12 @@ func TestCheckOfReadOnlyFiles(t *testing.T) {
 		})
 	}
 }
+
+// Where rights allow a directory, but the file system does not, there can be no store.
+func TestCheckOfDirectoryThatCannotBeMade(t *testing.T) {
+	const dir = "/proc/deepaffects"
+	_, err := sqlite.Open(dir, quiet)
+	if checked := sqlite.Check(dir); checked == nil || err == nil {
+		t.Errorf("Check has %v, and Open %v", checked, err)
+	}
+}

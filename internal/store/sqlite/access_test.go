@@ -27,6 +27,10 @@ func TestCheck(t *testing.T) {
 			func(dir string) error { return os.MkdirAll(filepath.Join(dir, "lock"), 0o700) },
 			"lock is not a regular file; choose another directory",
 		},
+		"a link to nothing": {
+			func(dir string) error { return os.Symlink("nothing", dir) },
+			"dir is a symbolic link to nothing; choose another directory",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "dir")
