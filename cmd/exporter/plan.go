@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -22,19 +24,25 @@ const (
 	maxPlanned = 1000 // requests per account
 )
 
-// copyOf returns a temporary directory with a copy of a store.
+// copyOf returns a temporary directory with a copy of a store; empty if there is no store.
 func copyOf(storage string, log *slog.Logger) (dir string, err error) {
-	if dir, err = os.MkdirTemp("", program); err != nil {
-		return "", err
-	}
-	if err := sqlite.Copy(storage, dir); err != nil {
-		err = fmt.Errorf("--storage.path: %w; let the user of this process read it, or choose another directory", err)
-		return "", errors.Join(err, os.RemoveAll(dir))
-	}
-	if files, err := os.ReadDir(dir); err == nil && len(files) == 0 {
+	if _, err := os.Stat(filepath.Join(storage, sqlite.FileName)); errors.Is(err, fs.ErrNotExist) {
 		log.Warn("No database found, so there are no jobs to plan; check --storage.path", "directory", storage)
+		return "", nil
 	}
-	return dir, nil
+	for _, parent := range []string{os.TempDir(), storage} { // the image has only the latter
+		dir, made := os.MkdirTemp(parent, program+"-plan-")
+		if made != nil {
+			err = cmp.Or(err, made)
+			continue
+		}
+		if err = sqlite.Copy(storage, dir); err == nil {
+			return dir, nil
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return "", fmt.Errorf("--storage.path: %w; let the user of this process read and write there, "+
+		"or see whether the disk is full, read-only or damaged", err)
 }
 
 // plan prints when each job would be polled, and the quota left after that. It reads a
@@ -49,7 +57,7 @@ func plan(
 		if dir, err = copyOf(storage, log); err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer os.RemoveAll(dir) // does nothing without a copy
 	}
 	c, err := collector.New(accounts, collector.Options{Logger: log, StateDirectory: dir, ReadOnly: true})
 	if err != nil {

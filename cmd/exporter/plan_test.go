@@ -95,6 +95,48 @@ func TestPlanInterrupted(t *testing.T) {
 	}
 }
 
+// Without a directory for temporary files, as in the image, the copy is made beside the store, and removed.
+func TestPlanWithoutTemporaryDirectory(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	t.Setenv("TMPDIR", none)
+	t.Setenv("TMP", none)
+	dir := t.TempDir()
+	account := collector.DefaultConfig()
+	account.APIKey = "key"
+	c, err := collector.New([]collector.Config{account}, collector.Options{StateDirectory: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Stop(t.Context())
+	if _, _, err := c.Accounts()[0].Register(submission.HTTP, []submission.Job{{RequestID: "job"}}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err = plan(t.Context(), []collector.Config{account}, dir, &out, discard)
+	if err != nil || !strings.Contains(out.String(), "  job  ") {
+		t.Errorf("%v, printed %q", err, &out)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*plan*")); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v are left", err, left)
+	}
+}
+
+// A store that cannot be read is an error with the remedy.
+func TestPlanOfUnreadableStore(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "register.db"), []byte("no database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	account := collector.DefaultConfig()
+	account.APIKey = "key"
+	err := plan(t.Context(), []collector.Config{account}, dir, new(bytes.Buffer), discard)
+	if err == nil || !strings.HasPrefix(err.Error(), "--storage.path: copying ") ||
+		!strings.HasSuffix(err.Error(), "; let the user of this process read and write there, "+
+			"or see whether the disk is full, read-only or damaged") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Without a database, such as in the wrong working directory, a warning explains why the
 // plan is empty.
 func TestPlanWithoutDatabase(t *testing.T) {

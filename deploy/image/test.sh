@@ -82,6 +82,10 @@ for line in 'Uid:.65532.65532.65532.65532' 'Gid:.65532.65532.65532.65532' 'CapBn
 done
 data=$(podman volume inspect --format '{{.Mountpoint}}' "$(podman inspect --format '{{(index .Mounts 0).Name}}' exporter)")
 [ "$(stat -c '%u:%g' "$data" "$data/register.db" | uniq)" = 65532:65532 ] || fail 'another user owns the volume'
+printf '[[inputs.deepaffects]]\n  account = "demo"\n' >"$storage/plan.toml"
+podman run --rm --read-only --cap-drop=all --security-opt=no-new-privileges --volumes-from exporter \
+  --volume "$storage/plan.toml:/plan.toml:ro" $image --plan --config.file=/plan.toml --storage.path=/data |
+  grep '^Account demo:' || fail 'no plan'
 podman stop --time 10 exporter >/dev/null
 [ "$(podman inspect --format '{{.State.ExitCode}}' exporter)" = 0 ] || fail 'the exit code after SIGTERM is not 0'
 ! podman healthcheck run exporter >/dev/null 2>&1 || fail 'healthy although it does not run'
