@@ -21,6 +21,14 @@ func (c *Collector) WebhookAccount(serviceAddress, token string) *Account {
 	return c.byToken(serviceAddress, token, func(c *Config) string { return c.WebhookToken })
 }
 
+// IsWebhookToken reports whether a text is the webhook_token of an account, at any service address.
+func (c *Collector) IsWebhookToken(text string) bool {
+	return slices.ContainsFunc(c.Accounts(), func(a *Account) bool {
+		own := a.settings.Load().config.WebhookToken
+		return sameToken(text, own) && own != ""
+	})
+}
+
 // RefuseWebhook counts a request that was most likely meant as a webhook for every account that receives webhooks at
 // the service address, since it may be meant for any of them; if there is none, for every account that receives
 // webhooks elsewhere. It returns the service addresses of those accounts.

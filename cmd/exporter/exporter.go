@@ -36,6 +36,7 @@ type exporter struct {
 	reloaded  *exposition.Reload
 	reloadErr atomic.Pointer[error] // of the last reload; nil: there was none
 	limits    *httpapi.Limits
+	webhooks  *httpapi.Webhooks // of the main port
 	listeners *httpapi.Listeners
 }
 
@@ -44,7 +45,8 @@ func newExporter(f *flags, c *collector.Collector, log *slog.Logger) *exporter {
 	location, _ := f.location() // validate reports its error
 	return &exporter{
 		flags: f, location: location, collector: c, log: log, reloaded: exposition.NewReload(time.Now()),
-		limits: limits, listeners: httpapi.NewListeners(c, limits, log),
+		limits: limits, webhooks: httpapi.NewWebhooks(c, limits, log, "", location.prefix),
+		listeners: httpapi.NewListeners(c, limits, log),
 	}
 }
 
@@ -86,14 +88,11 @@ func (e *exporter) handler() http.Handler {
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 		mux.Handle("/debug/pprof", http.RedirectHandler(e.location.base+"/debug/pprof/", http.StatusMovedPermanently))
 	}
-	webhooks := httpapi.NewWebhooks(e.collector, e.limits, e.log, "")
 	api := httpapi.New(e.collector, e.limits, origins, e.log, httpapi.Options{
 		LocalWrites: e.flags.localWrites, Version: version.Version, ReloadError: e.reloadError,
 	})
-	return e.location.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mounted := e.location.mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
-		case httpapi.IsWebhook(p):
-			webhooks.ServeHTTP(w, r)
 		case strings.HasPrefix(p, "/api/v1/"):
 			api.ServeHTTP(w, r)
 		case p != path.Clean(p) && p != path.Clean(p)+"/":
@@ -102,6 +101,13 @@ func (e *exporter) handler() http.Handler {
 			mux.ServeHTTP(w, r)
 		}
 	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if e.webhooks.Takes(r) { // also outside of the location
+			e.webhooks.ServeHTTP(w, r)
+			return
+		}
+		mounted.ServeHTTP(w, r)
+	})
 }
 
 const (
@@ -113,7 +119,7 @@ const (
 // webhooks and registrations with a token, which is one.
 func (e *exporter) isOpen(r *http.Request) bool {
 	p, ok := strings.CutPrefix(r.URL.Path, e.location.prefix)
-	return ok && (p == healthyPath || p == readyPath || httpapi.IsWebhook(p) || httpapi.HasJobsToken(e.collector, r, p))
+	return ok && (p == healthyPath || p == readyPath || httpapi.HasJobsToken(e.collector, r, p)) || e.webhooks.Takes(r)
 }
 
 // newServer returns the server of the main port, for exporter-toolkit. It calls listening

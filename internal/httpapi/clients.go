@@ -70,7 +70,7 @@ func (c *clients) closeLongest() {
 func (c *clients) serve(w http.ResponseWriter, r *http.Request, conn net.Conn, handler http.Handler) {
 	x := &exchange{clients: c, conn: conn, control: http.NewResponseController(w)}
 	if !c.begin(x) {
-		tooMany(w, "Too many requests at once; try again.")
+		tooMany(w, r)
 		return
 	}
 	defer c.end(x)

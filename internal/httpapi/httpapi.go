@@ -193,25 +193,54 @@ func (a *api) handle(answer route) http.Handler {
 }
 
 func (a *api) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
-	if why.status == http.StatusUnauthorized {
+	a.log.Debug("Request refused", "method", r.Method, "status", why.status, "err", why.Text)
+	why.write(w)
+}
+
+// write writes the response of a refusal.
+func (r *refusal) write(w http.ResponseWriter) {
+	if r.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
-	a.log.Debug("Request refused", "method", r.Method, "status", why.status, "err", why.Text)
-	a.write(w, why.status, why)
+	text, _ := json.Marshal(r) // it has one field, a text
+	writeJSON(w, r.status, text)
+}
+
+// fail writes the response to a request that comes to no handler: JSON below /api/v1/, wherever that is, else text.
+func fail(w http.ResponseWriter, r *http.Request, status int, text string) {
+	if strings.Contains(r.URL.Path, "/api/v1/") {
+		refuse(status, text).write(w)
+		return
+	}
+	http.Error(w, text, status)
+}
+
+// notFound is [http.NotFound] with fail.
+func notFound(w http.ResponseWriter, r *http.Request) {
+	fail(w, r, http.StatusNotFound, "404 page not found")
 }
 
 func (a *api) write(w http.ResponseWriter, status int, body any) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
 	if body == nil {
-		w.WriteHeader(status)
+		writeJSON(w, status, nil)
 		return
 	}
 	text, err := json.Marshal(body, json.Deterministic(true))
 	if err != nil {
 		a.log.Error("Cannot encode a response as JSON", "err", err)
 		status, text = http.StatusInternalServerError, []byte(`{"error":"internal server error"}`)
+	}
+	writeJSON(w, status, text)
+}
+
+// writeJSON writes a response; one without a body if there is no text.
+func writeJSON(w http.ResponseWriter, status int, text []byte) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if text == nil {
+		w.WriteHeader(status)
+		return
 	}
 	h.Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -95,7 +95,7 @@ func (l *Limits) Responses(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		release, ok := l.responses.acquire(r.Context())
 		if !ok {
-			tooMany(w, "Too many requests at once; try again.")
+			tooMany(w, r)
 			return
 		}
 		defer release()
@@ -128,9 +128,9 @@ func (l *Limits) receive(r *http.Request, large *slots) (body io.ReadCloser, rel
 
 var errTooMany = errors.New("too many requests at once; try again")
 
-func tooMany(w http.ResponseWriter, text string) {
+func tooMany(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Retry-After", "60")
-	http.Error(w, text, http.StatusServiceUnavailable)
+	fail(w, r, http.StatusServiceUnavailable, errTooMany.Error())
 }
 
 // errorWriter logs the errors of a server: panics at error level, connections that cannot be

@@ -129,33 +129,28 @@ func (s *server) shutDown(ctx context.Context) {
 	s.serving.Wait() // Serve may start after Shutdown, and closes the listener then
 }
 
-// handler returns the handler of an address. Paths that it does not serve all get the same
-// response.
+// handler returns the handler of an address. Paths that it does not serve get the same response as others below
+// /api/v1/, or elsewhere.
 func (l *Listeners) handler(address string) http.Handler {
-	webhooks := NewWebhooks(l.collector, l.limits, l.log, address)
+	webhooks := NewWebhooks(l.collector, l.limits, l.log, address, "")
 	// The token names the account, and the request may use no other.
 	type key struct{}
 	jobs := newAPI(func(r *http.Request) []*collector.Account {
 		return []*collector.Account{r.Context().Value(key{}).(*collector.Account)}
 	}, l.limits, NewOrigins(nil), l.log, Options{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if IsWebhook(r.URL.Path) {
+		if webhooks.Takes(r) {
 			webhooks.ServeHTTP(w, r)
 			return
 		}
 		if !isJobs(r.URL.Path) {
-			http.NotFound(w, r)
+			notFound(w, r)
 			return
 		}
 		token := bearer(r)
 		account := l.collector.JobsAccount(address, token)
 		if account == nil {
-			text := `The jobs_token of an account is required; send it as "Authorization: Bearer TOKEN".`
-			if token != "" {
-				text = "The bearer token of the request is not the jobs_token of an account at this address."
-			}
-			w.Header().Set("WWW-Authenticate", challenge)
-			http.Error(w, text, http.StatusUnauthorized)
+			wrongToken(token, "an account at this address").write(w)
 			return
 		}
 		jobs.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, account)))

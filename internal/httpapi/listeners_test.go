@@ -89,7 +89,8 @@ func TestListeners(t *testing.T) {
 		{"list", "GET", shared, "/api/v1/jobs", "jobs-a", "", 200, `"request_id":"1"`},
 		{"another account's job", "GET", shared, "/api/v1/jobs/1", "jobs-b", "", 404, "no such job"},
 		{"stop tracking", "DELETE", shared, "/api/v1/jobs/3", "jobs-b", "", 204, ""},
-		{"no token", "POST", shared, "/api/v1/jobs", "", `["5"]`, 401, "The jobs_token of an account is required"},
+		{"no token", "POST", shared, "/api/v1/jobs", "", `["5"]`, 401,
+			`{"error":"the jobs_token of an account at this address is required`},
 		{"a scheme in other letters", "POST", shared, "/api/v1/jobs", "bearer jobs-b", `["2"]`, 202, `"known":1`},
 		{"another scheme", "POST", shared, "/api/v1/jobs", "Basic jobs-a", `["5"]`, 401, "jobs_token"},
 		{"no scheme", "POST", shared, "/api/v1/jobs", " jobs-a", `["5"]`, 401, "jobs_token"},
@@ -102,7 +103,10 @@ func TestListeners(t *testing.T) {
 		{"a webhook elsewhere", "POST", other, "/webhook/hooks-c", "", hook, 200, "adopted"},
 		{"a webhook at the wrong address", "POST", other, "/webhook/hooks-a", "", hook, 404, "404"},
 		{"a webhook of the main port", "POST", other, "/webhook/hooks-d", "", hook, 404, "404"},
-		{"nothing else", "GET", shared, "/api/v1/status", "jobs-a", "", 404, "404"},
+		{"a webhook below a prefix", "POST", shared, "/da/webhook/hooks-a", "", hook, 404, "404"},
+		{"a webhook to the token", "POST", shared, "/hooks-a", "", hook, 404, "404"},
+		{"a webhook to nothing", "POST", shared, "/", "", hook, 404, "404"},
+		{"nothing else", "GET", shared, "/api/v1/status", "jobs-a", "", 404, `{"error":"404`},
 		{"no metrics", "GET", shared, "/metrics", "jobs-a", "", 404, "404"},
 	} {
 		code, body := send(t, tt.method, "http://"+tt.address+tt.path, tt.token, tt.body)
@@ -118,6 +122,9 @@ func TestListeners(t *testing.T) {
 		s := a.Snapshot()
 		if got := [2]int{s.Counts[jobs.Pending], s.Counts[jobs.Completed]}; got != want {
 			t.Errorf("account %s has %v pending and completed jobs, want %v", account, got, want)
+		}
+		if n := webhooks(s, jobs.WebhookUnauthorized); account == "a" && n != 3 {
+			t.Errorf("%v of 3 near misses are counted", n)
 		}
 	}
 

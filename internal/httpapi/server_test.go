@@ -319,7 +319,7 @@ func receivers(t *testing.T, l *httpapi.Limits) http.Handler {
 	}
 	log := slog.New(slog.DiscardHandler)
 	mux := http.NewServeMux()
-	mux.Handle("/webhook/", httpapi.NewWebhooks(c, l, log, ""))
+	mux.Handle("/webhook/", httpapi.NewWebhooks(c, l, log, "", ""))
 	mux.Handle("/api/v1/", httpapi.New(c, l, httpapi.NewOrigins(nil), log, httpapi.Options{}))
 	return mux
 }

@@ -29,12 +29,13 @@ var webhookStatus = [len(jobs.WebhookOutcomes)]int{
 	jobs.WebhookStoreError:   http.StatusServiceUnavailable,
 }
 
-// webhooks receives webhooks at one address.
-type webhooks struct {
+// Webhooks receive webhooks at one address.
+type Webhooks struct {
 	collector      *collector.Collector
 	limits         *Limits
 	log            *slog.Logger
 	serviceAddress string
+	prefix         string
 	refused        logLimiter // without the token
 	unaccepted     sync.Map   // with it: webhookProblem to *logLimiter
 }
@@ -45,30 +46,46 @@ type webhookProblem struct {
 	outcome jobs.WebhookOutcome
 }
 
-// NewWebhooks returns the handler of the paths that IsWebhook reports, for the accounts with
-// a service address (empty: those without one). A webhook is a POST to /webhook/TOKEN. What
+// NewWebhooks returns the handler of the requests that its Takes reports, for the accounts with
+// a service address (empty: those without one). A webhook is a POST to /webhook/TOKEN below a prefix. What
 // comes near to it is counted and logged, and gets the same response as an unknown path.
 func NewWebhooks(
-	c *collector.Collector, limits *Limits, log *slog.Logger, serviceAddress string,
-) http.Handler {
-	return &webhooks{collector: c, limits: limits, log: log, serviceAddress: serviceAddress}
+	c *collector.Collector, limits *Limits, log *slog.Logger, serviceAddress, prefix string,
+) *Webhooks {
+	return &Webhooks{collector: c, limits: limits, log: log, serviceAddress: serviceAddress, prefix: prefix}
 }
 
-// IsWebhook reports whether a path is that of a webhook, or so near to one that the request
-// is most likely meant as a webhook.
+// IsWebhook reports whether a path is that of a webhook, or so near to one that any request there is most likely meant
+// as a webhook.
 func IsWebhook(path string) bool {
 	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
 	return strings.EqualFold(first, "webhook") || strings.EqualFold(first, "webhooks")
 }
 
+// Takes reports whether a request is a webhook, or most likely meant as one: by its path, by a token that is part of
+// the path, and at a service address also if it is a POST to nothing.
+func (h *Webhooks) Takes(r *http.Request) bool {
+	path, below := strings.CutPrefix(r.URL.Path, h.prefix)
+	switch {
+	case below && IsWebhook(path):
+		return true
+	case r.Method != http.MethodPost:
+		return false
+	case h.serviceAddress != "" && !isJobs(path), strings.Contains(strings.ToLower(path), "/webhook/"):
+		return true
+	}
+	const most = 8 // segments: each costs time
+	return slices.ContainsFunc(strings.SplitN(path, "/", most), h.collector.IsWebhookToken)
+}
+
 // ServeHTTP implements [http.Handler].
-func (h *webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	token, ok := strings.CutPrefix(r.URL.Path, "/webhook/")
+func (h *Webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	token, ok := strings.CutPrefix(r.URL.Path, h.prefix+"/webhook/")
 	token = strings.TrimSuffix(token, "/")
 	account := h.collector.WebhookAccount(h.serviceAddress, token)
 	if !ok || account == nil || r.Method != http.MethodPost {
-		h.refuse(r, account != nil)
-		http.NotFound(w, r)
+		h.refuse(r, ok && account != nil)
+		notFound(w, r)
 		return
 	}
 	h.receive(w, r, account)
@@ -76,12 +93,13 @@ func (h *webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refuse counts a request that is no webhook, and logs it with a limit, because anyone can
 // send many.
-func (h *webhooks) refuse(r *http.Request, tokenIsValid bool) {
+func (h *Webhooks) refuse(r *http.Request, tokenIsValid bool) {
 	addresses := h.collector.RefuseWebhook(h.serviceAddress)
 	if len(addresses) == 0 {
 		return
 	}
 	method := slices.Contains([]string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"}, r.Method)
+	token, ok := strings.CutPrefix(r.URL.Path, h.prefix+"/webhook/")
 	why := "the token is wrong"
 	switch {
 	case !slices.Contains(addresses, h.serviceAddress):
@@ -92,8 +110,8 @@ func (h *webhooks) refuse(r *http.Request, tokenIsValid bool) {
 		why = "the method is unknown; webhooks are sent with POST"
 	case r.URL.Path != clean(r.URL.Path):
 		why = "the path has two slashes in a row"
-	case strings.Count(strings.Trim(r.URL.Path, "/"), "/") != 1 || !strings.HasPrefix(r.URL.Path, "/webhook/"):
-		why = "the path is not /webhook/TOKEN"
+	case !ok || strings.Contains(strings.TrimSuffix(token, "/"), "/"):
+		why = "the path is not " + h.prefix + "/webhook/TOKEN"
 	}
 	h.refused.do(func(more int) {
 		h.log.Warn("Webhook not accepted", "outcome", jobs.WebhookOutcomes[jobs.WebhookUnauthorized],
@@ -102,7 +120,7 @@ func (h *webhooks) refuse(r *http.Request, tokenIsValid bool) {
 }
 
 // receive receives a webhook.
-func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *collector.Account) {
+func (h *Webhooks) receive(w http.ResponseWriter, r *http.Request, account *collector.Account) {
 	refuse := func(status int, outcome jobs.WebhookOutcome, why string) {
 		account.RefuseWebhook(outcome)
 		h.warn(account, outcome, why)
@@ -147,7 +165,7 @@ func (h *webhooks) receive(w http.ResponseWriter, r *http.Request, account *coll
 
 // warn logs that a webhook with the token was not accepted. It limits this for each account and outcome: the vendor
 // tries a webhook again, and many fail alike.
-func (h *webhooks) warn(account *collector.Account, outcome jobs.WebhookOutcome, why string) {
+func (h *Webhooks) warn(account *collector.Account, outcome jobs.WebhookOutcome, why string) {
 	limit, _ := h.unaccepted.LoadOrStore(webhookProblem{account.Name(), outcome}, new(logLimiter))
 	limit.(*logLimiter).do(func(more int) {
 		h.log.Warn("Webhook not accepted", "account", account.Name(), "outcome", jobs.WebhookOutcomes[outcome],

@@ -28,11 +28,16 @@ const webhookToken = "canary-token"
 type hooks struct {
 	*collector.Account
 	http.Handler
-	handler http.Handler // of webhooks alone
+	handler *httpapi.Webhooks
 	log     bytes.Buffer
 }
 
 func newHooks(t *testing.T, change func(*collector.Config)) *hooks {
+	t.Helper()
+	return newHooksBelow(t, "", change)
+}
+
+func newHooksBelow(t *testing.T, prefix string, change func(*collector.Config)) *hooks {
 	t.Helper()
 	config := collector.DefaultConfig()
 	config.APIKey, config.WebhookToken = "canary-key-1", webhookToken
@@ -48,7 +53,7 @@ func newHooks(t *testing.T, change func(*collector.Config)) *hooks {
 	if h.Account, err = c.Account(""); err != nil {
 		t.Fatal(err)
 	}
-	h.handler = httpapi.NewWebhooks(c, httpapi.NewLimits(), log, "")
+	h.handler = httpapi.NewWebhooks(c, httpapi.NewLimits(), log, "", prefix)
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", h.handler)
 	h.Handler = mux
@@ -342,6 +347,7 @@ func TestWebhookBesideLargeResults(t *testing.T) {
 // What comes near to a webhook is counted and logged, with a limit and without the token.
 func TestWebhookNearMisses(t *testing.T) {
 	const path, slashes = "the path is not /webhook/TOKEN", "the path has two slashes in a row"
+	const below = "the path is not /da/webhook/TOKEN"
 	for _, tt := range []struct{ method, path, address, why string }{
 		{"PUT", "/webhook/" + webhookToken, "", "the method is PUT; webhooks are sent with POST"},
 		{"GET", "/webhook/" + webhookToken, "", "the method is GET; webhooks are sent with POST"},
@@ -356,18 +362,38 @@ func TestWebhookNearMisses(t *testing.T) {
 		{"POST", "/webhook/canary", "", "the token is wrong"},
 		{"POST", "/webhook/" + webhookToken, "localhost:8095",
 			"webhooks are received at the service_address localhost:8095, not at this port"},
+		{"POST", "/prefix/webhook/" + webhookToken, "", path},
+		{"POST", "/prefix/Webhook/canary", "", path},
+		{"POST", "/" + webhookToken, "", path},
+		{"POST", "/api/v1/webhook/" + webhookToken, "", path},
+		{"POST", "/webhook/" + webhookToken, "below /da", below},
+		{"POST", "/DA/webhook/" + webhookToken, "below /da", below},
+		{"POST", "/da/" + webhookToken, "below /da", below},
+		{"POST", "/da/webhook/canary", "below /da", "the token is wrong"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHooks(t, func(c *collector.Config) { c.ServiceAddress = tt.address })
-			if !httpapi.IsWebhook(tt.path) {
-				t.Errorf("%s is not recognized", tt.path)
+			prefix, isBelow := strings.CutPrefix(tt.address, "below ")
+			if !isBelow {
+				prefix = ""
+			}
+			h := newHooksBelow(t, prefix, func(c *collector.Config) {
+				if !isBelow {
+					c.ServiceAddress = tt.address
+				}
+			})
+			body := "404 page not found\n"
+			if strings.HasPrefix(tt.path, "/api/v1/") {
+				body = `{"error":"404 page not found"}` + "\n"
 			}
 			for range 100 {
 				r := httptest.NewRequest(tt.method, "/", strings.NewReader(`{"request_id":"a","response":null}`))
 				r.URL.Path = tt.path
+				if !h.handler.Takes(r) {
+					t.Errorf("%s is not recognized", tt.path)
+				}
 				w := httptest.NewRecorder()
 				h.handler.ServeHTTP(w, r)
-				if w.Code != http.StatusNotFound || w.Body.String() != "404 page not found\n" {
+				if w.Code != http.StatusNotFound || w.Body.String() != body {
 					t.Errorf("%s %s: HTTP %d, %q", tt.method, tt.path, w.Code, w.Body)
 				}
 				pass(time.Second)
@@ -383,10 +409,16 @@ func TestWebhookNearMisses(t *testing.T) {
 			}
 		})
 	}
-	for _, path := range []string{"/", "/metrics", "/webhookx", "/api/v1/jobs/webhook", "/x/webhook/y"} {
-		if httpapi.IsWebhook(path) {
-			t.Errorf("%s is taken for a webhook", path)
+	h := newHooks(t, nil)
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for _, path := range []string{"/", "/metrics", "/webhookx", "/api/v1/jobs", "/api/v1/jobs/webhook"} {
+			if h.handler.Takes(httptest.NewRequest(method, path, nil)) {
+				t.Errorf("%s %s is taken for a webhook", method, path)
+			}
 		}
+	}
+	if h.handler.Takes(httptest.NewRequest(http.MethodDelete, "/api/v1/jobs/x/webhook/y", nil)) {
+		t.Error("the removal of a job is taken for a webhook")
 	}
 }
 

@@ -72,12 +72,8 @@ func (a *api) checkWrite(r *http.Request, account *collector.Account) error {
 	token := bearer(r)
 	needed, right := account.CheckJobsToken(token)
 	switch {
-	case needed && token == "":
-		return refuse(http.StatusUnauthorized, fmt.Sprintf(
-			`the jobs_token of account %q is required; send it as "Authorization: Bearer TOKEN"`, account.Name()))
 	case needed && !right:
-		return refuse(http.StatusUnauthorized, fmt.Sprintf(
-			"the bearer token of the request is not the jobs_token of account %q", account.Name()))
+		return wrongToken(token, fmt.Sprintf("account %q", account.Name()))
 	case !needed && a.LocalWrites && !isLocal(r):
 		return refuse(http.StatusForbidden, fmt.Sprintf(
 			"other machines may write only with a jobs_token, and account %q has none", account.Name()))
@@ -89,11 +85,21 @@ func (a *api) checkWrite(r *http.Request, account *collector.Account) error {
 	return nil
 }
 
-// checkAnyWrite returns an error if a request may write the jobs of no account: that of the account in the query, else
-// of the first.
+// wrongToken is the response to a request without a token, or with a wrong one.
+func wrongToken(token, of string) *refusal {
+	if token == "" {
+		return refuse(http.StatusUnauthorized, fmt.Sprintf(
+			`the jobs_token of %s is required; send it as "Authorization: Bearer TOKEN"`, of))
+	}
+	return refuse(http.StatusUnauthorized, "the bearer token of the request is not the jobs_token of "+of)
+}
+
+// checkAnyWrite returns an error if a request may write the jobs of no account: that of the account in the query.
+// Without one there, the body names accounts, and was not read yet.
 func (a *api) checkAnyWrite(r *http.Request) (refused error) {
+	accounts := a.accounts(r)
 	named := r.URL.Query().Get("account")
-	for _, account := range a.accounts(r) {
+	for _, account := range accounts {
 		err := a.checkWrite(r, account)
 		if err == nil {
 			return nil
@@ -101,6 +107,10 @@ func (a *api) checkAnyWrite(r *http.Request) (refused error) {
 		if refused == nil || account.Name() == named {
 			refused = err
 		}
+	}
+	_, found := collector.Find(accounts, named)
+	if why, ok := refused.(*refusal); ok && why.status == http.StatusUnauthorized && found != nil {
+		return wrongToken(bearer(r), "an account")
 	}
 	return refused
 }

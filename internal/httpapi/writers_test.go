@@ -149,3 +149,26 @@ func TestLocalWritersBehindAProxy(t *testing.T) {
 		}
 	}
 }
+
+// A request that names its accounts in the body, which is not read without a token, is not told the name of another.
+func TestWrongTokenOfSeveral(t *testing.T) {
+	a, b := collector.DefaultConfig(), collector.DefaultConfig()
+	a.Account, a.APIKey, a.JobsToken = "a", "key-a", "jobs-a"
+	b.Account, b.APIKey, b.JobsToken = "b", "key-b", "jobs-b"
+	c, err := collector.New([]collector.Config{a, b}, collector.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := httpapi.New(c, httpapi.NewLimits(), httpapi.NewOrigins(nil), slog.New(slog.DiscardHandler), httpapi.Options{})
+	for query, want := range map[string]string{
+		"":           "the jobs_token of an account is required",
+		"?account=b": `the jobs_token of account \"b\" is required`,
+	} {
+		w := httptest.NewRecorder()
+		body := strings.NewReader(`{"request_id":"x","account":"b"}`)
+		api.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/v1/jobs"+query, body))
+		if w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%q: HTTP %d, %s, want %s", query, w.Code, w.Body, want)
+		}
+	}
+}
