@@ -31,7 +31,6 @@ type Account struct {
 
 	settings    atomic.Pointer[settings] // replaced by reload
 	closed      atomic.Bool              // by close
-	webhookSeen atomic.Int64             // when the last readable webhook came, Unix nanoseconds; 0: never
 
 	owned atomic.Pointer[ownedAccount] // nil while this process does not own the account
 

@@ -35,8 +35,6 @@ type Snapshot struct {
 	// Of a day's quota with a fixed reset, when it was reset and when it will be; zero: any 24 hours count.
 	DayBegins, DayEnds time.Time
 
-	WebhookReceived time.Time // of the last webhook that was readable; zero: none yet
-
 	SourceSuccess  map[JobSource]time.Time     // when each source was last read without a problem
 	SourceProblems map[JobSource]SourceProblem // the last problem of each source; others had none
 
@@ -108,9 +106,6 @@ func (a *Account) snapshot(o *ownedAccount, v view, log bool) Snapshot {
 	if o != nil {
 		s.Absent, s.API = false, o.poller.State()
 		s.SourceSuccess, s.SourceProblems = a.sources.state()
-	}
-	if seen := a.webhookSeen.Load(); seen != 0 {
-		s.WebhookReceived = time.Unix(0, seen)
 	}
 	return s
 }

@@ -100,15 +100,13 @@ func (a *Account) Webhook(body io.ReadCloser, gzipped bool) (WebhookOutcome, err
 	if hook.State == jobstatus.Failed {
 		state = Failed
 	}
-	now := a.now()
 	effect, err := a.writes.Observe(jobs.Observation{
-		RequestID: hook.RequestID, At: now, By: jobs.ByWebhook, Adopt: config.AdoptUnknownWebhooks,
+		RequestID: hook.RequestID, At: a.now(), By: jobs.ByWebhook, Adopt: config.AdoptUnknownWebhooks,
 		State: state, ErrorCode: hook.ErrorCode, Result: hook.Result,
 	})
 	if err != nil {
 		return jobs.WebhookStoreError, fmt.Errorf("storing an observation: %w", err)
 	}
-	a.webhookSeen.Store(now.UnixNano())
 	return effect.Webhook(), nil
 }
 

@@ -35,7 +35,8 @@ var api = []*family{
 	total(jobs.APIRequestDuration),
 	total(jobs.APIUnknownStates),
 	gauge("api_last_success_timestamp_seconds",
-		"Time of the last successful request to the API, in seconds since 1970; 0 before the first.",
+		"Time of the last successful request to the API since the account was loaded, in seconds since 1970; 0 before "+
+			"the first.",
 		func(s *collector.Snapshot) float64 { return seconds(s.API.LastSuccess) }),
 	quota("quota_limit_requests",
 		"Number of requests to the API that the configured quota allows in the window; +Inf if unlimited.",

@@ -10,7 +10,7 @@ import (
 var inputsAndStore = []*family{
 	total(jobs.WebhookRequests),
 	gauge("webhook_last_received_timestamp_seconds",
-		"Time of the last valid webhook, in seconds since 1970; 0 before the first.",
+		"Time of the last valid webhook since the account was loaded, in seconds since 1970; 0 before the first.",
 		func(s *collector.Snapshot) float64 { return seconds(s.WebhookReceived) }),
 	total(jobs.SourceErrors),
 	{

@@ -232,7 +232,7 @@ func (j *Jobs) reload() error {
 		loaded.changes.number, loaded.changes.at = before.changes.number, before.changes.at
 	}
 	j.uncertain = nil
-	loaded.departedEnds = before.departedEnds // which is not stored
+	loaded.departedEnds, loaded.webhook = before.departedEnds, before.webhook // which are not stored
 	j.committed.Store(loaded)
 	var events []Event
 	for old := range before.unfinished.Scan {

@@ -84,6 +84,7 @@ type accountState struct {
 	groups       groups
 	departedEnds *endsByHour
 	stateWords   *btree.Map[string, int] // unfinished jobs in a state that is not known, by the word for it
+	webhook      time.Time               // when the last readable webhook came, which is not stored
 }
 
 func newAccountState(now time.Time) *accountState {
@@ -276,6 +277,7 @@ type Snapshot struct {
 	OldestUnfinished time.Duration    // age of the oldest unfinished job; 0 without one
 	Jobs             []*Job           // those with series of their own
 	Totals           Totals
+	WebhookReceived  time.Time // when any replica received the last readable webhook since the start; zero: there was none
 	LastRequest      time.Time // that was reserved last, if it is kept; zero: unknown, as without a quota
 	StoreSize        int64     // bytes; 0 in memory
 }
@@ -283,7 +285,7 @@ type Snapshot struct {
 // Snapshot returns the jobs of this moment.
 func (j *Jobs) Snapshot(now time.Time) Snapshot {
 	c := j.committed.Load()
-	s := Snapshot{Counts: c.counts, Totals: c.totals}
+	s := Snapshot{Counts: c.counts, Totals: c.totals, WebhookReceived: c.webhook}
 	if j.store != nil {
 		s.StoreSize = j.store.Size()
 	}

@@ -151,6 +151,9 @@ func (j *Jobs) Observe(o Observation) (effect Effect, err error) {
 func (t *transaction) observe(o Observation) Effect {
 	e := t.take(o)
 	if o.By == ByWebhook {
+		if o.At.After(t.webhook) {
+			t.webhook = o.At
+		}
 		t.counts.add(WebhookRequests, 1, e.Webhook().String())
 	}
 	return e

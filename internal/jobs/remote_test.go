@@ -76,6 +76,9 @@ func TestRemoteAnswers(t *testing.T) {
 		if a, b, c := state(t, j, "tracked"), state(t, j, "new"), state(t, j, "other"); a+b+c != "completedunknowncompleted" {
 			t.Errorf("applied %v: the jobs are %s, %s and %s", applied, a, b, c)
 		}
+		if at := j.Snapshot(start).WebhookReceived; !at.Equal(start) { // whoever received it
+			t.Errorf("applied %v: the last webhook came at %s, want %s", applied, at, start)
+		}
 	}
 }
 
