@@ -59,8 +59,8 @@ var lifecycle = []*family{
 			"the first.",
 		func(j *job) time.Time { return j.LastObserved }),
 	jobTime("job_next_poll_timestamp_seconds",
-		"Time of the next poll of the unfinished job if the quota allows, in seconds since 1970; absent once it has "+
-			"finished.",
+		"Time of the next poll of the unfinished job, not before the quota allows a request, in seconds since 1970; "+
+			"absent once it has finished.",
 		func(j *job) time.Time { return j.nextPoll() }),
 	jobTime("job_expected_finish_timestamp_seconds",
 		"Time by which half of such jobs have finished, in seconds since 1970, by how long the API's jobs took and the "+

@@ -16,7 +16,7 @@ import (
 
 // Reason is why a job is polled when it is.
 type Reason struct {
-	At       time.Time     // when it is due; not after now where it is
+	At       time.Time     // when it is due, and the quota allows a request; not after now where both hold
 	Expected time.Duration // median duration of such jobs, or of their service by a worker
 	Assumed  bool          // no such job has ended yet: Expected is a guess
 	Chance   float64       // probability that it has ended by now, unseen
@@ -135,6 +135,13 @@ func (s *Scheduler) reason(j *job, now time.Time, price float64) Reason {
 	return r
 }
 
+// notBefore is for a quota that allows no request before a time.
+func (r *Reason) notBefore(earliest time.Time) {
+	if !r.InFlight && r.At.Before(earliest) {
+		r.At = earliest
+	}
+}
+
 // every is the time in which one job is expected to finish while jobs wait.
 func (q *queue) every() time.Duration {
 	m := q.models[0]
@@ -168,7 +175,9 @@ func (s *Scheduler) Explain(sequence uint64, now time.Time) (r Reason, ok bool) 
 	if j == nil {
 		return Reason{}, false
 	}
-	return s.reason(j, now, s.priceNow(now)), true
+	r = s.reason(j, now, s.priceNow(now))
+	r.notBefore(s.quota.earliest(now))
+	return r, true
 }
 
 // Pricing is the present price of requests, as of the last decision or Refresh.
@@ -190,7 +199,7 @@ type View struct {
 	// Of a day's quota with a fixed reset, when it was reset and when it will be; zero: any 24 hours count.
 	DayBegins, DayEnds time.Time
 
-	NextPolls []time.Time // when each of the given jobs is due; zero: unknown
+	NextPolls []time.Time // when each of the given jobs is due, and the quota allows a request; zero: unknown
 	Finishes  []Finish    // when each of them is expected to have finished
 	Late      Late        // as of the last whole look at all jobs
 	Backlog   Backlog     // as of the last decision or Refresh
@@ -223,9 +232,11 @@ func (s *Scheduler) view(now time.Time, jobs []uint64) View {
 	if reset := s.quota.day.reset; reset.zone != nil {
 		v.DayBegins, v.DayEnds = reset.around(now)
 	}
+	earliest := s.quota.earliest(now)
 	for i, sequence := range jobs {
 		if j := s.job(sequence); j != nil {
 			r := s.reason(j, now, v.Pricing.Price)
+			r.notBefore(earliest)
 			v.NextPolls[i], v.Finishes[i] = r.At, r.Finish
 		}
 	}
@@ -291,6 +302,10 @@ func (s *Scheduler) NextPolls(now time.Time, n int) (first []Poll) {
 			}
 			consider(j)
 		}
+	}
+	earliest := s.quota.earliest(now)
+	for i := range first { // which keeps their order
+		first[i].notBefore(earliest)
 	}
 	return first
 }

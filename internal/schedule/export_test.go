@@ -23,6 +23,11 @@ func (s *Scheduler) Forget() {
 	}
 }
 
+// DueAt returns when a job is due, whatever the quota allows.
+func (s *Scheduler) DueAt(sequence uint64, now time.Time) time.Time {
+	return s.reason(s.job(sequence), now, s.priceNow(now)).At
+}
+
 // Dump returns all of the internal state as text, a field per line.
 func (s *Scheduler) Dump() string {
 	d := dumper{known: make(map[uintptr]int)}

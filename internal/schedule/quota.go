@@ -123,6 +123,19 @@ func (q *quota) free(now time.Time) (ok bool, at time.Time) {
 	return at.IsZero(), at
 }
 
+// earliest returns the first time at which the quota allows a request, the morning's share included; now where that
+// depends on the answer to a request in flight.
+func (q *quota) earliest(now time.Time) time.Time {
+	at := now
+	if _, free := q.free(now); free.After(at) {
+		at = free
+	}
+	if morning := q.morning(now); morning.After(at) {
+		at = morning
+	}
+	return at
+}
+
 // busy reports whether requests were answered after a time, or are in flight.
 func (q *quota) busy(since time.Time) bool {
 	n := len(q.day.entries)

@@ -1050,12 +1050,16 @@ func TestView(t *testing.T) {
 	if v.Due != 3 || v.Minute.Used != 1 || v.Day.Used != 1 || v.Pricing.Price <= 0 || v.Pricing.Coming <= 0 {
 		t.Errorf("after Refresh: %+v", v)
 	}
-	if !v.NextPolls[0].Equal(now) || !v.NextPolls[1].IsZero() || !v.NextPolls[2].After(now) {
-		t.Errorf("the next polls are %s", v.NextPolls)
+	if !v.NextPolls[0].Equal(v.Minute.Resets) || !v.NextPolls[1].IsZero() || !v.NextPolls[2].After(v.Minute.Resets) {
+		t.Errorf("the next polls are %s, and the minute's quota resets at %s", v.NextPolls, v.Minute.Resets)
 	}
-	later, _ := s.Explain("later", now)
-	if !v.NextPolls[2].Equal(later.At) {
-		t.Errorf("in the view a job is due at %s, and explained with %s", v.NextPolls[2], later.At)
+	next := s.NextPolls(now, 4) // two more are due
+	for i, poll := range map[int]schedule.Poll{0: next[0], 2: next[3]} {
+		explained, _ := s.Explain(poll.RequestID, now)
+		if !v.NextPolls[i].Equal(explained.At) || !v.NextPolls[i].Equal(poll.At) {
+			t.Errorf("in the view a job is due at %s, explained with %s, and the next poll is at %s",
+				v.NextPolls[i], explained.At, poll.At)
+		}
 	}
 }
 
@@ -1072,8 +1076,7 @@ func TestRefreshFindsDueJobs(t *testing.T) {
 		}
 		s.Add(start, jobs...)
 		s.RefreshAll(start)
-		r, _ := s.Explain("short", start)
-		wait := r.At.Sub(start)
+		wait := s.DueAt(s.sequence("short"), start).Sub(start)
 		if wait <= time.Second || wait > time.Hour {
 			t.Fatalf("the short job is due in %s", wait)
 		}

@@ -189,18 +189,6 @@ func (l links) rows(a *collector.Account, now time.Time, of ...*jobs.Job) (rows 
 	return rows
 }
 
-// whenAllowed moves the next polls to when the quota allows another request.
-func (a account) whenAllowed(rows []jobView) []jobView {
-	for _, u := range []schedule.Usage{a.Minute, a.Day} {
-		for i := range rows {
-			if r := &rows[i]; u.Used >= u.Limit && !r.NextPoll.IsZero() && r.NextPoll.Before(u.Resets) {
-				r.NextPoll = u.Resets
-			}
-		}
-	}
-	return rows
-}
-
 func (s *site) overview(r *http.Request) (any, int) {
 	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs")}
@@ -254,11 +242,11 @@ func viewOf(a *collector.Account, to links) account {
 	v.Condition = conditionOf(&v.Snapshot)
 	v.Problems = problemsOf(&v.Snapshot, &v.Overview, &recent)
 	v.Failed = to.rows(a, v.At, v.Overview.Failed...)
-	v.Unfinished = v.whenAllowed(to.rows(a, v.At, v.Overview.Unfinished...))
+	v.Unfinished = to.rows(a, v.At, v.Overview.Unfinished...)
 	v.Completed = to.rows(a, v.At, v.Overview.Completed...)
 	for _, poll := range a.NextPolls(nextPolls) {
 		if j, _, known := a.Job(poll.RequestID); known && !j.State.Ended() {
-			v.Next = append(v.Next, v.whenAllowed(to.rows(a, v.At, j))...)
+			v.Next = append(v.Next, to.rows(a, v.At, j)...)
 		}
 	}
 	return v
