@@ -70,6 +70,9 @@ const (
 
 var apiNamePattern = regexp.MustCompile(`^[a-z0-9_]+$`)
 
+// placeholder matches what the documentation of this project and of the vendor has in the place of a request ID.
+var placeholder = regexp.MustCompile(`…|^(?:\.\.\.|<[^<>]*>|(?:my-)?request-id)$`)
+
 // CheckRequestID returns why a text that is named a request ID is invalid. The error does
 // not quote it, because it may hold anything. The vendor accepts nearly any text as an ID
 // of the caller, so only what cannot be meant is refused.
@@ -85,7 +88,7 @@ func CheckRequestID(id string) error {
 		return errors.New("the request ID contains a non-printable character")
 	case strings.TrimSpace(id) != id:
 		return errors.New("the request ID begins or ends with a space")
-	case strings.Contains(id, "…"):
+	case placeholder.MatchString(id):
 		return errors.New("the request ID is a placeholder of the documentation; put the ID of a job in its place")
 	}
 	return nil
@@ -166,6 +169,12 @@ func KnownAPI(api string) string {
 	return otherAPI
 }
 
+var (
+	errPriority     = fmt.Errorf("priority is not between %v and %d", minPriority, maxPriority)
+	errAudioSeconds = fmt.Errorf("audio_seconds is not between %v and %.0f; leave it out if it is unknown",
+		MinAudioSeconds, float64(maxAudioSeconds))
+)
+
 // Check returns why a job is invalid.
 func (j *Job) Check() error {
 	if err := CheckRequestID(j.RequestID); err != nil {
@@ -173,10 +182,9 @@ func (j *Job) Check() error {
 	}
 	switch {
 	case j.Priority != 0 && !(j.Priority >= minPriority && j.Priority <= maxPriority):
-		return fmt.Errorf("priority is not between %v and %d", minPriority, maxPriority)
+		return errPriority
 	case j.AudioSeconds != 0 && !(j.AudioSeconds >= MinAudioSeconds && j.AudioSeconds <= maxAudioSeconds):
-		return fmt.Errorf("audio_seconds is not between %v and %.0f; leave it out if it is unknown",
-			MinAudioSeconds, float64(maxAudioSeconds))
+		return errAudioSeconds
 	case len(j.Account) > maxAccountLength:
 		return fmt.Errorf("account is longer than %d bytes", maxAccountLength)
 	case len(j.Labels) > MaxLabels:

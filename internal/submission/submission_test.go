@@ -52,7 +52,12 @@ func TestCheckRequestID(t *testing.T) {
 		"begins with a space": {" secret", "the request ID begins or ends with a space"},
 		"ends with a space":   {"secret ", "the request ID begins or ends with a space"},
 		"other marks":         {`<tenant>/call:7 (a) {c} "d"`, ""},
-		"dots":                {"...", ""},
+		"dots":                {"....", ""},
+		"three dots":          {"...", placeholder},
+		"a name in brackets":  {"<REQUEST_ID>", placeholder},
+		"of the README":       {"my-request-id", placeholder},
+		"of the runbooks":     {"request-id", placeholder},
+		"with one in it":      {"request-id-7", ""},
 		"ellipsis":            {"…", placeholder},
 		"with an ellipsis":    {"8bdd983a-…", placeholder},
 	} {
