@@ -29,8 +29,8 @@ type Account struct {
 	sources *sources // has locks of its own
 	writes  router
 
-	settings    atomic.Pointer[settings] // replaced by reload
-	closed      atomic.Bool              // by close
+	settings atomic.Pointer[settings] // replaced by reload
+	closed   atomic.Bool              // by close
 
 	owned atomic.Pointer[ownedAccount] // nil while this process does not own the account
 

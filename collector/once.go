@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/jobstatus"
 )
 
 // ErrNothingPolled is wrapped by the error of Once if nothing was learnt about any job.
@@ -14,9 +16,9 @@ var ErrNothingPolled = errors.New("nothing was learnt about any job")
 
 // Once replaces Start and Stop where one round is enough: it reads every source once and polls every unfinished
 // job once. It waits for the quota of the minute, and ends early if that of the day is used up or the API
-// cannot be polled for a minute. If no request was answered, the error wraps ErrNothingPolled and says why, for each
-// account. It is no error that all jobs have ended. If there are replicas, it polls the accounts that no other one
-// owns. Account.Read returns what is known afterwards.
+// cannot be polled for a minute. If no request was answered, or the API knows none of the jobs, the error wraps
+// ErrNothingPolled and says why, for each account. It is no error that all jobs have ended. If there are replicas, it
+// polls the accounts that no other one owns. Account.Read returns what is known afterwards.
 func (c *Collector) Once(ctx context.Context) error {
 	accounts := c.Accounts()
 	defer c.Stop(ctx)
@@ -44,7 +46,7 @@ func (c *Collector) Once(ctx context.Context) error {
 	return err
 }
 
-// once reports whether something is known afterwards: a request was answered, or all jobs have ended. The error says
+// once reports whether something is known afterwards: the API knows a job, or all jobs have ended. The error says
 // why not all jobs were polled.
 func (a *Account) once(ctx context.Context) (done bool, err error) {
 	a.logStart()
@@ -81,9 +83,17 @@ func (a *Account) once(ctx context.Context) (done bool, err error) {
 		for _, n := range o.jobs.Snapshot(a.now()).Counts {
 			tracked += n
 		}
+		isKnown := func(j *Job) bool {
+			now, tracked := o.jobs.Job(j.RequestID)
+			return !tracked || now.LastPoll == nil || now.LastPoll.Outcome != jobstatus.NotFound
+		}
 		done = answered > 0 || len(unfinished) == 0 && tracked > 0
-		if tracked == 0 {
+		switch {
+		case tracked == 0:
 			err = errors.New("no job is tracked; check the sources of request IDs")
+		case len(unfinished) > 0 && !slices.ContainsFunc(unfinished, isKnown):
+			done = false
+			err = errors.New("the API knows none of the jobs; check their IDs, and that they were submitted with this key")
 		}
 	}
 	if ctx.Err() != nil {

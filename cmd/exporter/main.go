@@ -71,9 +71,9 @@ func newApp(f *flags) *kingpin.Application {
 		BoolVar(&f.check)
 	app.Flag("demo", "Monitor jobs of a simulated API inside this process. Needs no configuration and no API key.").
 		BoolVar(&f.demo)
-	app.Flag("once", "Poll every unfinished job once, within the quota, print the metrics and exit with 0, "+
-		"or with 1 if nothing was learnt. Uses the same database as the service, so that each knows what the other "+
-		"has sent, and therefore not at the same time.").BoolVar(&f.once)
+	app.Flag("once", "Poll every unfinished job once, as far as the quota allows, print the metrics and exit with 0, "+
+		"or with 1 if nothing was learnt: no request was answered, or the API knows none of the jobs. Uses the database of "+
+		"the service, so that each counts what the other has sent, and cannot run beside it.").BoolVar(&f.once)
 	app.Flag("plan", "Print when and why each job would be polled in the next 24 hours, and the quota left after it. "+
 		"Sends no request and needs no API key.").BoolVar(&f.plan)
 	app.Flag("storage.path", "Directory of the database that survives restarts. "+

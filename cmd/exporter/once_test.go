@@ -106,3 +106,25 @@ func TestOnceWhenAllJobsHaveEnded(t *testing.T) {
 		t.Errorf("%d requests about a job that ended at the first", asked.Load())
 	}
 }
+
+// Jobs that the API does not know are no success, unless it knows another one.
+func TestOnceOfUnknownJobs(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("request_id") != "known" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		fmt.Fprint(w, `{"status": "Running"}`)
+	}))
+	defer api.Close()
+	for ids, want := range map[string]string{
+		`"a", "b"`: `account "default": the API knows none of the jobs; check their IDs`, `"a", "known"`: "",
+	} {
+		config := writeFile(t, "config.toml",
+			fmt.Sprintf("[[inputs.deepaffects]]\nurl = %q\napi_key = \"key\"\nrequest_ids = [%s]\n", api.URL, ids))
+		err := run(parse(t, "--once", "--config.file="+config, "--storage.path="+t.TempDir()), new(bytes.Buffer), discard)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", ids, err, want)
+		}
+	}
+}
