@@ -33,7 +33,8 @@ func (b Backlog) String() string {
 	text := fmt.Sprintf("One poll of each of the %s takes %s at this quota", jobs, roughly(b.Takes))
 	switch {
 	case b.Never:
-		text = fmt.Sprintf("New jobs alone need more requests than this quota allows, beside the %s", jobs)
+		text = fmt.Sprintf("New jobs alone need more requests than this quota allows; %s more %s due",
+			humanize.Comma(int64(b.Jobs)), english.PluralWord(b.Jobs, "job is", "jobs are"))
 	case b.Takes == 0:
 		return ""
 	case b.Jobs == 1:

@@ -61,24 +61,44 @@
 	const stale = document.getElementById("stale");
 	const busy = () => {
 		const selection = getSelection();
-		return document.hidden || selection && !selection.isCollapsed || document.activeElement?.closest("form");
+		return selection && !selection.isCollapsed || document.activeElement?.closest("form");
 	};
+	const attribute = (e, name) => `[${name}="${CSS.escape(e.getAttribute(name))}"]`;
+	// key returns a selector for what has the focus: the same link may be in several tables.
 	const key = (e) => {
 		if (!e?.closest("main")) return null;
 		if (e.id) return "#" + CSS.escape(e.id);
 		if (e.matches("summary")) return key(e.parentElement) + " > summary";
+		if (e.matches("h1 .copy")) return "h1 .copy";
 		if (e.matches(".copy")) return key(e.previousElementSibling) + " + .copy";
-		return e.matches("a[href]") ? `a[href="${CSS.escape(e.getAttribute("href"))}"]` : null;
+		if (e.matches(".scroll[aria-labelledby]")) return ".scroll" + attribute(e, "aria-labelledby");
+		const region = e.closest("[aria-labelledby]");
+		return e.matches("a[href]") ? (region ? attribute(region, "aria-labelledby") + " " : "") + "a" + attribute(e, "href") : null;
 	};
+	let updated = Date.now();
+	// unwanted reports whether an update would disturb, or nobody sees more of it than the icon and the title.
+	const unwanted = () => document.hidden ? Date.now() - updated < 60000 : busy();
 	const update = async () => {
-		if (busy()) return;
+		if (unwanted()) return;
 		try {
 			const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(9000) });
 			const next = new DOMParser().parseFromString(await response.text(), "text/html");
 			const parts = ["main", "#as-of", "link[rel=icon]"].map((part) => [document, next].map((d) => d.querySelector(part)));
 			// A page of an error is up to date, too, such as that of a removed job. That of a proxy lacks a part.
 			if (parts.some(([, part]) => !part)) throw new Error(response.status);
-			if (busy()) return;
+			if (unwanted()) return;
+			updated = Date.now();
+			document.title = next.title;
+			if (document.hidden) {
+				const [old, icon] = parts[2];
+				old.replaceWith(icon);
+				return;
+			}
+			for (const option of next.querySelectorAll("header option")) { // which have numbers of jobs
+				const select = "header select" + attribute(option.parentElement, "name");
+				const old = document.querySelector(`${select} option${attribute(option, "value")}`);
+				if (old) old.textContent = option.textContent;
+			}
 			const focus = key(document.activeElement);
 			const scrolled = [...document.querySelectorAll(".scroll")].map((e) => e.scrollLeft);
 			const opened = [...document.querySelectorAll("details[open]")].map((e) => e.id);
@@ -87,7 +107,6 @@
 			for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
 			document.querySelectorAll(".scroll").forEach((e, i) => { e.scrollLeft = scrolled[i] ?? 0; });
 			if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
-			document.title = next.title;
 			stale.hidden = true;
 		} catch {
 			stale.hidden = false;

@@ -34,7 +34,7 @@ func TestServesItsPathsAlone(t *testing.T) {
 		method, target string
 		status         int
 	}{
-		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/?x=y", 200}, {"POST", "/", 405}, {"DELETE", "/", 405},
+		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/?x=y", 400}, {"POST", "/", 405}, {"DELETE", "/", 405},
 		{"GET", "/index.html", 404}, {"GET", "/x/", 404}, {"POST", "/x", 404},
 		{"GET", "/jobs", 200}, {"GET", "/jobs?account=none&after=y&q=z", 404}, {"GET", "/jobs?after=y", 404},
 		{"GET", "/jobs?x=y", 400}, {"GET", "/jobs?state=bogus", 400}, {"GET", "/jobs/", 404},
@@ -233,7 +233,7 @@ func TestShowsAccounts(t *testing.T) {
 			"pending | 1 | running | 1 | completed | 2 | failed | 1 | lost | 0 | Oldest unfinished job: 1 min 45 s.",
 			"Per minute: 5 of 5 used, 0 left; more in 31 s",
 			"Per day: 5 of 100 used, 95 left; more in 1 d (2000-01-02 00:02 UTC)",
-			"Jobs due now ", "Price of a poll ",
+			"Jobs due now ", "A poll is sent if it saves ",
 			"http | 5 | – | 0 |",
 			"Failed with com.deepaffects.BadRequest : 1.",
 			"f | – | failed | com.deepaffects.BadRequest | 30 s ago 00:01:15 UTC | 1 min 15 s |",
@@ -249,7 +249,8 @@ func TestShowsAccounts(t *testing.T) {
 		}
 		for _, want := range []string{
 			"beta Not polled yet . Last success: never .",
-			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 Price of a poll 0.1 s of delay " +
+			"Per minute: 0 used, no limit Per day: 0 used, no limit Jobs due now 0 " +
+				"A poll is sent if it saves at least 0.1 s of delay " +
 				"Sources of request IDs None yet. ",
 			"No jobs yet. List request IDs in the configuration",
 		} {
@@ -261,7 +262,7 @@ func TestShowsAccounts(t *testing.T) {
 			t.Logf("the page reads: %s", text(page))
 		}
 		for _, want := range []string{
-			`Forecast: new jobs \d+ Forecast: polls per job \d\.\d Price`,
+			`Forecast: new jobs \d+ Forecast: polls per job \d\.\d A poll`,
 			`in \d min( \d+ s)? \| \d+ % likely to have finished; similar jobs take \d+ s \|`,
 		} {
 			if !regexp.MustCompile(want).MatchString(text(alpha)) {

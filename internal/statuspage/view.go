@@ -33,6 +33,7 @@ type overview struct {
 	Accounts []account
 	Reload   *problem // with the reload of the configuration; nil: none
 	Problems int
+	Invalid  string // why the request is; empty: it is valid
 }
 
 type account struct {
@@ -190,8 +191,12 @@ func (l links) rows(a *collector.Account, now time.Time, of ...*jobs.Job) (rows 
 }
 
 func (s *site) overview(r *http.Request) (any, int) {
-	accounts := s.collector.Accounts()
 	o := overview{Frame: s.frame("DeepAffects jobs")}
+	if err := jobs.CheckParameters(r.URL.Query()); err != nil {
+		o.Invalid = sentence(err)
+		return o, http.StatusBadRequest
+	}
+	accounts := s.collector.Accounts()
 	for _, a := range accounts {
 		_ = a.Refresh(r.Context()) // Read tells the error
 		v := viewOf(a, s.linksOf(accounts, a))
