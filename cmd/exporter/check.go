@@ -11,13 +11,17 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/duration"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/schedule"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/source"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/postgres"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/store/sqlite"
@@ -156,16 +160,22 @@ func printConfig(accounts []collector.Config, stdout io.Writer, log *slog.Logger
 	return err
 }
 
+// quotaOf tells what is sent at most, which may be less than what is configured.
 func quotaOf(c *collector.Config) string {
-	limit := func(n float64, window string) string {
+	limit := func(n int, window string) string {
 		if n == 0 {
 			return "no limit " + window
 		}
-		return strconv.FormatFloat(n, 'f', -1, 64) + " requests " + window
+		return english.Plural(n, "request", "") + " " + window
 	}
 	day := "in any 24 hours"
 	if c.DayResetsAt != "" {
 		day = "a day from " + c.DayResetsAt
 	}
-	return limit(c.RequestsPerMinute, "in any 60 seconds") + ", " + limit(float64(c.RequestsPerDay), day)
+	minute := schedule.PerMinute(c.RequestsPerMinute)
+	window := "in any 60 seconds"
+	if minute.Per > time.Minute {
+		window = "in any " + duration.Text(minute.Per)
+	}
+	return limit(minute.Requests, window) + ", " + limit(c.RequestsPerDay, day)
 }

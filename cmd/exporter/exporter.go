@@ -83,9 +83,9 @@ func (e *exporter) handler() http.Handler {
 	if e.flags.enablePprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/profile", lasting(pprof.Profile))
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("/debug/pprof/trace", lasting(pprof.Trace))
 		mux.Handle("/debug/pprof", http.RedirectHandler(e.location.base+"/debug/pprof/", http.StatusMovedPermanently))
 	}
 	api := httpapi.New(e.collector, e.limits, origins, e.log, httpapi.Options{
@@ -108,6 +108,14 @@ func (e *exporter) handler() http.Handler {
 		}
 		mounted.ServeHTTP(w, r)
 	})
+}
+
+// lasting lets a response take longer than a request may, which has been read.
+func lasting(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // else the server takes it for a client that is gone
+		h(w, r)
+	}
 }
 
 const (

@@ -70,7 +70,10 @@ func TestHealthCheck(t *testing.T) {
 	defer stuck.Close()
 	gone := httptest.NewServer(nil)
 	gone.Close()
+	secure := httptest.NewTLSServer(idleExporter(t).handler()) // with a certificate of an unknown CA
+	defer secure.Close()
 	for _, tt := range []struct{ url, want string }{
+		{secure.URL + "/-/healthy", ""},
 		{healthy.URL + "/-/healthy", ""},
 		{stuck.URL + "/-/healthy", "not healthy: 503 Service Unavailable: the poller has not moved"},
 		{gone.URL + "/-/healthy", "connection refused"},
@@ -100,7 +103,10 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"--demo", "--web.telemetry-path=/jobs"}, "--web.telemetry-path: /jobs is a status page"},
 		{[]string{"--demo", "--web.telemetry-path=/-/healthy"}, "--web.telemetry-path: /-/ is reserved"},
 		{[]string{"--demo", "--web.telemetry-path=/api/v1/jobs"}, "--web.telemetry-path: /api/ is reserved"},
-		{[]string{"--demo", "--web.telemetry-path=/webhook/metrics"}, "--web.telemetry-path: /webhook/ is reserved"},
+		{[]string{"--demo", "--web.telemetry-path=/webhook/metrics"}, "--web.telemetry-path: /webhook and what looks like"},
+		{[]string{"--demo", "--web.telemetry-path=/webhook"}, "--web.telemetry-path: /webhook and what looks like"},
+		{[]string{"--config.check", "--once", "--config.file=x"}, "--config.check: cannot be combined with --once"},
+		{[]string{"--config.check", "--plan", "--config.file=x"}, "--config.check: cannot be combined with --once"},
 		{[]string{"--demo", "--web.telemetry-path=/debug/pprof/"}, "--web.telemetry-path: /debug/ is reserved"},
 		{[]string{"--demo", "--web.telemetry-path=/{metrics}"}, "--web.telemetry-path: must be a plain path"},
 		{[]string{"--demo", "--web.telemetry-path=//metrics"}, "--web.telemetry-path: must be a plain path"},
@@ -139,7 +145,7 @@ webhook_token = "canary-canary-canary"
 `, `account "b"
   url:      https://example.com/
   key:      not read
-  quota:    0.5 requests in any 60 seconds, no limit in any 24 hours
+  quota:    1 request in any 2 min, no limit in any 24 hours
   ids:      2 in request_ids
   files:    /etc/passwd (1 now)
   files:    /etc/passw[d] (1 now)
@@ -155,6 +161,12 @@ database_url = "postgres://monitor:canary@db.example.com/monitor?sslmode=verify-
   key:      from the configuration
   quota:    5 requests in any 60 seconds, 100 requests in any 24 hours
   database: postgres://db.example.com:5432/monitor, lease 5s
+configuration is valid
+`, ""},
+		{"[[inputs.deepaffects]]\napi_key = \"key\"\nrequests_per_minute = 2.7\nrequests_per_day = 1\n", `account "default"
+  url:      https://proxy.api.deepaffects.com
+  key:      from the configuration
+  quota:    2 requests in any 60 seconds, 1 request in any 24 hours
 configuration is valid
 `, ""},
 		{"[[inputs.deepaffects]]\napi_key = \"key\"\ndatabase_url = \"postgres://monitor:2024#canary@db/monitor\"\n",
@@ -421,6 +433,17 @@ func TestReloadWhenNotReady(t *testing.T) {
 	e.handler().ServeHTTP(w, httptest.NewRequest("POST", "/-/reload", nil))
 	if w.Code != http.StatusServiceUnavailable || e.collector.Accounts()[0].Name() != "default" {
 		t.Errorf("HTTP %d %q, account %q", w.Code, w.Body, e.collector.Accounts()[0].Name())
+	}
+}
+
+// The demo has nothing to reload, and a try is no failure that would stay until one succeeds.
+func TestDemoIsNotReloaded(t *testing.T) {
+	e := idleExporter(t, "--demo")
+	if err := e.reload(); err == nil || !strings.Contains(err.Error(), "no configuration") {
+		t.Errorf("%v", err)
+	}
+	if err := e.reloadError(); err != nil {
+		t.Errorf("the pages show %v", err)
 	}
 }
 

@@ -4,11 +4,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	stdlog "log"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -27,6 +29,7 @@ import (
 
 	"github.com/deepaffects-monitor/deepaffects-monitor/collector"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/configfile"
+	"github.com/deepaffects-monitor/deepaffects-monitor/internal/httpapi"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/logqueue"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/outbound"
 	"github.com/deepaffects-monitor/deepaffects-monitor/internal/statuspage"
@@ -242,10 +245,17 @@ const healthTimeout = 5 * time.Second
 
 // checkHealth requests the health endpoint of a running exporter.
 func checkHealth(url string) error {
-	if _, err := outbound.ParseURL(url); err != nil {
+	parsed, err := outbound.ParseURL(url)
+	if err != nil {
 		return errors.New("--web.health-check: not an http or https URL such as http://localhost:9891/-/healthy")
 	}
 	client := http.Client{Timeout: healthTimeout}
+	if host := parsed.Hostname(); host == "localhost" || net.ParseIP(host).IsLoopback() {
+		// A certificate is for another name, and nobody is on the way. It gets nothing that is secret.
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		client.Transport = transport
+	}
 	response, err := client.Get(url)
 	if err != nil {
 		return fmt.Errorf("--web.health-check: %w", outbound.Cause(err)) // the URL may have a password
@@ -265,6 +275,8 @@ func (f *flags) validate() error {
 		return errors.New("--demo: cannot be combined with --config.file, --config.check, --once or --plan")
 	case f.copyTo != "" && (f.demo || f.once || f.check || f.plan):
 		return errors.New("--storage.copy-to: cannot be combined with --demo, --config.check, --once or --plan")
+	case f.check && (f.once || f.plan):
+		return errors.New("--config.check: cannot be combined with --once or --plan")
 	case f.once && f.plan:
 		return errors.New("--plan: cannot be combined with --once")
 	case !f.demo && f.copyTo == "" && f.configFile == "":
@@ -315,7 +327,10 @@ func checkTelemetryPath(telemetry string) error {
 	case path.Clean(telemetry) != strings.TrimSuffix(telemetry, "/") || strings.ContainsAny(telemetry, "{} \t?#%"):
 		return errors.New("must be a plain path such as /metrics")
 	}
-	for _, own := range []string{"/-/", "/api/", "/debug/", "/webhook/"} { // with any flags
+	if httpapi.IsWebhook(telemetry) {
+		return errors.New("/webhook and what looks like it are reserved; choose another path")
+	}
+	for _, own := range []string{"/-/", "/api/", "/debug/"} { // with any flags
 		if strings.HasPrefix(telemetry, own) {
 			return fmt.Errorf("%s is reserved; choose another path", own)
 		}

@@ -146,6 +146,11 @@ func (e *exporter) stop(server *http.Server) {
 func (e *exporter) reload() error {
 	e.reloading.Lock()
 	defer e.reloading.Unlock()
+	if e.flags.demo { // no reload failed that the next could mend
+		err := errors.New("the demo has no configuration to reload")
+		e.log.Warn("Configuration not reloaded", "err", err)
+		return err
+	}
 	before := e.collector.Configs()
 	err := e.tryReload()
 	e.reloaded.Done(time.Now(), err == nil)
@@ -161,9 +166,6 @@ func (e *exporter) reload() error {
 }
 
 func (e *exporter) tryReload() error {
-	if e.flags.demo {
-		return errors.New("the demo has no configuration to reload")
-	}
 	accounts, err := loadConfig(e.flags.configFile, configfile.Load, e.log)
 	if err != nil {
 		return err
