@@ -276,6 +276,8 @@ func (c *Config) Warnings() (warnings []string) {
 		"request_id_url_headers, request_id_url_token_file", "no effect without request_id_urls")
 	warning(len(c.RequestIDURLs) > 0 && c.RefreshInterval < shortRefresh, "refresh_interval",
 		"shorter than %s; each of request_id_urls is requested as often as that", shortRefresh)
+	warning(c.ServiceAddress != "" && c.WebhookToken == "" && c.JobsToken == "", "service_address",
+		"nothing is served there without webhook_token or jobs_token; set one, or remove service_address")
 	warning(c.MaxJobAge < c.NotFoundGrace, "max_job_age",
 		"shorter than not_found_grace, which has no effect then; make it longer than the longest job takes")
 	warning(c.TLS != nil && c.TLS.InsecureSkipVerify, "insecure_skip_verify",

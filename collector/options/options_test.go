@@ -119,6 +119,7 @@ func TestWarnings(t *testing.T) {
 		{func(o *options.Options) { o.RefreshInterval = config.Duration(time.Millisecond) }, ""}, // it is not used
 		{func(o *options.Options) { ids(o); o.RefreshInterval = config.Duration(time.Millisecond) },
 			"refresh_interval: shorter than 1s"},
+		{func(o *options.Options) { o.ServiceAddress = ":8095" }, "service_address: nothing is served there"},
 		{func(o *options.Options) { o.MaxJobAge = o.NotFoundGrace }, ""},
 		{func(o *options.Options) { o.MaxJobAge = o.NotFoundGrace - 1 }, "max_job_age: shorter than not_found_grace"},
 		{func(o *options.Options) { o.InsecureSkipVerify = true }, "insecure_skip_verify: "},
