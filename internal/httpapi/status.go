@@ -152,8 +152,8 @@ func accountOf(account *collector.Account) accountStatus {
 		Due:         snapshot.Due,
 		Backlog:     backlogOf(snapshot.Backlog),
 		Quota:       map[string]quota{"minute": quotaOf(snapshot.Minute), "day": quotaOf(snapshot.Day)},
-		Price:       snapshot.Pricing.Price,
-		Forecast:    forecast{snapshot.Pricing.Coming, snapshot.Pricing.PerJob},
+		Price:       rounded(snapshot.Pricing.Price),
+		Forecast:    forecast{rounded(snapshot.Pricing.Coming), rounded(snapshot.Pricing.PerJob)},
 		NextPolls:   []poll{},
 	}
 	if !snapshot.Absent {
@@ -195,6 +195,9 @@ func accountOf(account *collector.Account) accountStatus {
 	}
 	return s
 }
+
+// rounded returns an estimate without digits that are noise.
+func rounded(n float64) float64 { return math.Round(n*1000) / 1000 }
 
 func backlogOf(b schedule.Backlog) *backlog {
 	if b.Takes == 0 && !b.Never {
