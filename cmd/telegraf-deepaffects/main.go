@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -130,19 +131,29 @@ func run(args []string) error {
 	}
 }
 
-// watch returns a copy of standard input, and a channel that is closed at its end.
-func watch(stdin io.Reader) (copied *os.File, ended <-chan struct{}, err error) {
-	copied, writer, err := os.Pipe()
+// watch returns the ends of the lines of standard input, which are all that the shim needs, and a channel that is
+// closed at its end. The shim would take a line that is too long for the end.
+func watch(stdin io.Reader) (ends *os.File, ended <-chan struct{}, err error) {
+	ends, writer, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
 	}
 	end := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(writer, stdin) // an error is an end
+		lines := bufio.NewReader(stdin)
+		for {
+			_, err := lines.ReadSlice('\n')
+			if err == nil {
+				_, err = writer.WriteString("\n")
+			}
+			if err != nil && err != bufio.ErrBufferFull { // any other is an end
+				break
+			}
+		}
 		_ = writer.Close()
 		close(end)
 	}()
-	return copied, end, nil
+	return ends, end, nil
 }
 
 // asked is the plugin. It warns of a mistake in the settings of inputs.execd that would

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"log"
 	"os"
 	"path/filepath"
@@ -82,6 +83,19 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%q: several lines: %v", tt.args, err)
 		}
 	}
+}
+
+// Each line of standard input asks, however long it is.
+func TestLongLine(t *testing.T) {
+	ends, ended, err := watch(strings.NewReader("\n" + strings.Repeat("x", 1<<20) + "\n\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ends.Close()
+	if text, err := io.ReadAll(ends); err != nil || string(text) != "\n\n\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	<-ended
 }
 
 // The plugin warns if Telegraf does not ask, unless it emits on its own.
