@@ -130,13 +130,13 @@ func (e *exporter) isOpen(r *http.Request) bool {
 	return ok && (p == healthyPath || p == readyPath || httpapi.HasJobsToken(e.collector, r, p)) || e.webhooks.Takes(r)
 }
 
-// newServer returns the server of the main port, for exporter-toolkit. It calls listening
-// when a port is open.
-func (e *exporter) newServer(listening func()) *http.Server {
-	server := e.limits.NewServer(e.handler(), e.log)
+// newServer returns a server of the handler of the main port, for exporter-toolkit. It calls listening when a port is
+// open.
+func (e *exporter) newServer(handler http.Handler, listening func()) *http.Server {
+	server := e.limits.NewServer(handler, e.log)
 	server.WriteTimeout = 2 * time.Minute // a profile takes 30 s by default
 	own := server.Handler
-	var mu sync.Mutex // guards server.Handler, where there are several ports
+	var mu sync.Mutex // guards server.Handler, where systemd passes several sockets
 	server.BaseContext = func(l net.Listener) context.Context {
 		// exporter-toolkit has no paths without authentication. By now, before the port is
 		// served, it has put its handler in front of ours.

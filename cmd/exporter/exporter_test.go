@@ -540,7 +540,8 @@ func TestReload(t *testing.T) {
 // Each of 2,000 clients may send a header without any password, so none is large.
 func TestLargeHeader(t *testing.T) {
 	s := httptest.NewUnstartedServer(nil)
-	s.Config = idleExporter(t, "--config.file=x").newServer(func() {})
+	e := idleExporter(t, "--config.file=x")
+	s.Config = e.newServer(e.handler(), func() {})
 	s.Start()
 	defer s.Close()
 	for size, want := range map[int]int{12 << 10: http.StatusOK, 24 << 10: http.StatusRequestHeaderFieldsTooLarge} {

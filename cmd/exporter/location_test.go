@@ -75,10 +75,15 @@ func TestAuthentication(t *testing.T) {
 			}
 			listeners = append(listeners, l)
 		}
-		server := e.newServer(func() { opened <- struct{}{} })
+		var servers []*http.Server
 		served := make(chan error, 2)
-		for _, l := range listeners { // one after the other, as exporter-toolkit has a data race
+		handler := e.handler()
+		for _, l := range listeners {
+			server := e.newServer(handler, func() { opened <- struct{}{} })
+			servers = append(servers, server)
 			go func() { served <- web.Serve(l, server, e.flags.web, discard) }()
+		}
+		for range listeners {
 			<-opened
 		}
 		const hook = `{"request_id":"a","response":null}`
@@ -130,8 +135,8 @@ func TestAuthentication(t *testing.T) {
 				}
 			}
 		}
-		server.Close()
-		for range listeners {
+		for i := range listeners {
+			servers[i].Close()
 			if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 				t.Error(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,16 +48,40 @@ func serve(
 	e := newExporter(f, c, log)
 	listening, stopping := make(chan struct{}), make(chan struct{})
 	defer close(stopping)
-	server := e.newServer(sync.OnceFunc(func() { close(listening) }))
-	failed := make(chan error, 1)
-	go func() { failed <- explainListening(web.ListenAndServe(server, f.web, log)) }()
+	// A server for each address: exporter-toolkit changes the handler of a server when it begins to serve one.
+	handler, each := e.handler(), f.eachAddress()
+	failed, servers := make(chan error, len(each)), make([]*http.Server, len(each))
+	var open atomic.Int64
+	for i := range each {
+		servers[i] = e.newServer(handler, sync.OnceFunc(func() {
+			if open.Add(1) == int64(len(each)) {
+				close(listening)
+			}
+		}))
+	}
+	for i, flags := range each {
+		go func() { failed <- explainListening(web.ListenAndServe(servers[i], flags, log)) }()
+	}
 
 	err := e.run(configs, listening, failed, stops, func() { go e.reloadOn(hangups, stopping) })
-	e.stop(server)
+	e.stop(servers)
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// eachAddress returns the flags of exporter-toolkit for each address to listen at alone.
+func (f *flags) eachAddress() (each []*web.FlagConfig) {
+	if *f.web.WebSystemdSocket {
+		return []*web.FlagConfig{f.web}
+	}
+	for _, address := range *f.web.WebListenAddresses {
+		one := *f.web
+		one.WebListenAddresses = &[]string{address}
+		each = append(each, &one)
+	}
+	return each
 }
 
 // explainListening adds to an error of the main port which flag it is about, and what to do.
@@ -124,18 +149,20 @@ func (e *exporter) start(configs []collector.Config) error {
 }
 
 // stop stops everything within stopTimeout, or at once on a second signal.
-func (e *exporter) stop(server *http.Server) {
+func (e *exporter) stop(servers []*http.Server) {
 	e.ready.Store(false)
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		if server.Shutdown(ctx) != nil {
-			_ = server.Close()
-		}
-	})
+	for _, server := range servers {
+		wg.Go(func() {
+			if server.Shutdown(ctx) != nil {
+				_ = server.Close()
+			}
+		})
+	}
 	wg.Go(func() { e.listeners.Stop(ctx) })
 	wg.Go(func() { e.collector.Stop(ctx) })
 	wg.Wait()
