@@ -33,7 +33,7 @@ function(config)
             or
           max without (instance, pod) (deepaffects_source_errors_total{source="file"})
             - (
-                  max without (instance, pod) (last_over_time(deepaffects_source_errors_total{source="file"}[7d] offset 15m))
+                  last_over_time(max without (instance, pod) (deepaffects_source_errors_total{source="file"})[7d:5m] offset 15m)
                     <= max without (instance, pod) (deepaffects_source_errors_total{source="file"})
                 or
                   0 * max without (instance, pod) (deepaffects_source_errors_total{source="file"})
@@ -71,10 +71,10 @@ function(config)
             or
           max without (instance, pod) (deepaffects_store_corrupt_records_total)
             - (
-                  max without (instance, pod) (last_over_time(deepaffects_store_corrupt_records_total[7d] offset 1h))
+                  last_over_time(max without (instance, pod) (deepaffects_store_corrupt_records_total)[7d:5m] offset 1h)
                     <= max without (instance, pod) (deepaffects_store_corrupt_records_total)
                 or
-                  0 * max without (instance, pod) (last_over_time(deepaffects_store_corrupt_records_total[7d] offset 1h))
+                  0 * last_over_time(max without (instance, pod) (deepaffects_store_corrupt_records_total)[7d:5m] offset 1h)
               )
             > 0
         |||,
