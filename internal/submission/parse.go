@@ -22,9 +22,6 @@ type entry struct {
 	Job
 	RequestID   requestID `json:"request_id"`
 	SubmittedAt string    `json:"submitted_at"`
-	// Without these, or with null, the value is unknown; with 0, it is a mistake.
-	AudioSeconds *float64 `json:"audio_seconds"`
-	Priority     *float64 `json:"priority"`
 	// These are in other answers of the vendor, and have no meaning here.
 	Status  jsontext.Value `json:"status"`
 	Message jsontext.Value `json:"message"`
@@ -104,16 +101,6 @@ func (e *entry) job() (Job, error) {
 	j := e.Job
 	j.RequestID = string(e.RequestID)
 	j.API = APIName(j.API)
-	if e.AudioSeconds != nil {
-		if j.AudioSeconds = *e.AudioSeconds; j.AudioSeconds == 0 {
-			return Job{}, errAudioSeconds
-		}
-	}
-	if e.Priority != nil {
-		if j.Priority = *e.Priority; j.Priority == 0 {
-			return Job{}, errPriority
-		}
-	}
 	if e.SubmittedAt != "" {
 		at, err := time.Parse(time.RFC3339, e.SubmittedAt)
 		if err != nil {

@@ -169,12 +169,6 @@ func KnownAPI(api string) string {
 	return otherAPI
 }
 
-var (
-	errPriority     = fmt.Errorf("priority is not between %v and %d", minPriority, maxPriority)
-	errAudioSeconds = fmt.Errorf("audio_seconds is not between %v and %.0f; leave it out if it is unknown",
-		MinAudioSeconds, float64(maxAudioSeconds))
-)
-
 // Check returns why a job is invalid.
 func (j *Job) Check() error {
 	if err := CheckRequestID(j.RequestID); err != nil {
@@ -182,9 +176,10 @@ func (j *Job) Check() error {
 	}
 	switch {
 	case j.Priority != 0 && !(j.Priority >= minPriority && j.Priority <= maxPriority):
-		return errPriority
+		return fmt.Errorf("priority is not between %v and %d", minPriority, maxPriority)
 	case j.AudioSeconds != 0 && !(j.AudioSeconds >= MinAudioSeconds && j.AudioSeconds <= maxAudioSeconds):
-		return errAudioSeconds
+		return fmt.Errorf("audio_seconds is not between %v and %.0f; leave it out if it is unknown",
+			MinAudioSeconds, float64(maxAudioSeconds))
 	case len(j.Account) > maxAccountLength:
 		return fmt.Errorf("account is longer than %d bytes", maxAccountLength)
 	case len(j.Labels) > MaxLabels:
