@@ -85,13 +85,14 @@ func (db *DB) rebuild(from []*schema, word string, cause error) error {
 	damaged := len(from) > 1 || len(c.lost)+c.places > 0
 	if damaged {
 		// Not later: a process that completes the rebuild, after this one was killed, does not know what was lost.
-		db.log.Error("The store was damaged; its readable rows were kept and the damaged file put aside",
+		db.log.Error("The store was damaged; its readable rows are kept and the damaged file is put aside",
 			"err", cause, "put_aside", aside, "rows_kept", c.kept, "rows_lost", c.rowsLost(),
 			"unreadable_places", c.places, "lost", c.lost[:min(len(c.lost), 20)])
 	}
 	if err := os.Rename(db.path+unfinished, db.path+rebuilt); err != nil {
 		return fmt.Errorf("rebuilding %s: %w", db.path, err)
 	}
+	db.files = nil // from here on, the new file is the database, also after an error
 	if damaged {
 		db.lost = c.losses
 	}
@@ -277,6 +278,10 @@ func copyRows(from []*schema, path string) (c *copier, err error) {
 	err = c.fromAny(from, path)
 	kept := c.sumUp()
 	if err = errors.Join(err, c.err, c.tx.Commit()); err != nil {
+		return nil, err
+	}
+	// Close does not say that the disk had no space for what is in the log.
+	if _, err = fresh.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		return nil, err
 	}
 	for _, of := range kept {
