@@ -30,7 +30,7 @@ const (
 )
 
 // negated matches state words such as `Not completed` and `Incompleted`.
-var negated = regexp.MustCompile(`(?:^|[^a-z])(?:not|never)(?:[^a-z]|$)|(?:not|non|un|in)[^a-z]*completed`)
+var negated = regexp.MustCompile(`(?:^|[^a-z])(?:not|never)(?:[^a-z]|$)|(?:^|[^a-z])(?:not|non|un|in)[-_]?completed`)
 
 // stateOf reads a state word as the vendor's sample client does: it ignores case and
 // surrounding space, `progress` anywhere means running and `completed` anywhere completed. Unlike there, a word that

@@ -286,6 +286,7 @@ func TestStatusWords(t *testing.T) {
 		"Not Completed": jobstatus.Unknown, "not_yet_completed": jobstatus.Unknown, "NotCompleted": jobstatus.Unknown,
 		"Incompleted": jobstatus.Unknown, "in-completed": jobstatus.Unknown, "uncompleted": jobstatus.Unknown,
 		"Not in progress": jobstatus.Unknown, "Completed, not billed": jobstatus.Unknown,
+		"Run completed": jobstatus.Completed, "Completed in completed": jobstatus.Completed,
 		"Notification completed": jobstatus.Completed, "Job_completed": jobstatus.Completed,
 		"Läuft": jobstatus.Unknown, "\x00": jobstatus.Unknown, strings.Repeat("x", 1e5): jobstatus.Unknown,
 	} {
