@@ -283,7 +283,7 @@ func (f *Files) readLines(ctx context.Context, fl *follower) error {
 		default:
 			return err
 		}
-		if (b.full() || b.bad == batchSize) && !f.commit(ctx, fl, &b, reader.at) {
+		if (b.full() || b.bad >= batchSize) && !f.commit(ctx, fl, &b, reader.at) {
 			return nil
 		}
 	}
