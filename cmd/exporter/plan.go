@@ -31,18 +31,18 @@ func copyOf(storage string, log *slog.Logger) (dir string, err error) {
 		return "", nil
 	}
 	for _, parent := range []string{os.TempDir(), storage} { // the image has only the latter
-		dir, made := os.MkdirTemp(parent, program+"-plan-")
-		if made != nil {
-			err = cmp.Or(err, made)
-			continue
+		if dir, err = os.MkdirTemp(parent, program+"-plan-"); err == nil {
+			break
 		}
+	}
+	if err == nil {
 		if err = sqlite.Copy(storage, dir); err == nil {
 			return dir, nil
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	return "", fmt.Errorf("--storage.path: %w; let the user of this process read and write there, "+
-		"or see whether the disk is full, read-only or damaged", err)
+	return "", fmt.Errorf("--storage.path: %w; let the user of this process read it, see whether the disk of the copy is full "+
+		"or the store damaged, or set TMPDIR to a directory for the copy", err)
 }
 
 // plan prints when each job would be polled, and the quota left after that. It reads a

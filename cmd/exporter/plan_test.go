@@ -131,8 +131,8 @@ func TestPlanOfUnreadableStore(t *testing.T) {
 	account.APIKey = "key"
 	err := plan(t.Context(), []collector.Config{account}, dir, new(bytes.Buffer), discard)
 	if err == nil || !strings.HasPrefix(err.Error(), "--storage.path: copying ") ||
-		!strings.HasSuffix(err.Error(), "; let the user of this process read and write there, "+
-			"or see whether the disk is full, read-only or damaged") {
+		!strings.HasSuffix(err.Error(), "; let the user of this process read it, see whether the disk "+
+			"of the copy is full or the store damaged, or set TMPDIR to a directory for the copy") {
 		t.Errorf("%v", err)
 	}
 }
