@@ -305,7 +305,7 @@ func TestReplicasOnce(t *testing.T) {
 	host := join(t, api.Transport(), shared(server.URL(t), "a", "b", "c"))
 	until(t, "the host owns three accounts", func() bool { return host.owned() == 3 })
 	configs := shared(host.configs[0].DatabaseURL, "a", "b", "c", "d")
-	configs[3].RequestIDs = []string{"job"}
+	configs[3].RequestIDs = []string{api.Submit(simulator.Job{Outcome: simulator.Stuck})}
 	guest, err := collector.New(configs, collector.Options{Transport: api.Transport(), ReplicaName: "guest"})
 	if err != nil {
 		t.Fatal(err)
