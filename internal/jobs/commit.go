@@ -3,8 +3,10 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -59,6 +61,13 @@ func (j *Jobs) wait(o *operation) error {
 	}
 	j.queue.committing = true
 	j.queue.mu.Unlock()
+	// A panic ends the process, as in any goroutine: net/http would only end its request, and nobody commit any more.
+	defer func() {
+		if p := recover(); p != nil {
+			go panic(fmt.Sprintf("%v\n\n%s", p, debug.Stack()))
+			select {}
+		}
+	}()
 	runtime.Gosched() // who is about to write joins
 	if j.commitWaiting() {
 		go func() {
