@@ -356,6 +356,7 @@ func (s *Scheduler) Remove(sequence uint64) {
 func (s *Scheduler) remove(j *job, t float64) {
 	s.jobs.remove(j)
 	s.leave(j)
+	delete(s.failed, j)
 	if j.inFlight {
 		s.quota.inFlight[j.id] = nil
 	}
