@@ -130,6 +130,7 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 		// One may not be reserved yet: another account that spends the quota from now on would not count it.
 		return "", poller.ErrInFlight
 	}
+	another := l != o.login && (o.login != (login{}) || !o.jobs.UsesKey(l.has)) // than that of the last request
 	if limited {
 		rival := ""
 		if a.replicas != nil && !o.jobs.UsesKey(l.has) { // the account that uses the key already goes on
@@ -151,11 +152,12 @@ func (o *ownedAccount) useKey(s *settings) (string, error) {
 	o.limited = limited
 	if l != o.login || limited && !o.counted {
 		if a.replicas != nil && limited {
-			if err := a.replicas.recall(a.quotas, o.login != login{}, now); err != nil {
+			if err := a.replicas.recall(a.quotas, o.login != login{}, a.now); err != nil {
 				return "", fmt.Errorf("%w: reading what other accounts have sent: %w", poller.ErrStore, err)
 			}
+			now = a.now() // else what was sent meanwhile would seem to be sent earlier
 		}
-		if o.login != (login{}) && o.login != l {
+		if another {
 			o.schedule.ForgetRefusals(now)
 		}
 		o.login, o.counted = l, true

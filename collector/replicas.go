@@ -252,6 +252,7 @@ func (r *replicas) hold(h *holding) {
 	if err != nil {
 		select {
 		case <-t.Done(): // that is why
+			a.log.Warn("This replica lost the account before it was loaded", "err", err)
 			return
 		case <-h.aborted: // that is why
 		default:
@@ -343,7 +344,7 @@ func (r *replicas) sent(account string) {
 
 // recall reads what accounts have sent that other replicas own: the key of one may be that of another now. Unless a key
 // has moved, a takeover of many accounts reads it once.
-func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
+func (r *replicas) recall(q *quotas, moved bool, now func() time.Time) error {
 	r.recalling.Lock()
 	defer r.recalling.Unlock()
 	r.mu.Lock()
@@ -357,7 +358,7 @@ func (r *replicas) recall(q *quotas, moved bool, now time.Time) error {
 		return r.failure
 	}
 	begin := time.Now()
-	if err := r.readSent(q, now); err != nil {
+	if err := r.readSent(q, now()); err != nil {
 		r.failed, r.failure = time.Now(), err
 		return err
 	}

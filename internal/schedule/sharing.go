@@ -77,7 +77,7 @@ func (s *Scheduler) OthersNoticed() time.Time {
 }
 
 // ForgetRefusals forgets what refusals told about others who spend the quota, and ends the pause: another key is used
-// from now on. What is refused later of the permits that have begun says nothing about it.
+// from now on. What is refused of permits from before says nothing about it.
 func (s *Scheduler) ForgetRefusals(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
