@@ -77,7 +77,7 @@ type breaker struct {
 	steps      int           // pauses minus the successes since then
 	alone      int           // requests that must still succeed one at a time, or concern their jobs alone
 	until      time.Time     // end of the pause
-	refusedKey string        // the key that the pause is about; empty: the pause is not about a key
+	refusedKey string        // the last key that a pause was about; another one ends any pause. Empty: there was none
 	lastKey    string        // that was refused in the outage; empty: none was
 	outage     outage.Outage // since the first pause after the last success. Its failures are responses
 }
@@ -122,20 +122,19 @@ func (b *breaker) reset() {
 func (b *breaker) keyFailed(err error, now time.Time) (log bool, lasts time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !errors.Is(err, ErrStore) {
-		b.keyError = err
+	if b.keyError = err; errors.Is(err, ErrStore) { // which the store reports
+		b.keyError = nil
 	}
 	log = b.keyOutage.Report(now, err.Error())
 	lasts, _ = b.keyOutage.Lasts(now)
 	return log, lasts
 }
 
-// keyRead records that the key can be read. It reports whether that is news, and how long it was not so.
+// keyRead records that the key can be used. It reports whether that is news, and how long it was not so.
 func (b *breaker) keyRead(now time.Time) (lasted time.Duration, news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	lasted, _ = b.keyOutage.Lasts(now)
-	news = b.keyError != nil
+	lasted, news = b.keyOutage.Lasts(now)
 	b.keyError, b.keyOutage = nil, outage.Outage{}
 	return lasted, news
 }

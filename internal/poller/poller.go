@@ -186,14 +186,14 @@ func (p *Poller) take(next func(time.Time) (*schedule.Permit, time.Time)) (r *re
 		case report && errors.Is(err, ErrKeyInUse):
 			log.Error("API key is used by another account; polling stops until it is not", "err", err)
 		case report && errors.Is(err, ErrStore):
-			log.Error("What was sent with the API key is not known; polling stops until it is", "err", err)
+			log.Error("API key cannot be used, since the store fails; polling stops until it can", "err", err)
 		case report:
 			log.Error("API key cannot be read; polling stops until it can", "err", err)
 		}
 		return nil, time.Time{}, err
 	}
 	if lasted, news := p.breaker.keyRead(now); news {
-		p.log.Info("API key can be read again; polling continues", "after", lasted.String())
+		p.log.Info("API key can be used again; polling continues", "after", lasted.String())
 	}
 	until, alone := p.breaker.allow(now, key)
 	switch {
@@ -354,16 +354,16 @@ func stateOf(a jobstatus.Answer) jobs.State {
 
 // judge tells the breaker about a response, logs its verdict, and returns it.
 func (p *Poller) judge(r *request, a jobstatus.Answer, now, quotaUntil time.Time) verdict {
-	about := time.Duration(0) // minimum wait of a job that the answer is about, although nothing of the answer says so
-	if !succeeded(a.Outcome) && !a.AboutJob {
-		a.AboutJob = p.breaker.spares(a.Outcome, p.logged.since(r.permit.RequestID, now), now)
-		if a.AboutJob {
-			about = p.logged.wait(r.permit.RequestID)
-		}
+	spared, unavailable := false, conditions[a.Outcome] == Unavailable
+	if !a.AboutJob && (unavailable || consequences[a.Outcome].threshold > 0) {
+		// It may be about the job alone, although nothing of it says so.
+		spared = p.breaker.spares(a.Outcome, p.logged.since(r.permit.RequestID, now), now)
+		a.AboutJob = spared
 	}
 	v := p.breaker.judge(a, r.key, now, quotaUntil)
-	if about > 0 {
-		v.wait, v.unusable = max(v.wait, about), true
+	v.unusable = v.unusable || spared
+	if spared && unavailable {
+		v.wait = max(v.wait, p.logged.wait(r.permit.RequestID))
 	}
 	log := p.log
 	if a.Outcome != jobstatus.OK && a.ErrorCode != "" {
@@ -430,7 +430,7 @@ type problems struct {
 }
 
 type problem struct {
-	since  time.Time         // zero: no answer about the job was unusable
+	since  time.Time         // of bad answers that may be about the job alone; zero: there was none
 	logged jobstatus.Outcome // OK: none
 	alone  int               // answers that were about the job alone
 }

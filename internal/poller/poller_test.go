@@ -811,7 +811,7 @@ func TestKey(t *testing.T) {
 		}
 		readable.Store(true)
 		pass(time.Hour)
-		if n := f.logs.count("API key can be read again; polling continues\" after=1h0m"); n != 1 || f.api.sent() == 0 {
+		if n := f.logs.count("API key can be used again; polling continues\" after=1h0m"); n != 1 || f.api.sent() == 0 {
 			t.Errorf("%d requests when it can be read again, %d lines", f.api.sent(), n)
 		}
 		f.stop()
@@ -834,12 +834,12 @@ func TestKeyThatCannotBeStored(t *testing.T) {
 		pass(time.Hour)
 		s := f.State()
 		if f.api.sent() > 0 || s.Condition() != poller.NotAsked || f.logs.count("cannot be read") > 0 ||
-			f.logs.count("is not known; polling stops") != 3 {
+			f.logs.count("since the store fails; polling stops") != 3 {
 			t.Errorf("%d requests, %+v, log:\n%s", f.api.sent(), s, f.logs)
 		}
 		stored.Store(true)
 		pass(time.Minute)
-		if s := f.State(); f.api.sent() == 0 || !s.Up || f.logs.count("can be read again") > 0 {
+		if s := f.State(); f.api.sent() == 0 || !s.Up || f.logs.count("can be used again") != 1 {
 			t.Errorf("%d requests, %+v, log:\n%s", f.api.sent(), s, f.logs)
 		}
 		f.stop()
