@@ -41,8 +41,8 @@ func copyOf(storage string, log *slog.Logger) (dir string, err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	return "", fmt.Errorf("--storage.path: %w; let the user of this process read it, see whether the disk of the copy is full "+
-		"or the store damaged, or set TMPDIR to a directory for the copy", err)
+	return "", fmt.Errorf("--storage.path: %w; let the user of this process read it, see whether the disk "+
+		"of the copy is full or the store damaged, or set TMPDIR to a directory for the copy", err)
 }
 
 // plan prints when each job would be polled, and the quota left after that. It reads a
