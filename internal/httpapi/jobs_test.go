@@ -228,7 +228,7 @@ func TestUntrack(t *testing.T) {
 // Every request ID can be escaped in a path.
 func TestAnyRequestID(t *testing.T) {
 	for _, id := range []string{
-		"a/b", "a//b", "/a", "a/", "/", "100%", "%2F", "a b", "a?b#c", "a;b&c=d+e", "ä→", "a/../b", "....", `"\'<`,
+		"a/b", "a//b", "/a", "a/", "/", "100%", "%2F", "a b", "a?b#c", "a;b&c=d+e", "ä→", "a/../b", "...", `"\'<`,
 	} {
 		t.Run(id, func(t *testing.T) {
 			m := watch(t, nil, "a")

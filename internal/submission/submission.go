@@ -70,8 +70,8 @@ const (
 
 var apiNamePattern = regexp.MustCompile(`^[a-z0-9_]+$`)
 
-// placeholder matches what the documentation of this project and of the vendor has in the place of a request ID.
-var placeholder = regexp.MustCompile(`…|^(?:\.\.\.|<[^<>]*>|(?:my-)?request-id)$`)
+// placeholder matches what the vendor's documentation has in the place of a request ID, such as <REQUEST_ID>.
+var placeholder = regexp.MustCompile(`…|^<(?i:[\w -]*request[\w -]*)>$`)
 
 // CheckRequestID returns why a text that is named a request ID is invalid. The error does
 // not quote it, because it may hold anything. The vendor accepts nearly any text as an ID
