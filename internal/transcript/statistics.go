@@ -86,7 +86,7 @@ const (
 	OutOfOrder                          // it starts before the one listed before it
 	MissingTime                         // start or end is missing, no number, or negative
 	ConfidenceOutOfRange                // not from 0 to 1, or no number
-	ImplausibleTime                     // a word of more than a minute, in a transcript of more than a day, or of a speaker who talks for longer than it
+	ImplausibleTime                     // a word over a minute, a transcript over a day, or a speaker's talk over that
 	SpeakersOutOfRange                  // a number of speakers that is no whole number from 0 to maxOwnSpeakers
 )
 
