@@ -287,7 +287,7 @@ func (c *Config) Warnings() (warnings []string) {
 }
 
 // placeholder matches what stands in examples in the place of a token.
-var placeholder = regexp.MustCompile(`(?i)^(?:your|change|example|placeholder)[_-]?`)
+var placeholder = regexp.MustCompile(`(?i)^(?:your|change|example|placeholder)`)
 
 // isGuessable reports whether a token is a placeholder, or has too few different characters to be random.
 func isGuessable(token string) bool {
